@@ -1,0 +1,105 @@
+"""Every error that revisor raises on purpose: one class per condition.
+
+What comes in: a message (what happened, with which value) and a hint (what to do next).
+What goes out: an exception that the command line prints as two lines and ends with
+`exit_code`, and that the server answers with `http_status`.
+What it does not do: wrap bugs. An unexpected exception stays a traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class RevisorError(Exception):
+    """Base of all errors meant for people.
+
+    Args:
+        message: what happened, naming the value that caused it.
+        hint: what the user can do about it; may be empty.
+    """
+
+    exit_code = 1
+    http_status = 500
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class UsageError(RevisorError):
+    """The command or call cannot mean anything: an unknown name, a contradictory option."""
+
+    exit_code = 2
+    http_status = 400
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One thing wrong with one line of an input file.
+
+    Attributes:
+        line: 1-based line (or row) number; 0 where the whole file is meant.
+        fault: what is wrong, and with which value.
+        remedy: how to mend it.
+    """
+
+    line: int
+    fault: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        where = f"line {self.line}: " if self.line else ""
+        return f"{where}{self.fault}" + (f" ({self.remedy})" if self.remedy else "")
+
+
+class BadInput(UsageError):
+    """A file or value that cannot be read as facts. Carries every fault found, not the first."""
+
+    def __init__(self, message: str, hint: str = "", faults: Sequence[Fault] = ()) -> None:
+        super().__init__(message, hint)
+        self.faults = tuple(faults)
+
+
+class NotFound(UsageError):
+    """A named thing (fact id, generation, file, suite) that does not exist."""
+
+    http_status = 404
+
+
+class Conflict(RevisorError):
+    """Facts that contradict one another, or a write that lost a race for a generation."""
+
+    exit_code = 3
+    http_status = 409
+
+
+class ModelUnavailable(RevisorError):
+    """The model cannot be fetched or opened (no network, not a model folder, wrong hash)."""
+
+    exit_code = 2
+
+
+class UnknownFamily(UsageError):
+    """A model whose FFN layout is not in the table of families."""
+
+
+class WrongModel(UsageError):
+    """A bank that was built for another model, tokenizer, layer, dtype or chat template."""
+
+
+class NotBuilt(UsageError):
+    """A store that holds facts but no bank for this model yet."""
+
+
+class StoreDamaged(RevisorError):
+    """A file of the store whose hash or shape is not what its manifest says."""
+
+
+class NotSupported(UsageError):
+    """An operation this editor or model cannot do, such as undoing a weight update."""

@@ -1,0 +1,94 @@
+"""What a fact is: subject, prompt, object, where it came from and when it holds.
+
+What comes in: the fields of one line of a fact file. What goes out: a frozen `Fact` with a
+stable id. What it does not do: read files (load.py), keep history (ledger.py) or know
+anything about tokens and models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+PLACEHOLDER = "{}"
+
+
+def normal_form(text: str) -> str:
+    """The form in which two spellings of one name are equal: NFKC, case folded, single spaces."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def fact_id(namespace: str, subject: str, relation_or_prompt: str, qualifier: str = "") -> str:
+    """The identity of a fact: 16 hex digits over its normalised coordinates, never its object.
+
+    Two facts with one id are two values of the same thing, so adding the second is an update.
+    """
+    parts = (namespace, normal_form(subject), normal_form(relation_or_prompt), qualifier)
+    blob = "\x1f".join(parts).encode("utf-8")
+    return hashlib.sha256(blob).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """One statement: `prompt` with `subject` filled in is continued by `object`.
+
+    Attributes:
+        subject: the name the fact is about, as it stands in the prompt.
+        prompt: a template with one or more `{}` where the subject stands.
+        object: what the model shall say next, without a leading space.
+        relation: name of the relation (a Wikidata property or any label), if declared.
+        paraphrases: other wordings that shall give the same object: templates with `{}`, or
+            plain text that names the subject.
+        aliases: other names of the subject.
+        object_before: what held before, where known; used by reports, never by a build.
+        source: where the fact comes from (a URL, a document, a person).
+        valid_from, valid_to: ISO 8601 dates or times between which the fact holds;
+            `valid_from` inclusive, `valid_to` exclusive. Without a zone, UTC is meant.
+        namespace: facts of different namespaces never collide.
+        qualifier: tells apart facts that share subject and relation (a year, a role).
+        id: computed from namespace, subject, relation (or prompt) and qualifier unless given.
+    """
+
+    subject: str
+    prompt: str
+    object: str
+    relation: str | None = None
+    paraphrases: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    object_before: str | None = None
+    source: str | None = None
+    valid_from: str | None = None
+    valid_to: str | None = None
+    namespace: str = "default"
+    qualifier: str = ""
+    id: str = field(default="")
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            computed = fact_id(
+                self.namespace, self.subject, self.relation or self.prompt, self.qualifier
+            )
+            object.__setattr__(self, "id", computed)
+
+    @property
+    def text(self) -> str:
+        """The prompt with the subject in its place: what the model reads before the object."""
+        return self.prompt.replace(PLACEHOLDER, self.subject)
+
+    def valid_at(self, moment: datetime) -> bool:
+        """Whether the fact holds at `moment` (an aware datetime)."""
+        start = parse_time(self.valid_from) if self.valid_from else None
+        end = parse_time(self.valid_to) if self.valid_to else None
+        return (start is None or start <= moment) and (end is None or moment < end)
+
+
+def parse_time(text: str) -> datetime:
+    """An ISO 8601 date or time as an aware datetime (UTC where no zone is given).
+
+    Raises:
+        ValueError: `text` is not ISO 8601.
+    """
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
