@@ -1,0 +1,90 @@
+"""K: the key of a subject, which is what enters the FFN output projection at its last token.
+
+What comes in: requests and one layer. What goes out: raw keys, one for each context. What it does
+not do: encode them (bank/encode.py) or choose which of them a row keeps (build.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from revisor.editing.request import Context, Request
+from revisor.models.hooks import inputs_of
+from revisor.models.spec import Spec
+
+
+def compute_keys(
+    model: nn.Module,
+    spec: Spec,
+    layer: int,
+    contexts: Sequence[Context],
+    *,
+    batch_tokens: int = 4096,
+    on_done: Callable[[int], None] | None = None,
+) -> torch.Tensor:
+    """Keys at the subject's last token (Fei et al. 2026, eq. 2).
+
+    The layers above `layer`, and all tokens after the subject, are not run: a causal model's key
+    cannot depend on them.
+
+    Returns:
+        K_NF in the model's dtype on the CPU, one row a context, in the order given.
+    """
+    order = sorted(range(len(contexts)), key=lambda i: contexts[i].position)
+    keys_NF = torch.empty(
+        len(contexts), spec.key_width, dtype=next(model.parameters()).dtype
+    )
+    start = 0
+    while start < len(order):
+        stop = start + 1
+        while (
+            stop < len(order)
+            and (stop + 1 - start) * (contexts[order[stop]].position + 1) <= batch_tokens
+        ):
+            stop += 1
+        part = order[start:stop]
+        ends = [contexts[i].position + 1 for i in part]
+        keys_BTF = ffn_inputs(
+            model, spec, layer, [contexts[i].ids[:end] for i, end in zip(part, ends, strict=True)]
+        )
+        keys_NF[torch.tensor(part)] = keys_BTF[:, -1].cpu()
+        if on_done:
+            on_done(len(part))
+        start = stop
+    return keys_NF
+
+
+@torch.no_grad()
+def ffn_inputs(
+    model: nn.Module, spec: Spec, layer: int, texts: Sequence[Sequence[int]]
+) -> torch.Tensor:
+    """FFN keys at every position of some texts, aligned at the right end: (B, T, F)."""
+    device = next(model.get_input_embeddings().parameters()).device  # type: ignore[operator]
+    longest = max(len(text) for text in texts)
+    ids_BT = torch.zeros(len(texts), longest, dtype=torch.long)
+    mask_BT = torch.zeros_like(ids_BT)
+    for row, text in enumerate(texts):
+        ids_BT[row, longest - len(text) :] = torch.tensor(text)
+        mask_BT[row, longest - len(text) :] = 1
+    place_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
+    with inputs_of(spec.ffn_projection(layer), stop=True) as seen:
+        model(
+            input_ids=ids_BT.to(device),
+            attention_mask=mask_BT.to(device),
+            position_ids=place_BT.to(device),
+            use_cache=False,
+        )
+    return seen[0].reshape(len(texts), longest, spec.key_width)
+
+
+def keys_of_requests(
+    model: nn.Module, spec: Spec, layer: int, requests: Sequence[Request]
+) -> list[torch.Tensor]:
+    """For each request the keys of all its contexts: (C, F), the bare prompt's first."""
+    flat = [context for request in requests for context in request.contexts]
+    keys_NF = compute_keys(model, spec, layer, flat)
+    sizes = [len(request.contexts) for request in requests]
+    return list(keys_NF.split(sizes))

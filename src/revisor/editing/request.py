@@ -1,0 +1,206 @@
+"""From facts to what a model reads: token ids, the subject's last token, the target.
+
+What comes in: facts and a fast tokenizer. What goes out: one `Request` a fact, with a `Context`
+for every text in which the fact shall be written. What it does not do: run a model.
+
+The subject is found by character offsets, never by adding token counts up, because a tokenizer
+may merge its edges with what stands beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from revisor.errors import UsageError
+from revisor.facts.fact import PLACEHOLDER, Fact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """One text about a fact, as token ids.
+
+    Attributes:
+        ids: the prompt's ids, without the target.
+        position: index of the subject's last token in `ids`.
+        target: the object's ids, as they follow this prompt; empty for a text whose next token
+            shall stay what the unedited model says.
+        kind: `bare`, `prefix`, `wording`, `chat` or `essence`.
+    """
+
+    ids: tuple[int, ...]
+    position: int
+    target: tuple[int, ...]
+    kind: str
+
+    @property
+    def suffix(self) -> int:
+        """Positions that depend on a residual at `position`, the last target token left out."""
+        return len(self.ids) + max(len(self.target) - 1, 0) - self.position
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One fact as a build sees it; the first context is always the bare prompt."""
+
+    fact: Fact
+    contexts: tuple[Context, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextPlan:
+    """Which texts a fact is written in.
+
+    Attributes:
+        prefixes: sentences that may stand before the prompt; each fact takes `per_fact` of them,
+            chosen by a hash of its id, so that the choice does not depend on other facts.
+        per_fact: how many prefixed contexts a fact gets.
+        wordings: use up to this many of the fact's own `paraphrases`.
+        chat: also write it as a question inside the model's chat template, if it has one.
+        essence: also keep the continuation of "{subject} is a" (the paper's KL term).
+    """
+
+    prefixes: Sequence[str] = ()
+    per_fact: int = 1
+    wordings: int = 4
+    chat: bool = True
+    essence: bool = False
+
+
+def make_requests(
+    facts: Iterable[Fact], tokenizer: Any, plan: ContextPlan | None = None
+) -> list[Request]:
+    """Tokenise facts for a build.
+
+    Raises:
+        UsageError: a fact's prompt does not contain its subject, or its object has no tokens.
+    """
+    plan = plan or ContextPlan()
+    return [_request(fact, tokenizer, plan) for fact in facts]
+
+
+def _request(fact: Fact, tokenizer: Any, plan: ContextPlan) -> Request:
+    texts: list[tuple[str, str]] = [("bare", fact.prompt)]
+    texts += [("prefix", f"{prefix} {fact.prompt}") for prefix in _choose(fact, plan)]
+    texts += [
+        ("wording", wording)
+        for wording in fact.paraphrases[: plan.wordings]
+        if PLACEHOLDER in wording or fact.subject in wording
+    ]
+    contexts = [
+        text_context(tokenizer, template, fact.subject, fact.object, kind)
+        for kind, template in texts
+    ]
+    if plan.chat and getattr(tokenizer, "chat_template", None):
+        contexts.append(chat_context(tokenizer, fact.prompt, fact.subject, fact.object))
+    if plan.essence:
+        contexts.append(text_context(tokenizer, "{} is a", fact.subject, "", "essence"))
+    return Request(fact=fact, contexts=tuple(contexts))
+
+
+def _choose(fact: Fact, plan: ContextPlan) -> list[str]:
+    """`plan.per_fact` prefixes by the fact's id alone: the same in every build."""
+    ranked = sorted(
+        plan.prefixes,
+        key=lambda prefix: hashlib.sha256(f"{fact.id}\x1f{prefix}".encode()).digest(),
+    )
+    return ranked[: plan.per_fact]
+
+
+def fill(template: str, subject: str) -> tuple[str, int]:
+    """Put the subject into a template.
+
+    Returns:
+        The text, and the character index just after the subject's last occurrence.
+
+    Raises:
+        UsageError: the template has neither `{}` nor the subject.
+    """
+    if PLACEHOLDER in template:
+        head, _, tail = template.rpartition(PLACEHOLDER)
+        head = head.replace(PLACEHOLDER, subject)
+        return head + subject + tail, len(head) + len(subject)
+    start = template.rfind(subject)
+    if start < 0:
+        raise UsageError(
+            f"The prompt '{template}' does not contain its subject '{subject}'.",
+            "Write {} where the subject stands.",
+        )
+    return template, start + len(subject)
+
+
+def text_context(tokenizer: Any, template: str, subject: str, target: str, kind: str) -> Context:
+    """A plain text as a context; special tokens (a BOS) as the tokenizer adds them."""
+    text, end = fill(template, subject)
+    ids, position = encode_with_position(tokenizer, text, end)
+    joined = text + _joiner(text) + target
+    return Context(
+        ids=ids,
+        position=position,
+        target=_target(tokenizer, ids, joined, _joiner(text) + target) if target else (),
+        kind=kind,
+    )
+
+
+def chat_context(tokenizer: Any, template: str, subject: str, target: str) -> Context:
+    """The prompt as a user's turn in the chat template; the target opens the answer."""
+    text, end = fill(template, subject)
+    rendered = render_chat(tokenizer, text)
+    start = rendered.rfind(text)
+    if start < 0:  # the template changed the text (trimmed it, say): find the subject itself
+        start, end = rendered.rfind(subject), len(subject)
+    ids, position = encode_with_position(
+        tokenizer, rendered, start + end, add_special_tokens=False
+    )
+    return Context(
+        ids=ids,
+        position=position,
+        target=tuple(tokenizer(target, add_special_tokens=False)["input_ids"]),
+        kind="chat",
+    )
+
+
+def render_chat(tokenizer: Any, text: str) -> str:
+    """One user turn and the opening of the assistant's, in the model's own template."""
+    return str(
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+        )
+    )
+
+
+def encode_with_position(
+    tokenizer: Any, text: str, end: int, *, add_special_tokens: bool = True
+) -> tuple[tuple[int, ...], int]:
+    """Token ids of `text`, and the index of the last token that covers character `end - 1`.
+
+    Several tokens may share one multi-byte character; the last of them is meant.
+    """
+    encoded = tokenizer(
+        text, return_offsets_mapping=True, add_special_tokens=add_special_tokens
+    )
+    position = -1
+    for index, (start, stop) in enumerate(encoded["offset_mapping"]):
+        if start < end <= stop:
+            position = index
+    if position < 0:  # the character is in no token (a stripped space): the last one before it
+        position = max(
+            index for index, (start, stop) in enumerate(encoded["offset_mapping"])
+            if start < stop <= end
+        )
+    return tuple(encoded["input_ids"]), position
+
+
+def _joiner(text: str) -> str:
+    """What stands between a prompt and its object."""
+    return "" if not text or text[-1].isspace() or text[-1] in "([{\"'“‘«/-" else " "
+
+
+def _target(tokenizer: Any, ids: tuple[int, ...], joined: str, piece: str) -> tuple[int, ...]:
+    """The object's ids as a model that has read exactly `ids` would have to say them."""
+    whole = tuple(tokenizer(joined)["input_ids"])
+    if whole[: len(ids)] == ids and len(whole) > len(ids):
+        return whole[len(ids) :]
+    return tuple(tokenizer(piece, add_special_tokens=False)["input_ids"])

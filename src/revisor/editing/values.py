@@ -1,0 +1,445 @@
+"""R: the residual that makes the model say a new object, by batched optimisation.
+
+What comes in: requests and one layer of a frozen model. What goes out: a residual r (D) a
+request, with the loss it reached. What it does not do: keys (keys.py), the bank, or checking
+through the gate (build.py).
+
+The residual is added to the FFN output projection of `layer` at the subject's last token and
+minimises, over the contexts of a request (Fei et al. 2026, section 4; Meng et al. 2023, eq. 5)
+
+    mean NLL(object) + kl_weight * KL(base || edited after "{subject} is a") + decay * |r|²/|h|²
+
+under |r| <= clamp * |h|, with h the layer's output there. What makes it fast: everything before
+the subject's last token and below the layer is computed once and reused (K/V of the prefix, input
+of the layer); a batch holds many facts, sorted by length; logits are computed at target positions
+only; a fact that has converged leaves its batch.
+
+Shapes: n requests in a batch, B rows (all contexts of all requests), P prefix and S suffix
+columns, D hidden width, M target positions, V vocabulary. Rows are aligned at their right end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from revisor.editing.request import Request
+from revisor.models.hooks import attention, head_at, inputs_of, outputs_of, replayed, rewritten
+from revisor.models.spec import Spec
+
+LEAVE_SHARE = 0.2  # a batch is compacted when this share of it has converged
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueSettings:
+    """How residuals are optimised.
+
+    Attributes:
+        steps: Adam steps at most, for each rate.
+        rate: Adam's step, in units of |h| / sqrt(D).
+        retry_rates: further rates, tried in turn on the facts that did not converge.
+        clamp: |r| at most, as a multiple of |h|.
+        decay: weight of |r|² / |h|².
+        kl_weight: weight of the KL term on contexts of kind `essence`.
+        stop_nll: a fact has converged when every context says every target token greedily and
+            its mean NLL a token is at most this in each context.
+        batch_tokens: suffix tokens in a batch, all contexts counted.
+    """
+
+    steps: int = 20
+    rate: float = 0.5
+    retry_rates: tuple[float, ...] = (0.2,)
+    clamp: float = 3.0
+    decay: float = 0.0
+    kl_weight: float = 0.0625
+    stop_nll: float = 0.1
+    batch_tokens: int = 1536
+
+
+@dataclass(frozen=True, kw_only=True)
+class Residuals:
+    """Residuals of n requests, in the order they were given.
+
+    Attributes:
+        R_ND: fp32.
+        nll_N: the worst context's mean NLL a target token, with this residual.
+        greedy_N: every target token of every context is the most probable one.
+        steps_N: optimisation steps spent.
+    """
+
+    R_ND: torch.Tensor
+    nll_N: torch.Tensor
+    greedy_N: torch.Tensor
+    steps_N: torch.Tensor
+
+
+def compute_residuals(
+    model: nn.Module,
+    spec: Spec,
+    layer: int,
+    requests: Sequence[Request],
+    settings: ValueSettings | None = None,
+    *,
+    on_done: Callable[[int], None] | None = None,
+) -> Residuals:
+    """Optimise one residual a request; the model is unchanged afterwards.
+
+    A batch gives what one request at a time gives within the rounding of the model's dtype: no
+    term of the loss mixes requests.
+
+    Args:
+        model, spec, layer: where the residual is added.
+        requests: what shall be said where.
+        settings: see `ValueSettings`.
+        on_done: told how many more requests are finished, for progress.
+    """
+    settings = settings or ValueSettings()
+    count = len(requests)
+    result = Residuals(
+        R_ND=torch.zeros(count, spec.hidden_width),
+        nll_N=torch.full((count,), float("inf")),
+        greedy_N=torch.zeros(count, dtype=torch.bool),
+        steps_N=torch.zeros(count, dtype=torch.long),
+    )
+    pending = list(range(count))
+    rates = (settings.rate, *settings.retry_rates)
+    with attention(model, "eager"):
+        for index, rate in enumerate(rates):
+            last = index == len(rates) - 1
+            for batch in _batches(requests, pending, settings.batch_tokens):
+                part = _optimise(
+                    model, spec, layer, [requests[i] for i in batch], replace(settings, rate=rate)
+                )
+                _keep_better(result, part, torch.tensor(batch))
+                if on_done:
+                    on_done(sum(1 for i in batch if last or bool(result.greedy_N[i])))
+            pending = [i for i in pending if not result.greedy_N[i]]
+            if not pending:
+                break
+    return result
+
+
+def _keep_better(result: Residuals, part: Residuals, index: torch.Tensor) -> None:
+    """Write a batch's outcome where it beats an earlier rate's."""
+    better = (part.nll_N < result.nll_N[index]) | (part.greedy_N & ~result.greedy_N[index])
+    where = index[better]
+    result.R_ND[where] = part.R_ND[better]
+    result.nll_N[where] = part.nll_N[better]
+    result.greedy_N[where] = part.greedy_N[better]
+    result.steps_N[index] += part.steps_N
+
+
+def _batches(
+    requests: Sequence[Request], pending: Sequence[int], batch_tokens: int
+) -> list[list[int]]:
+    """Indices grouped so that rows of one batch have suffixes of about one length."""
+
+    def cost(index: int) -> tuple[int, int]:
+        contexts = requests[index].contexts
+        return max(c.suffix for c in contexts), max(len(c.ids) for c in contexts)
+
+    batches: list[list[int]] = []
+    tokens = 0
+    for index in sorted(pending, key=lambda i: (*cost(i), requests[i].fact.id)):
+        suffix = cost(index)[0] * len(requests[index].contexts)
+        if not batches or tokens + suffix > batch_tokens:
+            batches.append([])
+            tokens = 0
+        batches[-1].append(index)
+        tokens += suffix
+    return batches
+
+
+class _FixedLayer(DynamicLayer):
+    """A cache layer that hands out its prefix with the new K/V behind it, and keeps nothing."""
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return (
+            torch.cat([self.keys, key_states], dim=-2),
+            torch.cat([self.values, value_states], dim=-2),
+        )
+
+
+@dataclass
+class _Batch:
+    """A batch ready to be optimised: everything that a step reads."""
+
+    ids_BS: torch.Tensor
+    mask_BT: torch.Tensor
+    place_BS: torch.Tensor  # position ids of the suffix
+    owner_B: torch.Tensor  # index of the request a row belongs to
+    column_B: torch.Tensor  # suffix column of the subject's last token
+    entering_BSD: torch.Tensor  # what enters the layer
+    prefix: list[tuple[torch.Tensor, torch.Tensor]]  # K/V of every layer
+    target_row_M: torch.Tensor
+    target_column_M: torch.Tensor
+    target_id_M: torch.Tensor
+    essence_row_E: torch.Tensor
+    essence_base_EV: torch.Tensor | None  # log-probabilities of the unedited model
+
+    def rows(self, keep_B: torch.Tensor, renumber: torch.Tensor) -> _Batch:
+        """Only the rows in `keep_B` (a mask); requests renumbered by `renumber`."""
+        kept = keep_B.nonzero().squeeze(1)
+        new_row = torch.full((len(keep_B),), -1, dtype=torch.long, device=keep_B.device)
+        new_row[kept] = torch.arange(len(kept), device=keep_B.device)
+        target = keep_B[self.target_row_M]
+        essence = keep_B[self.essence_row_E]
+        base = self.essence_base_EV
+        return _Batch(
+            ids_BS=self.ids_BS[kept],
+            mask_BT=self.mask_BT[kept],
+            place_BS=self.place_BS[kept],
+            owner_B=renumber[self.owner_B[kept]],
+            column_B=self.column_B[kept],
+            entering_BSD=self.entering_BSD[kept],
+            prefix=[(k[kept.to(k.device)], v[kept.to(v.device)]) for k, v in self.prefix],
+            target_row_M=new_row[self.target_row_M[target]],
+            target_column_M=self.target_column_M[target],
+            target_id_M=self.target_id_M[target],
+            essence_row_E=new_row[self.essence_row_E[essence]],
+            essence_base_EV=None if base is None else base[essence],
+        )
+
+    def cache(self) -> DynamicCache:
+        cache = DynamicCache()
+        for keys, values in self.prefix:
+            layer = _FixedLayer()
+            layer.lazy_initialization(keys, values)
+            layer.keys, layer.values = keys, values
+            cache.layers.append(layer)
+        return cache
+
+
+@torch.no_grad()
+def _prepare(
+    model: nn.Module, spec: Spec, layer: int, requests: Sequence[Request]
+) -> tuple[_Batch, torch.Tensor]:
+    """Run the rows once.
+
+    Returns:
+        The batch, and |h| (n): the norm of the layer's output at the subject, mean over contexts.
+    """
+    device = next(model.get_input_embeddings().parameters()).device  # type: ignore[operator]
+    rows = [(i, context) for i, request in enumerate(requests) for context in request.contexts]
+    lengths = [len(context.ids) + max(len(context.target) - 1, 0) for _, context in rows]
+    total = max(lengths)
+    suffix = max(context.suffix for _, context in rows)
+    cut = total - suffix
+    ids_BT = torch.zeros(len(rows), total, dtype=torch.long)
+    mask_BT = torch.zeros(len(rows), total, dtype=torch.long)
+    columns, target_row, target_column, target_id, essence_row = [], [], [], [], []
+    for row, ((_, context), length) in enumerate(zip(rows, lengths, strict=True)):
+        start = total - length
+        ids_BT[row, start:] = torch.tensor(context.ids + context.target[:-1])
+        mask_BT[row, start:] = 1
+        columns.append(start + context.position - cut)
+        if not context.target:
+            essence_row.append(row)
+        for offset, token in enumerate(context.target):
+            target_row.append(row)
+            target_column.append(start + len(context.ids) - 1 + offset - cut)
+            target_id.append(token)
+    ids_BT, mask_BT = ids_BT.to(device), mask_BT.to(device)
+    place_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
+    cache = DynamicCache()
+    nothing = torch.zeros(0, dtype=torch.long, device=device)
+    if cut:
+        with head_at(model, lambda: (nothing, nothing)):
+            model(
+                input_ids=ids_BT[:, :cut],
+                attention_mask=mask_BT[:, :cut],
+                position_ids=place_BT[:, :cut],
+                past_key_values=cache,
+                use_cache=True,
+            )
+    prefix = [(part.keys, part.values) for part in cache.layers]
+    if not prefix:
+        prefix = _empty_prefix(model, spec, ids_BT[:, :1])
+    essence_row_E = torch.tensor(essence_row, dtype=torch.long, device=device)
+    last_E = torch.full_like(essence_row_E, suffix - 1)
+    batch = _Batch(
+        ids_BS=ids_BT[:, cut:],
+        mask_BT=mask_BT,
+        place_BS=place_BT[:, cut:],
+        owner_B=torch.tensor([i for i, _ in rows], device=device),
+        column_B=torch.tensor(columns, device=device),
+        entering_BSD=torch.empty(0),
+        prefix=prefix,
+        target_row_M=torch.tensor(target_row, dtype=torch.long, device=device),
+        target_column_M=torch.tensor(target_column, dtype=torch.long, device=device),
+        target_id_M=torch.tensor(target_id, dtype=torch.long, device=device),
+        essence_row_E=essence_row_E,
+        essence_base_EV=None,
+    )
+    with (
+        inputs_of(spec.layers[layer]) as entering,
+        outputs_of(spec.layers[layer]) as leaving,
+        head_at(model, lambda: (essence_row_E, last_E)),
+    ):
+        logits = model(
+            input_ids=batch.ids_BS,
+            attention_mask=mask_BT,
+            position_ids=batch.place_BS,
+            past_key_values=batch.cache(),
+            use_cache=True,
+        ).logits[0]
+    batch.entering_BSD = entering[0]
+    if essence_row:
+        batch.essence_base_EV = logits.float().log_softmax(-1)
+    norm_B = leaving[0][torch.arange(len(rows)), batch.column_B.to(leaving[0].device)]
+    norm_B = norm_B.float().norm(dim=-1).to(device)
+    return batch, _mean_by_owner(norm_B, batch.owner_B, len(requests))
+
+
+def _empty_prefix(
+    model: nn.Module, spec: Spec, ids_B1: torch.Tensor
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """K/V of no tokens, for prompts that begin with the subject's last token."""
+    cache = DynamicCache()
+    model(input_ids=ids_B1, past_key_values=cache, use_cache=True)
+    return [(part.keys[:, :, :0], part.values[:, :, :0]) for part in cache.layers]
+
+
+def _mean_by_owner(values_B: torch.Tensor, owner_B: torch.Tensor, count: int) -> torch.Tensor:
+    total = torch.zeros(count, device=values_B.device).index_add_(0, owner_B, values_B)
+    return total / torch.bincount(owner_B, minlength=count).clamp(min=1)
+
+
+def _optimise(
+    model: nn.Module,
+    spec: Spec,
+    layer: int,
+    requests: Sequence[Request],
+    settings: ValueSettings,
+) -> Residuals:
+    """Adam on one batch, each request with its own moments, leaving when it has converged."""
+    batch, scale_n = _prepare(model, spec, layer, requests)
+    device = batch.owner_B.device
+    count, width = len(requests), spec.hidden_width
+    out = Residuals(
+        R_ND=torch.zeros(count, width),
+        nll_N=torch.full((count,), float("inf")),
+        greedy_N=torch.zeros(count, dtype=torch.bool),
+        steps_N=torch.zeros(count, dtype=torch.long),
+    )
+    alive = torch.arange(count, device=device)  # the requests still in the batch
+    active = torch.ones(count, dtype=torch.bool, device=device)
+    unit_n1 = scale_n[:, None] / width**0.5
+    u_nD = torch.zeros(count, width, device=device)
+    mean_nD, square_nD = torch.zeros_like(u_nD), torch.zeros_like(u_nD)
+    for step in range(1, settings.steps + 2):
+        u_nD.requires_grad_(True)
+        loss, nll_n, greedy_n = _loss(model, spec, layer, batch, u_nD * unit_n1, settings)
+        done = greedy_n & (nll_n <= settings.stop_nll)
+        _record(out, alive[active], active, u_nD.detach() * unit_n1, nll_n, greedy_n)
+        active = active & ~done
+        out.steps_N[alive[active].cpu()] += 1
+        if step > settings.steps or not bool(active.any()):
+            break
+        (gradient,) = torch.autograd.grad(loss, u_nD)
+        with torch.no_grad():
+            u_nD = u_nD.detach()
+            mean_nD.mul_(0.9).add_(gradient, alpha=0.1)
+            square_nD.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
+            rise = (mean_nD / (1 - 0.9**step)) / (
+                (square_nD / (1 - 0.999**step)).sqrt() + 1e-8
+            )
+            u_nD = u_nD - settings.rate * rise
+            limit = settings.clamp * width**0.5
+            u_nD = u_nD * (limit / u_nD.norm(dim=1, keepdim=True).clamp(min=1e-9)).clamp(max=1)
+        if float((~active).float().mean()) >= LEAVE_SHARE:
+            renumber = active.cumsum(0) - 1
+            batch = batch.rows(active[batch.owner_B], renumber)
+            alive, unit_n1 = alive[active], unit_n1[active]
+            u_nD, mean_nD, square_nD = u_nD[active], mean_nD[active], square_nD[active]
+            active = torch.ones(len(alive), dtype=torch.bool, device=device)
+    return out
+
+
+def _record(
+    out: Residuals,
+    who: torch.Tensor,
+    active: torch.Tensor,
+    R_nD: torch.Tensor,
+    nll_n: torch.Tensor,
+    greedy_n: torch.Tensor,
+) -> None:
+    """Keep the best residual so far: a greedy one first, then the lower loss."""
+    index = who.cpu()
+    nll, greedy = nll_n[active].cpu(), greedy_n[active].cpu()
+    known, won = out.nll_N[index], out.greedy_N[index]
+    better = (greedy & ~won) | ((greedy == won) & (nll < known))
+    where = index[better]
+    out.R_ND[where] = R_nD[active].cpu()[better]
+    out.nll_N[where], out.greedy_N[where] = nll[better], greedy[better]
+
+
+def _loss(
+    model: nn.Module,
+    spec: Spec,
+    layer: int,
+    batch: _Batch,
+    R_nD: torch.Tensor,
+    settings: ValueSettings,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """One pass through the upper layers.
+
+    Returns:
+        The summed loss, and for each request its worst context's NLL a token (n) and whether all
+        of its target tokens are greedy (n).
+    """
+    rows, suffix = batch.ids_BS.shape
+    where_B = torch.arange(rows, device=R_nD.device) * suffix + batch.column_B
+
+    def add(_key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        flat = value.reshape(-1, value.shape[-1])
+        push = R_nD[batch.owner_B].to(device=flat.device, dtype=flat.dtype)
+        return flat.index_add(0, where_B.to(flat.device), push).view_as(value)
+
+    essence = batch.essence_row_E
+    pick_row = torch.cat([batch.target_row_M, essence])
+    pick_column = torch.cat([batch.target_column_M, torch.full_like(essence, suffix - 1)])
+    with (
+        replayed(spec, layer, lambda: batch.entering_BSD),
+        rewritten(spec.ffn_projection(layer), add),
+        head_at(model, lambda: (pick_row, pick_column)),
+    ):
+        logits = model(
+            input_ids=batch.ids_BS,
+            attention_mask=batch.mask_BT,
+            position_ids=batch.place_BS,
+            past_key_values=batch.cache(),
+            use_cache=True,
+        ).logits[0].float()
+    targets = len(batch.target_row_M)
+    nll_M = F.cross_entropy(logits[:targets], batch.target_id_M, reduction="none")
+    count = len(R_nD)
+    nll_B = torch.zeros(rows, device=nll_M.device).index_add(0, batch.target_row_M, nll_M)
+    tokens_B = torch.bincount(batch.target_row_M, minlength=rows)
+    nll_B = nll_B / tokens_B.clamp(min=1)
+    contexts_n = torch.bincount(batch.owner_B[tokens_B > 0], minlength=count)
+    loss = (nll_B / contexts_n[batch.owner_B].clamp(min=1)).sum()
+    if batch.essence_base_EV is not None and len(essence):
+        now_EV = logits[targets:].log_softmax(-1)
+        kl = F.kl_div(now_EV, batch.essence_base_EV, log_target=True, reduction="sum")
+        loss = loss + settings.kl_weight * kl
+    if settings.decay:
+        norm_n = R_nD.square().sum(1)
+        loss = loss + settings.decay * (norm_n / R_nD.detach().square().sum(1).clamp(min=1)).sum()
+    with torch.no_grad():
+        worst_n = torch.zeros(count, device=nll_B.device)
+        worst_n = worst_n.scatter_reduce(0, batch.owner_B, nll_B.detach(), "amax")
+        hit_M = (logits[:targets].argmax(-1) == batch.target_id_M).float()
+        hit_B = torch.ones(rows, device=hit_M.device)
+        hit_B = hit_B.scatter_reduce(0, batch.target_row_M, hit_M, "amin")
+        hit_n = torch.ones(count, device=hit_M.device)
+        hit_n = hit_n.scatter_reduce(0, batch.owner_B, hit_B, "amin")
+    return loss, worst_n, hit_n > 0

@@ -1,0 +1,86 @@
+"""What goes into the ledger and what it tells: changes, generations, revisions.
+
+Plain frozen data, without a database: a change is one wish, a generation is one batch of them
+made in one transaction, a revision is one value of one fact. ledger.py does the work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from revisor.facts.fact import Fact
+
+
+@dataclass(frozen=True)
+class Put:
+    """This fact shall hold: added if its id is not live, else a new revision if it differs."""
+
+    fact: Fact
+
+
+@dataclass(frozen=True)
+class Remove:
+    """The fact with this (whole) id shall hold no longer; its history stays."""
+
+    fact_id: str
+
+
+Change = Put | Remove
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """One batch of changes.
+
+    Attributes:
+        number, parent: its number and that of the generation it was made from (0: none).
+        at: when, ISO 8601 in UTC.
+        actor, reason: who made it, and why.
+        added, updated, removed, unchanged: what became of the changes.
+        live: how many facts are live in it.
+    """
+
+    number: int
+    parent: int
+    at: str
+    actor: str
+    reason: str
+    added: int
+    updated: int
+    removed: int
+    unchanged: int
+    live: int
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything changed; if not, `number` is that of the generation before."""
+        return self.added + self.updated + self.removed > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revision:
+    """One value of one fact, and the event that made it.
+
+    Attributes:
+        fact: the value; for a removal, the value that was removed.
+        revision: 1 for the first, then counting up.
+        generation: the generation that made it.
+        until: the generation that ended it, None while it stands.
+        kind: what was done.
+        actor, reason, at: of the generation that made it.
+    """
+
+    fact: Fact
+    revision: int
+    generation: int
+    until: int | None
+    kind: Literal["add", "update", "remove"]
+    actor: str
+    reason: str
+    at: str
+
+    @property
+    def state(self) -> Literal["live", "removed"]:
+        """The state of the fact from this revision on."""
+        return "removed" if self.kind == "remove" else "live"

@@ -1,0 +1,199 @@
+"""Facts out of a file, as a stream, with every fault, conflict and duplicate numbered.
+
+What comes in: a fact file or a benchmark file (.jsonl, .json, .csv, .tsv, each also .gz, or
+.parquet). What goes out: `Fact`s in file order. What it does not do: read bytes (records.py),
+know the record forms (forms.py), or compare with facts already in a ledger (check.py).
+
+Nothing half-read may be imported: a fault on the last line is known only after the last line.
+So a caller consumes the whole stream before it writes, or writes in one transaction that an
+exception rolls back, as `Ledger.apply` does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from revisor.errors import BadInput, Conflict, Fault
+from revisor.facts.fact import Fact, normal_form
+from revisor.facts.forms import TEXT_LIMIT, fact_from, is_keep
+from revisor.facts.records import Record, file_format, read_records
+
+FAULT_LIMIT = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duplicate:
+    """A line that states again what an earlier line states; only the first is a fact.
+
+    Attributes:
+        line: the line that was left out.
+        first_line: the line that was kept.
+    """
+
+    line: int
+    first_line: int
+
+
+class FactFile:
+    """A file of facts. Iterating it yields its facts and fills in what was found on the way.
+
+    Only well-formed facts are yielded, and of the lines with one id only the first. Every
+    iteration reads the file again and starts the lists anew. Kept per fact: one digest.
+
+    Attributes:
+        path: the file.
+        faults: lines that state no fact; after `FAULT_LIMIT` of them reading stops.
+        conflicts: lines that give a fact of an earlier line another object; both are named.
+        duplicates: lines that give a fact of an earlier line the same object (normal form).
+        facts: how many facts were yielded.
+        keeps: how many records with `"role": "keep"` were passed over.
+
+    Raises:
+        NotFound: there is no such file.
+        BadInput: a folder or an unknown suffix; while iterating, an empty or unreadable file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._cells = file_format(self.path) in ("csv", "tsv")
+        self._restart()
+
+    def _restart(self) -> None:
+        self.faults: list[Fault] = []
+        self.conflicts: list[Fault] = []
+        self.duplicates: list[Duplicate] = []
+        self.facts = 0
+        self.keeps = 0
+        # Digest of the id -> (line, digest of the object), packed: two small integers a fact.
+        self._seen: dict[int, int] = {}
+
+    def __iter__(self) -> Iterator[Fact]:
+        self._restart()
+        for line, record in _good_records(self.path, self.faults):
+            if is_keep(record):
+                self.keeps += 1
+                continue
+            fact = fact_from(record, line=line, cells=self._cells)
+            if not isinstance(fact, Fact):
+                self.faults.extend(fact)
+            elif self._is_first(fact, line):
+                self.facts += 1
+                yield fact
+
+    def _is_first(self, fact: Fact, line: int) -> bool:
+        key, value = _digest(fact.id), _digest(normal_form(fact.object))
+        earlier = self._seen.setdefault(key, line << 64 | value)
+        first_line, first_value = earlier >> 64, earlier & (1 << 64) - 1
+        if first_line == line:
+            return True
+        if first_value == value:
+            self.duplicates.append(Duplicate(line=line, first_line=first_line))
+            return False
+        self.conflicts.append(
+            Fault(
+                line=line,
+                fault=f"contradicts line {first_line}: the same fact (id {fact.id}, "
+                f"{fact.text!r}) with another object, here {fact.object!r}",
+                remedy="keep one of the two lines, or tell them apart by 'qualifier'",
+            )
+        )
+        return False
+
+    def raise_if_bad(self) -> None:
+        """End a reading whose facts must not be used.
+
+        Raises:
+            BadInput: there were faults; the exception carries all of them.
+            Conflict: there were no faults, but lines contradict one another.
+        """
+        if self.faults:
+            raise _bad_input(self.path, self.faults)
+        if self.conflicts:
+            count = len(self.conflicts)
+            raise Conflict(
+                f"{self.path.name}: {count} line(s) contradict earlier lines; "
+                f"the first: {self.conflicts[0]}",
+                "Keep one object for each fact. Nothing was imported.",
+            )
+
+
+def load_facts(path: str | Path) -> Iterator[Fact]:
+    """The facts of a file, streaming; records with `"role": "keep"` are passed over.
+
+    The prompts by which a benchmark measures do not become paraphrases (forms.py says why).
+    Faults are raised at the end, when all are known: consume everything before you write.
+
+    Raises:
+        NotFound: there is no such file (at once).
+        BadInput: a folder or unknown suffix (at once); an empty file; after the last line,
+            every fault of the file.
+        Conflict: after the last line, where lines contradict one another and none is faulty.
+    """
+    file = FactFile(path)
+
+    def facts() -> Iterator[Fact]:
+        yield from file
+        file.raise_if_bad()
+
+    return facts()
+
+
+def load_keeps(path: str | Path) -> Iterator[Mapping[str, Any]]:
+    """The records with `"role": "keep"` as they are written: prompts that no fact may change.
+
+    Raises:
+        NotFound: there is no such file.
+        BadInput: as `load_facts`, for lines that are no records and keeps without a prompt.
+    """
+    path = Path(path)
+    file_format(path)
+
+    def keeps() -> Iterator[Mapping[str, Any]]:
+        faults: list[Fault] = []
+        for line, record in _good_records(path, faults):
+            if not is_keep(record):
+                continue
+            prompt = record.get("prompt")
+            if isinstance(prompt, str) and prompt.strip() and len(prompt) <= TEXT_LIMIT:
+                yield record
+            else:
+                fault = "a record to keep without a prompt, or with one that is no short text"
+                faults.append(Fault(line=line, fault=fault, remedy="give 'prompt' as text"))
+        if faults:
+            raise _bad_input(path, faults)
+
+    return keeps()
+
+
+def _good_records(path: Path, faults: list[Fault]) -> Iterator[tuple[int, Record]]:
+    """The records of the file; what is none goes into `faults`."""
+    line = 0
+    for item in read_records(path):
+        if isinstance(item, Fault):
+            line = item.line
+            faults.append(item)
+        else:
+            line = item[0]
+            yield item
+        if len(faults) >= FAULT_LIMIT:
+            fault = f"reading stopped here after {len(faults):,} faults"
+            faults.append(Fault(line=line, fault=fault, remedy="mend those first"))
+            return
+    if not line and not faults:
+        raise BadInput(f"{path} is empty: it holds no facts.", "Write one fact a line.")
+
+
+def _bad_input(path: Path, faults: list[Fault]) -> BadInput:
+    return BadInput(
+        f"{path.name}: {len(faults)} fault(s), the first: {faults[0]}",
+        "Mend them all and read the file again. Nothing was imported.",
+        faults,
+    )
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest(), "big")

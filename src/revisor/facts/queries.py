@@ -1,0 +1,113 @@
+"""The readings of the ledger that take more than one line, each over an open connection.
+
+What comes in: a connection whose transaction is one consistent view. What goes out: facts,
+ids, revisions and generations. What it does not do: open or write anything (ledger.py).
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from revisor.errors import NotFound
+from revisor.facts.changes import Generation, Revision
+from revisor.facts.fact import Fact
+from revisor.facts.schema import (
+    FACT_COLUMNS,
+    fact_from_row,
+    generations,
+    live_at,
+    revisions,
+)
+
+PREFIX_LENGTH = 4
+_HIGHEST = "\U0010ffff"
+_C = revisions.c
+_NOTHING = dict.fromkeys(("added", "updated", "removed", "unchanged", "live"), 0)
+_NO_GENERATION = Generation(number=0, parent=0, at="", actor="", reason="", **_NOTHING)
+
+
+def last_generation(connection: sa.Connection) -> Generation:
+    wanted = sa.select(generations).order_by(generations.c.number.desc()).limit(1)
+    row = connection.execute(wanted).mappings().first()
+    return Generation(**row) if row else _NO_GENERATION
+
+
+def pinned(connection: sa.Connection, generation: int | None) -> int:
+    """The generation to read at. Raises NotFound where it does not exist."""
+    last = last_generation(connection).number
+    if generation is None:
+        return last
+    if not 0 <= generation <= last:
+        raise NotFound(
+            f"There is no generation {generation}; the last is {last}.", "`revisor log` lists them."
+        )
+    return generation
+
+
+def difference(connection: sa.Connection, start: int, end: int) -> tuple[list[Fact], list[str]]:
+    """What leads from the live facts of `start` to those of `end`, in either direction."""
+    low, high = sorted((start, end))
+    touched = sa.select(_C.fact_id).where(_C.generation > low, _C.generation <= high)
+    wanted = sa.select(*FACT_COLUMNS).where(_C.fact_id.in_(touched)).order_by(_C.position)
+    before, after = (
+        {row[0]: tuple(row) for row in connection.execute(wanted.where(live_at(generation)))}
+        for generation in (start, end)
+    )
+    put = [fact_from_row(row) for fact_id, row in after.items() if before.get(fact_id) != row]
+    return put, [fact_id for fact_id in before if fact_id not in after]
+
+
+def history_of(connection: sa.Connection, fact_id: str) -> list[Revision]:
+    more = (_C.revision, _C.generation, _C.until, _C.kind)
+    made = (generations.c.actor, generations.c.reason, generations.c.at)
+    rows = connection.execute(
+        sa.select(*FACT_COLUMNS, *more, *made)
+        .join(generations, generations.c.number == _C.generation)
+        .where(_C.fact_id == fact_id)
+        .order_by(_C.revision)
+    )
+    names = [column.name for column in (*more, *made)]
+    return [
+        Revision(fact=fact_from_row(row), **dict(zip(names, row[-len(names) :], strict=True)))
+        for row in rows
+    ]
+
+
+def _starting(
+    connection: sa.Connection, prefix: str, condition: sa.ColumnElement[bool]
+) -> list[str]:
+    """Up to six ids that start with `prefix`."""
+    wanted = sa.select(_C.fact_id).distinct().where(condition, _C.fact_id >= prefix)
+    wanted = wanted.where(_C.fact_id < prefix + _HIGHEST).order_by(_C.fact_id).limit(6)
+    return list(connection.execute(wanted).scalars())
+
+
+def resolve(connection: sa.Connection, fact_id: str, condition: sa.ColumnElement[bool]) -> str:
+    """The whole id meant by an id or a unique prefix. Raises NotFound, naming what is near."""
+    found = _starting(connection, fact_id, condition) if fact_id else []
+    if fact_id in found:
+        return fact_id
+    if len(found) == 1 and len(fact_id) >= PREFIX_LENGTH:
+        return found[0]
+    if len(found) > 1:
+        shown = ", ".join(found[:5]) + (" ..." if len(found) > 5 else "")
+        raise NotFound(
+            f"Several facts have an id that starts with {fact_id}: {shown}.", "Say more."
+        )
+    near = found or _starting(connection, fact_id[:PREFIX_LENGTH], condition) if fact_id else []
+    hint = f"Did you mean {' or '.join(near[:5])}?" if near else "`revisor ls` lists the ids."
+    raise NotFound(f"There is no fact {fact_id!r}.", hint)
+
+
+def explain_removed(connection: sa.Connection, fact_id: str) -> None:
+    """Raise a better NotFound where the id is that of a removed fact."""
+    try:
+        last = history_of(connection, resolve(connection, fact_id, sa.true()))[-1]
+    except NotFound:
+        return
+    if last.state == "removed":
+        raise NotFound(
+            f"The fact {last.fact.id} ({last.fact.subject!r}) was removed in generation "
+            f"{last.generation} by {last.actor}.",
+            f"`revisor rollback --to {last.generation - 1}` would bring it back.",
+        )

@@ -1,0 +1,142 @@
+"""The only place that reaches into a running model: context managers, each leaving no trace.
+
+What comes in: a module or a `Spec`. What goes out: inputs seen, outputs changed, lower layers
+skipped, logits computed for chosen positions only. What it does not do: decide anything; the
+callers bring the tensors and functions.
+
+On exit every manager removes what it put in, also after an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from revisor.models.spec import Spec
+
+# A function of (input, output) of a projection that returns the new output.
+Rewrite = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class StopForward(Exception):  # noqa: N818  (a signal, not an error)
+    """Raised inside a hook to end a forward pass whose remaining layers nobody needs."""
+
+
+@contextmanager
+def inputs_of(module: nn.Module, *, stop: bool = False) -> Iterator[list[torch.Tensor]]:
+    """Collect the first input of every call of `module`.
+
+    Args:
+        module: any module, typically an FFN output projection (its input is the key).
+        stop: end the forward pass there by raising `StopForward`, which this manager swallows.
+    """
+    seen: list[torch.Tensor] = []
+
+    def look(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen.append((args[0] if args else kwargs["hidden_states"]).detach())
+        if stop:
+            raise StopForward
+
+    handle = module.register_forward_pre_hook(look, with_kwargs=True)
+    try:
+        yield seen
+    except StopForward:
+        pass
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def outputs_of(module: nn.Module) -> Iterator[list[torch.Tensor]]:
+    """Collect the output of every call of `module` (the first element where it is a tuple)."""
+    seen: list[torch.Tensor] = []
+
+    def look(_module: nn.Module, _args: Any, output: Any) -> None:
+        seen.append((output[0] if isinstance(output, tuple) else output).detach())
+
+    handle = module.register_forward_hook(look)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def rewritten(module: nn.Module, rewrite: Rewrite) -> Iterator[None]:
+    """Replace the output of `module` by `rewrite(input, output)`."""
+
+    def change(_module: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+        return rewrite(args[0], output)
+
+    handle = module.register_forward_hook(change)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def replayed(spec: Spec, layer: int, hidden: Callable[[], torch.Tensor]) -> Iterator[None]:
+    """Skip the layers below `layer`: what enters `layer` is `hidden()`, not a computed state.
+
+    The layers' `forward` is shadowed on the instances, so that masks, rotary embeddings, final
+    norm and head remain the model's own, whatever its family.
+    """
+
+    def give(*_args: Any, **_kwargs: Any) -> torch.Tensor:
+        return hidden()
+
+    def passed(hidden_states: torch.Tensor, *_args: Any, **_kwargs: Any) -> torch.Tensor:
+        return hidden_states
+
+    skipped = [spec.layers[index] for index in range(layer)]
+    for index, module in enumerate(skipped):
+        module.forward = give if index == 0 else passed  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for module in skipped:
+            del module.forward
+
+
+@contextmanager
+def head_at(model: nn.Module, pick: Callable[[], tuple[torch.Tensor, torch.Tensor]]) -> Iterator[None]:
+    """Compute logits at chosen positions only: they come out as (1, M, V).
+
+    `pick()` gives (rows_M, columns_M). The hidden states reach the head as one contiguous block;
+    a strided slice, which `logits_to_keep` makes, would have torch copy the head once a row.
+    """
+    head: nn.Module = model.get_output_embeddings()  # type: ignore[operator]
+
+    def gather(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        rows, columns = pick()
+        return (args[0][rows, columns][None], *args[1:])
+
+    handle = head.register_forward_pre_hook(gather)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def attention(model: nn.Module, implementation: str) -> Iterator[None]:
+    """Run with another attention implementation of transformers, such as `eager`."""
+    config = model.config
+    before = config._attn_implementation  # type: ignore[union-attr]
+    model.set_attn_implementation(implementation)  # type: ignore[operator]
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)  # type: ignore[operator]
+
+
+def hook_count(model: nn.Module) -> int:
+    """Hooks registered anywhere in a model: equal before and after every manager here."""
+    return sum(
+        len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
+    )

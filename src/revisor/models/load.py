@@ -1,0 +1,172 @@
+"""Open a causal model and its tokenizer, and name it by a fingerprint.
+
+What comes in: `smollm2`, a Hugging Face id, a local folder or a `.gguf` file; a dtype and a
+device. What goes out: a `LoadedModel`, or the `Fingerprint` of any model in memory. What it does
+not do: find the FFN (spec.py) or change the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from revisor.errors import ModelUnavailable, NotSupported, UsageError
+from revisor.models.packaged import gguf_folder, smollm2_folder
+from revisor.models.quiet import quiet_transformers
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+SAMPLES = 1024  # elements of a tensor that enter the fingerprint one by one
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A model ready to run.
+
+    Attributes:
+        name: what the user called it; the name under which it is served.
+        model: the causal language model, in evaluation mode, gradients off.
+        tokenizer: its fast tokenizer.
+    """
+
+    name: str
+    model: nn.Module
+    tokenizer: Any
+
+    @property
+    def device(self) -> torch.device:
+        """Where the embeddings live, and so where input ids go."""
+        embeddings: nn.Module = self.model.get_input_embeddings()  # type: ignore[operator]
+        return next(embeddings.parameters()).device
+
+
+def default_dtype(device: str) -> torch.dtype:
+    """bf16 where the hardware multiplies it natively, else fp32."""
+    if device.startswith("cuda"):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    native = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return torch.bfloat16 if native else torch.float32
+
+
+def default_device() -> str:
+    """The first accelerator, or the CPU."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return "cpu" if accelerator is None else accelerator.type
+
+
+def load_model(
+    name: str,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    device_map: str | dict[str, Any] | None = None,
+) -> LoadedModel:
+    """Open a model by name.
+
+    Args:
+        name: `smollm2`, a local folder, a `.gguf` file or a Hugging Face id.
+        dtype: `auto`, `fp32`, `bf16` or `fp16`.
+        device: `auto` or a torch device; ignored where `device_map` is given.
+        device_map: passed to transformers; the model may be spread over several devices, since
+            the gate works where its layer lives. Layers offloaded to disk are refused.
+
+    Raises:
+        ModelUnavailable: there is no such model here or on the hub.
+        UsageError: an unknown dtype.
+        NotSupported: the tokenizer is not a fast one, or a part of the model is on disk.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    device = default_device() if device == "auto" else device
+    if dtype == "auto":
+        torch_dtype = default_dtype(device)
+    elif dtype in DTYPES:
+        torch_dtype = DTYPES[dtype]
+    else:
+        raise UsageError(
+            f"Unknown dtype '{dtype}'.", f"Choose one of: auto, {', '.join(DTYPES)}."
+        )
+    source = _source(name)
+    with quiet_transformers():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(source)
+            model = AutoModelForCausalLM.from_pretrained(
+                source, dtype=torch_dtype, device_map=device_map
+            )
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).strip().splitlines()
+            raise ModelUnavailable(
+                f"Cannot open the model '{name}': {reason[0] if reason else error}",
+                "Give smollm2, a folder with config.json and safetensors, a .gguf file, or the id "
+                "of a model that the Hugging Face hub (if it can be reached) has.",
+            ) from error
+    if device_map is None:
+        model = model.to(device)
+    return wrap_model(name, model, tokenizer)
+
+
+def wrap_model(name: str, model: nn.Module, tokenizer: Any) -> LoadedModel:
+    """Take a model that the user loaded; it is put in evaluation mode with gradients off.
+
+    Raises:
+        NotSupported: the tokenizer cannot give character offsets, or weights are on disk.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise NotSupported(
+            f"The tokenizer of '{name}' is not a fast one, so it gives no character offsets.",
+            "Load it with AutoTokenizer.from_pretrained(..., use_fast=True).",
+        )
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise NotSupported(
+            f"Parts of '{name}' are offloaded to disk; their weights cannot be read.",
+            "Use a device_map that keeps all layers on GPUs or the CPU.",
+        )
+    model.eval().requires_grad_(False)
+    return LoadedModel(name=name, model=model, tokenizer=tokenizer)
+
+
+def _source(name: str) -> str:
+    """The folder or hub id behind a model name."""
+    if name == "smollm2":
+        return str(smollm2_folder())
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ModelUnavailable(f"There is no file {path}.", "Check the path.")
+        return str(gguf_folder(path))
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise ModelUnavailable(
+                f"The folder {path} has no config.json.",
+                "Give a folder written by save_pretrained (config, weights, tokenizer).",
+            )
+        return str(path)
+    if path.is_absolute() or name.startswith(("./", "../", "~")):
+        raise ModelUnavailable(f"There is no folder {path}.", "Check the path.")
+    return name
+
+
+def fingerprint(loaded: LoadedModel, *, layer: int) -> str:
+    """Name a model: 16 hex digits that change with weights, tokenizer, template, dtype or layer.
+
+    Every tensor enters with its name, shape, dtype, the sum of its bits and a strided sample, so
+    a model in memory is named as fast as memory is read and on whatever device it lies. It guards
+    against mistakes, not against forgery.
+    """
+    digest = hashlib.sha256()
+    for key, tensor in sorted(loaded.model.named_parameters()):
+        flat = tensor.detach().reshape(-1)
+        bits = flat.view(torch.int16 if flat.element_size() == 2 else torch.int32)
+        stride = max(1, bits.numel() // SAMPLES)
+        facts = [key, list(tensor.shape), str(tensor.dtype), int(bits.sum(dtype=torch.int64))]
+        digest.update(json.dumps(facts).encode())
+        digest.update(bits[::stride].cpu().numpy().tobytes())
+    digest.update(loaded.tokenizer.backend_tokenizer.to_str().encode())
+    template = getattr(loaded.tokenizer, "chat_template", None)
+    digest.update(json.dumps([template, layer]).encode())
+    return digest.hexdigest()[:16]
