@@ -12,6 +12,11 @@ import json
 import sys
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
 
 INTERVAL_S = 2.0  # between JSON lines
 
@@ -32,7 +37,8 @@ class Progress:
         self.done = 0
         self._start = time.monotonic()
         self._last = self._start
-        self._bar = None
+        self._bar: RichProgress | None = None
+        self._task: TaskID | None = None
 
     def __enter__(self) -> Progress:
         self._start = self._last = time.monotonic()
@@ -54,7 +60,7 @@ class Progress:
     def advance(self, count: int = 1) -> None:
         """Say that `count` more units are done."""
         self.done += count
-        if self._bar is not None:
+        if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self.done, rate=self._rate_text())
         elif time.monotonic() - self._last >= INTERVAL_S:
             self._report(finished=False)
@@ -88,6 +94,7 @@ class Progress:
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
+            ProgressColumn,
             SpinnerColumn,
             TextColumn,
             TimeElapsedColumn,
@@ -95,7 +102,7 @@ class Progress:
         )
         from rich.progress import Progress as RichProgress
 
-        columns = [SpinnerColumn(), TextColumn("{task.description}")]
+        columns: list[ProgressColumn] = [SpinnerColumn(), TextColumn("{task.description}")]
         if self.total is not None:
             columns += [BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}")]
             columns += [TimeRemainingColumn()]

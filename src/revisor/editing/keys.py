@@ -1,20 +1,24 @@
 """K: the key of a subject, which is what enters the FFN output projection at its last token.
 
-What comes in: requests and one layer. What goes out: raw keys, one for each context. What it does
-not do: encode them (bank/encode.py) or choose which of them a row keeps (build.py).
+What comes in: facts or contexts, and one layer. What goes out: raw keys, one a context or one a
+group of contexts. What it does not do: encode them (bank/encode.py) or set thresholds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
-from revisor.editing.request import Context, Request
+from revisor.editing.request import Context, choose_prefixes, text_context
+from revisor.facts.fact import PLACEHOLDER, Fact
 from revisor.models.hooks import inputs_of
 from revisor.models.spec import Spec
 
+HEADED = 3  # contexts of an averaged key that have the prompt's words before the subject
+DIRECT = 3  # contexts in which the subject opens a sentence
 
 def compute_keys(
     model: nn.Module,
@@ -80,11 +84,38 @@ def ffn_inputs(
     return seen[0].reshape(len(texts), longest, spec.key_width)
 
 
-def keys_of_requests(
-    model: nn.Module, spec: Spec, layer: int, requests: Sequence[Request]
-) -> list[torch.Tensor]:
-    """For each request the keys of all its contexts: (C, F), the bare prompt's first."""
-    flat = [context for request in requests for context in request.contexts]
-    keys_NF = compute_keys(model, spec, layer, flat)
-    sizes = [len(request.contexts) for request in requests]
-    return list(keys_NF.split(sizes))
+def key_groups(fact: Fact, tokenizer: Any, prefixes: Sequence[str]) -> list[list[Context]]:
+    """The texts whose keys become a row's entries: each group is averaged into one entry.
+
+    The first group is the bare prompt alone, the last one the subject in other surroundings:
+    after the prompt's own words and directly after a sentence, behind prefixes chosen by the
+    fact's id. A key depends on what stands before it, never on what follows, so the texts end
+    with the subject. Each declared alias is a group of its own between them.
+    """
+    head = fact.prompt.rpartition(PLACEHOLDER)[0].replace(PLACEHOLDER, fact.subject)
+    chosen = choose_prefixes(fact, prefixes, HEADED + DIRECT)
+    surroundings = [f"{prefix} {head}{{}}" for prefix in chosen[:HEADED]]
+    surroundings += [f"{prefix} {{}}" for prefix in chosen[HEADED:]]
+
+    def around(name: str, templates: Sequence[str]) -> list[Context]:
+        return [text_context(tokenizer, template, name, "", "key") for template in templates]
+
+    groups = [around(fact.subject, [fact.prompt])]
+    groups += [around(alias, surroundings or [f"{head}{{}}"]) for alias in fact.aliases]
+    if surroundings:
+        groups.append(around(fact.subject, surroundings))
+    return groups
+
+
+def mean_keys(
+    model: nn.Module,
+    spec: Spec,
+    layer: int,
+    groups: Sequence[Sequence[Context]],
+    *,
+    on_done: Callable[[int], None] | None = None,
+) -> torch.Tensor:
+    """One key a group, the mean of its contexts' keys (Fei et al. 2026, section 4): (G, F), fp32."""
+    flat = [context for group in groups for context in group]
+    keys_NF = compute_keys(model, spec, layer, flat, on_done=on_done).float()
+    return torch.stack([part.mean(0) for part in torch.split(keys_NF, [len(g) for g in groups])])

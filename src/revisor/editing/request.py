@@ -83,7 +83,7 @@ def make_requests(
 
 def _request(fact: Fact, tokenizer: Any, plan: ContextPlan) -> Request:
     texts: list[tuple[str, str]] = [("bare", fact.prompt)]
-    texts += [("prefix", f"{prefix} {fact.prompt}") for prefix in _choose(fact, plan)]
+    texts += [("prefix", f"{prefix} {fact.prompt}") for prefix in choose_prefixes(fact, plan.prefixes, plan.per_fact)]
     texts += [
         ("wording", wording)
         for wording in fact.paraphrases[: plan.wordings]
@@ -95,18 +95,24 @@ def _request(fact: Fact, tokenizer: Any, plan: ContextPlan) -> Request:
     ]
     if plan.chat and getattr(tokenizer, "chat_template", None):
         contexts.append(chat_context(tokenizer, fact.prompt, fact.subject, fact.object))
+    if not all(context.target for context in contexts):
+        raise UsageError(
+            f"The model's tokenizer makes no token of the object '{fact.object}' of "
+            f"'{fact.subject}'.",
+            "Give an object that the tokenizer can write.",
+        )
     if plan.essence:
         contexts.append(text_context(tokenizer, "{} is a", fact.subject, "", "essence"))
     return Request(fact=fact, contexts=tuple(contexts))
 
 
-def _choose(fact: Fact, plan: ContextPlan) -> list[str]:
-    """`plan.per_fact` prefixes by the fact's id alone: the same in every build."""
+def choose_prefixes(fact: Fact, prefixes: Sequence[str], count: int) -> list[str]:
+    """Some of the prefixes, by the fact's id alone: the same in every build."""
     ranked = sorted(
-        plan.prefixes,
+        prefixes,
         key=lambda prefix: hashlib.sha256(f"{fact.id}\x1f{prefix}".encode()).digest(),
     )
-    return ranked[: plan.per_fact]
+    return ranked[:count]
 
 
 def fill(template: str, subject: str) -> tuple[str, int]:
@@ -151,6 +157,11 @@ def chat_context(tokenizer: Any, template: str, subject: str, target: str) -> Co
     start = rendered.rfind(text)
     if start < 0:  # the template changed the text (trimmed it, say): find the subject itself
         start, end = rendered.rfind(subject), len(subject)
+        if start < 0:
+            raise UsageError(
+                f"The model's chat template changes the subject '{subject}'.",
+                "Build without chat contexts.",
+            )
     ids, position = encode_with_position(
         tokenizer, rendered, start + end, add_special_tokens=False
     )
@@ -186,9 +197,13 @@ def encode_with_position(
         if start < end <= stop:
             position = index
     if position < 0:  # the character is in no token (a stripped space): the last one before it
-        position = max(
-            index for index, (start, stop) in enumerate(encoded["offset_mapping"])
-            if start < stop <= end
+        for index, (start, stop) in enumerate(encoded["offset_mapping"]):
+            if start < stop <= end:
+                position = index
+    if position < 0:
+        raise UsageError(
+            f"The model's tokenizer makes no token of '{text[:end]}'.",
+            "Name the subject with letters that the tokenizer keeps.",
         )
     return tuple(encoded["input_ids"]), position
 

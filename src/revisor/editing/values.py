@@ -43,7 +43,7 @@ class ValueSettings:
     Attributes:
         steps: Adam steps at most, for each rate.
         rate: Adam's step, in units of |h| / sqrt(D).
-        retry_rates: further rates, tried in turn on the facts that did not converge.
+        retry_rates: further rates, tried in turn on the facts that are not greedy yet.
         clamp: |r| at most, as a multiple of |h|.
         decay: weight of |r|² / |h|².
         kl_weight: weight of the KL term on contexts of kind `essence`.
@@ -156,7 +156,7 @@ def _batches(
     return batches
 
 
-class _FixedLayer(DynamicLayer):
+class _FixedLayer(DynamicLayer):  # type: ignore[misc]
     """A cache layer that hands out its prefix with the new K/V behind it, and keeps nothing."""
 
     def update(
@@ -341,17 +341,17 @@ def _optimise(
         done = greedy_n & (nll_n <= settings.stop_nll)
         _record(out, alive[active], active, u_nD.detach() * unit_n1, nll_n, greedy_n)
         active = active & ~done
-        out.steps_N[alive[active].cpu()] += 1
         if step > settings.steps or not bool(active.any()):
             break
+        out.steps_N[alive[active].cpu()] += 1
+        if settings.decay:
+            loss = loss + settings.decay * u_nD.square().sum() / width
         (gradient,) = torch.autograd.grad(loss, u_nD)
         with torch.no_grad():
             u_nD = u_nD.detach()
             mean_nD.mul_(0.9).add_(gradient, alpha=0.1)
             square_nD.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
-            rise = (mean_nD / (1 - 0.9**step)) / (
-                (square_nD / (1 - 0.999**step)).sqrt() + 1e-8
-            )
+            rise = (mean_nD / (1 - 0.9**step)) / ((square_nD / (1 - 0.999**step)).sqrt() + 1e-8)
             u_nD = u_nD - settings.rate * rise
             limit = settings.clamp * width**0.5
             u_nD = u_nD * (limit / u_nD.norm(dim=1, keepdim=True).clamp(min=1e-9)).clamp(max=1)
@@ -393,7 +393,7 @@ def _loss(
     """One pass through the upper layers.
 
     Returns:
-        The summed loss, and for each request its worst context's NLL a token (n) and whether all
+        The summed loss without decay, and for each request its worst context's NLL a token (n) and whether all
         of its target tokens are greedy (n).
     """
     rows, suffix = batch.ids_BS.shape
@@ -412,13 +412,14 @@ def _loss(
         rewritten(spec.ffn_projection(layer), add),
         head_at(model, lambda: (pick_row, pick_column)),
     ):
-        logits = model(
+        said = model(
             input_ids=batch.ids_BS,
             attention_mask=batch.mask_BT,
             position_ids=batch.place_BS,
             past_key_values=batch.cache(),
             use_cache=True,
-        ).logits[0].float()
+        )
+    logits = said.logits[0].float()
     targets = len(batch.target_row_M)
     nll_M = F.cross_entropy(logits[:targets], batch.target_id_M, reduction="none")
     count = len(R_nD)
@@ -431,9 +432,6 @@ def _loss(
         now_EV = logits[targets:].log_softmax(-1)
         kl = F.kl_div(now_EV, batch.essence_base_EV, log_target=True, reduction="sum")
         loss = loss + settings.kl_weight * kl
-    if settings.decay:
-        norm_n = R_nD.square().sum(1)
-        loss = loss + settings.decay * (norm_n / R_nD.detach().square().sum(1).clamp(min=1)).sum()
     with torch.no_grad():
         worst_n = torch.zeros(count, device=nll_B.device)
         worst_n = worst_n.scatter_reduce(0, batch.owner_B, nll_B.detach(), "amax")

@@ -84,27 +84,36 @@ def replayed(spec: Spec, layer: int, hidden: Callable[[], torch.Tensor]) -> Iter
     """Skip the layers below `layer`: what enters `layer` is `hidden()`, not a computed state.
 
     The layers' `forward` is shadowed on the instances, so that masks, rotary embeddings, final
-    norm and head remain the model's own, whatever its family.
+    norm and head remain the model's own, whatever its family. Some families take a layer's output
+    as a tensor and some its first element; a hook on `layer` makes either immaterial.
     """
 
-    def give(*_args: Any, **_kwargs: Any) -> torch.Tensor:
+    def passed(*_args: Any, **_kwargs: Any) -> torch.Tensor:
         return hidden()
 
-    def passed(hidden_states: torch.Tensor, *_args: Any, **_kwargs: Any) -> torch.Tensor:
-        return hidden_states
+    def enter(
+        _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if args:
+            return (hidden(), *args[1:]), kwargs
+        return args, kwargs | {"hidden_states": hidden()}
 
     skipped = [spec.layers[index] for index in range(layer)]
-    for index, module in enumerate(skipped):
-        module.forward = give if index == 0 else passed  # type: ignore[method-assign]
+    handle = spec.layers[layer].register_forward_pre_hook(enter, with_kwargs=True)
+    for module in skipped:
+        module.forward = passed
     try:
         yield
     finally:
+        handle.remove()
         for module in skipped:
             del module.forward
 
 
 @contextmanager
-def head_at(model: nn.Module, pick: Callable[[], tuple[torch.Tensor, torch.Tensor]]) -> Iterator[None]:
+def head_at(
+    model: nn.Module, pick: Callable[[], tuple[torch.Tensor, torch.Tensor]]
+) -> Iterator[None]:
     """Compute logits at chosen positions only: they come out as (1, M, V).
 
     `pick()` gives (rows_M, columns_M). The hidden states reach the head as one contiguous block;

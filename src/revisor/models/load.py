@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from revisor.errors import ModelUnavailable, NotSupported, UsageError
+from revisor.models.allocator import keep_freed_memory
 from revisor.models.packaged import gguf_folder, smollm2_folder
 from revisor.models.quiet import quiet_transformers
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+BITS = {1: torch.int8, 2: torch.int16}  # by bytes an element; wider ones are read as int32
 SAMPLES = 1024  # elements of a tensor that enter the fingerprint one by one
 
 
@@ -88,23 +91,28 @@ def load_model(
     elif dtype in DTYPES:
         torch_dtype = DTYPES[dtype]
     else:
-        raise UsageError(
-            f"Unknown dtype '{dtype}'.", f"Choose one of: auto, {', '.join(DTYPES)}."
-        )
+        raise UsageError(f"Unknown dtype '{dtype}'.", f"Choose one of: auto, {', '.join(DTYPES)}.")
+    if device == "cpu":
+        keep_freed_memory()
     source = _source(name)
     with quiet_transformers():
         try:
             tokenizer = AutoTokenizer.from_pretrained(source)
-            model = AutoModelForCausalLM.from_pretrained(
-                source, dtype=torch_dtype, device_map=device_map
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                source, dtype=torch_dtype, device_map=device_map, output_loading_info=True
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = str(error).strip().splitlines()
             raise ModelUnavailable(
                 f"Cannot open the model '{name}': {reason[0] if reason else error}",
                 "Give smollm2, a folder with config.json and safetensors, a .gguf file, or the id "
                 "of a model that the Hugging Face hub (if it can be reached) has.",
             ) from error
+    if missing := sorted(loading["missing_keys"]):  # transformers would draw them at random
+        raise ModelUnavailable(
+            f"The model '{name}' lacks {len(missing)} of its weights, such as {missing[0]}.",
+            "Save or fetch the model again.",
+        )
     if device_map is None:
         model = model.to(device)
     return wrap_model(name, model, tokenizer)
@@ -161,12 +169,15 @@ def fingerprint(loaded: LoadedModel, *, layer: int) -> str:
     digest = hashlib.sha256()
     for key, tensor in sorted(loaded.model.named_parameters()):
         flat = tensor.detach().reshape(-1)
-        bits = flat.view(torch.int16 if flat.element_size() == 2 else torch.int32)
+        bits = flat.view(BITS.get(flat.element_size(), torch.int32))
         stride = max(1, bits.numel() // SAMPLES)
         facts = [key, list(tensor.shape), str(tensor.dtype), int(bits.sum(dtype=torch.int64))]
         digest.update(json.dumps(facts).encode())
         digest.update(bits[::stride].cpu().numpy().tobytes())
-    digest.update(loaded.tokenizer.backend_tokenizer.to_str().encode())
+    tokenizer = json.loads(loaded.tokenizer.backend_tokenizer.to_str())
+    for state in ("padding", "truncation"):  # of the latest call, not of the tokenizer
+        tokenizer.pop(state, None)
+    digest.update(json.dumps(tokenizer).encode())
     template = getattr(loaded.tokenizer, "chat_template", None)
     digest.update(json.dumps([template, layer]).encode())
     return digest.hexdigest()[:16]

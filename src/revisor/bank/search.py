@@ -1,0 +1,25 @@
+"""The nearest stored key of each query, exactly.
+
+What comes in: unit queries and unit keys. What goes out: for each query the best cosine and the
+index of its key. What it does not do: thresholds (gate/module.py).
+"""
+
+from __future__ import annotations
+
+import torch
+
+BLOCK = 1 << 24  # scores held at once: 64 MiB in fp32
+
+
+def nearest(q_TE: torch.Tensor, keys_ME: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Exact search, blocked over the queries so that its memory stays bounded.
+
+    Returns:
+        cosine_T and entry_T. Of equal cosines the first entry wins.
+    """
+    step = max(1, BLOCK // max(1, len(keys_ME)))
+    if len(q_TE) <= step:
+        cosine_T, entry_T = (q_TE @ keys_ME.T).max(dim=1)
+        return cosine_T, entry_T
+    parts = [(q_TE[i : i + step] @ keys_ME.T).max(dim=1) for i in range(0, len(q_TE), step)]
+    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])

@@ -1,0 +1,1 @@
+"""What revisor is measured against: the published methods, re-implemented from their equations."""

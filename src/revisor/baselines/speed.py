@@ -1,0 +1,109 @@
+"""How much faster revisor makes residuals than the published way: both in one process.
+
+What comes in: a model twice (as revisor runs it, and in fp32), facts. What goes out: the figures
+of `revisor bench build`. What it does not do: load models or facts, print, or make keys and rows
+(both ways need those, and they cost a single pass).
+
+Half of the reference facts are timed before revisor's batch and half after, so that a machine
+that others use as well slows both down alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import perf_counter
+
+import torch
+
+from revisor.baselines.published import PublishedResult, published_plan, published_residual
+from revisor.editing.request import ContextPlan, make_requests
+from revisor.editing.values import ValueSettings, compute_residuals
+from revisor.errors import UsageError
+from revisor.facts.fact import Fact
+from revisor.models.load import DTYPES, LoadedModel
+from revisor.models.spec import spec_of
+
+
+def compare_build(
+    loaded_fast: LoadedModel,
+    loaded_fp32: LoadedModel,
+    layer: int,
+    facts: Sequence[Fact],
+    *,
+    plan: ContextPlan,
+    reference_facts: int = 5,
+    settings: ValueSettings | None = None,
+    on_done: Callable[[int], None] | None = None,
+) -> dict[str, int | float | str]:
+    """Time `compute_residuals` on all facts and `published_residual` on some of them.
+
+    Tokenising is left out on both sides, and both are warmed up on one fact. The reference facts
+    are spread evenly over `facts`, and prefixed with sentences of the same `plan`.
+
+    Args:
+        loaded_fast: the model in the dtype revisor builds with.
+        loaded_fp32: the same model in fp32; may be `loaded_fast` itself.
+        layer: where both add their residuals.
+        facts: what to write, all in one batched call.
+        plan: revisor's contexts.
+        reference_facts: how many facts the published way is timed on.
+        settings: revisor's optimisation.
+        on_done: told how many more facts, of either side, are finished.
+
+    Returns:
+        facts, facts_per_second, reference_facts, reference_facts_per_second, speedup, layer,
+        model, dtype, torch_threads; and `greedy`, `reference_greedy`: the share of facts whose
+        target every one of the side's own contexts then says, since speed alone means nothing.
+
+    Raises:
+        UsageError: no facts, more reference facts than facts, or a reference model not in fp32.
+    """
+    if not 1 <= reference_facts <= len(facts):
+        raise UsageError(
+            f"Cannot time {reference_facts} reference facts out of {len(facts)}.",
+            "Give at least 1, and no more than there are facts.",
+        )
+    dtype = next(loaded_fp32.model.parameters()).dtype
+    if dtype != torch.float32:
+        raise UsageError(
+            f"The reference runs in fp32, but its model is in {dtype}.",
+            "Load it with load_model(name, dtype='fp32').",
+        )
+    requests = make_requests(facts, loaded_fast.tokenizer, plan)
+    chosen = [facts[index * len(facts) // reference_facts] for index in range(reference_facts)]
+    reference = make_requests(chosen, loaded_fp32.tokenizer, published_plan(plan.prefixes))
+    spec, spec_fp32 = spec_of(loaded_fast.model), spec_of(loaded_fp32.model)
+    settings = settings or ValueSettings()
+    done = on_done or (lambda _count: None)
+
+    def published(index: int) -> PublishedResult:
+        result = published_residual(loaded_fp32.model, spec_fp32, layer, reference[index])
+        done(1)
+        return result
+
+    published_residual(loaded_fp32.model, spec_fp32, layer, reference[0], steps=2)
+    compute_residuals(loaded_fast.model, spec, layer, requests[:1], settings)
+    half = (reference_facts + 1) // 2
+    results = [published(index) for index in range(half)]
+    started = perf_counter()
+    residuals = compute_residuals(loaded_fast.model, spec, layer, requests, settings, on_done=done)
+    seconds = perf_counter() - started
+    results += [published(index) for index in range(half, reference_facts)]
+
+    rate = len(facts) / seconds
+    reference_rate = reference_facts / sum(result.seconds for result in results)
+    names = {dtype: name for name, dtype in DTYPES.items()}
+    fast_dtype = next(loaded_fast.model.parameters()).dtype
+    return {
+        "facts": len(facts),
+        "facts_per_second": round(rate, 3),
+        "reference_facts": reference_facts,
+        "reference_facts_per_second": round(reference_rate, 4),
+        "speedup": round(rate / reference_rate, 1),
+        "layer": layer,
+        "model": loaded_fast.name,
+        "dtype": names.get(fast_dtype, str(fast_dtype)),
+        "torch_threads": torch.get_num_threads(),
+        "greedy": round(float(residuals.greedy_N.float().mean()), 3),
+        "reference_greedy": round(sum(result.greedy for result in results) / reference_facts, 3),
+    }

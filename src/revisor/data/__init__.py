@@ -1,0 +1,35 @@
+"""Texts that ship with revisor, all of our own writing.
+
+`background` is ordinary text without purpose: keys are whitened and thresholds raised on it.
+`probe` are subjects with a prompt, a paraphrase and a neighbour: layers are compared on it.
+`prefixes` are sentences that may stand before any prompt. `demo` is what `revisor demo` shows.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+
+@cache
+def lines(name: str) -> tuple[str, ...]:
+    """The lines of a shipped text, such as `background.txt`."""
+    text = (files(__package__) / name).read_text(encoding="utf-8")
+    return tuple(line for line in text.splitlines() if line.strip())
+
+
+def background() -> tuple[str, ...]:
+    """Lines of ordinary text in many registers."""
+    return lines("background.txt")
+
+
+def prefixes() -> tuple[str, ...]:
+    """Neutral sentences."""
+    return lines("prefixes.txt")
+
+
+def records(name: str) -> list[dict[str, Any]]:
+    """The records of a shipped JSONL file, such as `probe.jsonl`."""
+    return [json.loads(line) for line in lines(name)]

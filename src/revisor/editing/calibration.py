@@ -1,0 +1,212 @@
+"""What is measured once a model and layer: the whitening, background keys, the floor of γ.
+
+What comes in: a loaded model and the shipped texts. What goes out: a `Calibration`, cached on
+disk by the model's fingerprint. What it does not do: know any user's facts.
+
+It also compares layers by the same probe (`compare_layers`), which is how `revisor init` chooses
+one for a model it has not seen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from revisor import data
+from revisor.bank.encode import KeyEncoder, fit_whitening
+from revisor.editing.keys import ffn_inputs, key_groups, mean_keys
+from revisor.editing.request import encode_with_position
+from revisor.facts.fact import Fact, normal_form
+from revisor.gate.calibrate import balanced_accuracy, floor_gamma
+from revisor.models.load import LoadedModel, fingerprint
+from revisor.models.packaged import cache_folder
+from revisor.models.spec import Spec
+
+VERSION = 1  # counts up when the shipped texts or the recipe change
+BATCH = 64
+LONGEST = 96  # tokens of a background line that are used
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What a build needs to know of one layer of a model.
+
+    Attributes:
+        encoder: whitening fitted on background keys.
+        background_TE: encoded keys of background tokens, fp16.
+        ends_T: for each of those tokens the normal form of the text up to it, cut to the last
+            80 characters: to see whether a token ends a mention of a subject.
+        gamma: the floor of thresholds.
+        accuracy: balanced accuracy on the probe at that floor.
+    """
+
+    encoder: KeyEncoder
+    background_TE: torch.Tensor
+    ends_T: tuple[str, ...]
+    gamma: float
+    accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerScore:
+    """How well one layer's keys tell subjects apart, on the probe.
+
+    Attributes:
+        layer: index of the layer.
+        accuracy: balanced accuracy at the best γ.
+        gamma: that γ.
+        top1: share of paraphrases whose nearest row is their own.
+    """
+
+    layer: int
+    accuracy: float
+    gamma: float
+    top1: float
+
+
+def calibrate(loaded: LoadedModel, spec: Spec, layer: int, *, whiten: bool = True) -> Calibration:
+    """Measure, or read what was measured before for this model and layer."""
+    name = f"{fingerprint(loaded, layer=layer)}-{'white' if whiten else 'raw'}-v{VERSION}"
+    path = cache_folder() / "calibration" / f"{name}.safetensors"
+    if path.exists():
+        return _read(path)
+    found = _measure(loaded, spec, layer, whiten=whiten)
+    _write(path, found)
+    return found
+
+
+def compare_layers(loaded: LoadedModel, spec: Spec, layers: Sequence[int]) -> list[LayerScore]:
+    """Score layers by the separation of their keys, best first.
+
+    The deeper of two layers that separate equally is the better one, since fewer layers are run
+    while residuals are optimised; so equal scores (within 0.005) go by depth.
+    """
+    scores = []
+    for layer in layers:
+        keys_TF, first_T, _ = _background_keys(loaded, spec, layer)
+        encoder = fit_whitening(keys_TF[~first_T])
+        scores.append(_probe(loaded, spec, layer, encoder))
+    return sorted(scores, key=lambda s: (-round(s.accuracy / 0.005), -s.layer))
+
+
+def _measure(loaded: LoadedModel, spec: Spec, layer: int, *, whiten: bool) -> Calibration:
+    keys_TF, first_T, ends = _background_keys(loaded, spec, layer)
+    encoder = fit_whitening(keys_TF[~first_T]) if whiten else KeyEncoder()
+    score = _probe(loaded, spec, layer, encoder)
+    return Calibration(
+        encoder=encoder,
+        background_TE=encoder.encode(keys_TF).half(),
+        ends_T=tuple(ends),
+        gamma=score.gamma,
+        accuracy=score.accuracy,
+    )
+
+
+def _background_keys(
+    loaded: LoadedModel, spec: Spec, layer: int
+) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+    """Raw keys (T, F) of the shipped text, which of them open a text, and what each ends."""
+    texts, ends = [], []
+    for line in data.background():
+        encoded = loaded.tokenizer(line, return_offsets_mapping=True)
+        texts.append(tuple(encoded["input_ids"])[:LONGEST])
+        spans = encoded["offset_mapping"][:LONGEST]
+        ends.append([normal_form(line[max(0, stop - 80) : stop]) for _, stop in spans])
+    keys_TF, origin = token_keys(loaded.model, spec, layer, texts)
+    first_T = torch.tensor([place == 0 for _, place in origin])
+    return keys_TF, first_T, [ends[text][place] for text, place in origin]
+
+
+def token_keys(
+    model: nn.Module, spec: Spec, layer: int, texts: Sequence[Sequence[int]]
+) -> tuple[torch.Tensor, list[tuple[int, int]]]:
+    """Raw keys of every token of some texts, fp32 on the CPU, each with its (text, place)."""
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    parts: list[torch.Tensor] = []
+    origin: list[tuple[int, int]] = []
+    for start in range(0, len(order), BATCH):
+        chosen = order[start : start + BATCH]
+        keys_BTF = ffn_inputs(model, spec, layer, [texts[i] for i in chosen]).float().cpu()
+        for row, index in enumerate(chosen):
+            length = len(texts[index])
+            parts.append(keys_BTF[row, keys_BTF.shape[1] - length :])
+            origin.extend((index, place) for place in range(length))
+    return torch.cat(parts), origin
+
+
+def _probe(loaded: LoadedModel, spec: Spec, layer: int, encoder: KeyEncoder) -> LayerScore:
+    records = data.records("probe.jsonl")
+    facts = [Fact(subject=r["subject"], prompt=r["prompt"], object="x") for r in records]
+    tokenizer = loaded.tokenizer
+    groups = [key_groups(fact, tokenizer, data.prefixes()) for fact in facts]
+    # The averaged entry alone: the bare one matches the very prompt and nothing else.
+    rows_NE = encoder.encode(mean_keys(loaded.model, spec, layer, [g[-1] for g in groups]))
+    queries = []
+    for record in records:
+        text = record["paraphrase"].replace("{}", record["subject"])
+        end = text.rfind(record["subject"]) + len(record["subject"])
+        ids, position = encode_with_position(tokenizer, text, end)
+        queries.append(ids[: position + 1])
+    same = torch.empty(len(records))
+    best = torch.empty(len(records), dtype=torch.long)
+    keys_TF, origin = token_keys(loaded.model, spec, layer, queries)
+    cosine_TN = encoder.encode(keys_TF) @ rows_NE.T
+    for token, (index, place) in enumerate(origin):
+        if place == len(queries[index]) - 1:
+            same[index] = cosine_TN[token, index]
+            best[index] = cosine_TN[token].argmax()
+    neighbours = [tuple(tokenizer(r["neighbor"])["input_ids"]) for r in records]
+    keys_TF, origin = token_keys(loaded.model, spec, layer, neighbours)
+    nearest_T = (encoder.encode(keys_TF) @ rows_NE.T).amax(1)
+    text_T = torch.tensor([index for index, _ in origin])
+    other = torch.zeros(len(records)).scatter_reduce(0, text_T, nearest_T, "amax")
+    right = best == torch.arange(len(records))
+    same = torch.where(right, same, torch.zeros_like(same))
+    gamma = floor_gamma(same, other)
+    return LayerScore(
+        layer=layer,
+        accuracy=round(balanced_accuracy(same, other, gamma), 4),
+        gamma=gamma,
+        top1=round(float(right.float().mean()), 4),
+    )
+
+
+def _write(path: Path, found: Calibration) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {"background": found.background_TE.contiguous()}
+    if found.encoder.mean_F is not None and found.encoder.matrix_FE is not None:
+        tensors |= {"mean": found.encoder.mean_F, "matrix": found.encoder.matrix_FE}
+    about: dict[str, Any] = {"gamma": found.gamma, "accuracy": found.accuracy}
+    metadata = {"about": json.dumps(about), "ends": json.dumps(found.ends_T)}
+    descriptor, scratch = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    os.close(descriptor)
+    save_file(tensors, scratch, metadata=metadata)
+    os.replace(scratch, path)
+
+
+def _read(path: Path) -> Calibration:
+    with safe_open(path, framework="pt") as file:
+        names = set(file.keys())
+        about = json.loads(file.metadata()["about"])
+        encoder = (
+            KeyEncoder(mean_F=file.get_tensor("mean"), matrix_FE=file.get_tensor("matrix"))
+            if "matrix" in names
+            else KeyEncoder()
+        )
+        return Calibration(
+            encoder=encoder,
+            background_TE=file.get_tensor("background"),
+            ends_T=tuple(json.loads(file.metadata()["ends"])),
+            gamma=about["gamma"],
+            accuracy=about["accuracy"],
+        )

@@ -1,0 +1,96 @@
+"""Put a gate into a model and take it out again.
+
+What comes in: a model, its `Spec`, a layer and a `View`. What goes out: a context in which the
+model has the view's facts, and a `Gated` handle on it. What it does not do: choose or build rows.
+
+On exit the model is what it was: no hook, no copy, no changed weight is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from revisor.bank.bank import View
+from revisor.errors import WrongModel
+from revisor.gate.module import MISS, gate
+from revisor.gate.watch import Watch
+from revisor.models.hooks import rewritten
+from revisor.models.spec import Spec
+
+
+@dataclass
+class Gated:
+    """A model with facts, while it has them.
+
+    Attributes:
+        view: the rows in force; assign another view to switch between two forward passes.
+        enabled: set to False to have the unedited model, bit for bit.
+        watch: collects hits, or None. Under `torch.compile` leave it None: the compiled graph
+            records nothing.
+    """
+
+    view: View
+    enabled: bool = True
+    watch: Watch | None = None
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """The unedited model for the length of a block."""
+        before, self.enabled = self.enabled, False
+        try:
+            yield
+        finally:
+            self.enabled = before
+
+
+@contextmanager
+def attach(
+    model: nn.Module, spec: Spec, layer: int, view: View, *, watch: Watch | None = None
+) -> Iterator[Gated]:
+    """Give a model the facts of a view: v = W_out k + g(k) at every token (eq. 5).
+
+    Where nothing fires the output is the projection's own, bit for bit; a view without rows, or a
+    disabled gate, does not touch it at all.
+
+    Raises:
+        WrongModel: the view's widths are not this layer's.
+        UsageError: the model has no such layer.
+    """
+    projection = spec.ffn_projection(layer)
+    weight = next(projection.parameters())
+    if not view.empty:
+        _check_widths(spec, view)
+    gated = Gated(view=view.to(weight.device, weight.dtype), watch=watch)
+    if watch is not None:
+        watch.ids = view.ids
+
+    def add(key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        if not gated.enabled or gated.view.empty:
+            return value
+        flat_TD = value.reshape(-1, value.shape[-1])
+        delta_TD, hits = gate(key.reshape(-1, key.shape[-1]), gated.view)
+        fired_T = hits.row_T != MISS
+        if gated.watch is not None:
+            gated.watch.see(hits, tuple(key.shape[:-1]))
+        if not torch.compiler.is_compiling() and not bool(fired_T.any()):
+            return value
+        return torch.where(fired_T[:, None], flat_TD + delta_TD, flat_TD).view_as(value)
+
+    with rewritten(projection, add):
+        yield gated
+
+
+def _check_widths(spec: Spec, view: View) -> None:
+    encoder = view.encoder.matrix_FE
+    key_width = view.keys_ME.shape[1] if encoder is None else encoder.shape[0]
+    if key_width != spec.key_width or view.R_ND.shape[1] != spec.hidden_width:
+        raise WrongModel(
+            f"The bank's rows have widths ({key_width}, {view.R_ND.shape[1]}), the model's FFN "
+            f"has ({spec.key_width}, {spec.hidden_width}).",
+            "It was built for another model. Run: revisor build",
+        )

@@ -1,0 +1,48 @@
+"""Fixtures over the tiny models and tokenizers of tiny.py, shared by a whole session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests import tiny
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tiny models are slower on several threads, and parallel test workers share the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(params=tiny.FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    """The name of every family in turn; `tiny.model(family)` is its model."""
+    return str(request.param)
+
+
+@pytest.fixture(params=tiny.TOKENIZERS)
+def any_tokenizer(request: pytest.FixtureRequest) -> Any:
+    """Each kind of tokenizer in turn."""
+    return tiny.TOKENIZERS[request.param]()
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    """The byte-level tokenizer."""
+    return tiny.byte_level()
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama with its tokenizer, as `save_pretrained` writes it; not to be changed."""
+    folder = tmp_path_factory.mktemp("tiny-llama")
+    tiny.model().save_pretrained(folder)
+    tiny.byte_level().save_pretrained(folder)
+    return folder
