@@ -1,0 +1,94 @@
+"""The command line: `revisor COMMAND ...`. It only puts the commands together.
+
+What comes in: arguments. What goes out: what the commands print, and an exit code: 0 done,
+1 failed, 2 bad usage or bad input, 3 a conflict, 130 interrupted. What it does not do: work;
+each command in `commands/` parses its options, calls the library and prints the result.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from revisor import __version__
+from revisor.commands import asking, bench, building, demo, facts, history
+from revisor.commands.common import fail, wants_json
+from revisor.errors import RevisorError
+
+INTERRUPTED = 130
+
+
+class Commands(TyperGroup):
+    """The commands; an error meant for people ends any of them without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RevisorError as error:
+            fail(error, as_json=wants_json(ctx))
+        except KeyboardInterrupt as stop:
+            raise typer.Exit(INTERRUPTED) from stop
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="revisor",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="First time here? Try `revisor demo`. Your own facts: `init`, `add`, `build`, `ask`.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"revisor {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def revisor(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Keep facts right inside a language model, without touching its weights.
+
+    Facts live in a store, with who changed them, when and why. A build turns them into rows
+    beside one model; while the model runs, a gate in one layer adds the row of the fact that
+    a text is about. Change or remove a fact and the model follows.
+    """
+
+
+_START, _FACTS, _HISTORY, _OTHER = "Start here", "Facts", "History", "More"
+
+app.command(rich_help_panel=_START)(demo.demo)
+app.command(rich_help_panel=_START)(building.init)
+app.command(rich_help_panel=_START)(facts.add)
+app.command(rich_help_panel=_START)(building.build)
+app.command(rich_help_panel=_START)(asking.ask)
+app.command(rich_help_panel=_START)(asking.chat)
+app.command("ls", rich_help_panel=_FACTS)(facts.list_facts)
+app.command(rich_help_panel=_FACTS)(facts.show)
+app.command("set", rich_help_panel=_FACTS)(facts.set_object)
+app.command("rm", rich_help_panel=_FACTS)(facts.remove)
+app.command(rich_help_panel=_FACTS)(facts.export)
+app.command(rich_help_panel=_HISTORY)(history.log)
+app.command(rich_help_panel=_HISTORY)(history.diff)
+app.command(rich_help_panel=_HISTORY)(history.rollback)
+app.command(rich_help_panel=_OTHER)(building.verify)
+app.add_typer(bench.app, name="bench", rich_help_panel=_OTHER)
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

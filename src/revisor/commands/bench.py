@@ -1,0 +1,133 @@
+"""`revisor bench build`: how fast facts are written, against the published way.
+
+What comes in: how many facts, and of which file. What goes out: the figures of
+baselines/speed.py. What it does not do: measure; or use a store.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from revisor.commands.common import JsonOption, note, print_json, say
+from revisor.errors import NotFound, UsageError
+
+if TYPE_CHECKING:
+    from revisor.facts.fact import Fact
+
+COUNTERFACT = Path("counterfact") / "counterfact.jsonl.gz"
+
+app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
+
+
+@app.callback()
+def bench() -> None:
+    """Measure speed on this machine."""
+
+
+@app.command()
+def build(
+    rows: Annotated[
+        int | None,
+        typer.Option(
+            "--rows", min=1, metavar="N", help="Facts to write.", show_default="200, or all"
+        ),
+    ] = None,
+    reference: Annotated[
+        int, typer.Option("--reference", min=1, metavar="N", help="Facts for the slow way.")
+    ] = 5,
+    model: Annotated[str, typer.Option("--model", metavar="MODEL", help="As in init.")] = "smollm2",
+    layer: Annotated[
+        int | None,
+        typer.Option(
+            "--layer", min=0, metavar="N", help="The layer to write to.", show_default="the model's"
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            metavar="FILE",
+            help="A fact file.",
+            show_default="CounterFact in --data-dir, or the shipped facts",
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--data-dir", envvar="REVISOR_DATA", metavar="DIR", help="Folder of benchmark data."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Time how fast facts are written, against the published way on the same machine.
+
+    Both run in this process, one after the other; the published way is timed on a few facts.
+    """
+    facts = _facts(data, data_dir, rows)
+    chosen = _layer(model, layer)
+
+    from revisor.baselines.speed import compare_build
+    from revisor.editing.build import BuildSettings
+    from revisor.models.load import load_model
+    from revisor.progress import Progress
+
+    settings = BuildSettings(layer=chosen)
+    fast, fp32 = load_model(model), load_model(model, dtype="fp32")
+    with Progress("Writing facts both ways", len(facts) + reference, "facts") as progress:
+        result = compare_build(
+            fast,
+            fp32,
+            chosen,
+            facts,
+            plan=settings.contexts,
+            reference_facts=reference,
+            settings=settings.values,
+            on_done=progress.advance,
+        )
+    if as_json:
+        print_json(result)
+        return
+    say(
+        f"{result['facts_per_second']} facts/s, the published way "
+        f"{result['reference_facts_per_second']} facts/s: {result['speedup']} times as fast"
+    )
+    note(", ".join(f"{name} {value}" for name, value in result.items()))
+
+
+def _facts(data: Path | None, data_dir: Path | None, rows: int | None) -> list[Fact]:
+    """The first facts of the file that is meant.
+
+    Raises:
+        NotFound: there is no such file.
+        UsageError: it has fewer facts than were asked for.
+    """
+    from revisor.demo import shipped_facts
+    from revisor.facts.load import load_facts
+
+    if data is None and data_dir is not None:
+        data = data_dir / COUNTERFACT
+        if not data.is_file():
+            raise NotFound(f"There is no {data}.", "Check --data-dir, or give --data FILE.")
+    source = load_facts(data) if data else (fact for fact, _ in shipped_facts())
+    facts = list(islice(source, rows or 200))
+    if rows and len(facts) < rows:
+        raise UsageError(
+            f"{data or 'What ships with revisor'} has {len(facts)} facts, not {rows}.",
+            "Ask for fewer rows, or name a larger file with --data.",
+        )
+    return facts
+
+
+def _layer(model: str, layer: int | None) -> int:
+    from revisor.config import SWEPT_LAYERS
+
+    if layer is None and model not in SWEPT_LAYERS:
+        raise UsageError(
+            f"Nobody has measured the best layer of '{model}'.",
+            "Give --layer N, the one that `revisor init` found.",
+        )
+    return SWEPT_LAYERS[model] if layer is None else layer

@@ -1,0 +1,168 @@
+"""A store and what is built in it: init, build, verify.
+
+What comes in: a model's name; a store. What goes out: a store, its bank of rows, its faults. What
+it does not do: make rows (editing/build.py does).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from revisor.commands.common import (
+    DEFAULT_STORE,
+    JsonOption,
+    StoreOption,
+    note,
+    open_store,
+    plural,
+    print_json,
+    say,
+)
+
+FAILED = 1
+FAILURES_SHOWN = 20
+
+
+class Preset(StrEnum):
+    """Names of the presets, as `--preset` takes them."""
+
+    revisor = "revisor"
+    paper = "paper"
+
+
+class Dtype(StrEnum):
+    """Names of the dtypes, as `--dtype` takes them."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+def init(
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help="smollm2 (packaged: a small one to try things with), a Hugging Face id, a local "
+            "folder or a .gguf file.",
+        ),
+    ],
+    dtype: Annotated[
+        Dtype, typer.Option("--dtype", help="Of the weights; auto takes what is fast here.")
+    ] = Dtype.auto,
+    device: Annotated[
+        str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps ...")
+    ] = "auto",
+    layer: Annotated[
+        int | None,
+        typer.Option(
+            "--layer",
+            min=0,
+            metavar="N",
+            help="The decoder layer that takes the facts.",
+            show_default="the best one, measured",
+        ),
+    ] = None,
+    preset: Annotated[
+        Preset, typer.Option("--preset", help="revisor, or the method as the paper has it.")
+    ] = Preset.revisor,
+    layers_path: Annotated[
+        str | None,
+        typer.Option(
+            "--layers-path",
+            metavar="PATH",
+            help="For a model family that revisor does not know: where its decoder layers are, "
+            "such as model.layers.",
+        ),
+    ] = None,
+    projection_path: Annotated[
+        str | None,
+        typer.Option(
+            "--projection-path",
+            metavar="PATH",
+            help="And where in a layer the FFN's output projection is, such as mlp.down_proj.",
+        ),
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a store for one model. It holds the facts and what is built from them.
+
+    The model itself is opened to measure it, never changed. A model that revisor has not met is
+    probed layer by layer, which takes a few minutes.
+    """
+    from revisor.store import Store
+
+    with Store.init(
+        store,
+        model=model,
+        dtype=dtype.value,
+        device=device,
+        layer=layer,
+        preset=preset.value,
+        layers_path=layers_path,
+        projection_path=projection_path,
+    ) as made:
+        settings = made.settings
+    if as_json:
+        print_json({"store": str(store), **asdict(settings)})
+        return
+    say(f"{store}: {settings.model}, layer {settings.layer}, {settings.dtype}")
+    note("Next: revisor add FILE, revisor build, revisor ask PROMPT")
+
+
+def build(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """Make the model know what changed: one row for each new or changed fact.
+
+    A build that was interrupted goes on where it stopped. Facts that the model does not answer
+    with afterwards are listed; the others hold.
+    """
+    with open_store(store) as opened:
+        report = opened.build()
+    if as_json:
+        print_json(
+            {
+                "rows": report.rows,
+                "facts": report.facts,
+                "seconds": report.seconds,
+                "facts_per_second": report.facts_per_second,
+                "failed": report.failed,
+                "generation": report.generation,
+            }
+        )
+        return
+    say(
+        f"{plural(report.rows, 'row')} for {plural(report.facts, 'fact')} in "
+        f"{report.seconds:.1f} s ({report.facts_per_second:.1f} facts/s), "
+        f"generation {report.generation}"
+    )
+    if report.failed:
+        note(f"{plural(len(report.failed), 'fact')} could not be written:", style="yellow")
+        for failure in report.failed[:FAILURES_SHOWN]:
+            note(f"  {failure['id']}: {failure['fault']}", style=None)
+        if len(report.failed) > FAILURES_SHOWN:
+            note(f"  ... and {len(report.failed) - FAILURES_SHOWN} more; --json lists all")
+
+
+def verify(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """Check the store: the ledger, and every file of the bank against its hash.
+
+    Exit code 1 where something is wrong.
+    """
+    with open_store(store) as opened:
+        faults = opened.verify()
+    if as_json:
+        print_json({"ok": not faults, "faults": faults})
+    else:
+        for fault in faults:
+            say(fault, style="red")
+        if not faults:
+            say("ok")
+    if faults:
+        raise typer.Exit(FAILED)

@@ -1,0 +1,179 @@
+"""What all commands share: their options, where results go, and how errors are told.
+
+What comes in: results and errors. What goes out: one JSON object or plain text on standard
+output; notes and errors on standard error. What it does not do: know any command.
+
+Nothing heavy is imported here or at the top of a command's module, so that `revisor --help`
+and the commands that only read facts answer at once.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from revisor.errors import Fault, RevisorError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from revisor.facts.fact import Fact
+    from revisor.store import Store
+
+FAULTS_SHOWN = 20
+PIPE_WIDTH = 1000  # columns where the output is no terminal: rows are never folded
+_JSON = "revisor.json"
+
+
+def wants_json(ctx: typer.Context) -> bool:
+    """Whether this call prints JSON, as far as its options are parsed."""
+    return bool(ctx.meta.get(_JSON))
+
+
+def turn_json_on(ctx: typer.Context) -> None:
+    """Have errors of this call told as JSON, too."""
+    ctx.meta[_JSON] = True
+
+
+def _remember_json(ctx: typer.Context, value: bool) -> bool:
+    if value:
+        turn_json_on(ctx)
+    return value
+
+
+def os_user() -> str:
+    """The user's name as the operating system knows it."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's bare user id
+        return "unknown"
+
+
+StoreOption = Annotated[
+    Path,
+    typer.Option("--store", envvar="REVISOR_STORE", metavar="DIR", help="Folder of the store."),
+]
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", callback=_remember_json, help="Print one JSON object and nothing else."),
+]
+ActorOption = Annotated[
+    str,
+    typer.Option(
+        "--actor", metavar="NAME", help="Who makes the change.", show_default="the system's user"
+    ),
+]
+ReasonOption = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="Why; kept in the history.")
+]
+DEFAULT_STORE = Path("revisor-store")
+
+
+def open_store(path: Path) -> Store:
+    """The store in that folder; close it, or use it as a context manager."""
+    from revisor.store import Store
+
+    return Store.open(path)
+
+
+def print_json(result: Mapping[str, Any]) -> None:
+    """One JSON object, on one line of standard output."""
+    sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def output() -> Console:
+    """Standard output for people. Text is printed as it is: facts may hold brackets."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    return Console(markup=False, highlight=False, emoji=False, width=width)
+
+
+def say(text: str, style: str | None = None) -> None:
+    """A line on standard output."""
+    output().print(text, style=style, soft_wrap=True)
+
+
+def note(text: str, style: str | None = "dim") -> None:
+    """A line on standard error: advice, warnings, what is not the result."""
+    from rich.console import Console
+
+    console = Console(stderr=True, markup=False, highlight=False, emoji=False)
+    console.print(text, style=style, soft_wrap=True)
+
+
+def table(*columns: str, right: Sequence[str] = ()) -> Table:
+    """An empty table for people; `right` names the columns of numbers."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return made
+
+
+def tell(error: RevisorError) -> None:
+    """An error on standard error: what happened, its faults, what to do."""
+    note(error.message, style="bold red")
+    faults = _faults(error)
+    for fault in faults[:FAULTS_SHOWN]:
+        note(f"  {fault}", style=None)
+    if len(faults) > FAULTS_SHOWN:
+        note(f"  ... and {len(faults) - FAULTS_SHOWN} more; --json lists all", style=None)
+    if error.hint:
+        note(error.hint, style=None)
+
+
+def fail(
+    error: RevisorError, *, as_json: bool, result: Mapping[str, Any] | None = None
+) -> NoReturn:
+    """End the command with the error's exit code.
+
+    Args:
+        as_json: also print the error as JSON on standard output.
+        result: keys that the command's own JSON has even when it fails.
+    """
+    if as_json:
+        told: dict[str, Any] = {"message": error.message, "hint": error.hint}
+        if result is None and (faults := _faults(error)):
+            told["faults"] = [fault_json(fault) for fault in faults]
+        print_json({**(result or {}), "error": told})
+    tell(error)
+    raise typer.Exit(error.exit_code) from error
+
+
+def _faults(error: RevisorError) -> Sequence[object]:
+    return tuple(getattr(error, "faults", ()))
+
+
+def fault_json(fault: object) -> dict[str, Any] | str:
+    """A fault of a line as JSON; whatever else a command may list, as text."""
+    if not isinstance(fault, Fault):
+        return str(fault)
+    remedy = f" ({fault.remedy})" if fault.remedy else ""
+    return {"line": fault.line, "fault": fault.fault + remedy}
+
+
+def fact_json(fact: Fact) -> dict[str, Any]:
+    """A fact as the line of a fact file that `revisor add` reads; what is not set is left out."""
+    from dataclasses import asdict
+
+    fields = asdict(fact)
+    first = {key: fields.pop(key) for key in ("id", "subject", "prompt", "object")}
+    if fields["namespace"] == "default":
+        del fields["namespace"]
+    return first | {key: value for key, value in fields.items() if value}
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 fact`, `2 facts`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

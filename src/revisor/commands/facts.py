@@ -1,0 +1,249 @@
+"""Facts in, out and changed: add, ls, show, set, rm, export. None of them needs a model.
+
+What comes in: fact files and ids. What goes out: the store's ledger changed, or listed. What it
+does not do: change what the model says; `revisor build` does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from revisor.commands.common import (
+    DEFAULT_STORE,
+    ActorOption,
+    JsonOption,
+    ReasonOption,
+    StoreOption,
+    fact_json,
+    fail,
+    fault_json,
+    note,
+    open_store,
+    os_user,
+    output,
+    plural,
+    print_json,
+    say,
+    table,
+)
+from revisor.errors import BadInput, Conflict, UsageError
+
+if TYPE_CHECKING:
+    from revisor.facts.changes import Revision
+
+PAGE = 50
+TO_BUILD = "The model does not know yet: run `revisor build`."
+
+IdArgument = Annotated[
+    str, typer.Argument(metavar="ID", help="The fact's id, or its first 4 letters or more.")
+]
+
+
+def add(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="JSONL, JSON, CSV, TSV (each also .gz) or Parquet; one fact a line: "
+            "subject, prompt with {}, object.",
+        ),
+    ],
+    store: StoreOption = DEFAULT_STORE,
+    actor: ActorOption = "",
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Read facts from a file into the store: all of them, or none.
+
+    A line looks like this:
+
+    `{"subject": "ACME", "prompt": "The CEO of {} is", "object": "Jane Roe"}`
+
+    A fact that is there already with another object is updated. Lines that cannot
+    be read, and facts that contradict one another, are listed and stop the import.
+    """
+    with open_store(store) as opened:
+        try:
+            added = opened.add(file, actor=actor or os_user(), reason=reason)
+        except (BadInput, Conflict) as error:
+            fail(error, as_json=as_json, result=_nothing_added(error) if as_json else None)
+    counts = {"added": added.added, "updated": added.updated, "unchanged": added.unchanged}
+    if as_json:
+        print_json({**counts, "rejected": [], "conflicts": []})
+        return
+    say(", ".join(f"{count:,} {name}" for name, count in counts.items()))
+    if added.duplicates:
+        note(f"{plural(added.duplicates, 'line')} repeated an earlier line and changed nothing.")
+    if added.added or added.updated:
+        note(TO_BUILD)
+
+
+def _nothing_added(error: BadInput | Conflict) -> dict[str, Any]:
+    """The result of an import that was stopped."""
+    faults = [fault_json(fault) for fault in getattr(error, "faults", ())]
+    empty: dict[str, Any] = {"added": 0, "updated": 0, "unchanged": 0}
+    if isinstance(error, Conflict):
+        return empty | {"rejected": [], "conflicts": faults or [error.message]}
+    rejected = faults or [{"line": 0, "fault": error.message}]
+    return empty | {"rejected": rejected, "conflicts": []}
+
+
+def list_facts(
+    search: Annotated[
+        str,
+        typer.Option(
+            "--search", metavar="TEXT", help="Only facts with this text in them, in any case."
+        ),
+    ] = "",
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit", min=1, metavar="N", help="At most N facts.", show_default="50; all in JSON"
+        ),
+    ] = None,
+    offset: Annotated[
+        int, typer.Option("--offset", min=0, metavar="N", help="Leave out the first N.")
+    ] = 0,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """List the facts that hold now, in the order in which they were added."""
+    if limit is None and not as_json:
+        limit = PAGE
+    with open_store(store) as opened:
+        asked = None if limit is None else limit + 1  # one more, to know whether more are there
+        found = list(opened.ledger.facts(search=search or None, limit=asked, offset=offset))
+    facts = found if limit is None else found[:limit]
+    if as_json:
+        print_json({"facts": [fact_json(fact) for fact in facts]})
+        return
+    if not facts:
+        note("No facts." if not search else f"No facts with '{search}' in them.")
+        return
+    listing = table("id", "prompt", "object")
+    for fact in facts:
+        listing.add_row(fact.id, fact.text, fact.object)
+    output().print(listing)
+    if len(found) > len(facts):
+        note(f"There are more: --offset {offset + len(facts)}, or --limit.")
+
+
+def show(
+    fact_id: IdArgument,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one fact and its history: every object it had, who gave it, when and why."""
+    with open_store(store) as opened:
+        revisions = opened.ledger.history(fact_id)
+    last = revisions[-1]
+    if as_json:
+        print_json(
+            {
+                **fact_json(last.fact),
+                "state": last.state,
+                "revisions": [_revision_json(revision) for revision in revisions],
+            }
+        )
+        return
+    say(f"{last.fact.text} {last.fact.object}" + ("" if last.state == "live" else "  (removed)"))
+    for key, value in fact_json(last.fact).items():
+        if key != "object":
+            text = "; ".join(value) if isinstance(value, list | tuple) else str(value)
+            say(f"  {key}: {text}", style="dim")
+    listing = table("revision", "what", "object", "who", "when", "why", right=["revision"])
+    for revision in revisions:
+        listing.add_row(
+            str(revision.revision),
+            revision.kind,
+            "" if revision.kind == "remove" else revision.fact.object,
+            revision.actor,
+            revision.at,
+            revision.reason,
+        )
+    output().print(listing)
+
+
+def _revision_json(revision: Revision) -> dict[str, Any]:
+    return {
+        "revision": revision.revision,
+        "kind": revision.kind,
+        "object": revision.fact.object,
+        "generation": revision.generation,
+        "until": revision.until,
+        "actor": revision.actor,
+        "reason": revision.reason,
+        "at": revision.at,
+        "fact": fact_json(revision.fact),
+    }
+
+
+def set_object(
+    fact_id: IdArgument,
+    obj: Annotated[str, typer.Argument(metavar="OBJECT", help="What the model shall say now.")],
+    store: StoreOption = DEFAULT_STORE,
+    actor: ActorOption = "",
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Give a fact another object. The old one stays in its history."""
+    with open_store(store) as opened:
+        fact = opened.set_object(fact_id, obj, actor=actor or os_user(), reason=reason)
+    if as_json:
+        print_json(fact_json(fact))
+        return
+    say(f"{fact.id}: {fact.text} {fact.object}")
+    note(TO_BUILD)
+
+
+def remove(
+    fact_ids: Annotated[
+        list[str], typer.Argument(metavar="ID...", help="Ids, or their first 4 letters or more.")
+    ],
+    store: StoreOption = DEFAULT_STORE,
+    actor: ActorOption = "",
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Remove facts: the model answers as it did without them. Their history stays."""
+    with open_store(store) as opened:
+        removed = opened.remove(fact_ids, actor=actor or os_user(), reason=reason)
+        generation = opened.ledger.generation
+    if as_json:
+        print_json({"removed": removed, "generation": generation})
+        return
+    say(f"{plural(removed, 'fact')} removed")
+    if removed:
+        note(f"{TO_BUILD} To undo it: revisor rollback --to {generation - 1}")
+
+
+def export(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The JSONL file to write.")],
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the facts that hold now as JSONL, which `revisor add` reads."""
+    with open_store(store) as opened:
+        count = 0
+        try:
+            with tempfile.TemporaryDirectory(dir=file.parent, prefix=".revisor-") as scratch:
+                written = Path(scratch) / "facts.jsonl"
+                with written.open("w", encoding="utf-8") as stream:
+                    for fact in opened.ledger.facts():
+                        stream.write(json.dumps(fact_json(fact), ensure_ascii=False) + "\n")
+                        count += 1
+                os.replace(written, file)
+        except OSError as error:
+            raise UsageError(
+                f"Cannot write {file}: {error.strerror}.", "Name a file in a folder that is there."
+            ) from error
+    if as_json:
+        print_json({"facts": count, "file": str(file)})
+        return
+    say(f"{plural(count, 'fact')} written to {file}")

@@ -1,0 +1,106 @@
+"""All settings of a store, as TOML in and out, and the presets behind their names.
+
+What comes in: `store.toml`. What goes out: frozen settings, or one error that lists every fault.
+What it does not do: open models or databases.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from revisor.errors import BadInput, Fault, NotFound
+
+PRESETS = ("revisor", "paper")
+PAPER_GAMMA = 0.65  # Fei et al. 2026, section 5.1
+DTYPES = ("fp32", "bf16", "fp16")
+
+# Layers found by a full sweep (docs/layers.md); other models are probed by `revisor init`.
+SWEPT_LAYERS: Mapping[str, int] = {"smollm2": 4}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreSettings:
+    """What a store is bound to.
+
+    Attributes:
+        model: `smollm2`, a Hugging Face id, a folder or a `.gguf` file.
+        dtype: of the weights: fp32, bf16 or fp16.
+        device: `auto` or a torch device.
+        layer: the decoder layer whose FFN holds the gate.
+        preset: `revisor`, or `paper` for the method as published.
+        gamma: floor of the cosine threshold; None for the preset's own.
+        layers_path, projection_path: where the FFN is, for a family that is not in the table.
+        database: SQLAlchemy URL of the ledger; None for `ledger.sqlite` in the store.
+    """
+
+    model: str
+    dtype: str
+    layer: int
+    device: str = "auto"
+    preset: str = "revisor"
+    gamma: float | None = None
+    layers_path: str | None = None
+    projection_path: str | None = None
+    database: str | None = None
+
+
+def write_settings(path: Path, settings: StoreSettings) -> None:
+    """Write `store.toml`; settings that are None are left out."""
+    known = {key: value for key, value in asdict(settings).items() if value is not None}
+    # A JSON string or number is a TOML one.
+    text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in known.items())
+    path.write_text("# What this store is bound to; see docs/store.md.\n" + text, encoding="utf-8")
+
+
+def read_settings(path: Path) -> StoreSettings:
+    """Read `store.toml`.
+
+    Raises:
+        NotFound: there is no such file.
+        BadInput: it is not TOML or has faults; all of them are listed.
+    """
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise NotFound(
+            f"There is no store at {path.parent}.",
+            "Make one with: revisor init --model smollm2",
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} is not TOML: {error}.", "Mend that line.") from error
+    faults = list(_faults(found))
+    if faults:
+        raise BadInput(f"{path} has {len(faults)} fault(s).", "Mend them all.", faults)
+    return StoreSettings(**found)
+
+
+def _faults(found: Mapping[str, Any]) -> list[Fault]:
+    names = {field.name for field in fields(StoreSettings)}
+    faults = []
+    for key in found.keys() - names:
+        near = get_close_matches(key, names, n=1)
+        remedy = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(names))}"
+        faults.append(Fault(line=0, fault=f"unknown setting '{key}'", remedy=remedy))
+    for key in ("model", "dtype", "layer"):
+        if key not in found:
+            faults.append(Fault(line=0, fault=f"setting '{key}' is missing"))
+    for key, kind in (("model", str), ("dtype", str), ("layer", int), ("preset", str)):
+        if key in found and not isinstance(found[key], kind):
+            faults.append(
+                Fault(line=0, fault=f"'{key}' is {found[key]!r}", remedy=f"a {kind.__name__}")
+            )
+    for key, allowed in (("preset", PRESETS), ("dtype", DTYPES)):
+        if isinstance(found.get(key), str) and found[key] not in allowed:
+            faults.append(
+                Fault(line=0, fault=f"'{key}' is '{found[key]}'", remedy=f"one of {allowed}")
+            )
+    gamma = found.get("gamma")
+    if gamma is not None and not (isinstance(gamma, int | float) and -1 <= gamma <= 1):
+        faults.append(Fault(line=0, fault=f"'gamma' is {gamma!r}", remedy="a cosine in [-1, 1]"))
+    return faults

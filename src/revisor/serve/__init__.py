@@ -1,0 +1,1 @@
+"""Answers: the engine that runs a model with its facts."""

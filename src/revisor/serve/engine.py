@@ -1,0 +1,250 @@
+"""Answers from a model with its facts, and which facts were used.
+
+What comes in: prompts. What goes out: one `Answer` each, of the same shape with the facts off.
+What it does not do: HTTP, or keep state between calls.
+
+Decoding is transformers' own `generate`, greedy and batched with left padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from threading import Thread
+from typing import Any
+
+import torch
+
+from revisor.bank.bank import View
+from revisor.errors import UsageError
+from revisor.facts.fact import Fact, normal_form
+from revisor.gate.attach import attach
+from revisor.gate.watch import Hit, Watch
+from revisor.models.hooks import contiguous_head
+from revisor.models.load import LoadedModel
+from revisor.models.spec import Spec
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactUsed:
+    """A fact whose row fired.
+
+    Attributes:
+        id, subject, object: of the fact.
+        position: index of the token at which it fired, in prompt and answer together.
+        cosine, threshold: the match; their difference is the margin.
+    """
+
+    id: str
+    subject: str
+    object: str
+    position: int
+    cosine: float
+    threshold: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a model said.
+
+    Attributes:
+        prompt: as it was asked.
+        answer: the continuation, stripped.
+        facts_used: in text order; empty with the facts off.
+        tokens: tokens generated.
+    """
+
+    prompt: str
+    answer: str
+    facts_used: tuple[FactUsed, ...]
+    tokens: int
+
+
+class Engine:
+    """Runs a model with the rows of one view.
+
+    Args:
+        loaded, spec, layer: the model and where its gate is.
+        view: the rows in force.
+        facts_of: the facts of a row id.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        spec: Spec,
+        layer: int,
+        view: View,
+        facts_of: Callable[[str], Sequence[Fact]],
+    ) -> None:
+        self.loaded = loaded
+        self.spec = spec
+        self.layer = layer
+        self.view = view
+        self.facts_of = facts_of
+        self.last: Answer | None = None
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_tokens: int = 24,
+        facts: bool = True,
+        chat: bool = False,
+    ) -> list[Answer]:
+        """Answer a batch greedily.
+
+        Args:
+            prompts: texts to continue.
+            max_tokens: tokens an answer may have.
+            facts: False for the unedited model.
+            chat: put each prompt as a user's turn into the model's chat template.
+
+        Raises:
+            UsageError: an empty prompt, or `chat` with a model that has no chat template.
+        """
+        if not prompts:
+            return []
+        for prompt in prompts:
+            if not prompt.strip():
+                raise UsageError("The prompt is empty.", "Write something for the model to read.")
+        texts = (
+            [self._render([{"role": "user", "content": prompt}]) for prompt in prompts]
+            if chat
+            else list(prompts)
+        )
+        ids_BT, mask_BT = self._encode(texts, special=not chat)
+        watch = Watch()
+        with self._facts(watch if facts else None), contiguous_head(self.loaded.model):
+            watch.begin(mask_BT)
+            out_BT = self.loaded.model.generate(  # type: ignore[operator]
+                input_ids=ids_BT,
+                attention_mask=mask_BT,
+                max_new_tokens=max_tokens,
+                do_sample=False,
+                pad_token_id=self._pad,
+            )
+        width = ids_BT.shape[1]
+        answers = []
+        for row, prompt in enumerate(prompts):
+            answers.append(
+                self._answer(prompt, out_BT[row, width:], int(mask_BT[row].sum()), watch.log[row])
+            )
+        return answers
+
+    def stream(
+        self, messages: Sequence[Mapping[str, str]], *, max_tokens: int = 256, facts: bool = True
+    ) -> Iterator[str]:
+        """A chat answer piece by piece; `last` is the whole answer afterwards.
+
+        Raises:
+            UsageError: the model has no chat template.
+        """
+        from transformers import TextIteratorStreamer
+
+        ids_BT, mask_BT = self._encode([self._render(messages)], special=False)
+        streamer = TextIteratorStreamer(
+            self.loaded.tokenizer, skip_prompt=True, skip_special_tokens=True
+        )
+        watch = Watch()
+        made: list[torch.Tensor] = []
+
+        def run() -> None:
+            try:
+                made.append(
+                    self.loaded.model.generate(  # type: ignore[operator]
+                        input_ids=ids_BT,
+                        attention_mask=mask_BT,
+                        max_new_tokens=max_tokens,
+                        do_sample=False,
+                        pad_token_id=self._pad,
+                        streamer=streamer,
+                    )
+                )
+            finally:
+                streamer.end()
+
+        with self._facts(watch if facts else None), contiguous_head(self.loaded.model):
+            watch.begin(mask_BT)
+            worker = Thread(target=run)
+            worker.start()
+            yield from streamer
+            worker.join()
+        prompt = messages[-1]["content"]
+        self.last = self._answer(
+            prompt, made[0][0, ids_BT.shape[1] :], ids_BT.shape[1], watch.log[0]
+        )
+
+    @property
+    def _pad(self) -> int:
+        tokenizer = self.loaded.tokenizer
+        chosen = tokenizer.pad_token_id
+        return int(tokenizer.eos_token_id or 0 if chosen is None else chosen)
+
+    def _facts(self, watch: Watch | None) -> Any:
+        if watch is None:
+            return nullcontext()
+        return attach(self.loaded.model, self.spec, self.layer, self.view, watch=watch)
+
+    def _render(self, messages: Sequence[Mapping[str, str]]) -> str:
+        if not getattr(self.loaded.tokenizer, "chat_template", None):
+            raise UsageError(
+                f"The model '{self.loaded.name}' has no chat template.",
+                "Ask it with a prompt to continue: revisor ask PROMPT",
+            )
+        return str(
+            self.loaded.tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=True
+            )
+        )
+
+    def _encode(self, texts: Sequence[str], *, special: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids and mask (B, T), padded on the left."""
+        encoded = [
+            self.loaded.tokenizer(text, add_special_tokens=special)["input_ids"] for text in texts
+        ]
+        width = max(len(ids) for ids in encoded)
+        ids_BT = torch.full((len(texts), width), self._pad, dtype=torch.long)
+        mask_BT = torch.zeros_like(ids_BT)
+        for row, ids in enumerate(encoded):
+            ids_BT[row, width - len(ids) :] = torch.tensor(ids)
+            mask_BT[row, width - len(ids) :] = 1
+        return ids_BT.to(self.loaded.device), mask_BT.to(self.loaded.device)
+
+    def _answer(
+        self, prompt: str, new_T: torch.Tensor, prompt_tokens: int, hits: Sequence[Hit]
+    ) -> Answer:
+        ids = new_T.tolist()
+        ends = self._ends
+        length = next((i for i, token in enumerate(ids) if token in ends), len(ids))
+        text = self.loaded.tokenizer.decode(ids[:length], skip_special_tokens=True).strip()
+        used = []
+        for hit in hits:
+            if hit.position < prompt_tokens + length:
+                used += [
+                    FactUsed(
+                        id=fact.id,
+                        subject=fact.subject,
+                        object=fact.object,
+                        position=hit.position,
+                        cosine=round(hit.cosine, 4),
+                        threshold=round(hit.threshold, 4),
+                    )
+                    for fact in self._meant(hit.row_id, text)
+                ]
+        return Answer(prompt=prompt, answer=text, facts_used=tuple(used), tokens=length)
+
+    def _meant(self, row_id: str, answer: str) -> Sequence[Fact]:
+        """The facts of a row; of several that share it those whose object was said, if any."""
+        facts = self.facts_of(row_id)
+        said = [fact for fact in facts if normal_form(fact.object) in normal_form(answer)]
+        return said or facts
+
+    @property
+    def _ends(self) -> set[int]:
+        """Token ids that end an answer."""
+        config = self.loaded.model.generation_config
+        found = config.eos_token_id  # type: ignore[union-attr]
+        ends = set(found) if isinstance(found, list) else {found}
+        return {int(token) for token in ends | {self.loaded.tokenizer.eos_token_id} if token is not None}
