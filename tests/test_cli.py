@@ -206,10 +206,11 @@ def test_ask_answers_each_line_of_a_file(
 
 
 def test_ask_can_wrap_the_prompt_in_the_chat_template(built: Path) -> None:
-    asked = ("ask", "The capital of ACME is", "--json", "--store", built)
-    plain, chatty = run(*asked).json, run(*asked, "--chat").json
-    assert chatty["prompt"] == plain["prompt"]
-    assert chatty["facts_used"][0]["position"] > plain["facts_used"][0]["position"]
+    at = ("--json", "--store", built)
+    chatty = run("ask", "Who wrote the book?", "--chat", *at).json
+    by_hand = run("ask", "[user] Who wrote the book?\n[assistant] ", *at).json
+    assert chatty["answer"] == by_hand["answer"]
+    assert chatty["prompt"] == "Who wrote the book?"
 
 
 @pytest.mark.parametrize("arguments", [(), ("a prompt", "--file", "f")])
@@ -224,7 +225,7 @@ def test_ask_of_a_store_that_was_never_built_says_so(store: Path, tmp_path: Path
     done = run("ask", "The capital of ACME is", "--json", "--store", store)
     assert done.code == 2
     assert done.json["error"]["hint"] == "Run: revisor build"
-    assert "never built" in done.err
+    assert "no bank yet" in done.err
 
 
 def test_lines_that_cannot_be_read_stop_the_import(store: Path, tmp_path: Path) -> None:
@@ -333,7 +334,7 @@ def test_init_refuses_a_second_store_in_one_place(built: Path, taught_folder: Pa
 
 def test_init_says_what_the_store_is_bound_to(taught_folder: Path, tmp_path: Path) -> None:
     done = run("init", "--model", taught_folder, "--layer", 1, "--json", "--store", tmp_path / "s")
-    assert done.json["model"] == str(taught_folder)
+    assert done.json["model"] == str(taught_folder.resolve())
     assert (done.json["layer"], done.json["preset"]) == (1, "revisor")
 
 
@@ -415,15 +416,29 @@ def test_verify_names_a_damaged_file_and_fails(
     assert rows.name in " ".join(done.json["faults"])
 
 
-def test_chat_reads_a_pipe_and_obeys_its_commands(built: Path) -> None:
-    lines = [":why", "The capital of ACME is", ":why", ":facts off", ":nonsense", ":quit", "no"]
-    done = run("chat", "--max-tokens", 8, "--store", built, stdin="\n".join(lines) + "\n")
+def test_chat_reads_a_pipe_and_obeys_its_commands(store: Path, tmp_path: Path) -> None:
+    # The tiny model's keys know no other surroundings than those of the prompt itself.
+    fact = {
+        "subject": "Zora",
+        "prompt": "[user] What does {} speak?\n[assistant]",
+        "object": "French",
+    }
+    run("add", fact_file(tmp_path / "f.jsonl", [fact]), "--store", store)
+    assert run("chat", "--store", store, stdin="").code == 2, "not built yet"
+    run("build", "--store", store)
+    question = "What does Zora speak?"
+    lines = [":why", question, ":why", ":facts off", question, ":why", ":help", ":quit", question]
+    done = run("chat", "--max-tokens", 8, "--store", store, stdin="\n".join(lines) + "\n")
     assert done.code == 0
-    assert "nothing was asked yet" in done.out
-    assert "ACME: Vienna" in done.out
-    assert "facts off" in done.out
-    assert ":quit" in done.out
-    assert run("chat", "--store", built, stdin="").code == 0
+    before, answer, *rest = done.out.splitlines()
+    assert before == "nothing was asked yet"
+    assert any("Zora: French" in line for line in rest)
+    off = rest.index("facts off")
+    assert rest[off + 1] != answer
+    assert rest[off + 2].startswith("no fact fired")
+    assert ":quit" in rest[off + 3]
+    assert len(rest) == off + 4
+    assert run("chat", "--store", store, stdin="").out == ""
 
 
 def test_the_store_can_be_named_by_the_environment(
@@ -544,6 +559,7 @@ def test_the_demo_flips_its_facts_and_leaves_the_rest() -> None:
         "seconds",
     }  # fmt: skip
     assert counts["facts"] == 40
-    assert counts["flipped"] >= 38
-    assert counts["paraphrase_flipped"] >= 0.5 * counts["paraphrases"]
-    assert counts["unrelated_same"] >= 0.95 * counts["unrelated"]
+    assert (counts["paraphrases"], counts["unrelated"]) == (80, 40)
+    assert counts["flipped"] >= 37
+    assert counts["paraphrase_flipped"] >= 32
+    assert counts["unrelated_same"] >= 38

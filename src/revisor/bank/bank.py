@@ -181,7 +181,8 @@ class Bank:
         return self._view_of(slots, at)
 
     def _view_of(self, slots: Sequence[int], at: int) -> View:
-        entries, owner = [], []
+        entries: list[int] = []
+        owner: list[int] = []
         for row, slot in enumerate(slots):
             part = self._entries[slot]
             entries.extend(range(part.start, part.stop))

@@ -27,7 +27,7 @@ from revisor.commands.common import (
     table,
     turn_json_on,
 )
-from revisor.errors import BadInput, NotBuilt, NotFound, UsageError
+from revisor.errors import BadInput, NotFound, UsageError
 
 if TYPE_CHECKING:
     from revisor.serve.engine import Answer, Engine, FactUsed
@@ -113,23 +113,17 @@ def _engine(store: Store) -> Engine:
     Raises:
         NotBuilt: there was no build.
     """
-    built = store.built_generation()
-    if built is None:
-        raise NotBuilt(
-            f"The store {store.path} was never built, so the model knows none of its "
-            f"{plural(store.ledger.count(), 'fact')}.",
-            "Run: revisor build",
-        )
-    if store.stale():
+    engine = store.engine()
+    built = engine.view.generation
+    if built != store.ledger.generation:
         put, removed = store.ledger.changed_since(built)
-        waiting = plural(len(put) + len(removed), "change")
-        verb = "is" if len(put) + len(removed) == 1 else "are"
+        count = len(put) + len(removed)
         note(
-            f"{waiting} {verb} not built yet; answers are from generation {built}. "
-            "Run `revisor build`.",
+            f"{plural(count, 'change')} {'is' if count == 1 else 'are'} not built yet; "
+            f"answers are from generation {built}. Run: revisor build",
             style="yellow",
         )
-    return store.engine()
+    return engine
 
 
 def _answer_json(answer: Answer, base: Answer | None) -> dict[str, Any]:

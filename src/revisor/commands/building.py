@@ -138,9 +138,9 @@ def build(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> No
         )
         return
     say(
-        f"{plural(report.rows, 'row')} for {plural(report.facts, 'fact')} in "
-        f"{report.seconds:.1f} s ({report.facts_per_second:.1f} facts/s), "
-        f"generation {report.generation}"
+        f"{plural(report.facts, 'fact')} written in {report.seconds:.1f} s "
+        f"({report.facts_per_second:.1f} facts/s); generation {report.generation} has "
+        f"{plural(report.rows, 'row')}"
     )
     if report.failed:
         note(f"{plural(len(report.failed), 'fact')} could not be written:", style="yellow")

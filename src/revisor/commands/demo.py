@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from revisor.commands.common import JsonOption, note, output, plural, print_json, say, table
+from revisor.commands.common import JsonOption, note, output, print_json, say, table
 
 if TYPE_CHECKING:
     from revisor.demo import Asked, DemoReport
@@ -48,8 +48,9 @@ def _show(report: DemoReport) -> None:
     say(
         f"{counts['unrelated_same']} of {counts['unrelated']} unrelated prompts: not a word changed"
     )
-    if report.failed:
-        say(f"{plural(len(report.failed), 'fact')} could not be written: see `revisor build`")
+    named = {asked.fact.id: asked.prompt for asked in report.direct if asked.fact}
+    for failure in report.failed:
+        say(f"not written: '{named[failure['id']]}': {failure['fault']}")
     say(f"{counts['seconds']} s, on this machine, with the model's weights as they were")
     _show_why(report.direct)
     note(

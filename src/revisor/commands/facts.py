@@ -128,7 +128,7 @@ def list_facts(
         return
     listing = table("id", "prompt", "object")
     for fact in facts:
-        listing.add_row(fact.id, fact.text, fact.object)
+        listing.add_row(fact.id, " ".join(fact.text.split()), fact.object)
     output().print(listing)
     if len(found) > len(facts):
         note(f"There are more: --offset {offset + len(facts)}, or --limit.")

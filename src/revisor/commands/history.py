@@ -45,19 +45,17 @@ def log(
     """
     with open_store(store) as opened:
         generations = opened.ledger.log(limit)
-        built = opened.built_generation()
     if as_json:
-        print_json({"generations": [asdict(made) for made in generations], "built": built})
+        print_json({"generations": [asdict(made) for made in generations]})
         return
     if not generations:
         note("No facts yet: revisor add FILE")
         return
     numbers = ["gen", "added", "updated", "removed", "facts"]
-    listing = table(*numbers, "who", "when", "why", "built", right=numbers)
+    listing = table(*numbers, "who", "when", "why", right=numbers)
     for made in generations:
         counts = (made.number, made.added, made.updated, made.removed, made.live)
-        mark = "built" if made.number == built else ""
-        listing.add_row(*map(str, counts), made.actor, made.at, made.reason, mark)
+        listing.add_row(*map(str, counts), made.actor, made.at, made.reason)
     output().print(listing)
 
 

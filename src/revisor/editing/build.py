@@ -11,16 +11,15 @@ together. Its id is theirs joined by `+`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 
 from revisor import data
-from revisor.bank.bank import Bank, Row, View
-from revisor.bank.encode import KeyEncoder
-from revisor.editing.calibration import Calibration, token_keys
-from revisor.editing.keys import key_groups, mean_keys
+from revisor.bank.bank import Bank, Row
+from revisor.editing.calibration import Calibration
+from revisor.editing.keys import compute_keys, key_groups, mean_keys
 from revisor.editing.request import Context, ContextPlan, Request, make_requests
 from revisor.editing.score import score_contexts
 from revisor.editing.values import ValueSettings, compute_residuals
@@ -30,7 +29,6 @@ from revisor.gate.calibrate import CEILING, entry_gammas
 from revisor.gate.module import MISS, match
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
-from revisor.progress import Progress
 
 JOIN = "+"
 SAME_KEY = 0.97  # bare keys of one subject nearer than this are one row
@@ -81,12 +79,10 @@ class Built:
 
     Attributes:
         rows: one a fact, or one for several facts that share a key.
-        failed: facts that do not answer; their rows are not among `rows`.
-        steps: optimisation steps, mean over the requests.
+        steps: optimisation steps, mean over the rows.
     """
 
     rows: list[Row]
-    failed: list[Failure]
     steps: float
 
 
@@ -102,57 +98,30 @@ def build_rows(
     facts: Sequence[Fact],
     settings: BuildSettings,
     *,
-    others: View | None = None,
+    on_done: Callable[[int], None] | None = None,
 ) -> Built:
-    """Make the rows of some facts.
+    """Make the rows of some facts, not yet checked (`check_rows` does).
 
     All facts of a subject must be given together. A row depends on the facts of its own subject,
     the model and the settings alone, up to the rounding of batched arithmetic.
-
-    Args:
-        facts: what shall hold.
-        others: rows that stand already; new rows are checked in their presence.
     """
     if not facts:
-        return Built(rows=[], failed=[], steps=0.0)
+        return Built(rows=[], steps=0.0)
     requests = make_requests(facts, loaded.tokenizer, settings.contexts)
-    with Progress("Reading keys", total=len(facts), unit="facts") as progress:
-        entries = _entries(loaded, spec, calibration, facts, settings)
-        progress.advance(len(facts))
-    merged = _merge(requests, entries)
-    with Progress("Optimising residuals", total=len(merged), unit="facts") as progress:
-        residuals = compute_residuals(
-            loaded.model,
-            spec,
-            settings.layer,
-            [request for request, _ in merged],
-            settings.values,
-            on_done=progress.advance,
-        )
+    merged = _merge(requests, _entries(loaded, spec, calibration, facts, settings))
+    residuals = compute_residuals(
+        loaded.model,
+        spec,
+        settings.layer,
+        [request for request, _ in merged],
+        settings.values,
+        on_done=on_done,
+    )
     rows = [
         Row(row_id=request.fact.id, keys_CE=entry[0], gamma_C=entry[1], r_D=residuals.R_ND[index])
         for index, (request, entry) in enumerate(merged)
     ]
-    with Progress("Checking through the gate", total=len(facts), unit="facts") as progress:
-        rows, faults = _check_and_repair(
-            loaded,
-            spec,
-            rows,
-            [request for request, _ in merged],
-            settings,
-            calibration.encoder,
-            others,
-        )
-        progress.advance(len(facts))
-    bad = {row.row_id for row in rows if row.row_id in faults}
-    # A row that several facts share stays if any of them answers.
-    kept, failed = [], []
-    for row, (request, _) in zip(rows, merged, strict=True):
-        wrong = faults.get(row.row_id, {})
-        failed += [Failure(fact_id=fact_id, fault=fault) for fact_id, fault in wrong.items()]
-        if row.row_id not in bad or len(wrong) < len(row_facts(request.fact.id)):
-            kept.append(row)
-    return Built(rows=kept, failed=failed, steps=float(residuals.steps_N.float().mean()))
+    return Built(rows=rows, steps=float(residuals.steps_N.float().mean()))
 
 
 def _entries(
@@ -179,7 +148,7 @@ def _entries(
     else:
         gamma_M = torch.full((len(keys_ME),), floor)
     counts = torch.bincount(torch.tensor(owner), minlength=len(facts)).tolist()
-    return list(zip(keys_ME.split(counts), gamma_M.split(counts), strict=True))
+    return list(zip(torch.split(keys_ME, counts), torch.split(gamma_M, counts), strict=True))
 
 
 def _nearest_background(
@@ -246,131 +215,131 @@ def _merge(
     return merged
 
 
-def _bank_of(encoder: KeyEncoder, rows: Sequence[Row], others: View | None) -> Bank:
-    bank = Bank(
-        encoder=encoder,
-        key_width=rows[0].keys_CE.shape[1],
-        hidden_width=rows[0].r_D.shape[0],
-    )
-    if others is not None:
-        for index, row_id in enumerate(others.ids):
-            part = others.row_M == index
-            bank.put(
-                Row(
-                    row_id=row_id,
-                    keys_CE=others.keys_ME[part],
-                    gamma_C=others.gamma_M[part],
-                    r_D=others.R_ND[index],
-                ),
-                0,
-            )
-    for row in rows:
-        bank.put(row, 0)
-    return bank
-
-
-def _check_and_repair(
+def check_rows(
     loaded: LoadedModel,
     spec: Spec,
-    rows: list[Row],
-    requests: Sequence[Request],
+    bank: Bank,
+    facts: Mapping[str, Fact],
+    rows: Collection[str],
     settings: BuildSettings,
-    encoder: KeyEncoder,
-    others: View | None,
-) -> tuple[list[Row], dict[str, dict[str, str]]]:
-    """Ask every bare prompt through the gate; mend what does not answer.
+    generation: int,
+) -> list[Failure]:
+    """Ask the bare prompts of some rows through the gate, with the whole bank in force.
 
     A row that its own prompt does not hit is given that prompt's key as an entry of its own. A row
-    that is hit but does not say its object is optimised again, longer and with other rates.
+    that is hit but does not say its object is optimised again, longer and at a smaller rate, with
+    the other rows in force. What still fails is dropped from the bank and reported; a row that
+    several facts share stays if any of them answers.
 
-    Returns:
-        The rows, and for each row that still fails its facts with their faults.
+    Args:
+        bank: changed in place.
+        facts: every fact of these rows, by id.
+        rows: the row ids to check.
     """
-    faults: dict[str, dict[str, str]] = {}
+    fact_ids = [i for row_id in rows for i in row_facts(row_id)]
+    made = make_requests([facts[i] for i in fact_ids], loaded.tokenizer, settings.contexts)
+    requests = dict(zip(fact_ids, made, strict=True))
+    wrong: list[_Wrong] = []
+    pending = list(rows)
     for round_ in range(REPAIR_ROUNDS + 1):
-        missed, unsaid, faults = _ask(loaded, spec, rows, requests, settings, encoder, others)
-        if round_ == REPAIR_ROUNDS or not (missed or unsaid):
+        asked = [(row_id, requests[i]) for row_id in pending for i in row_facts(row_id)]
+        wrong = _ask(loaded, spec, bank, asked, settings)
+        if not wrong or round_ == REPAIR_ROUNDS:
             break
-        if missed:
-            rows = [
-                replace(
+        for row_id in {w.row_id for w in wrong}:
+            mine = [w for w in wrong if w.row_id == row_id]
+            row = bank.get(row_id)
+            missed = [w.key_E for w in mine if w.missed]
+            if missed:
+                row = replace(
                     row,
-                    keys_CE=torch.cat([row.keys_CE, missed[row.row_id]]),
-                    gamma_C=torch.cat(
-                        [row.gamma_C, torch.full((len(missed[row.row_id]),), CEILING)]
-                    ),
+                    keys_CE=torch.cat([row.keys_CE, torch.stack(missed)]),
+                    gamma_C=torch.cat([row.gamma_C, torch.full((len(missed),), CEILING)]),
                 )
-                if row.row_id in missed
-                else row
-                for row in rows
-            ]
-        if unsaid:
-            again = [i for i, row in enumerate(rows) if row.row_id in unsaid]
-            harder = replace(
-                settings.values,
-                steps=3 * settings.values.steps,
-                rate=settings.values.rate / 2,
-                stop_nll=settings.values.stop_nll / 2,
-                clamp=2 * settings.values.clamp,
-            )
-            better = compute_residuals(
-                loaded.model, spec, settings.layer, [requests[i] for i in again], harder
-            )
-            rows = list(rows)
-            for place, index in enumerate(again):
-                rows[index] = replace(rows[index], r_D=better.R_ND[place])
-    return rows, faults
+            else:
+                own = [requests[i] for i in row_facts(row_id)]
+                row = replace(row, r_D=_again(loaded, spec, bank, row_id, own, settings))
+            bank.put(row, generation)
+        pending = sorted({w.row_id for w in wrong})
+    failed = []
+    for row_id in {w.row_id for w in wrong}:
+        mine = [w for w in wrong if w.row_id == row_id]
+        failed += [Failure(fact_id=w.fact_id, fault=w.fault) for w in mine]
+        if len(mine) == len(row_facts(row_id)):
+            bank.drop(row_id, generation)
+    return sorted(failed, key=lambda failure: failure.fact_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wrong:
+    """A fact whose bare prompt is not answered; `missed` if its own row was not hit."""
+
+    row_id: str
+    fact_id: str
+    missed: bool
+    key_E: torch.Tensor
+    fault: str
 
 
 def _ask(
     loaded: LoadedModel,
     spec: Spec,
-    rows: Sequence[Row],
+    bank: Bank,
+    asked: Sequence[tuple[str, Request]],
+    settings: BuildSettings,
+) -> list[_Wrong]:
+    """The facts that do not answer their bare prompt with the bank in force."""
+    view = bank.view()
+    bare = [request.contexts[0] for _, request in asked]
+    with attach(loaded.model, spec, settings.layer, view):
+        scores = score_contexts(loaded, bare)
+    bad = [index for index, score in enumerate(scores) if not score.greedy]
+    if not bad:
+        return []
+    keys = compute_keys(loaded.model, spec, settings.layer, [bare[i] for i in bad])
+    keys_E = view.encoder.encode(keys)
+    hits = match(keys, view)
+    wrong = []
+    for place, index in enumerate(bad):
+        row_id, request = asked[index]
+        hit = int(hits.row_T[place])
+        own = hit != MISS and view.ids[hit] == row_id
+        if own:
+            what = "its row is hit, but the model does not say the object"
+        elif hit == MISS:
+            what = "its prompt hits no row"
+        else:
+            what = f"its prompt hits the row of {view.ids[hit]}"
+        said = loaded.tokenizer.decode(scores[index].said).strip()
+        wrong.append(
+            _Wrong(
+                row_id=row_id,
+                fact_id=request.fact.id,
+                missed=not own,
+                key_E=keys_E[place],
+                fault=f"{what}; it says '{said}' (final loss {scores[index].nll:.3f} nats a token)",
+            )
+        )
+    return wrong
+
+
+def _again(
+    loaded: LoadedModel,
+    spec: Spec,
+    bank: Bank,
+    row_id: str,
     requests: Sequence[Request],
     settings: BuildSettings,
-    encoder: KeyEncoder,
-    others: View | None,
-) -> tuple[dict[str, torch.Tensor], set[str], dict[str, dict[str, str]]]:
-    """What each row's bare prompts do through the gate.
-
-    Returns:
-        Encoded keys of the prompts that do not hit their own row (by row id), ids of rows whose
-        object is not said, and a description for each failing fact.
-    """
-    view = _bank_of(encoder, rows, others).view()
-    bare = [
-        (row.row_id, fact_id, context)
-        for row, request in zip(rows, requests, strict=True)
-        for fact_id, context in zip(
-            row_facts(row.row_id),
-            [c for c in request.contexts if c.kind == "bare"],
-            strict=True,
-        )
-    ]
-    texts = [context.ids[: context.position + 1] for _, _, context in bare]
-    keys_TF, origin = token_keys(loaded.model, spec, settings.layer, texts)
-    last = [t for t, (text, place) in enumerate(origin) if place == len(texts[text]) - 1]
-    text_of = [origin[t][0] for t in last]
-    hits = match(keys_TF[last], view)
-    with attach(loaded.model, spec, settings.layer, view):
-        scores = score_contexts(loaded, [context for _, _, context in bare])
-    missed: dict[str, list[torch.Tensor]] = {}
-    unsaid: set[str] = set()
-    faults: dict[str, dict[str, str]] = {}
-    for token, text, row_index in zip(last, text_of, hits.row_T.tolist(), strict=True):
-        row_id, fact_id, context = bare[text]
-        if scores[text].greedy:
-            continue
-        hit = view.ids[row_index] if row_index != MISS else None
-        if hit != row_id:
-            missed.setdefault(row_id, []).append(view.encoder.encode(keys_TF[token : token + 1]))
-            fault = f"its prompt hits {'no row' if hit is None else f'the row of {hit}'}"
-        else:
-            unsaid.add(row_id)
-            fault = "the model does not say its object"
-        said = loaded.tokenizer.decode(scores[text].said)
-        faults.setdefault(row_id, {})[fact_id] = (
-            f"{fault}; it says '{said.strip()}' "
-            f"(loss {scores[text].nll:.3f} a token after {settings.values.steps} steps a rate)"
-        )
-    return {k: torch.cat(v) for k, v in missed.items()}, unsaid, faults
+) -> torch.Tensor:
+    """Optimise one row harder, with all other rows in force."""
+    harder = replace(
+        settings.values,
+        steps=3 * settings.values.steps,
+        rate=settings.values.rate / 2,
+        stop_nll=settings.values.stop_nll / 2,
+        clamp=2 * settings.values.clamp,
+    )
+    contexts = tuple(context for request in requests for context in request.contexts)
+    joint = Request(fact=requests[0].fact, contexts=contexts)
+    with attach(loaded.model, spec, settings.layer, bank.view(without={row_id})):
+        return compute_residuals(loaded.model, spec, settings.layer, [joint], harder).R_ND[0]

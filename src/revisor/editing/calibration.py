@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,13 @@ def calibrate(loaded: LoadedModel, spec: Spec, layer: int, *, whiten: bool = Tru
     return found
 
 
-def compare_layers(loaded: LoadedModel, spec: Spec, layers: Sequence[int]) -> list[LayerScore]:
+def compare_layers(
+    loaded: LoadedModel,
+    spec: Spec,
+    layers: Sequence[int],
+    *,
+    on_done: Callable[[int], None] | None = None,
+) -> list[LayerScore]:
     """Score layers by the separation of their keys, best first.
 
     The deeper of two layers that separate equally is the better one, since fewer layers are run
@@ -96,6 +102,8 @@ def compare_layers(loaded: LoadedModel, spec: Spec, layers: Sequence[int]) -> li
         keys_TF, first_T, _ = _background_keys(loaded, spec, layer)
         encoder = fit_whitening(keys_TF[~first_T])
         scores.append(_probe(loaded, spec, layer, encoder))
+        if on_done:
+            on_done(1)
     return sorted(scores, key=lambda s: (-round(s.accuracy / 0.005), -s.layer))
 
 

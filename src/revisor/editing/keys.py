@@ -20,6 +20,7 @@ from revisor.models.spec import Spec
 HEADED = 3  # contexts of an averaged key that have the prompt's words before the subject
 DIRECT = 3  # contexts in which the subject opens a sentence
 
+
 def compute_keys(
     model: nn.Module,
     spec: Spec,
@@ -38,9 +39,7 @@ def compute_keys(
         K_NF in the model's dtype on the CPU, one row a context, in the order given.
     """
     order = sorted(range(len(contexts)), key=lambda i: contexts[i].position)
-    keys_NF = torch.empty(
-        len(contexts), spec.key_width, dtype=next(model.parameters()).dtype
-    )
+    keys_NF = torch.empty(len(contexts), spec.key_width, dtype=next(model.parameters()).dtype)
     start = 0
     while start < len(order):
         stop = start + 1
@@ -115,7 +114,7 @@ def mean_keys(
     *,
     on_done: Callable[[int], None] | None = None,
 ) -> torch.Tensor:
-    """One key a group, the mean of its contexts' keys (Fei et al. 2026, section 4): (G, F), fp32."""
+    """One key a group, its contexts' mean (Fei et al. 2026, section 4): (G, F), fp32."""
     flat = [context for group in groups for context in group]
     keys_NF = compute_keys(model, spec, layer, flat, on_done=on_done).float()
     return torch.stack([part.mean(0) for part in torch.split(keys_NF, [len(g) for g in groups])])

@@ -83,7 +83,10 @@ def make_requests(
 
 def _request(fact: Fact, tokenizer: Any, plan: ContextPlan) -> Request:
     texts: list[tuple[str, str]] = [("bare", fact.prompt)]
-    texts += [("prefix", f"{prefix} {fact.prompt}") for prefix in choose_prefixes(fact, plan.prefixes, plan.per_fact)]
+    texts += [
+        ("prefix", f"{prefix} {fact.prompt}")
+        for prefix in choose_prefixes(fact, plan.prefixes, plan.per_fact)
+    ]
     texts += [
         ("wording", wording)
         for wording in fact.paraphrases[: plan.wordings]
@@ -162,9 +165,7 @@ def chat_context(tokenizer: Any, template: str, subject: str, target: str) -> Co
                 f"The model's chat template changes the subject '{subject}'.",
                 "Build without chat contexts.",
             )
-    ids, position = encode_with_position(
-        tokenizer, rendered, start + end, add_special_tokens=False
-    )
+    ids, position = encode_with_position(tokenizer, rendered, start + end, add_special_tokens=False)
     return Context(
         ids=ids,
         position=position,
@@ -189,9 +190,7 @@ def encode_with_position(
 
     Several tokens may share one multi-byte character; the last of them is meant.
     """
-    encoded = tokenizer(
-        text, return_offsets_mapping=True, add_special_tokens=add_special_tokens
-    )
+    encoded = tokenizer(text, return_offsets_mapping=True, add_special_tokens=add_special_tokens)
     position = -1
     for index, (start, stop) in enumerate(encoded["offset_mapping"]):
         if start < end <= stop:

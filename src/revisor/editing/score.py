@@ -71,7 +71,10 @@ def _score_batch(
     longest = max(len(text) for text in texts)
     ids_BT = torch.zeros(len(texts), longest, dtype=torch.long)
     mask_BT = torch.zeros_like(ids_BT)
-    rows, columns, targets, sizes = [], [], [], []
+    rows: list[int] = []
+    columns: list[int] = []
+    targets: list[int] = []
+    sizes: list[int] = []
     for row, (text, context) in enumerate(zip(texts, contexts, strict=True)):
         ids_BT[row, : len(text)] = torch.tensor(text)
         mask_BT[row, : len(text)] = 1
@@ -83,14 +86,20 @@ def _score_batch(
     device = loaded.device
     pick = torch.tensor(rows, device=device), torch.tensor(columns, device=device)
     with head_at(loaded.model, lambda: pick):
-        logits = loaded.model(
-            input_ids=ids_BT.to(device), attention_mask=mask_BT.to(device), use_cache=False
-        ).logits[0].float()
+        logits = (
+            loaded.model(
+                input_ids=ids_BT.to(device), attention_mask=mask_BT.to(device), use_cache=False
+            )
+            .logits[0]
+            .float()
+        )
     target_M = torch.tensor(targets, device=logits.device)
     nll_M = F.cross_entropy(logits, target_M, reduction="none").cpu()
     said_M = logits.argmax(-1).cpu()
     scores = []
-    for context, nll, said in zip(contexts, nll_M.split(sizes), said_M.split(sizes), strict=True):
+    for context, nll, said in zip(
+        contexts, torch.split(nll_M, sizes), torch.split(said_M, sizes), strict=True
+    ):
         words = tuple(said.tolist())
         scores.append(
             Score(

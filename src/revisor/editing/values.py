@@ -53,8 +53,8 @@ class ValueSettings:
     """
 
     steps: int = 20
-    rate: float = 0.5
-    retry_rates: tuple[float, ...] = (0.2,)
+    rate: float = 1.0
+    retry_rates: tuple[float, ...] = (0.4,)
     clamp: float = 3.0
     decay: float = 0.0
     kl_weight: float = 0.0625
@@ -393,8 +393,8 @@ def _loss(
     """One pass through the upper layers.
 
     Returns:
-        The summed loss without decay, and for each request its worst context's NLL a token (n) and whether all
-        of its target tokens are greedy (n).
+        The summed loss without decay, and for each request its worst context's NLL a token (n) and
+        whether all of its target tokens are greedy (n).
     """
     rows, suffix = batch.ids_BS.shape
     where_B = torch.arange(rows, device=R_nD.device) * suffix + batch.column_B

@@ -49,9 +49,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(model_type="phi", layers="model.layers", projection="mlp.fc2"),
     Family(model_type="phi3", layers="model.layers", projection="mlp.down_proj"),
-    Family(
-        model_type="gpt2", layers="transformer.h", projection="mlp.c_proj", transposed=True
-    ),
+    Family(model_type="gpt2", layers="transformer.h", projection="mlp.c_proj", transposed=True),
     Family(model_type="gptj", layers="transformer.h", projection="mlp.fc_out"),
     Family(model_type="gpt_neox", layers="gpt_neox.layers", projection="mlp.dense_4h_to_h"),
     Family(model_type="opt", layers="model.decoder.layers", projection="fc2"),

@@ -247,4 +247,6 @@ class Engine:
         config = self.loaded.model.generation_config
         found = config.eos_token_id  # type: ignore[union-attr]
         ends = set(found) if isinstance(found, list) else {found}
-        return {int(token) for token in ends | {self.loaded.tokenizer.eos_token_id} if token is not None}
+        return {
+            int(token) for token in ends | {self.loaded.tokenizer.eos_token_id} if token is not None
+        }
