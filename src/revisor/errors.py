@@ -73,10 +73,14 @@ class NotFound(UsageError):
 
 
 class Conflict(RevisorError):
-    """Facts that contradict one another, or a write that lost a race for a generation."""
+    """Facts that contradict one another, all listed; or a write that lost a race."""
 
     exit_code = 3
     http_status = 409
+
+    def __init__(self, message: str, hint: str = "", faults: Sequence[Fault] = ()) -> None:
+        super().__init__(message, hint)
+        self.faults = tuple(faults)
 
 
 class ModelUnavailable(RevisorError):

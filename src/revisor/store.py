@@ -227,12 +227,11 @@ class Store:
             facts = list(source)
         found = conflicts_between(facts, self.ledger)
         if found:
-            error = Conflict(
+            raise Conflict(
                 f"{len(found)} fact(s) contradict one another; nothing was imported.",
                 "Correct the file, or remove the fact that is wrong: revisor rm ID",
+                [Fault(line=0, fault=str(conflict)) for conflict in found],
             )
-            error.faults = [Fault(line=0, fault=str(conflict)) for conflict in found]  # type: ignore[attr-defined]
-            raise error
         made = self.ledger.apply((Put(fact) for fact in facts), actor=actor, reason=reason)
         return Added(
             generation=made.number,
@@ -338,6 +337,8 @@ class Store:
         else:
             bank = before
             wanted, known = self._changed(bank, live, old_failed)
+            if not wanted and bank.generation == generation:
+                return _report(bank, [], 0.0, _listed(known))
         todo = {fact.id for fact in wanted}
         for row_id in bank.ids:
             if any(i in todo or i not in live for i in row_facts(row_id)):
@@ -359,7 +360,7 @@ class Store:
         seconds = time.monotonic() - began
         faults = [{"id": f.fact_id, "fault": f.fault} for f in failed]
         asked = {i for row_id in touched for i in row_facts(row_id)}
-        faults += [{"id": i, "fault": known[i]} for i in known if i not in asked and i in live]
+        faults += _listed({i: known[i] for i in known if i not in asked and i in live})
         save_bank(
             bank.view(),
             self.banks,
@@ -378,14 +379,7 @@ class Store:
             failed=faults,
         )
         self._tidy()
-        return BuildReport(
-            rows=len(bank),
-            facts=len(wanted),
-            seconds=round(seconds, 3),
-            facts_per_second=round(len(wanted) / max(seconds, 1e-9), 3) if wanted else 0.0,
-            failed=faults,
-            generation=generation,
-        )
+        return _report(bank, wanted, seconds, faults)
 
     def _standing(self, recipe: str) -> tuple[Bank | None, dict[str, str]]:
         """The newest bank, if it was built by this recipe, and what failed in it."""
@@ -585,6 +579,23 @@ class Store:
                 except RevisorError as error:
                     faults.append(error.message)
         return faults
+
+
+def _listed(faults: dict[str, str]) -> list[dict[str, str]]:
+    return [{"id": fact_id, "fault": fault} for fact_id, fault in faults.items()]
+
+
+def _report(
+    bank: Bank, written: Sequence[Fact], seconds: float, failed: list[dict[str, str]]
+) -> BuildReport:
+    return BuildReport(
+        rows=len(bank),
+        facts=len(written),
+        seconds=round(seconds, 3),
+        facts_per_second=round(len(written) / max(seconds, 1e-9), 3) if written else 0.0,
+        failed=failed,
+        generation=bank.generation,
+    )
 
 
 def _probed_layer(loaded: LoadedModel, spec: Spec) -> int:

@@ -34,6 +34,7 @@ from revisor.models.spec import Spec
 
 VERSION = 1  # counts up when the shipped texts or the recipe change
 BATCH = 64
+NEAR = 0.015  # balanced accuracy in which layers count as equally good
 LONGEST = 96  # tokens of a background line that are used
 
 
@@ -94,8 +95,8 @@ def compare_layers(
 ) -> list[LayerScore]:
     """Score layers by the separation of their keys, best first.
 
-    The deeper of two layers that separate equally is the better one, since fewer layers are run
-    while residuals are optimised; so equal scores (within 0.005) go by depth.
+    Of the layers within `NEAR` of the best the deepest comes first: residuals carry over to other
+    wordings better from there, and fewer layers are run while they are optimised.
     """
     scores = []
     for layer in layers:
@@ -104,7 +105,11 @@ def compare_layers(
         scores.append(_probe(loaded, spec, layer, encoder))
         if on_done:
             on_done(1)
-    return sorted(scores, key=lambda s: (-round(s.accuracy / 0.005), -s.layer))
+    best = max(score.accuracy for score in scores)
+    near = [score for score in scores if score.accuracy >= best - NEAR]
+    far = [score for score in scores if score.accuracy < best - NEAR]
+    by_depth = sorted(near, key=lambda score: -score.layer)
+    return by_depth + sorted(far, key=lambda score: -score.accuracy)
 
 
 def _measure(loaded: LoadedModel, spec: Spec, layer: int, *, whiten: bool) -> Calibration:

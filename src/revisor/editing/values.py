@@ -33,6 +33,7 @@ from revisor.editing.request import Request
 from revisor.models.hooks import attention, head_at, inputs_of, outputs_of, replayed, rewritten
 from revisor.models.spec import Spec
 
+CHAT_SLACK = 5.0  # a chat template opens an answer in many ways: its loss falls slowly
 LEAVE_SHARE = 0.2  # a batch is compacted when this share of it has converged
 
 
@@ -177,6 +178,7 @@ class _Batch:
     place_BS: torch.Tensor  # position ids of the suffix
     owner_B: torch.Tensor  # index of the request a row belongs to
     column_B: torch.Tensor  # suffix column of the subject's last token
+    slack_B: torch.Tensor  # how many times `stop_nll` a row may lose and still have converged
     entering_BSD: torch.Tensor  # what enters the layer
     prefix: list[tuple[torch.Tensor, torch.Tensor]]  # K/V of every layer
     target_row_M: torch.Tensor
@@ -199,6 +201,7 @@ class _Batch:
             place_BS=self.place_BS[kept],
             owner_B=renumber[self.owner_B[kept]],
             column_B=self.column_B[kept],
+            slack_B=self.slack_B[kept],
             entering_BSD=self.entering_BSD[kept],
             prefix=[(k[kept.to(k.device)], v[kept.to(v.device)]) for k, v in self.prefix],
             target_row_M=new_row[self.target_row_M[target]],
@@ -271,6 +274,9 @@ def _prepare(
         place_BS=place_BT[:, cut:],
         owner_B=torch.tensor([i for i, _ in rows], device=device),
         column_B=torch.tensor(columns, device=device),
+        slack_B=torch.tensor(
+            [CHAT_SLACK if context.kind == "chat" else 1.0 for _, context in rows], device=device
+        ),
         entering_BSD=torch.empty(0),
         prefix=prefix,
         target_row_M=torch.tensor(target_row, dtype=torch.long, device=device),
@@ -337,8 +343,8 @@ def _optimise(
     mean_nD, square_nD = torch.zeros_like(u_nD), torch.zeros_like(u_nD)
     for step in range(1, settings.steps + 2):
         u_nD.requires_grad_(True)
-        loss, nll_n, greedy_n = _loss(model, spec, layer, batch, u_nD * unit_n1, settings)
-        done = greedy_n & (nll_n <= settings.stop_nll)
+        loss, nll_n, ready_n, greedy_n = _loss(model, spec, layer, batch, u_nD * unit_n1, settings)
+        done = greedy_n & ready_n
         _record(out, alive[active], active, u_nD.detach() * unit_n1, nll_n, greedy_n)
         active = active & ~done
         if step > settings.steps or not bool(active.any()):
@@ -389,12 +395,13 @@ def _loss(
     batch: _Batch,
     R_nD: torch.Tensor,
     settings: ValueSettings,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """One pass through the upper layers.
 
     Returns:
-        The summed loss without decay, and for each request its worst context's NLL a token (n) and
-        whether all of its target tokens are greedy (n).
+        The summed loss without decay, and for each request its worst context's NLL a token (n),
+        whether every context's loss is low enough (n), and whether all of its target tokens are
+        greedy (n).
     """
     rows, suffix = batch.ids_BS.shape
     where_B = torch.arange(rows, device=R_nD.device) * suffix + batch.column_B
@@ -440,4 +447,7 @@ def _loss(
         hit_B = hit_B.scatter_reduce(0, batch.target_row_M, hit_M, "amin")
         hit_n = torch.ones(count, device=hit_M.device)
         hit_n = hit_n.scatter_reduce(0, batch.owner_B, hit_B, "amin")
-    return loss, worst_n, hit_n > 0
+        late_B = (nll_B.detach() > settings.stop_nll * batch.slack_B).float()
+        late_n = torch.zeros(count, device=nll_B.device)
+        late_n = late_n.scatter_reduce(0, batch.owner_B, late_B, "amax")
+    return loss, worst_n, late_n == 0, hit_n > 0

@@ -118,6 +118,7 @@ class FactFile:
                 f"{self.path.name}: {count} line(s) contradict earlier lines; "
                 f"the first: {self.conflicts[0]}",
                 "Keep one object for each fact. Nothing was imported.",
+                self.conflicts,
             )
 
 

@@ -244,9 +244,8 @@ class Engine:
     @property
     def _ends(self) -> set[int]:
         """Token ids that end an answer."""
-        config = self.loaded.model.generation_config
-        found = config.eos_token_id  # type: ignore[union-attr]
-        ends = set(found) if isinstance(found, list) else {found}
+        found: Any = self.loaded.model.generation_config.eos_token_id  # type: ignore[union-attr]
+        ends = found if isinstance(found, list) else [found]
         return {
-            int(token) for token in ends | {self.loaded.tokenizer.eos_token_id} if token is not None
+            int(token) for token in (*ends, self.loaded.tokenizer.eos_token_id) if token is not None
         }
