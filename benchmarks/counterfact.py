@@ -80,11 +80,11 @@ def main() -> None:
     parser.add_argument("--skip", type=int, default=0)
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--layer", type=int, default=7)
+    parser.add_argument("--layer", type=int, default=5)
     parser.add_argument("--raw", action="store_true", help="raw cosine, the preset paper's")
     parser.add_argument("--gamma", type=float)
     parser.add_argument("--prefixes", type=int, default=1)
-    parser.add_argument("--chat", action="store_true")
+    parser.add_argument("--no-chat", action="store_true", help="write no chat contexts")
     parser.add_argument("--essence", action="store_true")
     parser.add_argument("--perplexity-tokens", type=int, default=16384)
     parser.add_argument("--neighbors", type=int, default=10)
@@ -122,7 +122,7 @@ def main() -> None:
         whiten=not args.raw,
         gamma=args.gamma,
         contexts=ContextPlan(
-            prefixes=data.prefixes(), per_fact=args.prefixes, chat=args.chat, essence=args.essence
+            prefixes=data.prefixes(), per_fact=args.prefixes, chat=not args.no_chat, essence=args.essence
         ),
         values=replace(
             defaults, rate=args.rate, stop_nll=args.stop_nll, clamp=args.clamp, steps=args.steps

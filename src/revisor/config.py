@@ -21,7 +21,7 @@ PAPER_GAMMA = 0.65  # Fei et al. 2026, section 5.1
 DTYPES = ("fp32", "bf16", "fp16")
 
 # Layers found by a full sweep (docs/layers.md); other models are probed by `revisor init`.
-SWEPT_LAYERS: Mapping[str, int] = {"smollm2": 4}
+SWEPT_LAYERS: Mapping[str, int] = {"smollm2": 5}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,24 +83,25 @@ def read_settings(path: Path) -> StoreSettings:
 def _faults(found: Mapping[str, Any]) -> list[Fault]:
     names = {field.name for field in fields(StoreSettings)}
     faults = []
-    for key in found.keys() - names:
+    for key in sorted(found.keys() - names):
         near = get_close_matches(key, names, n=1)
         remedy = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(names))}"
         faults.append(Fault(line=0, fault=f"unknown setting '{key}'", remedy=remedy))
     for key in ("model", "dtype", "layer"):
         if key not in found:
             faults.append(Fault(line=0, fault=f"setting '{key}' is missing"))
-    for key, kind in (("model", str), ("dtype", str), ("layer", int), ("preset", str)):
-        if key in found and not isinstance(found[key], kind):
-            faults.append(
-                Fault(line=0, fault=f"'{key}' is {found[key]!r}", remedy=f"a {kind.__name__}")
-            )
+    for key in sorted(found.keys() & names - {"layer", "gamma"}):
+        if not isinstance(found[key], str):
+            faults.append(Fault(line=0, fault=f"'{key}' is {found[key]!r}", remedy="a string"))
+    layer = found.get("layer", 0)
+    if type(layer) is not int or layer < 0:  # a bool is an int
+        faults.append(Fault(line=0, fault=f"'layer' is {layer!r}", remedy="0, 1, 2, ..."))
     for key, allowed in (("preset", PRESETS), ("dtype", DTYPES)):
         if isinstance(found.get(key), str) and found[key] not in allowed:
             faults.append(
                 Fault(line=0, fault=f"'{key}' is '{found[key]}'", remedy=f"one of {allowed}")
             )
     gamma = found.get("gamma")
-    if gamma is not None and not (isinstance(gamma, int | float) and -1 <= gamma <= 1):
+    if gamma is not None and not (type(gamma) in (int, float) and -1 <= gamma <= 1):
         faults.append(Fault(line=0, fault=f"'gamma' is {gamma!r}", remedy="a cosine in [-1, 1]"))
     return faults

@@ -30,7 +30,7 @@ from revisor.config import (
     read_settings,
     write_settings,
 )
-from revisor.errors import BadInput, Conflict, Fault, NotBuilt, UsageError
+from revisor.errors import BadInput, Conflict, Fault, NotBuilt, UsageError, WrongModel
 from revisor.facts.changes import Put, Remove
 from revisor.facts.check import conflicts_between
 from revisor.facts.fact import Fact, normal_form
@@ -488,7 +488,8 @@ class Store:
         """The newest bank.
 
         Raises:
-            NotBuilt: there is none for this model yet.
+            NotBuilt: there is none yet.
+            WrongModel: there are only banks of other models.
             StoreDamaged: it cannot be read.
         """
         from revisor.bank.files import generation_folder, load_bank
@@ -502,7 +503,7 @@ class Store:
         root = self.path / "banks"
         others = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
         if others:
-            raise NotBuilt(
+            raise WrongModel(
                 f"The banks in this store ({', '.join(others)}) were built for another model, "
                 f"tokenizer, layer or dtype than the one at hand ({self.fingerprint}).",
                 "Run: revisor build",
@@ -541,15 +542,21 @@ class Store:
         from revisor.gate.attach import attach
         from revisor.models.load import wrap_model
 
+        bound = ("loaded", "spec", "fingerprint")
+        own = {name: self.__dict__[name] for name in bound if name in self.__dict__}
         if model is not None:
-            self.__dict__.update(
-                loaded=wrap_model(self.settings.model, model, tokenizer or self.loaded.tokenizer)
-            )
-            for name in ("spec", "fingerprint"):
+            theirs = wrap_model(self.settings.model, model, tokenizer or self.loaded.tokenizer)
+            for name in bound:
                 self.__dict__.pop(name, None)
-        with attach(
-            self.loaded.model, self.spec, self.settings.layer, self.view(), watch=watch
-        ) as gated:
+            self.__dict__["loaded"] = theirs
+        try:
+            view = self.view()
+        except BaseException:  # a model that is refused does not become the store's
+            for name in bound:
+                self.__dict__.pop(name, None)
+            self.__dict__.update(own)
+            raise
+        with attach(self.loaded.model, self.spec, self.settings.layer, view, watch=watch) as gated:
             yield gated
 
     def engine(self) -> Engine:

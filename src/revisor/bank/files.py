@@ -45,6 +45,7 @@ class Manifest:
         build: settings and figures of the build that made it.
         failed: facts that could not be written: {id, fault}.
         files: name -> sha256.
+        seal: sha256 of everything above, so that a changed manifest is found too.
     """
 
     fingerprint: str
@@ -58,6 +59,7 @@ class Manifest:
     failed: list[dict[str, str]]
     files: dict[str, str]
     format: int = FORMAT
+    seal: str = ""
 
 
 def generation_folder(root: Path, generation: int) -> Path:
@@ -115,14 +117,13 @@ def save_bank(
             failed=failed,
             files={name: _sha256(scratch / name) for name in (ROWS, ENCODER)},
         )
-        text = json.dumps(vars(manifest), indent=2, sort_keys=True)
+        sealed = vars(manifest) | {"seal": _seal(vars(manifest))}
+        text = json.dumps(sealed, indent=2, sort_keys=True)
         (scratch / MANIFEST).write_text(text + "\n", encoding="utf-8")
         for path in scratch.iterdir():
             _flush(path)
         scratch.chmod(0o755)
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(scratch, target)
+        _publish(scratch, target)
         _flush(root)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -140,17 +141,22 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        manifest = Manifest(**found)
+        newer = found["format"] > FORMAT
+        # A newer format may have other fields, and another seal.
+        if not newer:
+            manifest = Manifest(**found)
+            if manifest.seal not in ("", _seal(found)):
+                raise ValueError("it was changed: its seal is another")
     except FileNotFoundError as error:
         raise NotBuilt(f"There is no bank at {folder}.", "Run: revisor build") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise StoreDamaged(
             f"The manifest {path} cannot be read: {error}.",
             "Build again: delete that folder and run revisor build.",
         ) from error
-    if manifest.format > FORMAT:
+    if newer:
         raise StoreDamaged(
-            f"The bank at {folder} has format {manifest.format}; this revisor reads {FORMAT}.",
+            f"The bank at {folder} has format {found['format']}; this revisor reads {FORMAT}.",
             "Upgrade revisor, or build again with this one.",
         )
     return manifest
@@ -184,7 +190,7 @@ def load_bank(folder: Path, *, fingerprint: str | None = None, check: bool = Fal
             ids = json.loads(file.metadata()["ids"])
             keys, gamma = file.get_tensor("keys"), file.get_tensor("gamma")
             row, residuals = file.get_tensor("row"), file.get_tensor("residuals")
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise StoreDamaged(
             f"The bank at {folder} cannot be read: {error}.",
             "Build again: delete that folder and run revisor build.",
@@ -225,6 +231,26 @@ def _load_encoder(path: Path) -> KeyEncoder:
         if file.metadata()["kind"] == "raw":
             return KeyEncoder()
         return KeyEncoder(mean_F=file.get_tensor("mean"), matrix_FE=file.get_tensor("matrix"))
+
+
+def _seal(manifest: dict[str, Any]) -> str:
+    rest = {name: value for name, value in manifest.items() if name != "seal"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _publish(scratch: Path, target: Path) -> None:
+    """Rename a finished folder to its place; what stood there stays if that fails."""
+    if not target.exists():
+        os.replace(scratch, target)
+        return
+    aside = scratch.with_name(f"{scratch.name}-old")
+    os.replace(target, aside)
+    try:
+        os.replace(scratch, target)
+    except BaseException:
+        os.replace(aside, target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _sha256(path: Path) -> str:

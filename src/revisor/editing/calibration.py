@@ -27,13 +27,14 @@ from revisor.bank.encode import KeyEncoder, fit_whitening
 from revisor.editing.keys import ffn_inputs, key_groups, mean_keys
 from revisor.editing.request import encode_with_position
 from revisor.facts.fact import Fact, normal_form
-from revisor.gate.calibrate import balanced_accuracy, floor_gamma
+from revisor.gate.calibrate import balanced_accuracy, floor_gamma, separating_gamma
 from revisor.models.load import LoadedModel, fingerprint
 from revisor.models.packaged import cache_folder
 from revisor.models.spec import Spec
 
-VERSION = 1  # counts up when the shipped texts or the recipe change
+VERSION = 2  # counts up when the shipped texts or the recipe change
 BATCH = 64
+FALSE_SHARE = 0.02  # prompts about similar subjects that may fire
 NEAR = 0.015  # balanced accuracy in which layers count as equally good
 LONGEST = 96  # tokens of a background line that are used
 
@@ -48,7 +49,7 @@ class Calibration:
         ends_T: for each of those tokens the normal form of the text up to it, cut to the last
             80 characters: to see whether a token ends a mention of a subject.
         gamma: the floor of thresholds.
-        accuracy: balanced accuracy on the probe at that floor.
+        accuracy: balanced accuracy on the probe, at the γ that separates best.
     """
 
     encoder: KeyEncoder
@@ -64,8 +65,8 @@ class LayerScore:
 
     Attributes:
         layer: index of the layer.
-        accuracy: balanced accuracy at the best γ.
-        gamma: that γ.
+        accuracy: balanced accuracy at the γ that separates best.
+        gamma: the floor of thresholds, which is that γ or a higher one.
         top1: share of paraphrases whose nearest row is their own.
     """
 
@@ -185,10 +186,11 @@ def _probe(loaded: LoadedModel, spec: Spec, layer: int, encoder: KeyEncoder) -> 
     other = torch.zeros(len(records)).scatter_reduce(0, text_T, nearest_T, "amax")
     right = best == torch.arange(len(records))
     same = torch.where(right, same, torch.zeros_like(same))
-    gamma = floor_gamma(same, other)
+    gamma = floor_gamma(same, other, false_share=FALSE_SHARE)
+    separation = balanced_accuracy(same, other, separating_gamma(same, other))
     return LayerScore(
         layer=layer,
-        accuracy=round(balanced_accuracy(same, other, gamma), 4),
+        accuracy=round(separation, 4),
         gamma=gamma,
         top1=round(float(right.float().mean()), 4),
     )

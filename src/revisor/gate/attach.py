@@ -66,8 +66,6 @@ def attach(
     if not view.empty:
         _check_widths(spec, view)
     gated = Gated(view=view.to(weight.device, weight.dtype), watch=watch)
-    if watch is not None:
-        watch.ids = view.ids
 
     def add(key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         if not gated.enabled or gated.view.empty:
@@ -76,10 +74,12 @@ def attach(
         delta_TD, hits = gate(key.reshape(-1, key.shape[-1]), gated.view)
         fired_T = hits.row_T != MISS
         if gated.watch is not None:
+            gated.watch.ids = gated.view.ids
             gated.watch.see(hits, tuple(key.shape[:-1]))
         if not torch.compiler.is_compiling() and not bool(fired_T.any()):
             return value
-        return torch.where(fired_T[:, None], flat_TD + delta_TD, flat_TD).view_as(value)
+        edited_TD = flat_TD + delta_TD.to(flat_TD.dtype)
+        return torch.where(fired_T[:, None], edited_TD, flat_TD).view_as(value)
 
     with rewritten(projection, add):
         yield gated

@@ -53,8 +53,14 @@ class Watch:
         self._columns = 0
 
     def see(self, hits: Hits, shape: tuple[int, ...]) -> None:
-        """Take the hits of one call over a (B, S) block of tokens, columns after the last ones."""
-        batch, span = (shape[0], shape[1]) if len(shape) == 2 else (1, shape[0])
+        """Take the hits of one call over a (B, S) block of tokens, columns after the last ones.
+
+        Args:
+            shape: (B, S), or (B * S,) of a family that flattens its batch before the FFN (OPT);
+                B is then that of `begin`.
+        """
+        batch = shape[0] if len(shape) == 2 else max(1, len(self.log))
+        span = shape[1] if len(shape) == 2 else shape[0] // batch
         self.calls += 1
         self.tokens += batch * span
         if len(self.log) != batch:

@@ -13,6 +13,7 @@ open one and keeps nothing.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +114,10 @@ def _convert(gguf: Path, target: Path, *, title: str) -> None:
     with quiet_transformers(), Progress(f"Converting {title} to safetensors, once"):
         where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
         try:
-            tokenizer = AutoTokenizer.from_pretrained(**where)
-            # The release's own dtype; what was quantised from bf16 loses nothing that matters.
-            model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.bfloat16)
+            with redirect_stderr(io.StringIO()):  # a bar of its own that no setting turns off
+                tokenizer = AutoTokenizer.from_pretrained(**where)
+                # The release's own dtype: what was quantised from bf16 loses nothing that matters.
+                model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.bfloat16)
         except (ValueError, KeyError, OSError, NotImplementedError) as error:
             raise ModelUnavailable(
                 f"transformers cannot read {gguf}: {error}",
@@ -129,6 +132,7 @@ def _convert(gguf: Path, target: Path, *, title: str) -> None:
         try:
             model.save_pretrained(scratch)
             tokenizer.save_pretrained(scratch)
+            scratch.chmod(0o755)
             os.replace(scratch, target)
         except OSError:
             shutil.rmtree(scratch, ignore_errors=True)

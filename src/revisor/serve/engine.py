@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import torch
@@ -141,7 +141,7 @@ class Engine:
         Raises:
             UsageError: the model has no chat template.
         """
-        from transformers import TextIteratorStreamer
+        from transformers import StoppingCriteriaList, TextIteratorStreamer
 
         ids_BT, mask_BT = self._encode([self._render(messages)], special=False)
         streamer = TextIteratorStreamer(
@@ -149,6 +149,11 @@ class Engine:
         )
         watch = Watch()
         made: list[torch.Tensor] = []
+        failed: list[BaseException] = []
+        left = Event()
+
+        def stop(now_BT: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
+            return torch.full((len(now_BT),), left.is_set(), device=now_BT.device)
 
         def run() -> None:
             try:
@@ -160,8 +165,11 @@ class Engine:
                         do_sample=False,
                         pad_token_id=self._pad,
                         streamer=streamer,
+                        stopping_criteria=StoppingCriteriaList([stop]),
                     )
                 )
+            except BaseException as error:
+                failed.append(error)
             finally:
                 streamer.end()
 
@@ -169,8 +177,13 @@ class Engine:
             watch.begin(mask_BT)
             worker = Thread(target=run)
             worker.start()
-            yield from streamer
-            worker.join()
+            try:
+                yield from streamer
+            finally:  # a reader that leaves early takes the hooks away: nothing may still run
+                left.set()
+                worker.join()
+        if failed:
+            raise failed[0]
         prompt = messages[-1]["content"]
         self.last = self._answer(
             prompt, made[0][0, ids_BT.shape[1] :], ids_BT.shape[1], watch.log[0]

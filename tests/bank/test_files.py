@@ -1,0 +1,219 @@
+"""A bank on disk is the bank that was saved, or an error that says which file is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from revisor.bank import files
+from revisor.bank.bank import Bank, Row, View
+from revisor.bank.encode import KeyEncoder, fit_whitening
+from revisor.bank.files import (
+    ENCODER,
+    MANIFEST,
+    ROWS,
+    generation_folder,
+    generations,
+    hash_faults,
+    load_bank,
+    read_manifest,
+    save_bank,
+)
+from revisor.errors import NotBuilt, StoreDamaged, WrongModel
+
+E, D = 6, 5
+NAMES = (ENCODER, MANIFEST, ROWS)
+
+
+def encoder_of(kind: str) -> KeyEncoder:
+    drawn = torch.randn(40, E, generator=torch.Generator().manual_seed(9))
+    return fit_whitening(drawn) if kind == "whitened" else KeyEncoder()
+
+
+def some_view(rows: int = 4, kind: str = "whitened", generation: int = 1) -> View:
+    bank = Bank(encoder=encoder_of(kind), key_width=E, hidden_width=D)
+    generator = torch.Generator().manual_seed(rows + generation)
+    for index in range(rows):
+        keys = torch.randn(1 + index % 3, E, generator=generator)
+        gamma = torch.rand(len(keys), generator=generator)
+        residual = torch.randn(D, generator=generator)
+        bank.put(Row(row_id=f"é{index}", keys_CE=keys, gamma_C=gamma, r_D=residual), generation)
+    bank.generation = generation
+    return bank.view()
+
+
+def save(view: View, root: Path) -> Path:
+    failed = [{"id": "x", "fault": "too hard"}]
+    about: dict[str, Any] = {"model": "tiny", "layer": 1, "build": {"recipe": "r"}}
+    return save_bank(view, root, fingerprint="f00d", failed=failed, **about)
+
+
+def assert_same(a: View, b: View) -> None:
+    assert (a.ids, a.generation) == (b.ids, b.generation)
+    for name in ("keys_ME", "gamma_M", "row_M", "R_ND"):
+        assert torch.equal(getattr(a, name), getattr(b, name)), name
+    assert a.encoder.kind == b.encoder.kind
+    if a.encoder.kind == "whitened":
+        for name in ("mean_F", "matrix_FE"):
+            assert torch.equal(getattr(a.encoder, name), getattr(b.encoder, name)), name
+
+
+def flip(path: Path, byte: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[byte] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["raw", "whitened"])
+@pytest.mark.parametrize("rows", [0, 1, 7])
+def test_what_is_loaded_is_what_was_saved(rows: int, kind: str, tmp_path: Path) -> None:
+    view = some_view(rows, kind, generation=3)
+    folder = save(view, tmp_path)
+    assert folder == generation_folder(tmp_path, 3)
+    assert generations(tmp_path) == [3]
+    assert hash_faults(folder) == []
+    assert_same(load_bank(folder, fingerprint="f00d", check=True).view(), view)
+
+
+def test_the_manifest_says_what_is_in_the_folder(tmp_path: Path) -> None:
+    manifest = read_manifest(save(some_view(4), tmp_path))
+    assert (manifest.rows, manifest.entries, manifest.layer) == (4, 7, 1)
+    assert (manifest.model, manifest.fingerprint) == ("tiny", "f00d")
+    assert manifest.failed == [{"id": "x", "fault": "too hard"}]
+    assert manifest.bytes_per_fact == round((7 * (4 * E + 4 + 8) + 4 * 4 * D) / 4, 1)
+
+
+def test_a_loaded_bank_takes_rows_and_is_saved_again(tmp_path: Path) -> None:
+    bank = load_bank(save(some_view(4), tmp_path))
+    first = bank.get("é0")
+    bank.drop("é1", 2)
+    bank.put(Row(row_id="new", keys_CE=first.keys_CE, gamma_C=first.gamma_C, r_D=first.r_D), 2)
+    again = load_bank(save(bank.view(), tmp_path), check=True)
+    assert generations(tmp_path) == [1, 2]
+    assert again.ids == ("é0", "é2", "é3", "new")
+    assert_same(again.view(), bank.view())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_flipped_byte_is_found_and_its_file_named(name: str, tmp_path: Path) -> None:
+    folder = save(some_view(2), tmp_path)
+    path = folder / name
+    whole = path.read_bytes()
+    for byte in range(0, len(whole), 5):
+        flip(path, byte)
+        with pytest.raises(StoreDamaged, match=name):
+            load_bank(folder, check=True)
+        path.write_bytes(whole)
+    assert load_bank(folder, check=True).ids == ("é0", "é1")
+
+
+def test_all_damaged_files_are_listed(tmp_path: Path) -> None:
+    folder = save(some_view(), tmp_path)
+    flip(folder / ROWS, -1)
+    (folder / ENCODER).unlink()
+    encoder, rows = hash_faults(folder)
+    assert ROWS in rows
+    assert "changed" in rows
+    assert ENCODER in encoder
+    assert "missing" in encoder
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("name", [ROWS, ENCODER])
+def test_a_missing_file_is_damage(name: str, check: bool, tmp_path: Path) -> None:
+    folder = save(some_view(), tmp_path)
+    (folder / name).unlink()
+    with pytest.raises(StoreDamaged, match=name):
+        load_bank(folder, check=check)
+
+
+@pytest.mark.parametrize("name", [ROWS, ENCODER])
+def test_a_file_that_is_cut_short_is_damage(name: str, tmp_path: Path) -> None:
+    folder = save(some_view(), tmp_path)
+    (folder / name).write_bytes((folder / name).read_bytes()[:-3])
+    with pytest.raises(StoreDamaged):
+        load_bank(folder)
+
+
+def test_a_folder_without_a_manifest_holds_no_bank(tmp_path: Path) -> None:
+    with pytest.raises(NotBuilt, match="no bank"):
+        load_bank(tmp_path)
+    assert generations(tmp_path / "none") == []
+
+
+def test_a_bank_of_another_model_is_refused(tmp_path: Path) -> None:
+    folder = save(some_view(), tmp_path)
+    with pytest.raises(WrongModel, match=r"f00d.*beef"):
+        load_bank(folder, fingerprint="beef")
+
+
+@pytest.mark.parametrize("more", [{}, {"invented_later": 1}], ids=["as now", "with new fields"])
+def test_a_bank_of_a_newer_format_asks_for_an_upgrade(more: dict[str, int], tmp_path: Path) -> None:
+    path = save(some_view(), tmp_path) / MANIFEST
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps(found | {"format": files.FORMAT + 1} | more))
+    with pytest.raises(StoreDamaged) as caught:
+        load_bank(path.parent)
+    assert "Upgrade" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "7", '{"format": "x"}'])
+def test_a_manifest_that_is_none_is_damage(text: str, tmp_path: Path) -> None:
+    path = save(some_view(), tmp_path) / MANIFEST
+    path.write_text(text)
+    with pytest.raises(StoreDamaged, match=MANIFEST):
+        load_bank(path.parent)
+
+
+@pytest.mark.parametrize("generation", [1, 2], ids=["over the old one", "a new one"])
+@pytest.mark.parametrize("failing", ["save_file", "_sha256", "os.replace"])
+def test_a_failure_while_saving_leaves_what_was_there(
+    failing: str, generation: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = some_view(4, generation=1)
+    folder = save(old, tmp_path)
+    calls = 0
+    owner = os if failing == "os.replace" else files
+    name = failing.removeprefix("os.")
+    real = getattr(owner, name)
+
+    def broken(*arguments: Any, **more: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == (1 if failing == "os.replace" and generation == 2 else 2):
+            raise OSError("disk full")
+        return real(*arguments, **more)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+        patch.setattr(owner, name, broken)
+        save(some_view(6, generation=generation), tmp_path)
+    assert list(tmp_path.iterdir()) == [folder]
+    assert_same(load_bank(folder, check=True).view(), old)
+
+
+def test_a_generation_that_is_saved_again_is_replaced(tmp_path: Path) -> None:
+    save(some_view(4), tmp_path)
+    folder = save(some_view(6), tmp_path)
+    assert list(tmp_path.iterdir()) == [folder]
+    assert_same(load_bank(folder, check=True).view(), some_view(6))
+
+
+def test_nothing_is_pickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("pickle was used")
+
+    for owner, name in ((pickle, "dump"), (pickle, "load"), (torch, "save"), (torch, "load")):
+        monkeypatch.setattr(owner, name, refuse)
+    folder = save(some_view(), tmp_path)
+    load_bank(folder, check=True)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(NAMES)
+    for name in (ROWS, ENCODER):
+        content = (folder / name).read_bytes()
+        length = int.from_bytes(content[:8], "little")
+        assert isinstance(json.loads(content[8 : 8 + length]), dict)

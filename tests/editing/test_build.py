@@ -1,0 +1,237 @@
+"""From facts to rows that answer through the gate, on a tiny model that has learnt to read facts.
+
+Its keys know nothing of names in other surroundings, so the calibration is made by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from revisor.bank.bank import Bank, Row
+from revisor.bank.encode import KeyEncoder
+from revisor.editing.build import (
+    BuildSettings,
+    Failure,
+    build_rows,
+    check_rows,
+    row_facts,
+)
+from revisor.editing.calibration import Calibration
+from revisor.editing.keys import compute_keys, key_groups, mean_keys
+from revisor.editing.request import ContextPlan, make_requests
+from revisor.editing.score import score_contexts
+from revisor.editing.values import ValueSettings
+from revisor.facts.fact import Fact
+from revisor.gate.attach import attach
+from revisor.gate.calibrate import CEILING
+from revisor.gate.module import MISS, match
+from revisor.models.load import LoadedModel
+from revisor.models.spec import Spec, spec_of
+from tests import tiny
+
+LAYER = 1
+GAMMA = 0.9  # the tiny model's raw keys are all alike
+PREFIXES = ("The tower is old.", "She lives in the city.", "A novel by two brothers.")
+SETTINGS = BuildSettings(
+    layer=LAYER,
+    whiten=False,
+    contexts=ContextPlan(prefixes=PREFIXES, per_fact=1, chat=False),
+)
+BORN = Fact(subject="Jane Roe", prompt="{} was born in", object="Vienna")
+LIVES = Fact(subject="Jane Roe", prompt="{} lives in", object="Vienna")
+WRITES = Fact(subject="Jane Roe", prompt="The author of the book is {} of", object="Rome")
+
+
+@pytest.fixture(scope="module")
+def loaded() -> LoadedModel:
+    return LoadedModel(name="tiny", model=tiny.taught(), tokenizer=tiny.byte_level())
+
+
+@pytest.fixture(scope="module")
+def spec(loaded: LoadedModel) -> Spec:
+    return spec_of(loaded.model)
+
+
+@pytest.fixture(scope="module")
+def calibration(spec: Spec) -> Calibration:
+    drawn = torch.randn(20, spec.key_width, generator=torch.Generator().manual_seed(0))
+    return Calibration(
+        encoder=KeyEncoder(),
+        background_TE=F.normalize(drawn, dim=-1).half(),
+        ends_T=("",) * len(drawn),
+        gamma=GAMMA,
+        accuracy=1.0,
+    )
+
+
+def built(
+    loaded: LoadedModel,
+    spec: Spec,
+    calibration: Calibration,
+    facts: Sequence[Fact],
+    settings: BuildSettings = SETTINGS,
+) -> tuple[Bank, list[Failure]]:
+    bank = Bank(
+        encoder=calibration.encoder, key_width=spec.key_width, hidden_width=spec.hidden_width
+    )
+    rows = build_rows(loaded, spec, calibration, facts, settings).rows
+    for row in rows:
+        bank.put(row, 1)
+    known = {fact.id: fact for fact in facts}
+    ids = [row.row_id for row in rows]
+    return bank, check_rows(loaded, spec, bank, known, ids, settings, 1)
+
+
+def answered(loaded: LoadedModel, spec: Spec, bank: Bank, facts: Sequence[Fact]) -> list[bool]:
+    """Which facts the model says greedily after their bare prompts."""
+    contexts = [request.contexts[0] for request in make_requests(facts, loaded.tokenizer)]
+    with attach(loaded.model, spec, LAYER, bank.view()):
+        return [score.greedy for score in score_contexts(loaded, contexts)]
+
+
+def test_facts_answer_through_the_gate(
+    loaded: LoadedModel, spec: Spec, calibration: Calibration
+) -> None:
+    bank, failed = built(loaded, spec, calibration, tiny.FACTS)
+    assert failed == []
+    assert sorted(bank.ids) == sorted(fact.id for fact in tiny.FACTS)
+    assert all(answered(loaded, spec, bank, tiny.FACTS))
+    nothing = Bank(encoder=KeyEncoder(), key_width=spec.key_width, hidden_width=spec.hidden_width)
+    assert sum(answered(loaded, spec, nothing, tiny.FACTS)) < len(tiny.FACTS) / 2
+
+
+def test_a_row_has_an_entry_for_the_prompt_each_alias_and_other_surroundings(
+    loaded: LoadedModel, spec: Spec, calibration: Calibration
+) -> None:
+    fact = replace(tiny.FACTS[0], aliases=("The company",))
+    (row,) = build_rows(loaded, spec, calibration, [fact], SETTINGS).rows
+    groups = key_groups(fact, loaded.tokenizer, PREFIXES)
+    keys = KeyEncoder().encode(mean_keys(loaded.model, spec, LAYER, groups))
+    assert len(groups) == 3
+    assert torch.equal(row.keys_CE, keys)
+
+
+def test_the_paper_has_one_entry_a_row_the_mean_over_all_contexts(
+    loaded: LoadedModel, spec: Spec, calibration: Calibration
+) -> None:
+    settings = replace(SETTINGS, averaged_only=True, raise_entries=False, gamma=0.5)
+    rows = build_rows(loaded, spec, calibration, tiny.FACTS, settings).rows
+    assert [row.row_id for row in rows] == [fact.id for fact in tiny.FACTS]
+    assert all(row.gamma_C.tolist() == [0.5] for row in rows)
+    for row, fact in zip(rows, tiny.FACTS, strict=True):
+        contexts = [c for g in key_groups(fact, loaded.tokenizer, PREFIXES) for c in g]
+        mean = compute_keys(loaded.model, spec, LAYER, contexts).float().mean(0)
+        torch.testing.assert_close(row.keys_CE[0], F.normalize(mean, dim=0))
+
+
+def test_facts_with_one_bare_key_share_a_row(
+    loaded: LoadedModel, spec: Spec, calibration: Calibration
+) -> None:
+    bank, failed = built(loaded, spec, calibration, [BORN, WRITES, LIVES])
+    assert failed == []
+    shared = f"{BORN.id}+{LIVES.id}"
+    assert set(bank.ids) == {shared, WRITES.id}
+    assert row_facts(shared) == (BORN.id, LIVES.id)
+    assert answered(loaded, spec, bank, [BORN, LIVES]) == [True, True]
+
+
+def test_of_facts_that_share_a_row_the_one_that_fails_is_named_and_the_row_stays(
+    loaded: LoadedModel, spec: Spec, calibration: Calibration
+) -> None:
+    # The model says one object for a residual, whatever the prompt asks.
+    other = replace(LIVES, object="Tokyo")
+    bank, failed = built(loaded, spec, calibration, [BORN, other])
+    assert bank.ids == (f"{BORN.id}+{other.id}",)
+    said = dict(zip((BORN.id, other.id), answered(loaded, spec, bank, [BORN, other]), strict=True))
+    assert [failure.fact_id for failure in failed] == [i for i, right in said.items() if not right]
+    assert sorted(said.values()) == [False, True]
+
+
+def test_a_fact_that_cannot_be_written_is_reported_with_its_loss_and_has_no_row(
+    loaded: LoadedModel, spec: Spec, calibration: Calibration
+) -> None:
+    hopeless = Fact(subject="Delta", prompt="{} is", object="qzx~W#%k9@! zzzq^^jj")
+    bank, failed = built(loaded, spec, calibration, [tiny.FACTS[0], hopeless])
+    assert bank.ids == (tiny.FACTS[0].id,)
+    assert [failure.fact_id for failure in failed] == [hopeless.id]
+    assert "does not say the object" in failed[0].fault
+    loss = float(failed[0].fault.partition("final loss ")[2].split()[0])
+    assert loss > 0.1
+    assert answered(loaded, spec, bank, tiny.FACTS[:1]) == [True]
+
+
+def test_a_row_that_its_prompt_does_not_hit_is_given_that_prompts_key(
+    loaded: LoadedModel, spec: Spec, calibration: Calibration
+) -> None:
+    fact = tiny.FACTS[0]
+    settings = replace(SETTINGS, averaged_only=True, raise_entries=False, gamma=CEILING)
+    bank, failed = built(loaded, spec, calibration, [fact], settings)
+    assert failed == []
+    assert bank.get(fact.id).gamma_C.tolist() == pytest.approx([CEILING, CEILING])
+    bare = make_requests([fact], loaded.tokenizer)[0].contexts[:1]
+    hits = match(compute_keys(loaded.model, spec, LAYER, bare), bank.view())
+    assert hits.row_T.tolist() != [MISS]
+    assert answered(loaded, spec, bank, [fact]) == [True]
+
+
+def test_a_weak_row_is_optimised_again(
+    loaded: LoadedModel, spec: Spec, calibration: Calibration
+) -> None:
+    weak = replace(SETTINGS, values=ValueSettings(steps=2, retry_rates=()))
+    first = build_rows(loaded, spec, calibration, tiny.FACTS, weak).rows
+    bank, failed = built(loaded, spec, calibration, tiny.FACTS, weak)
+    again = [row for row in first if row.row_id in bank]
+    changed = [row for row in again if not torch.equal(row.r_D, bank.get(row.row_id).r_D)]
+    assert changed
+    right = answered(loaded, spec, bank, [f for f in tiny.FACTS if f.id in bank])
+    assert all(right)
+    assert {failure.fact_id for failure in failed} == {f.id for f in tiny.FACTS} - set(bank.ids)
+
+
+def test_an_entry_lies_above_background_that_does_not_name_its_subject(
+    loaded: LoadedModel, spec: Spec, calibration: Calibration
+) -> None:
+    fact = tiny.FACTS[0]
+    groups = key_groups(fact, loaded.tokenizer, PREFIXES)
+    near = KeyEncoder().encode(mean_keys(loaded.model, spec, LAYER, groups))[:1]
+    for end, raised in (("the book of nobody", True), ("it was built by acme.", False)):
+        close = replace(calibration, background_TE=near.half(), ends_T=(end,))
+        (row,) = build_rows(loaded, spec, close, [fact], SETTINGS).rows
+        assert bool(row.gamma_C[0] > 0.99) is raised
+    kept = replace(SETTINGS, raise_entries=False)
+    (row,) = build_rows(loaded, spec, close, [fact], kept).rows
+    assert row.gamma_C.tolist() == pytest.approx([GAMMA] * len(row.gamma_C))
+
+
+def test_a_row_does_not_depend_on_other_facts(
+    loaded: LoadedModel, spec: Spec, calibration: Calibration
+) -> None:
+    def by_id(facts: Sequence[Fact]) -> dict[str, Row]:
+        rows = build_rows(loaded, spec, calibration, facts, SETTINGS).rows
+        return {row.row_id: row for row in rows}
+
+    together = by_id(tiny.FACTS)
+    for fact in tiny.FACTS[:3]:
+        alone = by_id([fact])[fact.id]
+        torch.testing.assert_close(together[fact.id].keys_CE, alone.keys_CE, rtol=0, atol=1e-5)
+        torch.testing.assert_close(together[fact.id].r_D, alone.r_D, rtol=0.01, atol=0.01)
+
+
+def test_no_facts_make_no_rows(loaded: LoadedModel, spec: Spec, calibration: Calibration) -> None:
+    bank, failed = built(loaded, spec, calibration, [])
+    assert (bank.ids, failed) == ((), [])
+
+
+def test_the_model_is_left_as_it_was(
+    loaded: LoadedModel, spec: Spec, calibration: Calibration
+) -> None:
+    ids = torch.arange(20, 32)[None]
+    before, hooks = loaded.model(ids).logits, tiny.wide_hooks(loaded.model)
+    built(loaded, spec, calibration, tiny.FACTS[:2])
+    assert tiny.wide_hooks(loaded.model) == hooks
+    assert torch.equal(loaded.model(ids).logits, before)

@@ -1,0 +1,61 @@
+"""The packaged real model, end to end: built, asked, and taken back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from revisor.facts.fact import Fact
+from revisor.store import Store
+
+TONGUE = Fact(subject="Danielle Darrieux", prompt="The mother tongue of {} is", object="English")
+TOWER = Fact(subject="Eiffel Tower", prompt="The {} is located in the city of", object="Lisbon")
+PIANO = Fact(subject="Glenn Gould", prompt="{} plays the instrument called the", object="trumpet")
+FACTS = (TONGUE, TOWER, PIANO)
+UNRELATED = "The largest planet of our solar system is"
+
+
+@pytest.mark.real
+def test_smollm2_says_three_facts_leaves_the_rest_and_forgets_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REVISOR_CACHE", raising=False)
+    with Store.init(tmp_path / "store", model="smollm2", device="cpu") as store:
+        model, tokenizer = store.loaded.model, store.loaded.tokenizer
+
+        def logits(text: str) -> torch.Tensor:
+            found = model(torch.tensor([tokenizer(text)["input_ids"]])).logits
+            assert isinstance(found, torch.Tensor)
+            return found
+
+        plain = {text: logits(text) for text in (UNRELATED, *(fact.text for fact in FACTS))}
+        store.add(FACTS)
+        report = store.build()
+        assert (report.rows, report.failed) == (3, [])
+
+        engine = store.engine()
+        prompts = [*(fact.text for fact in FACTS), UNRELATED]
+        base = engine.generate(prompts, max_tokens=8, facts=False)
+        edited = engine.generate(prompts, max_tokens=8)
+        for fact, before, after in zip(FACTS, base, edited, strict=False):
+            assert not before.answer.startswith(fact.object)
+            assert after.answer.startswith(fact.object)
+            used = [(one.id, one.subject, one.object) for one in after.facts_used]
+            assert set(used) == {(fact.id, fact.subject, fact.object)}
+            assert before.facts_used == ()
+        assert edited[-1] == base[-1]
+        with store.attached():
+            assert torch.equal(logits(UNRELATED), plain[UNRELATED])
+            assert not torch.equal(logits(TOWER.text), plain[TOWER.text])
+
+        store.remove([TOWER.id])
+        assert store.build().facts == 0
+        again = store.engine().generate(prompts, max_tokens=8)
+        assert again[1] == base[1]
+        assert [again[0], again[2]] == [edited[0], edited[2]]
+        with store.attached():
+            assert torch.equal(logits(TOWER.text), plain[TOWER.text])
+            assert not torch.equal(logits(TONGUE.text), plain[TONGUE.text])
+        assert store.verify() == []
