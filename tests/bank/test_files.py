@@ -190,9 +190,11 @@ def test_a_failure_while_saving_leaves_what_was_there(
             raise OSError("disk full")
         return real(*arguments, **more)
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+    new = some_view(6, generation=generation)
+    with monkeypatch.context() as patch:
         patch.setattr(owner, name, broken)
-        save(some_view(6, generation=generation), tmp_path)
+        with pytest.raises(OSError, match="disk full"):
+            save(new, tmp_path)
     assert list(tmp_path.iterdir()) == [folder]
     assert_same(load_bank(folder, check=True).view(), old)
 

@@ -14,23 +14,28 @@ from revisor.gate.calibrate import (
     entry_gammas,
     floor_gamma,
     gamma_for_rate,
+    separating_gamma,
 )
 
 
-def test_the_floor_lies_in_the_middle_between_two_samples() -> None:
+def test_two_samples_are_separated_in_the_middle() -> None:
     same, other = torch.tensor([0.80, 0.90, 0.85]), torch.tensor([0.40, 0.50, 0.45])
-    gamma = floor_gamma(same, other)
+    gamma = separating_gamma(same, other)
     assert gamma == pytest.approx(0.65, abs=0.01)
     assert balanced_accuracy(same, other, gamma) == 1.0
+    assert floor_gamma(same, other, false_share=0.1) == gamma
 
 
-def test_a_heavier_false_fire_raises_the_floor() -> None:
+def test_the_floor_keeps_prompts_about_similar_subjects_quiet() -> None:
     generator = torch.Generator().manual_seed(0)
     same = 0.7 + 0.1 * torch.randn(500, generator=generator)
     other = 0.6 + 0.1 * torch.randn(500, generator=generator)
-    gammas = [floor_gamma(same, other, weight=weight) for weight in (0.2, 1.0, 5.0)]
-    assert gammas == sorted(gammas)
-    assert gammas[0] < gammas[2]
+    shares = (0.01, 0.05, 0.1, 0.5)
+    gammas = [floor_gamma(same, other, false_share=share) for share in shares]
+    assert gammas == sorted(gammas, reverse=True)
+    assert gammas[-1] == separating_gamma(same, other)
+    for share, gamma in zip(shares, gammas, strict=True):
+        assert (other > gamma).float().mean() <= share + 1 / 500
 
 
 def test_balanced_accuracy_counts_both_kinds_equally() -> None:

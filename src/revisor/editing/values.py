@@ -29,11 +29,12 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from revisor.editing.request import Request
+from revisor.editing.request import Context, Request
 from revisor.models.hooks import attention, head_at, inputs_of, outputs_of, replayed, rewritten
 from revisor.models.spec import Spec
 
 CHAT_SLACK = 5.0  # a chat template opens an answer in many ways: its loss falls slowly
+SPLIT_GAIN = 0.85  # a batch is run in two parts where that leaves this share of its tokens
 LEAVE_SHARE = 0.2  # a batch is compacted when this share of it has converged
 
 
@@ -148,13 +149,32 @@ def _batches(
     batches: list[list[int]] = []
     tokens = 0
     for index in sorted(pending, key=lambda i: (*cost(i), requests[i].fact.id)):
-        suffix = cost(index)[0] * len(requests[index].contexts)
+        suffix = sum(context.suffix for context in requests[index].contexts)
         if not batches or tokens + suffix > batch_tokens:
             batches.append([])
             tokens = 0
         batches[-1].append(index)
         tokens += suffix
     return batches
+
+
+_Part = tuple[int, Context]  # a row: index of its request, and the text
+_Outcome = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def _parts(requests: Sequence[Request]) -> list[list[_Part]]:
+    """The rows of a batch, cut in two where that saves padding: chat turns have long suffixes."""
+    rows = [(i, context) for i, request in enumerate(requests) for context in request.contexts]
+    rows.sort(key=lambda row: row[1].suffix)  # stable: rows of a request stay in order
+    longest = rows[-1][1].suffix
+    costs = [
+        (cut * rows[cut - 1][1].suffix + (len(rows) - cut) * longest, cut)
+        for cut in range(1, len(rows))
+    ]
+    cost, cut = min(costs, default=(len(rows) * longest, 0))
+    if cost > SPLIT_GAIN * len(rows) * longest:
+        return [rows]
+    return [rows[:cut], rows[cut:]]
 
 
 class _FixedLayer(DynamicLayer):  # type: ignore[misc]
@@ -179,6 +199,7 @@ class _Batch:
     owner_B: torch.Tensor  # index of the request a row belongs to
     column_B: torch.Tensor  # suffix column of the subject's last token
     slack_B: torch.Tensor  # how many times `stop_nll` a row may lose and still have converged
+    weight_B: torch.Tensor  # a row's share in its request's loss
     entering_BSD: torch.Tensor  # what enters the layer
     prefix: list[tuple[torch.Tensor, torch.Tensor]]  # K/V of every layer
     target_row_M: torch.Tensor
@@ -202,6 +223,7 @@ class _Batch:
             owner_B=renumber[self.owner_B[kept]],
             column_B=self.column_B[kept],
             slack_B=self.slack_B[kept],
+            weight_B=self.weight_B[kept],
             entering_BSD=self.entering_BSD[kept],
             prefix=[(k[kept.to(k.device)], v[kept.to(v.device)]) for k, v in self.prefix],
             target_row_M=new_row[self.target_row_M[target]],
@@ -223,15 +245,19 @@ class _Batch:
 
 @torch.no_grad()
 def _prepare(
-    model: nn.Module, spec: Spec, layer: int, requests: Sequence[Request]
+    model: nn.Module,
+    spec: Spec,
+    layer: int,
+    rows: Sequence[_Part],
+    requests: Sequence[Request],
 ) -> tuple[_Batch, torch.Tensor]:
-    """Run the rows once.
+    """Run some rows of some requests once.
 
     Returns:
-        The batch, and |h| (n): the norm of the layer's output at the subject, mean over contexts.
+        The batch, and |h| (B): the norm of the layer's output at the subject.
     """
     device = next(model.get_input_embeddings().parameters()).device  # type: ignore[operator]
-    rows = [(i, context) for i, request in enumerate(requests) for context in request.contexts]
+    written = [sum(1 for c in request.contexts if c.target) for request in requests]
     lengths = [len(context.ids) + max(len(context.target) - 1, 0) for _, context in rows]
     total = max(lengths)
     suffix = max(context.suffix for _, context in rows)
@@ -277,6 +303,7 @@ def _prepare(
         slack_B=torch.tensor(
             [CHAT_SLACK if context.kind == "chat" else 1.0 for _, context in rows], device=device
         ),
+        weight_B=torch.tensor([1 / max(1, written[i]) for i, _ in rows], device=device),
         entering_BSD=torch.empty(0),
         prefix=prefix,
         target_row_M=torch.tensor(target_row, dtype=torch.long, device=device),
@@ -301,8 +328,7 @@ def _prepare(
     if essence_row:
         batch.essence_base_EV = logits.float().log_softmax(-1)
     norm_B = leaving[0][torch.arange(len(rows)), batch.column_B.to(leaving[0].device)]
-    norm_B = norm_B.float().norm(dim=-1).to(device)
-    return batch, _mean_by_owner(norm_B, batch.owner_B, len(requests))
+    return batch, norm_B.float().norm(dim=-1).to(device)
 
 
 def _empty_prefix(
@@ -327,9 +353,15 @@ def _optimise(
     settings: ValueSettings,
 ) -> Residuals:
     """Adam on one batch, each request with its own moments, leaving when it has converged."""
-    batch, scale_n = _prepare(model, spec, layer, requests)
-    device = batch.owner_B.device
+    prepared = [_prepare(model, spec, layer, rows, requests) for rows in _parts(requests)]
+    batches = [batch for batch, _ in prepared]
+    device = batches[0].owner_B.device
     count, width = len(requests), spec.hidden_width
+    scale_n = _mean_by_owner(
+        torch.cat([norm_B for _, norm_B in prepared]),
+        torch.cat([batch.owner_B for batch in batches]),
+        count,
+    )
     out = Residuals(
         R_ND=torch.zeros(count, width),
         nll_N=torch.full((count,), float("inf")),
@@ -343,7 +375,9 @@ def _optimise(
     mean_nD, square_nD = torch.zeros_like(u_nD), torch.zeros_like(u_nD)
     for step in range(1, settings.steps + 2):
         u_nD.requires_grad_(True)
-        loss, nll_n, ready_n, greedy_n = _loss(model, spec, layer, batch, u_nD * unit_n1, settings)
+        loss, nll_n, ready_n, greedy_n = _total(
+            [_loss(model, spec, layer, batch, u_nD * unit_n1, settings) for batch in batches]
+        )
         done = greedy_n & ready_n
         _record(out, alive[active], active, u_nD.detach() * unit_n1, nll_n, greedy_n)
         active = active & ~done
@@ -363,7 +397,11 @@ def _optimise(
             u_nD = u_nD * (limit / u_nD.norm(dim=1, keepdim=True).clamp(min=1e-9)).clamp(max=1)
         if float((~active).float().mean()) >= LEAVE_SHARE:
             renumber = active.cumsum(0) - 1
-            batch = batch.rows(active[batch.owner_B], renumber)
+            batches = [
+                batch.rows(active[batch.owner_B], renumber)
+                for batch in batches
+                if bool(active[batch.owner_B].any())
+            ]
             alive, unit_n1 = alive[active], unit_n1[active]
             u_nD, mean_nD, square_nD = u_nD[active], mean_nD[active], square_nD[active]
             active = torch.ones(len(alive), dtype=torch.bool, device=device)
@@ -388,6 +426,17 @@ def _record(
     out.nll_N[where], out.greedy_N[where] = nll[better], greedy[better]
 
 
+def _total(parts: Sequence[_Outcome]) -> _Outcome:
+    """Join what the parts of a batch say of the same requests."""
+    losses, nlls, ready, greedy = zip(*parts, strict=True)
+    return (
+        torch.stack(losses).sum(),
+        torch.stack(nlls).amax(0),
+        torch.stack(ready).all(0),
+        torch.stack(greedy).all(0),
+    )
+
+
 def _loss(
     model: nn.Module,
     spec: Spec,
@@ -395,7 +444,7 @@ def _loss(
     batch: _Batch,
     R_nD: torch.Tensor,
     settings: ValueSettings,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> _Outcome:
     """One pass through the upper layers.
 
     Returns:
@@ -433,8 +482,7 @@ def _loss(
     nll_B = torch.zeros(rows, device=nll_M.device).index_add(0, batch.target_row_M, nll_M)
     tokens_B = torch.bincount(batch.target_row_M, minlength=rows)
     nll_B = nll_B / tokens_B.clamp(min=1)
-    contexts_n = torch.bincount(batch.owner_B[tokens_B > 0], minlength=count)
-    loss = (nll_B / contexts_n[batch.owner_B].clamp(min=1)).sum()
+    loss = (nll_B * batch.weight_B).sum()
     if batch.essence_base_EV is not None and len(essence):
         now_EV = logits[targets:].log_softmax(-1)
         kl = F.kl_div(now_EV, batch.essence_base_EV, log_target=True, reduction="sum")
