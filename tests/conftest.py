@@ -8,8 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from tests import tiny
+
+# Shared machines are slow at times; that says nothing about the code.
+settings.register_profile("revisor", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("revisor")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -508,7 +508,11 @@ class Store:
                 f"tokenizer, layer or dtype than the one at hand ({self.fingerprint}).",
                 "Run: revisor build",
             )
-        raise NotBuilt("This store holds facts, but no bank yet.", "Run: revisor build")
+        count = self.ledger.count()
+        raise NotBuilt(
+            f"This store was never built; it holds {count} fact(s).",
+            "Run: revisor build" if count else "Add facts first: revisor add FILE",
+        )
 
     def view(self, *, now: datetime | None = None) -> View:
         """The rows in force: those whose facts hold at `now`, the present by default."""
