@@ -122,7 +122,10 @@ def main() -> None:
         whiten=not args.raw,
         gamma=args.gamma,
         contexts=ContextPlan(
-            prefixes=data.prefixes(), per_fact=args.prefixes, chat=not args.no_chat, essence=args.essence
+            prefixes=data.prefixes(),
+            per_fact=args.prefixes,
+            chat=not args.no_chat,
+            essence=args.essence,
         ),
         values=replace(
             defaults, rate=args.rate, stop_nll=args.stop_nll, clamp=args.clamp, steps=args.steps
