@@ -225,7 +225,7 @@ def test_ask_of_a_store_that_was_never_built_says_so(store: Path, tmp_path: Path
     done = run("ask", "The capital of ACME is", "--json", "--store", store)
     assert done.code == 2
     assert done.json["error"]["hint"] == "Run: revisor build"
-    assert "no bank yet" in done.err
+    assert "was never built" in done.err
 
 
 def test_lines_that_cannot_be_read_stop_the_import(store: Path, tmp_path: Path) -> None:

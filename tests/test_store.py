@@ -148,7 +148,7 @@ def test_another_model_is_refused_and_the_store_keeps_its_own(built: Store, fold
 
 def test_a_store_without_a_build_has_nothing_to_attach(store: Store) -> None:
     store.add([ACME])
-    with pytest.raises(NotBuilt, match="no bank yet"), store.attached():
+    with pytest.raises(NotBuilt, match="was never built"), store.attached():
         raise AssertionError
 
 
