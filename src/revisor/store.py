@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from revisor.config import (
-    PAPER_GAMMA,
     PRESETS,
     SWEPT_LAYERS,
     StoreSettings,
@@ -291,22 +290,9 @@ class Store:
 
     def build_settings(self) -> BuildSettings:
         """What the preset and `store.toml` say of a build."""
-        from revisor import data
-        from revisor.editing.build import BuildSettings
-        from revisor.editing.request import ContextPlan
+        from revisor.editing.presets import preset_settings
 
-        if self.settings.preset == "paper":
-            return BuildSettings(
-                layer=self.settings.layer,
-                whiten=False,
-                gamma=PAPER_GAMMA if self.settings.gamma is None else self.settings.gamma,
-                raise_entries=False,
-                averaged_only=True,
-                contexts=ContextPlan(
-                    prefixes=data.prefixes(), per_fact=5, chat=False, essence=True
-                ),
-            )
-        return BuildSettings(layer=self.settings.layer, gamma=self.settings.gamma)
+        return preset_settings(self.settings.preset, self.settings.layer, self.settings.gamma)
 
     def build(self) -> BuildReport:
         """Write the rows of what changed, check them through the gate, publish a generation.

@@ -1,0 +1,143 @@
+"""One way to put facts into a model, ours or another's, behind one protocol.
+
+What comes in: a loaded model and facts. What goes out: a model that has them while it is attached.
+What it does not do: measure anything (evaluate/), keep facts on disk (store.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol, runtime_checkable
+
+from revisor.bank.bank import Bank
+from revisor.editing.build import BuildSettings, Failure, build_rows, check_rows, row_facts
+from revisor.editing.calibration import Calibration, calibrate
+from revisor.facts.fact import Fact, normal_form
+from revisor.gate.attach import attach
+from revisor.models.load import LoadedModel
+from revisor.models.spec import Spec
+
+
+@runtime_checkable
+class Editor(Protocol):
+    """A method of editing, bound to one model.
+
+    Attributes:
+        name: the method's name on the command line.
+    """
+
+    name: str
+
+    def fit(self, facts: Sequence[Fact]) -> list[Failure]:
+        """Add facts to those it has; called several times it edits sequentially.
+
+        Returns:
+            The facts that it knows it could not write; an empty list promises nothing.
+        """
+
+    def attached(self) -> AbstractContextManager[None]:
+        """The model with the facts; on exit it is the base again, bit for bit."""
+
+    def undo(self, ids: Collection[str]) -> None:
+        """Take facts out again.
+
+        Raises:
+            NotSupported: the method cannot.
+        """
+
+    def reword(self, prompt: str, fact: Fact | None = None) -> str:
+        """The prompt as the method hands it to the model.
+
+        Args:
+            prompt: what the user asks.
+            fact: the fact it is about, for methods that are given the right one (in-context).
+        """
+
+    @property
+    def stored_bytes(self) -> int:
+        """What must be kept beside the base model to have the facts again."""
+
+
+class BankEditor:
+    """Our own: rows in a bank, read by a gate.
+
+    Args:
+        loaded, spec: the model.
+        settings: how facts become rows.
+        name: `revisor`, or `neuraldb` for the method as published.
+        calibration: of that layer; made here if None.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        spec: Spec,
+        settings: BuildSettings,
+        *,
+        name: str = "revisor",
+        calibration: Calibration | None = None,
+    ) -> None:
+        self.name = name
+        self.loaded, self.spec, self.settings = loaded, spec, settings
+        self.calibration = calibration or calibrate(
+            loaded, spec, settings.layer, whiten=settings.whiten
+        )
+        self._bank: Bank | None = None
+        self._facts: dict[str, Fact] = {}
+
+    def fit(self, facts: Sequence[Fact]) -> list[Failure]:
+        self._facts |= {fact.id: fact for fact in facts}
+        return self._rebuild({normal_form(fact.subject) for fact in facts})
+
+    def undo(self, ids: Collection[str]) -> None:
+        gone = [self._facts.pop(fact_id) for fact_id in ids if fact_id in self._facts]
+        self._rebuild({normal_form(fact.subject) for fact in gone})
+
+    def _rebuild(self, subjects: Collection[str]) -> list[Failure]:
+        """Make the rows of some subjects anew; all others stay."""
+        mine = [f for f in self._facts.values() if normal_form(f.subject) in subjects]
+        built = build_rows(self.loaded, self.spec, self.calibration, mine, self.settings)
+        if self._bank is None:
+            if not built.rows:
+                return []
+            self._bank = Bank(
+                encoder=self.calibration.encoder,
+                key_width=built.rows[0].keys_CE.shape[1],
+                hidden_width=self.spec.hidden_width,
+            )
+        bank = self._bank
+        kept = {fact.id for fact in mine}
+        for row_id in list(bank.ids):
+            if not set(row_facts(row_id)) <= self._facts.keys() or kept & set(row_facts(row_id)):
+                bank.drop(row_id, 1)
+        for row in built.rows:
+            bank.put(row, 1)
+        return check_rows(
+            self.loaded,
+            self.spec,
+            bank,
+            self._facts,
+            [row.row_id for row in built.rows],
+            self.settings,
+            1,
+        )
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        if self._bank is None:
+            yield
+            return
+        with attach(self.loaded.model, self.spec, self.settings.layer, self._bank.view()):
+            yield
+
+    def reword(self, prompt: str, fact: Fact | None = None) -> str:
+        return prompt
+
+    @property
+    def stored_bytes(self) -> int:
+        if self._bank is None:
+            return 0
+        view = self._bank.view()
+        tensors = (view.keys_ME, view.gamma_M, view.row_M, view.R_ND)
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

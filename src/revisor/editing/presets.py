@@ -1,0 +1,33 @@
+"""What a preset's name means for a build.
+
+What comes in: `revisor` or `paper`, and a layer. What goes out: `BuildSettings`. What it does not
+do: read a store's settings (config.py).
+"""
+
+from __future__ import annotations
+
+from revisor import data
+from revisor.config import PAPER_GAMMA
+from revisor.editing.build import BuildSettings
+from revisor.editing.request import ContextPlan
+
+
+def preset_settings(preset: str, layer: int, gamma: float | None = None) -> BuildSettings:
+    """The settings of a preset.
+
+    Args:
+        preset: `paper` for one averaged raw key a fact under one threshold, written in the bare
+            prompt, five prefixed ones and the KL prompt (Fei et al. 2026, section 5.1); else ours.
+        layer: whose FFN the gate sits in.
+        gamma: floor of the thresholds, if not the preset's own.
+    """
+    if preset != "paper":
+        return BuildSettings(layer=layer, gamma=gamma)
+    return BuildSettings(
+        layer=layer,
+        whiten=False,
+        gamma=PAPER_GAMMA if gamma is None else gamma,
+        raise_entries=False,
+        averaged_only=True,
+        contexts=ContextPlan(prefixes=data.prefixes(), per_fact=5, chat=False, essence=True),
+    )
