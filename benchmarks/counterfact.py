@@ -24,8 +24,7 @@ import torch
 import torch.nn.functional as F
 
 from revisor import data
-from revisor.bank.bank import Bank
-from revisor.editing.build import BuildSettings, build_rows, check_rows
+from revisor.editing.build import BuildSettings, build_rows, check_rows, empty_bank, threshold
 from revisor.editing.calibration import calibrate
 from revisor.editing.request import Context, ContextPlan, text_context
 from revisor.editing.score import Score, score_contexts
@@ -133,11 +132,7 @@ def main() -> None:
     )
     began = time.perf_counter()
     built = build_rows(loaded, spec, calibration, facts, settings)
-    bank = Bank(
-        encoder=calibration.encoder,
-        key_width=built.rows[0].keys_CE.shape[1],
-        hidden_width=spec.hidden_width,
-    )
+    bank = empty_bank(spec, calibration, settings)
     for row in built.rows:
         bank.put(row, 1)
     by_id = {fact.id: fact for fact in facts}
@@ -181,7 +176,7 @@ def main() -> None:
         "model": args.model,
         "layer": args.layer,
         "settings": {k: v for k, v in vars(args).items() if k != "data_dir"},
-        "gamma": calibration.gamma if args.gamma is None else args.gamma,
+        "gamma": threshold(calibration, settings),
         "unedited": unedited,
         "revisor": result,
         "perplexity_ratio": round(

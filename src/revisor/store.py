@@ -300,9 +300,8 @@ class Store:
         Rows are written in shards as they are made; a build that was killed takes up where it
         was. Facts of one subject are rebuilt together, all others keep their rows.
         """
-        from revisor.bank.bank import Bank
         from revisor.bank.files import save_bank
-        from revisor.editing.build import check_rows, row_facts
+        from revisor.editing.build import check_rows, empty_bank, row_facts, threshold
         from revisor.editing.calibration import calibrate
 
         settings = self.build_settings()
@@ -314,11 +313,7 @@ class Store:
         before, old_failed = self._standing(recipe)
         known: dict[str, str] = {}
         if before is None:
-            bank = Bank(
-                encoder=calibration.encoder,
-                key_width=self.spec.key_width,
-                hidden_width=self.spec.hidden_width,
-            )
+            bank = empty_bank(self.spec, calibration, settings)
             wanted = list(live.values())
         else:
             bank = before
@@ -356,7 +351,7 @@ class Store:
             build={
                 "recipe": recipe,
                 "preset": self.settings.preset,
-                "gamma": calibration.gamma if settings.gamma is None else settings.gamma,
+                "gamma": threshold(calibration, settings),
                 "facts": len(wanted),
                 "seconds": round(seconds, 3),
                 "mean_steps": round(steps / max(1, len(wanted)), 2),
@@ -408,9 +403,8 @@ class Store:
         progress: Progress,
     ) -> tuple[list[Any], float]:
         """Rows of some facts: read from an earlier, killed build, or made and written."""
-        from revisor.bank.bank import Bank
         from revisor.bank.files import generation_folder, load_bank, save_bank
-        from revisor.editing.build import build_rows
+        from revisor.editing.build import build_rows, empty_bank
 
         name = _digest([recipe, [asdict(fact) for fact in facts]])
         root = self.banks / ".partial" / name
@@ -420,11 +414,7 @@ class Store:
         built = build_rows(
             self.loaded, self.spec, calibration, facts, settings, on_done=progress.advance
         )
-        bank = Bank(
-            encoder=calibration.encoder,
-            key_width=self.spec.key_width,
-            hidden_width=self.spec.hidden_width,
-        )
+        bank = empty_bank(self.spec, calibration, settings)
         for row in built.rows:
             bank.put(row, 0)
         save_bank(

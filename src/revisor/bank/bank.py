@@ -11,11 +11,12 @@ which finds the row. N rows, M entries, E width of an encoded key, D hidden widt
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from revisor.bank.encode import KeyEncoder
+from revisor.bank.names import NameIndex
 from revisor.errors import NotFound
 
 
@@ -28,12 +29,14 @@ class Row:
         keys_CE: encoded unit keys, fp32.
         gamma_C: the cosine above which each of them matches.
         r_D: the residual, fp32.
+        names_H: hashes of the token sequences that name its subject (names.py).
     """
 
     row_id: str
     keys_CE: torch.Tensor
     gamma_C: torch.Tensor
     r_D: torch.Tensor
+    names_H: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,7 @@ class View:
         row_M: which residual an entry leads to.
         R_ND: residuals.
         encoder: how a raw key becomes comparable with `keys_ME`.
+        names: which rows may fire at a token, by the words that end there; None if any may.
         generation: the generation it shows.
     """
 
@@ -56,6 +60,7 @@ class View:
     R_ND: torch.Tensor
     encoder: KeyEncoder
     generation: int
+    names: NameIndex | None = None
 
     @property
     def empty(self) -> bool:
@@ -72,6 +77,7 @@ class View:
             R_ND=self.R_ND.to(device=device, dtype=dtype),
             encoder=self.encoder.to(device),
             generation=self.generation,
+            names=None if self.names is None else self.names.to(device),
         )
 
 
@@ -82,10 +88,15 @@ class Bank:
         encoder: the map that made the keys of all rows.
         key_width: E.
         hidden_width: D.
+        named: a row fires only where its subject's name ends. False for the paper's gate, in
+            which keys alone decide.
     """
 
-    def __init__(self, *, encoder: KeyEncoder, key_width: int, hidden_width: int) -> None:
+    def __init__(
+        self, *, encoder: KeyEncoder, key_width: int, hidden_width: int, named: bool = False
+    ) -> None:
         self.encoder = encoder
+        self.named = named
         self.key_width = key_width
         self.hidden_width = hidden_width
         self.generation = 0
@@ -94,6 +105,7 @@ class Bank:
         self._born: list[int] = []
         self._died: list[int | None] = []
         self._entries: list[slice] = []
+        self._names: list[torch.Tensor] = []
         self._keys = torch.empty(0, key_width)
         self._gamma = torch.empty(0)
         self._residuals = torch.empty(0, hidden_width)
@@ -127,6 +139,7 @@ class Bank:
         self._born.append(generation)
         self._died.append(None)
         self._entries.append(slice(first, first + count))
+        self._names.append(row.names_H)
         self._live[row.row_id] = slot
         self.generation = max(self.generation, generation)
 
@@ -157,6 +170,7 @@ class Bank:
             keys_CE=self._keys[part],
             gamma_C=self._gamma[part],
             r_D=self._residuals[slot],
+            names_H=self._names[slot],
         )
 
     def rows(self) -> Iterable[Row]:
@@ -188,14 +202,20 @@ class Bank:
             entries.extend(range(part.start, part.stop))
             owner.extend([row] * (part.stop - part.start))
         index = torch.tensor(entries, dtype=torch.long)
+        row_M = torch.tensor(owner, dtype=torch.long)
+        names = None
+        if self.named:
+            counts = torch.bincount(row_M, minlength=len(slots))
+            names = NameIndex.of([self._names[slot] for slot in slots], counts)
         return View(
             ids=tuple(self._ids[slot] for slot in slots),
             keys_ME=self._keys[index],
             gamma_M=self._gamma[index],
-            row_M=torch.tensor(owner, dtype=torch.long),
+            row_M=row_M,
             R_ND=self._residuals[torch.tensor(slots, dtype=torch.long)],
             encoder=self.encoder,
             generation=at,
+            names=names,
         )
 
 

@@ -24,7 +24,7 @@ from revisor.bank.bank import Bank, Row, View
 from revisor.bank.encode import KeyEncoder
 from revisor.errors import NotBuilt, StoreDamaged, WrongModel
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 ROWS = "rows.safetensors"
 ENCODER = "encoder.safetensors"
@@ -99,6 +99,8 @@ def save_bank(
             "row": view.row_M.contiguous(),
             "residuals": view.R_ND.contiguous(),
         }
+        if view.names is not None:
+            tensors |= {"names": view.names.hash_H, "name_row": view.names.row_H}
         save_file(tensors, scratch / ROWS, metadata={"ids": json.dumps(view.ids)})
         encoder = {}
         if view.encoder.matrix_FE is not None and view.encoder.mean_F is not None:
@@ -190,12 +192,19 @@ def load_bank(folder: Path, *, fingerprint: str | None = None, check: bool = Fal
             ids = json.loads(file.metadata()["ids"])
             keys, gamma = file.get_tensor("keys"), file.get_tensor("gamma")
             row, residuals = file.get_tensor("row"), file.get_tensor("residuals")
+            named = "names" in file.keys()  # noqa: SIM118  (a file has no `in`)
+            names = _names_by_row(file, len(ids)) if named else []
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise StoreDamaged(
             f"The bank at {folder} cannot be read: {error}.",
             "Build again: delete that folder and run revisor build.",
         ) from error
-    bank = Bank(encoder=encoder, key_width=keys.shape[1], hidden_width=residuals.shape[1])
+    bank = Bank(
+        encoder=encoder,
+        key_width=keys.shape[1],
+        hidden_width=residuals.shape[1],
+        named=named,
+    )
     counts = torch.bincount(row, minlength=len(ids)).tolist()
     start = 0
     for index, (row_id, count) in enumerate(zip(ids, counts, strict=True)):
@@ -206,12 +215,20 @@ def load_bank(folder: Path, *, fingerprint: str | None = None, check: bool = Fal
                 keys_CE=keys[part],
                 gamma_C=gamma[part],
                 r_D=residuals[index],
+                **({"names_H": names[index]} if named else {}),
             ),
             manifest.generation,
         )
         start += count
     bank.generation = manifest.generation
     return bank
+
+
+def _names_by_row(file: Any, rows: int) -> list[torch.Tensor]:
+    """The name hashes of each row."""
+    hash_H, row_H = file.get_tensor("names"), file.get_tensor("name_row")
+    order_H = row_H.argsort(stable=True)
+    return list(torch.split(hash_H[order_H], torch.bincount(row_H, minlength=rows).tolist()))
 
 
 def hash_faults(folder: Path) -> list[str]:

@@ -18,14 +18,15 @@ import torch
 
 from revisor import data
 from revisor.bank.bank import Bank, Row
+from revisor.bank.names import windows
 from revisor.editing.calibration import Calibration
 from revisor.editing.keys import compute_keys, key_groups, mean_keys
+from revisor.editing.names import fact_names
 from revisor.editing.request import Context, ContextPlan, Request, make_requests
 from revisor.editing.score import score_contexts
 from revisor.editing.values import ValueSettings, compute_residuals
 from revisor.facts.fact import Fact, normal_form
 from revisor.gate.attach import attach
-from revisor.gate.calibrate import CEILING, entry_gammas
 from revisor.gate.module import MISS, match
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
@@ -33,6 +34,7 @@ from revisor.models.spec import Spec
 JOIN = "+"
 SAME_KEY = 0.97  # bare keys of one subject nearer than this are one row
 REPAIR_ROUNDS = 2
+CEILING = 0.9995  # threshold of an entry that is to match the very text it was taken from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +44,9 @@ class BuildSettings:
     Attributes:
         layer: whose FFN the gate sits in.
         whiten: compare whitened keys; False for the paper's raw cosine.
-        gamma: floor of thresholds; None to take what calibration found.
-        raise_entries: raise the threshold of an entry that background text comes close to.
+        named: rows fire only where their subject's name, or an alias, ends in the text; False
+            to have keys alone decide, as the paper has it.
+        gamma: threshold of entries; None to take what calibration found.
         averaged_only: one entry a row, the mean over all contexts, as the paper has it.
         contexts: texts a fact is written in.
         values: how residuals are optimised.
@@ -51,8 +54,8 @@ class BuildSettings:
 
     layer: int
     whiten: bool = True
+    named: bool = True
     gamma: float | None = None
-    raise_entries: bool = True
     averaged_only: bool = False
     contexts: ContextPlan = field(
         default_factory=lambda: ContextPlan(prefixes=data.prefixes(), per_fact=1)
@@ -91,6 +94,16 @@ def row_facts(row_id: str) -> tuple[str, ...]:
     return tuple(row_id.split(JOIN))
 
 
+def empty_bank(spec: Spec, calibration: Calibration, settings: BuildSettings) -> Bank:
+    """A bank for rows that `build_rows` makes with these settings."""
+    return Bank(
+        encoder=calibration.encoder,
+        key_width=spec.key_width,
+        hidden_width=spec.hidden_width,
+        named=settings.named,
+    )
+
+
 def build_rows(
     loaded: LoadedModel,
     spec: Spec,
@@ -118,10 +131,25 @@ def build_rows(
         on_done=on_done,
     )
     rows = [
-        Row(row_id=request.fact.id, keys_CE=entry[0], gamma_C=entry[1], r_D=residuals.R_ND[index])
+        Row(
+            row_id=request.fact.id,
+            keys_CE=entry.keys_CE,
+            gamma_C=entry.gamma_C,
+            r_D=residuals.R_ND[index],
+            names_H=entry.names_H,
+        )
         for index, (request, entry) in enumerate(merged)
     ]
     return Built(rows=rows, steps=float(residuals.steps_N.float().mean()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Entries:
+    """How a fact is found: encoded keys (C, E), their thresholds (C), its names' hashes (H)."""
+
+    keys_CE: torch.Tensor
+    gamma_C: torch.Tensor
+    names_H: torch.Tensor
 
 
 def _entries(
@@ -130,64 +158,40 @@ def _entries(
     calibration: Calibration,
     facts: Sequence[Fact],
     settings: BuildSettings,
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """For each fact its encoded keys (C, E) and their thresholds (C)."""
+) -> list[_Entries]:
+    """For each fact how it is found."""
     groups: list[list[Context]] = []
     owner: list[int] = []
     for index, fact in enumerate(facts):
-        own = key_groups(fact, loaded.tokenizer, settings.contexts.prefixes)
+        own = key_groups(fact, loaded.tokenizer, settings.contexts.prefixes, opening=settings.named)
         if settings.averaged_only:
             own = [[context for group in own for context in group]]
         groups += own
         owner += [index] * len(own)
     keys_MF = mean_keys(loaded.model, spec, settings.layer, groups)
     keys_ME = calibration.encoder.encode(keys_MF)
-    floor = calibration.gamma if settings.gamma is None else settings.gamma
-    if settings.raise_entries:
-        gamma_M = entry_gammas(_nearest_background(keys_ME, owner, facts, calibration), floor)
-    else:
-        gamma_M = torch.full((len(keys_ME),), floor)
+    gamma_M = torch.full((len(keys_ME),), threshold(calibration, settings))
     counts = torch.bincount(torch.tensor(owner), minlength=len(facts)).tolist()
-    return list(zip(torch.split(keys_ME, counts), torch.split(gamma_M, counts), strict=True))
+    none = torch.zeros(0, dtype=torch.long)
+    names = fact_names(facts, loaded.tokenizer) if settings.named else [none] * len(facts)
+    return [
+        _Entries(keys_CE=keys_CE, gamma_C=gamma_C, names_H=names_H)
+        for keys_CE, gamma_C, names_H in zip(
+            torch.split(keys_ME, counts), torch.split(gamma_M, counts), names, strict=True
+        )
+    ]
 
 
-def _nearest_background(
-    keys_ME: torch.Tensor, owner: Sequence[int], facts: Sequence[Fact], calibration: Calibration
-) -> torch.Tensor:
-    """Best cosine of each entry with background tokens, its own subject's mentions left out."""
-    background_TE = calibration.background_TE.float()
-    mentions = _mentions(facts, calibration.ends_T)
-    nearest_M = torch.empty(len(keys_ME))
-    step = max(1, (1 << 26) // len(background_TE))
-    for start in range(0, len(keys_ME), step):
-        block = slice(start, start + step)
-        cosine_MT = keys_ME[block] @ background_TE.T
-        for row, index in enumerate(owner[block]):
-            if own := mentions.get(index):
-                cosine_MT[row, own] = -1.0
-        nearest_M[block] = cosine_MT.amax(1)
-    return nearest_M
-
-
-def _mentions(facts: Sequence[Fact], ends_T: Sequence[str]) -> dict[int, list[int]]:
-    """For each fact the background tokens at which its subject, or an alias, has just been said."""
-    wanted: dict[str, list[int]] = {}
-    for index, fact in enumerate(facts):
-        for name in (fact.subject, *fact.aliases):
-            wanted.setdefault(normal_form(name), []).append(index)
-    longest = max((len(name.split()) for name in wanted), default=0)
-    found: dict[int, list[int]] = {}
-    for token, text in enumerate(ends_T):
-        words = text.split()
-        for count in range(1, min(longest, len(words)) + 1):
-            for index in wanted.get(" ".join(words[-count:]).strip(".,;:!?\"'()"), ()):
-                found.setdefault(index, []).append(token)
-    return found
+def threshold(calibration: Calibration, settings: BuildSettings) -> float:
+    """γ of new entries."""
+    if settings.gamma is not None:
+        return settings.gamma
+    return calibration.named_gamma if settings.named else calibration.gamma
 
 
 def _merge(
-    requests: Sequence[Request], entries: Sequence[tuple[torch.Tensor, torch.Tensor]]
-) -> list[tuple[Request, tuple[torch.Tensor, torch.Tensor]]]:
+    requests: Sequence[Request], entries: Sequence[_Entries]
+) -> list[tuple[Request, _Entries]]:
     """Join the requests whose subjects have the same bare key into one."""
     by_subject: dict[str, list[int]] = {}
     for index, request in enumerate(requests):
@@ -197,7 +201,8 @@ def _merge(
         clusters: list[list[int]] = []
         for index in members:
             for cluster in clusters:
-                if float(entries[cluster[0]][0][0] @ entries[index][0][0]) > SAME_KEY:
+                first = entries[cluster[0]].keys_CE[0]
+                if float(first @ entries[index].keys_CE[0]) > SAME_KEY:
                     cluster.append(index)
                     break
             else:
@@ -209,9 +214,13 @@ def _merge(
             contexts = tuple(c for index in cluster for c in requests[index].contexts)
             row_id = JOIN.join(requests[index].fact.id for index in cluster)
             joint = Request(fact=replace(requests[cluster[0]].fact, id=row_id), contexts=contexts)
-            keys = torch.cat([entries[index][0] for index in cluster])
-            gammas = torch.cat([entries[index][1] for index in cluster])
-            merged.append((joint, (keys, gammas)))
+            own = [entries[index] for index in cluster]
+            together = _Entries(
+                keys_CE=torch.cat([entry.keys_CE for entry in own]),
+                gamma_C=torch.cat([entry.gamma_C for entry in own]),
+                names_H=torch.unique(torch.cat([entry.names_H for entry in own])),
+            )
+            merged.append((joint, together))
     return merged
 
 
@@ -298,7 +307,9 @@ def _ask(
         return []
     keys = compute_keys(loaded.model, spec, settings.layer, [bare[i] for i in bad])
     keys_E = view.encoder.encode(keys)
-    hits = match(keys, view)
+    texts = [bare[i].ids[: bare[i].position + 1] for i in bad]
+    windows_TW = torch.cat([windows(torch.tensor([ids]), 1) for ids in texts])
+    hits = match(keys, view, windows_TW)
     wrong = []
     for place, index in enumerate(bad):
         row_id, request = asked[index]

@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -26,15 +25,21 @@ from revisor import data
 from revisor.bank.encode import KeyEncoder, fit_whitening
 from revisor.editing.keys import ffn_inputs, key_groups, mean_keys
 from revisor.editing.request import encode_with_position
-from revisor.facts.fact import Fact, normal_form
-from revisor.gate.calibrate import balanced_accuracy, floor_gamma, separating_gamma
+from revisor.facts.fact import Fact
+from revisor.gate.calibrate import (
+    balanced_accuracy,
+    floor_gamma,
+    recalling_gamma,
+    separating_gamma,
+)
 from revisor.models.load import LoadedModel, fingerprint
 from revisor.models.packaged import cache_folder
 from revisor.models.spec import Spec
 
-VERSION = 2  # counts up when the shipped texts or the recipe change
+VERSION = 5  # counts up when the shipped texts or the recipe change
 BATCH = 64
-FALSE_SHARE = 0.02  # prompts about similar subjects that may fire
+FALSE_SHARE = 0.02  # prompts about similar subjects that may fire, where keys alone decide
+MISSED_SHARE = 0.02  # paraphrases that may stay quiet, where names are known
 NEAR = 0.015  # balanced accuracy in which layers count as equally good
 LONGEST = 96  # tokens of a background line that are used
 
@@ -45,17 +50,14 @@ class Calibration:
 
     Attributes:
         encoder: whitening fitted on background keys.
-        background_TE: encoded keys of background tokens, fp16.
-        ends_T: for each of those tokens the normal form of the text up to it, cut to the last
-            80 characters: to see whether a token ends a mention of a subject.
-        gamma: the floor of thresholds.
+        gamma: the threshold where keys alone decide.
+        named_gamma: the threshold where a subject's name must be there as well.
         accuracy: balanced accuracy on the probe, at the γ that separates best.
     """
 
     encoder: KeyEncoder
-    background_TE: torch.Tensor
-    ends_T: tuple[str, ...]
     gamma: float
+    named_gamma: float
     accuracy: float
 
 
@@ -66,13 +68,15 @@ class LayerScore:
     Attributes:
         layer: index of the layer.
         accuracy: balanced accuracy at the γ that separates best.
-        gamma: the floor of thresholds, which is that γ or a higher one.
+        gamma: the threshold where keys alone decide, which is that γ or a higher one.
+        named_gamma: the threshold where names are known.
         top1: share of paraphrases whose nearest row is their own.
     """
 
     layer: int
     accuracy: float
     gamma: float
+    named_gamma: float
     top1: float
 
 
@@ -101,7 +105,7 @@ def compare_layers(
     """
     scores = []
     for layer in layers:
-        keys_TF, first_T, _ = _background_keys(loaded, spec, layer)
+        keys_TF, first_T = _background_keys(loaded, spec, layer)
         encoder = fit_whitening(keys_TF[~first_T])
         scores.append(_probe(loaded, spec, layer, encoder))
         if on_done:
@@ -114,31 +118,24 @@ def compare_layers(
 
 
 def _measure(loaded: LoadedModel, spec: Spec, layer: int, *, whiten: bool) -> Calibration:
-    keys_TF, first_T, ends = _background_keys(loaded, spec, layer)
+    keys_TF, first_T = _background_keys(loaded, spec, layer)
     encoder = fit_whitening(keys_TF[~first_T]) if whiten else KeyEncoder()
     score = _probe(loaded, spec, layer, encoder)
     return Calibration(
         encoder=encoder,
-        background_TE=encoder.encode(keys_TF).half(),
-        ends_T=tuple(ends),
         gamma=score.gamma,
+        named_gamma=score.named_gamma,
         accuracy=score.accuracy,
     )
 
 
 def _background_keys(
     loaded: LoadedModel, spec: Spec, layer: int
-) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
-    """Raw keys (T, F) of the shipped text, which of them open a text, and what each ends."""
-    texts, ends = [], []
-    for line in data.background():
-        encoded = loaded.tokenizer(line, return_offsets_mapping=True)
-        texts.append(tuple(encoded["input_ids"])[:LONGEST])
-        spans = encoded["offset_mapping"][:LONGEST]
-        ends.append([normal_form(line[max(0, stop - 80) : stop]) for _, stop in spans])
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Raw keys (T, F) of the shipped text, and which of them open a text."""
+    texts = [tuple(loaded.tokenizer(line)["input_ids"])[:LONGEST] for line in data.background()]
     keys_TF, origin = token_keys(loaded.model, spec, layer, texts)
-    first_T = torch.tensor([place == 0 for _, place in origin])
-    return keys_TF, first_T, [ends[text][place] for text, place in origin]
+    return keys_TF, torch.tensor([place == 0 for _, place in origin])
 
 
 def token_keys(
@@ -185,6 +182,7 @@ def _probe(loaded: LoadedModel, spec: Spec, layer: int, encoder: KeyEncoder) -> 
     text_T = torch.tensor([index for index, _ in origin])
     other = torch.zeros(len(records)).scatter_reduce(0, text_T, nearest_T, "amax")
     right = best == torch.arange(len(records))
+    named_gamma = recalling_gamma(same, missed=MISSED_SHARE)
     same = torch.where(right, same, torch.zeros_like(same))
     gamma = floor_gamma(same, other, false_share=FALSE_SHARE)
     separation = balanced_accuracy(same, other, separating_gamma(same, other))
@@ -192,20 +190,24 @@ def _probe(loaded: LoadedModel, spec: Spec, layer: int, encoder: KeyEncoder) -> 
         layer=layer,
         accuracy=round(separation, 4),
         gamma=gamma,
+        named_gamma=named_gamma,
         top1=round(float(right.float().mean()), 4),
     )
 
 
 def _write(path: Path, found: Calibration) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {"background": found.background_TE.contiguous()}
+    tensors = {}
     if found.encoder.mean_F is not None and found.encoder.matrix_FE is not None:
-        tensors |= {"mean": found.encoder.mean_F, "matrix": found.encoder.matrix_FE}
-    about: dict[str, Any] = {"gamma": found.gamma, "accuracy": found.accuracy}
-    metadata = {"about": json.dumps(about), "ends": json.dumps(found.ends_T)}
+        tensors = {"mean": found.encoder.mean_F, "matrix": found.encoder.matrix_FE}
+    about = {
+        "gamma": found.gamma,
+        "named_gamma": found.named_gamma,
+        "accuracy": found.accuracy,
+    }
     descriptor, scratch = tempfile.mkstemp(dir=path.parent, suffix=".part")
     os.close(descriptor)
-    save_file(tensors, scratch, metadata=metadata)
+    save_file(tensors, scratch, metadata={"about": json.dumps(about)})
     os.replace(scratch, path)
 
 
@@ -220,8 +222,5 @@ def _read(path: Path) -> Calibration:
         )
         return Calibration(
             encoder=encoder,
-            background_TE=file.get_tensor("background"),
-            ends_T=tuple(json.loads(file.metadata()["ends"])),
-            gamma=about["gamma"],
-            accuracy=about["accuracy"],
+            **about,
         )

@@ -11,7 +11,14 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, runtime_checkable
 
 from revisor.bank.bank import Bank
-from revisor.editing.build import BuildSettings, Failure, build_rows, check_rows, row_facts
+from revisor.editing.build import (
+    BuildSettings,
+    Failure,
+    build_rows,
+    check_rows,
+    empty_bank,
+    row_facts,
+)
 from revisor.editing.calibration import Calibration, calibrate
 from revisor.facts.fact import Fact, normal_form
 from revisor.gate.attach import attach
@@ -101,11 +108,7 @@ class BankEditor:
         if self._bank is None:
             if not built.rows:
                 return []
-            self._bank = Bank(
-                encoder=self.calibration.encoder,
-                key_width=built.rows[0].keys_CE.shape[1],
-                hidden_width=self.spec.hidden_width,
-            )
+            self._bank = empty_bank(self.spec, self.calibration, self.settings)
         bank = self._bank
         kept = {fact.id for fact in mine}
         for row_id in list(bank.ids):

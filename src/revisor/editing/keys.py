@@ -83,13 +83,20 @@ def ffn_inputs(
     return seen[0].reshape(len(texts), longest, spec.key_width)
 
 
-def key_groups(fact: Fact, tokenizer: Any, prefixes: Sequence[str]) -> list[list[Context]]:
+def key_groups(
+    fact: Fact, tokenizer: Any, prefixes: Sequence[str], *, opening: bool = False
+) -> list[list[Context]]:
     """The texts whose keys become a row's entries: each group is averaged into one entry.
 
     The first group is the bare prompt alone, the last one the subject in other surroundings:
     after the prompt's own words and directly after a sentence, behind prefixes chosen by the
     fact's id. A key depends on what stands before it, never on what follows, so the texts end
     with the subject. Each declared alias is a group of its own between them.
+
+    Args:
+        opening: also the subject as the first words of a text. Keys there are like one another,
+            whoever the subject is (the first token draws attention from all others), and unlike
+            those further on; a bank that goes by names can tell them apart nevertheless.
     """
     head = fact.prompt.rpartition(PLACEHOLDER)[0].replace(PLACEHOLDER, fact.subject)
     chosen = choose_prefixes(fact, prefixes, HEADED + DIRECT)
@@ -100,6 +107,8 @@ def key_groups(fact: Fact, tokenizer: Any, prefixes: Sequence[str]) -> list[list
         return [text_context(tokenizer, template, name, "", "key") for template in templates]
 
     groups = [around(fact.subject, [fact.prompt])]
+    if opening and head:
+        groups.append(around(fact.subject, ["{}"]))
     groups += [around(alias, surroundings or [f"{head}{{}}"]) for alias in fact.aliases]
     if surroundings:
         groups.append(around(fact.subject, surroundings))

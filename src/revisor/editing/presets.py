@@ -27,7 +27,7 @@ def preset_settings(preset: str, layer: int, gamma: float | None = None) -> Buil
         layer=layer,
         whiten=False,
         gamma=PAPER_GAMMA if gamma is None else gamma,
-        raise_entries=False,
+        named=False,
         averaged_only=True,
         contexts=ContextPlan(prefixes=data.prefixes(), per_fact=5, chat=False, essence=True),
     )

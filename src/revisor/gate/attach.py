@@ -9,16 +9,18 @@ On exit the model is what it was: no hook, no copy, no changed weight is left.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from revisor.bank.bank import View
+from revisor.bank.names import windows
 from revisor.errors import WrongModel
 from revisor.gate.module import MISS, gate
 from revisor.gate.watch import Watch
+from revisor.models.history import token_history
 from revisor.models.hooks import rewritten
 from revisor.models.spec import Spec
 
@@ -28,7 +30,8 @@ class Gated:
     """A model with facts, while it has them.
 
     Attributes:
-        view: the rows in force; assign another view to switch between two forward passes.
+        view: the rows in force; assign another view of the same kind, named or not, to switch
+            between two forward passes.
         enabled: set to False to have the unedited model, bit for bit.
         watch: collects hits, or None. Under `torch.compile` leave it None: the compiled graph
             records nothing.
@@ -70,8 +73,10 @@ def attach(
     def add(key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         if not gated.enabled or gated.view.empty:
             return value
+        ids = history() if gated.view.names is not None else None
+        window_TW = None if ids is None else windows(*ids).to(key.device)
         flat_TD = value.reshape(-1, value.shape[-1])
-        delta_TD, hits = gate(key.reshape(-1, key.shape[-1]), gated.view)
+        delta_TD, hits = gate(key.reshape(-1, key.shape[-1]), gated.view, window_TW)
         fired_T = hits.row_T != MISS
         if gated.watch is not None:
             gated.watch.ids = gated.view.ids
@@ -81,7 +86,11 @@ def attach(
         edited_TD = flat_TD + delta_TD.to(flat_TD.dtype)
         return torch.where(fired_T[:, None], edited_TD, flat_TD).view_as(value)
 
-    with rewritten(projection, add):
+    named = view.names is not None
+    with (
+        token_history(model, spec, layer) if named else nullcontext(lambda: None) as history,
+        rewritten(projection, add),
+    ):
         yield gated
 
 

@@ -1,20 +1,12 @@
 """Where thresholds come from: text without the facts.
 
-What comes in: cosines of keys that must not match, and of keys that must. What goes out: γ, for a
-whole bank or for each entry. What it does not do: run a model; all here is arithmetic on cosines.
-
-Two things make a token match a row wrongly. A similar name (`BBC Radio 3` for `BBC Radio 4`) is
-a matter of one threshold for all, the floor. A key that resembles ordinary tokens, as that of a
-subject at the very start of a text does, is a matter of that entry: its own threshold is raised
-above whatever it matches in background text.
+What comes in: cosines of keys that must not match, and of keys that must. What goes out: γ for a
+whole bank. What it does not do: run a model; all here is arithmetic on cosines.
 """
 
 from __future__ import annotations
 
 import torch
-
-CEILING = 0.9995  # an entry that is raised this far still matches the very text it was taken from
-MARGIN = 0.03  # above the nearest background key
 
 
 def separating_gamma(same_P: torch.Tensor, other_P: torch.Tensor) -> float:
@@ -54,28 +46,11 @@ def balanced_accuracy(same_P: torch.Tensor, other_P: torch.Tensor, gamma: float)
     return float((fires + quiet) / 2)
 
 
-def gamma_for_rate(cosine_T: torch.Tensor, per_million: float) -> float:
-    """The γ at which at most `per_million` of a million of these tokens fire.
+def recalling_gamma(same_P: torch.Tensor, *, missed: float) -> float:
+    """The threshold of a bank that goes by names, where only senses are left to tell apart.
 
     Args:
-        cosine_T: each token's best cosine with any entry, on text that states none of the facts.
-        per_million: the dial.
+        same_P: best cosine of a paraphrase with its own row, a prompt each.
+        missed: share of the paraphrases that may stay below.
     """
-    allowed = int(len(cosine_T) * per_million / 1e6)
-    if allowed >= len(cosine_T):
-        return -1.0
-    return float(cosine_T.sort(descending=True).values[allowed])
-
-
-def entry_gammas(nearest_M: torch.Tensor, floor: float) -> torch.Tensor:
-    """Each entry's threshold: the floor, raised where background text comes close.
-
-    Args:
-        nearest_M: best cosine of each entry with background tokens that do not name its subject.
-        floor: γ for entries that nothing comes close to.
-
-    Returns:
-        `MARGIN` above the nearest, but at most halfway between it and 1.
-    """
-    raised_M = torch.minimum(nearest_M + MARGIN, (1 + nearest_M) / 2)
-    return raised_M.clamp(min=floor, max=max(CEILING, floor))
+    return round(float(torch.quantile(same_P, missed)), 4)

@@ -1,13 +1,14 @@
 """The gate: one pure function from keys to residuals.
 
-What comes in: keys k (T, F) of any tokens and a `View` of a bank. What goes out: which row each
-token hits, and the residual to add. What it does not do: touch a model (attach.py) or remember
-anything (watch.py).
+What comes in: keys k (T, F) of any tokens, the token ids that end there, and a `View` of a bank.
+What goes out: which row each token hits, and the residual to add. What it does not do: touch a
+model (attach.py) or remember anything (watch.py).
 
     g(k) = r_j 1[cos(k, k_j) > γ_j],   j = argmax_i cos(k, k_i)      (Fei et al. 2026, eq. 6)
 
-with a threshold an entry rather than one for all. Without data-dependent branches, so that
-`torch.compile` keeps it in one graph.
+with a threshold an entry rather than one for all. In a named bank i runs over the entries of those
+rows alone whose subject's name ends at the token; in the paper's over all. The latter has no
+data-dependent branch, so that `torch.compile` keeps it in one graph.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from dataclasses import dataclass
 import torch
 
 from revisor.bank.bank import View
+from revisor.bank.names import NameIndex
 from revisor.bank.search import nearest
+from revisor.errors import UsageError
 
 MISS = -1
+UNSEEN = -1.0  # the cosine of a token that ends no name: it was compared with nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +32,7 @@ class Hits:
 
     Attributes:
         row_T: index of the row that fires, or `MISS`.
-        cosine_T: cosine with the nearest entry, whether or not it fires.
+        cosine_T: cosine with the nearest entry compared, whether or not it fires; `UNSEEN` if none.
         gamma_T: that entry's threshold.
     """
 
@@ -37,27 +41,77 @@ class Hits:
     gamma_T: torch.Tensor
 
 
-def match(k_TF: torch.Tensor, view: View) -> Hits:
-    """Which row each key hits. The view must not be empty."""
-    cosine_T, entry_T = nearest(view.encoder.encode(k_TF), view.keys_ME)
-    gamma_T = view.gamma_M[entry_T]
-    row_T = torch.where(cosine_T > gamma_T, view.row_M[entry_T], MISS)
-    return Hits(row_T=row_T, cosine_T=cosine_T, gamma_T=gamma_T)
+def match(k_TF: torch.Tensor, view: View, window_TW: torch.Tensor | None = None) -> Hits:
+    """Which row each key hits. The view must not be empty.
+
+    Args:
+        k_TF: raw keys.
+        view: the rows.
+        window_TW: the last ids at each token (`bank.names.windows`); only a named bank needs them.
+
+    Raises:
+        UsageError: a named bank without ids.
+    """
+    if view.names is None:
+        cosine_T, entry_T = nearest(view.encoder.encode(k_TF), view.keys_ME)
+        gamma_T = view.gamma_M[entry_T]
+        row_T = torch.where(cosine_T > gamma_T, view.row_M[entry_T], MISS)
+        return Hits(row_T=row_T, cosine_T=cosine_T, gamma_T=gamma_T)
+    if window_TW is None:
+        raise UsageError(
+            "The bank goes by subjects' names and was given no token ids.",
+            "Run the model on input_ids, not on inputs_embeds.",
+        )
+    hits: Hits = _match_named(k_TF, view, view.names, window_TW)
+    return hits
 
 
-def gate(k_TF: torch.Tensor, view: View) -> tuple[torch.Tensor, Hits]:
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _match_named(k_TF: torch.Tensor, view: View, names: NameIndex, window_TW: torch.Tensor) -> Hits:
+    """As `match`, over the entries of the rows that are named."""
+    hits = _no_hits(k_TF)
+    token_C, entry_C = names.candidates(window_TW)
+    if not len(token_C):
+        return hits
+    seen_S, owner_C = torch.unique_consecutive(token_C, return_inverse=True)
+    query_SE = view.encoder.encode(k_TF[seen_S])
+    cosine_C = (query_SE[owner_C] * view.keys_ME[entry_C]).sum(1)
+    best_S = torch.full((len(seen_S),), UNSEEN * 2, device=k_TF.device)
+    best_S = best_S.scatter_reduce(0, owner_C, cosine_C, "amax")
+    # Of equal cosines the first entry wins.
+    first_C = torch.where(cosine_C == best_S[owner_C], entry_C, len(view.keys_ME))
+    entry_S = torch.full((len(seen_S),), len(view.keys_ME), device=k_TF.device)
+    entry_S = entry_S.scatter_reduce(0, owner_C, first_C, "amin")
+    gamma_S = view.gamma_M[entry_S]
+    hits.row_T[seen_S] = torch.where(best_S > gamma_S, view.row_M[entry_S], MISS)
+    hits.cosine_T[seen_S] = best_S
+    hits.gamma_T[seen_S] = gamma_S
+    return hits
+
+
+def _no_hits(k_TF: torch.Tensor) -> Hits:
+    unseen_T = torch.full((len(k_TF),), UNSEEN, device=k_TF.device)
+    return Hits(
+        row_T=torch.full_like(unseen_T, MISS, dtype=torch.long),
+        cosine_T=unseen_T,
+        gamma_T=torch.zeros_like(unseen_T),
+    )
+
+
+def gate(
+    k_TF: torch.Tensor, view: View, window_TW: torch.Tensor | None = None
+) -> tuple[torch.Tensor, Hits]:
     """The residual to add at each token, exact zeros where nothing fires.
+
+    Args:
+        k_TF, view, window_TW: see `match`.
 
     Returns:
         delta_TD in the dtype of the view's residuals, and the hits. An empty view gives zeros.
     """
     if view.empty:
-        zeros = k_TF.new_zeros(len(k_TF))
-        none = torch.full_like(zeros, MISS, dtype=torch.long)
-        return view.R_ND.new_zeros(len(k_TF), view.R_ND.shape[1]), Hits(
-            row_T=none, cosine_T=zeros.float(), gamma_T=zeros.float()
-        )
-    hits = match(k_TF, view)
+        return view.R_ND.new_zeros(len(k_TF), view.R_ND.shape[1]), _no_hits(k_TF)
+    hits = match(k_TF, view, window_TW)
     residual_TD = view.R_ND[hits.row_T.clamp(min=0)]
     fired = hits.row_T != MISS
     return torch.where(fired[:, None], residual_TD, torch.zeros_like(residual_TD)), hits

@@ -1,0 +1,127 @@
+"""Whose name a text has just ended: a table of hashed token sequences.
+
+What comes in: the last few token ids at each position. What goes out: the rows whose subject those
+tokens spell, longest name first. What it does not do: tokenise names (editing/names.py) or compare
+keys (gate/module.py).
+
+A key knows well in which surroundings a word stands and badly which words make up a long name:
+"Lauderdale County" has nearly the key of "Kalamazoo County". Comparing the tokens themselves costs
+a few integer operations a token, whatever the number of rows, and leaves the key to tell senses
+apart.
+
+Shapes: T tokens, W window of a token (itself last), H stored names, N rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+WINDOW = 16  # tokens of a name that are compared, counted from its end
+NOTHING = -1  # stands in a window where the text has no token
+_MIX = -7046029254386353131  # 2^64 / golden ratio, as a signed integer: spreads ids over 64 bits
+_BASE = 6364136223846793005  # odd, so that its powers are invertible modulo 2^64
+
+
+def name_hashes(names: Sequence[Sequence[int]]) -> torch.Tensor:
+    """The hash of each name's last `WINDOW` tokens: (H,), int64."""
+    window_HW = torch.full((len(names), WINDOW), NOTHING, dtype=torch.long)
+    for row, tokens in enumerate(names):
+        tail = list(tokens)[-WINDOW:]
+        window_HW[row, WINDOW - len(tail) :] = torch.tensor(tail)
+    last_H = torch.tensor([min(len(tokens), WINDOW) - 1 for tokens in names], dtype=torch.long)
+    return suffix_hashes(window_HW).gather(1, last_H[:, None]).squeeze(1)
+
+
+def suffix_hashes(window_TW: torch.Tensor) -> torch.Tensor:
+    """Hash of the last 1, 2, ..., W tokens of each window: (T, W), int64 modulo 2^64."""
+    width = window_TW.shape[1]
+    powers_W = torch.full((width,), _BASE, device=window_TW.device).cumprod(0)
+    backwards_TW = window_TW.flip(1) + 1
+    mixed_TW = backwards_TW * _MIX
+    mixed_TW = (mixed_TW ^ (mixed_TW >> 29)) * powers_W
+    return mixed_TW.cumsum(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NameIndex:
+    """The names of a view's rows.
+
+    Attributes:
+        hash_H: their hashes in rising order; a name of several rows stands there once for each.
+        row_H: the row each belongs to.
+        first_N: index of each row's first entry; the entries of a row are neighbours.
+        count_N: how many entries it has.
+    """
+
+    hash_H: torch.Tensor
+    row_H: torch.Tensor
+    first_N: torch.Tensor
+    count_N: torch.Tensor
+
+    @classmethod
+    def of(cls, names: Sequence[torch.Tensor], count_N: torch.Tensor) -> NameIndex:
+        """Index rows by their name hashes, one tensor a row."""
+        hash_H = torch.cat(list(names)) if names else torch.zeros(0, dtype=torch.long)
+        lengths_N = torch.tensor([len(name) for name in names], dtype=torch.long)
+        row_H = torch.arange(len(names)).repeat_interleave(lengths_N)
+        order_H = hash_H.argsort(stable=True)
+        return cls(
+            hash_H=hash_H[order_H],
+            row_H=row_H[order_H],
+            first_N=count_N.cumsum(0) - count_N,
+            count_N=count_N,
+        )
+
+    def to(self, device: torch.device) -> NameIndex:
+        return NameIndex(
+            hash_H=self.hash_H.to(device),
+            row_H=self.row_H.to(device),
+            first_N=self.first_N.to(device),
+            count_N=self.count_N.to(device),
+        )
+
+    def candidates(self, window_TW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Every entry of the rows whose name ends at a token, the longest name alone.
+
+        Args:
+            window_TW: each token's last W ids, itself last, `NOTHING` before the text begins.
+
+        Returns:
+            token_C and entry_C, one pair a candidate, by token.
+        """
+        hash_TW = suffix_hashes(window_TW)
+        low_TW = torch.searchsorted(self.hash_H, hash_TW)
+        high_TW = torch.searchsorted(self.hash_H, hash_TW, right=True)
+        known_TW = (high_TW > low_TW) & (window_TW.flip(1) != NOTHING)
+        token_S = known_TW.any(1).nonzero().squeeze(1)
+        length_S = known_TW.shape[1] - 1 - known_TW[token_S].flip(1).int().argmax(1)
+        low_S, high_S = low_TW[token_S, length_S], high_TW[token_S, length_S]
+        token_R, place_R = _spread(token_S, low_S, high_S - low_S)
+        row_R = self.row_H[place_R]
+        return _spread(token_R, self.first_N[row_R], self.count_N[row_R])
+
+
+def _spread(
+    owner_S: torch.Tensor, first_S: torch.Tensor, count_S: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each owner the `count` numbers from `first` on, as pairs."""
+    start_S = count_S.cumsum(0) - count_S
+    which = torch.arange(len(owner_S), device=owner_S.device).repeat_interleave(count_S)
+    offset = torch.arange(len(which), device=owner_S.device) - start_S[which]
+    return owner_S[which], first_S[which] + offset
+
+
+def windows(ids_BT: torch.Tensor, new: int) -> torch.Tensor:
+    """The windows of the last `new` columns of some texts: (B * new, W).
+
+    Args:
+        ids_BT: the texts, with `NOTHING` where there is no token.
+        new: columns that are asked about.
+    """
+    lead = max(0, WINDOW - 1 - (ids_BT.shape[1] - new))
+    padded = torch.nn.functional.pad(ids_BT, (lead, 0), value=NOTHING)
+    padded = padded[:, padded.shape[1] - new - WINDOW + 1 :]
+    return padded.unfold(1, WINDOW, 1).reshape(-1, WINDOW)

@@ -1,0 +1,70 @@
+"""The token sequences that a subject's name can be.
+
+What comes in: facts and a fast tokenizer. What goes out: the hashes under which the gate looks a
+fact's rows up. What it does not do: match anything (bank/names.py).
+
+A tokenizer writes one name in several ways: after a space or at the start of a line, behind a
+quotation mark, in capitals or without. All of them are found by tokenising the name in such
+surroundings and cutting out the tokens that cover it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from revisor.bank.names import name_hashes
+from revisor.editing.request import fill
+from revisor.facts.fact import PLACEHOLDER, Fact
+
+BEFORE = ("", " ", "\n", '"', "(", "'", "-", ": ", "“")
+BEHIND = (",", ".", ")", "'s", '"', "?", ":")  # only of a name that ends in a sign
+
+
+def fact_names(facts: Sequence[Fact], tokenizer: Any) -> list[torch.Tensor]:
+    """For each fact the hashes of its subject and aliases (H), sorted."""
+    texts: list[str] = []
+    spans: list[tuple[int, int]] = []
+    owner: list[int] = []
+
+    def note(index: int, text: str, start: int, end: int) -> None:
+        texts.append(text)
+        spans.append((start, end))
+        owner.append(index)
+
+    for index, fact in enumerate(facts):
+        for name in (fact.subject, *fact.aliases):
+            for spelling in _spellings(name):
+                for before in BEFORE:
+                    note(index, before + spelling, len(before), len(before) + len(spelling))
+                if not spelling[-1].isalnum():
+                    for behind in BEHIND:
+                        note(index, f" {spelling}{behind}", 1, 1 + len(spelling))
+        for template in (fact.prompt, *fact.paraphrases):
+            if PLACEHOLDER in template or fact.subject in template:
+                text, end = fill(template, fact.subject)
+                note(index, text, end - len(fact.subject), end)
+    encoded = tokenizer(texts, return_offsets_mapping=True, add_special_tokens=False)
+    place: dict[tuple[int, ...], int] = {}
+    found: list[set[int]] = [set() for _ in facts]
+    for index, (start, end), ids, offsets in zip(
+        owner, spans, encoded["input_ids"], encoded["offset_mapping"], strict=True
+    ):
+        tokens = tuple(
+            token
+            for token, (first, last) in zip(ids, offsets, strict=True)
+            if first < end and last > start
+        )
+        if tokens:
+            found[index].add(place.setdefault(tokens, len(place)))
+    hash_H = name_hashes(list(place))
+    return [torch.unique(hash_H[sorted(places)]) for places in found]
+
+
+def _spellings(name: str) -> list[str]:
+    """A name as it is, in small and in capital letters, and with its first letter either way."""
+    first, rest = name[:1], name[1:]
+    forms = (name, name.lower(), name.upper(), first.upper() + rest, first.lower() + rest)
+    return list(dict.fromkeys(forms))

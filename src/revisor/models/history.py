@@ -1,0 +1,92 @@
+"""Which tokens a running model has read: those of this call, and those before it.
+
+What comes in: a model. What goes out: a function that gives the ids at any time within a forward
+pass. What it does not do: look for anything in them.
+
+With a KV cache a call sees new tokens only, so the earlier ids are kept where their keys and
+values are: in a further layer of the same cache. Whatever is done to a cache (beams reordered, a
+batch split, tokens cropped) is then done to the ids as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.cache_utils import Cache, DynamicLayer
+
+from revisor.models.spec import Spec
+
+UNKNOWN = -1  # a token that was read while nobody took note
+
+# The ids (B, T) up to the last token of this call, and how many of its columns are new; None for
+# a call on embeddings.
+History = Callable[[], "tuple[torch.Tensor, int] | None"]
+
+
+class _TokenLayer(DynamicLayer):  # type: ignore[misc]
+    """Ids in the shape of keys: (B, 1, T, 1)."""
+
+    def __init__(self, owner: object) -> None:
+        super().__init__()
+        self.owner = owner
+
+
+@contextmanager
+def token_history(model: nn.Module, spec: Spec, layer: int) -> Iterator[History]:
+    """Take note of token ids; they are at hand from the entry of `layer` on.
+
+    A cache that was filled before has `UNKNOWN` in place of its tokens.
+    """
+    owner = object()
+    read: list[torch.Tensor] = []  # ids of this call
+    known: list[tuple[torch.Tensor, int]] = []
+
+    def embed(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        read[:] = [args[0] if args else kwargs["input"]]
+
+    def enter(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        known.clear()
+        if not read:
+            return
+        ids_BS = read.pop()
+        cache = next((x for x in (*args, *kwargs.values()) if isinstance(x, Cache)), None)
+        if cache is None:
+            known.append((ids_BS, ids_BS.shape[1]))
+            return
+        note = _layer_of(cache, owner, len(spec.layers))
+        past = int(cache.get_seq_length(layer))
+        if note.get_seq_length() != past:
+            missing = ids_BS.new_full((len(ids_BS), 1, past, 1), UNKNOWN)
+            note.lazy_initialization(missing, missing)
+            note.keys = note.values = missing
+        columns = ids_BS[:, None, :, None]
+        all_ids, _ = note.update(columns, columns)
+        known.append((all_ids[:, 0, :, 0], ids_BS.shape[1]))
+
+    embeddings: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
+    handles = [
+        embeddings.register_forward_pre_hook(embed, with_kwargs=True),
+        spec.layers[layer].register_forward_pre_hook(enter, with_kwargs=True),
+    ]
+    try:
+        yield lambda: known[0] if known else None
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _layer_of(cache: Cache, owner: object, depth: int) -> _TokenLayer:
+    """The layer of a cache that keeps ids for `owner`, behind those of the model."""
+    for layer in cache.layers:
+        if isinstance(layer, _TokenLayer) and layer.owner is owner:
+            return layer
+    # A cache that grows with its first use would give our place to one of the model's layers.
+    while cache.layer_class_to_replicate is not None and len(cache.layers) < depth:
+        cache.layers.append(cache.layer_class_to_replicate())
+    made = _TokenLayer(owner)
+    cache.layers.append(made)
+    return made
