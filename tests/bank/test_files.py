@@ -25,6 +25,7 @@ from revisor.bank.files import (
     read_manifest,
     save_bank,
 )
+from revisor.bank.names import name_hashes
 from revisor.errors import NotBuilt, StoreDamaged, WrongModel
 
 E, D = 6, 5
@@ -36,14 +37,18 @@ def encoder_of(kind: str) -> KeyEncoder:
     return fit_whitening(drawn) if kind == "whitened" else KeyEncoder()
 
 
-def some_view(rows: int = 4, kind: str = "whitened", generation: int = 1) -> View:
-    bank = Bank(encoder=encoder_of(kind), key_width=E, hidden_width=D)
+def some_view(
+    rows: int = 4, kind: str = "whitened", generation: int = 1, *, named: bool = True
+) -> View:
+    bank = Bank(encoder=encoder_of(kind), key_width=E, hidden_width=D, named=named)
     generator = torch.Generator().manual_seed(rows + generation)
     for index in range(rows):
         keys = torch.randn(1 + index % 3, E, generator=generator)
         gamma = torch.rand(len(keys), generator=generator)
         residual = torch.randn(D, generator=generator)
-        bank.put(Row(row_id=f"é{index}", keys_CE=keys, gamma_C=gamma, r_D=residual), generation)
+        names = name_hashes([(index, n) for n in range(index % 3)])
+        row = Row(row_id=f"é{index}", keys_CE=keys, gamma_C=gamma, r_D=residual, names_H=names)
+        bank.put(row, generation)
     bank.generation = generation
     return bank.view()
 
@@ -58,6 +63,10 @@ def assert_same(a: View, b: View) -> None:
     assert (a.ids, a.generation) == (b.ids, b.generation)
     for name in ("keys_ME", "gamma_M", "row_M", "R_ND"):
         assert torch.equal(getattr(a, name), getattr(b, name)), name
+    assert (a.names is None) == (b.names is None)
+    if a.names is not None and b.names is not None:
+        for name in ("hash_H", "row_H", "first_N", "count_N"):
+            assert torch.equal(getattr(a.names, name), getattr(b.names, name)), name
     assert a.encoder.kind == b.encoder.kind
     if a.encoder.kind == "whitened":
         for name in ("mean_F", "matrix_FE"):
@@ -71,9 +80,12 @@ def flip(path: Path, byte: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["raw", "whitened"])
+@pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("rows", [0, 1, 7])
-def test_what_is_loaded_is_what_was_saved(rows: int, kind: str, tmp_path: Path) -> None:
-    view = some_view(rows, kind, generation=3)
+def test_what_is_loaded_is_what_was_saved(
+    rows: int, named: bool, kind: str, tmp_path: Path
+) -> None:
+    view = some_view(rows, kind, generation=3, named=named)
     folder = save(view, tmp_path)
     assert folder == generation_folder(tmp_path, 3)
     assert generations(tmp_path) == [3]
@@ -86,7 +98,8 @@ def test_the_manifest_says_what_is_in_the_folder(tmp_path: Path) -> None:
     assert (manifest.rows, manifest.entries, manifest.layer) == (4, 7, 1)
     assert (manifest.model, manifest.fingerprint) == ("tiny", "f00d")
     assert manifest.failed == [{"id": "x", "fault": "too hard"}]
-    assert manifest.bytes_per_fact == round((7 * (4 * E + 4 + 8) + 4 * 4 * D) / 4, 1)
+    names = (0 + 1 + 2 + 0) * (8 + 8)  # a hash and its row
+    assert manifest.bytes_per_fact == round((7 * (4 * E + 4 + 8) + 4 * 4 * D + names) / 4, 1)
 
 
 def test_a_loaded_bank_takes_rows_and_is_saved_again(tmp_path: Path) -> None:

@@ -14,21 +14,23 @@ import torch.nn.functional as F
 
 from revisor.bank.bank import Bank, Row
 from revisor.bank.encode import KeyEncoder
+from revisor.bank.names import windows
 from revisor.editing.build import (
+    CEILING,
     BuildSettings,
     Failure,
     build_rows,
     check_rows,
+    empty_bank,
     row_facts,
 )
 from revisor.editing.calibration import Calibration
-from revisor.editing.keys import compute_keys, key_groups, mean_keys
+from revisor.editing.keys import compute_keys, ffn_inputs, key_groups, mean_keys
 from revisor.editing.request import ContextPlan, make_requests
 from revisor.editing.score import score_contexts
 from revisor.editing.values import ValueSettings
 from revisor.facts.fact import Fact
 from revisor.gate.attach import attach
-from revisor.gate.calibrate import CEILING
 from revisor.gate.module import MISS, match
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec, spec_of
@@ -58,15 +60,8 @@ def spec(loaded: LoadedModel) -> Spec:
 
 
 @pytest.fixture(scope="module")
-def calibration(spec: Spec) -> Calibration:
-    drawn = torch.randn(20, spec.key_width, generator=torch.Generator().manual_seed(0))
-    return Calibration(
-        encoder=KeyEncoder(),
-        background_TE=F.normalize(drawn, dim=-1).half(),
-        ends_T=("",) * len(drawn),
-        gamma=GAMMA,
-        accuracy=1.0,
-    )
+def calibration() -> Calibration:
+    return Calibration(encoder=KeyEncoder(), gamma=GAMMA, named_gamma=GAMMA, accuracy=1.0)
 
 
 def built(
@@ -76,9 +71,7 @@ def built(
     facts: Sequence[Fact],
     settings: BuildSettings = SETTINGS,
 ) -> tuple[Bank, list[Failure]]:
-    bank = Bank(
-        encoder=calibration.encoder, key_width=spec.key_width, hidden_width=spec.hidden_width
-    )
+    bank = empty_bank(spec, calibration, settings)
     rows = build_rows(loaded, spec, calibration, facts, settings).rows
     for row in rows:
         bank.put(row, 1)
@@ -110,16 +103,16 @@ def test_a_row_has_an_entry_for_the_prompt_each_alias_and_other_surroundings(
 ) -> None:
     fact = replace(tiny.FACTS[0], aliases=("The company",))
     (row,) = build_rows(loaded, spec, calibration, [fact], SETTINGS).rows
-    groups = key_groups(fact, loaded.tokenizer, PREFIXES)
+    groups = key_groups(fact, loaded.tokenizer, PREFIXES, opening=True)
     keys = KeyEncoder().encode(mean_keys(loaded.model, spec, LAYER, groups))
-    assert len(groups) == 3
+    assert len(groups) == 3 + (not fact.prompt.startswith("{}"))
     assert torch.equal(row.keys_CE, keys)
 
 
 def test_the_paper_has_one_entry_a_row_the_mean_over_all_contexts(
     loaded: LoadedModel, spec: Spec, calibration: Calibration
 ) -> None:
-    settings = replace(SETTINGS, averaged_only=True, raise_entries=False, gamma=0.5)
+    settings = replace(SETTINGS, averaged_only=True, named=False, gamma=0.5)
     rows = build_rows(loaded, spec, calibration, tiny.FACTS, settings).rows
     assert [row.row_id for row in rows] == [fact.id for fact in tiny.FACTS]
     assert all(row.gamma_C.tolist() == [0.5] for row in rows)
@@ -169,7 +162,7 @@ def test_a_row_that_its_prompt_does_not_hit_is_given_that_prompts_key(
     loaded: LoadedModel, spec: Spec, calibration: Calibration
 ) -> None:
     fact = tiny.FACTS[0]
-    settings = replace(SETTINGS, averaged_only=True, raise_entries=False, gamma=CEILING)
+    settings = replace(SETTINGS, averaged_only=True, named=False, gamma=CEILING)
     bank, failed = built(loaded, spec, calibration, [fact], settings)
     assert failed == []
     assert bank.get(fact.id).gamma_C.tolist() == pytest.approx([CEILING, CEILING])
@@ -193,19 +186,17 @@ def test_a_weak_row_is_optimised_again(
     assert {failure.fact_id for failure in failed} == {f.id for f in tiny.FACTS} - set(bank.ids)
 
 
-def test_an_entry_lies_above_background_that_does_not_name_its_subject(
+def test_a_row_stays_quiet_where_its_subject_is_not_named(
     loaded: LoadedModel, spec: Spec, calibration: Calibration
 ) -> None:
+    anything = replace(calibration, named_gamma=-1.0)  # every key would do
+    bank, _ = built(loaded, spec, anything, tiny.FACTS)
     fact = tiny.FACTS[0]
-    groups = key_groups(fact, loaded.tokenizer, PREFIXES)
-    near = KeyEncoder().encode(mean_keys(loaded.model, spec, LAYER, groups))[:1]
-    for end, raised in (("the book of nobody", True), ("it was built by acme.", False)):
-        close = replace(calibration, background_TE=near.half(), ends_T=(end,))
-        (row,) = build_rows(loaded, spec, close, [fact], SETTINGS).rows
-        assert bool(row.gamma_C[0] > 0.99) is raised
-    kept = replace(SETTINGS, raise_entries=False)
-    (row,) = build_rows(loaded, spec, close, [fact], kept).rows
-    assert row.gamma_C.tolist() == pytest.approx([GAMMA] * len(row.gamma_C))
+    ids = loaded.tokenizer(f"The tower is old. {fact.text} and the city of Vienna")["input_ids"]
+    keys = ffn_inputs(loaded.model, spec, LAYER, [ids])[0]
+    hits = match(keys, bank.view(), windows(torch.tensor([ids]), len(ids)))
+    fired = [loaded.tokenizer.decode(ids[: t + 1]) for t in hits.row_T.ne(MISS).nonzero()[:, 0]]
+    assert [text.endswith(fact.subject) for text in fired] == [True]
 
 
 def test_a_row_does_not_depend_on_other_facts(

@@ -158,7 +158,7 @@ def read_manifest(folder: Path) -> Manifest:
         ) from error
     if newer:
         raise StoreDamaged(
-            f"The bank at {folder} has format {found['format']}; this revisor reads {FORMAT}.",
+            f"{path} is of format {found['format']}; this revisor reads {FORMAT}.",
             "Upgrade revisor, or build again with this one.",
         )
     return manifest

@@ -92,16 +92,31 @@ class NameIndex:
         Returns:
             token_C and entry_C, one pair a candidate, by token.
         """
+        low_T, high_T = self._longest(window_TW)
+        token_S = (high_T > low_T).nonzero().squeeze(1)
+        low_S, high_S = low_T[token_S], high_T[token_S]
+        token_R, place_R = _spread(token_S, low_S, high_S - low_S)
+        row_R = self.row_H[place_R]
+        return _spread(token_R, self.first_N[row_R], self.count_N[row_R])
+
+    def named(self, window_TW: torch.Tensor) -> torch.Tensor:
+        """The same as a mask over rows (T, N), in shapes that do not depend on the data."""
+        low_T, high_T = self._longest(window_TW)
+        place_H = torch.arange(len(self.hash_H), device=window_TW.device)
+        inside_TH = (place_H >= low_T[:, None]) & (place_H < high_T[:, None])
+        named_TN = inside_TH.new_zeros((len(window_TW), len(self.count_N)), dtype=torch.int8)
+        row_TH = self.row_H.expand(len(window_TW), -1)
+        return named_TN.scatter_reduce(1, row_TH, inside_TH.to(torch.int8), "amax") > 0
+
+    def _longest(self, window_TW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where in `hash_H` the longest name that ends at each token begins and stops."""
         hash_TW = suffix_hashes(window_TW)
         low_TW = torch.searchsorted(self.hash_H, hash_TW)
         high_TW = torch.searchsorted(self.hash_H, hash_TW, right=True)
         known_TW = (high_TW > low_TW) & (window_TW.flip(1) != NOTHING)
-        token_S = known_TW.any(1).nonzero().squeeze(1)
-        length_S = known_TW.shape[1] - 1 - known_TW[token_S].flip(1).int().argmax(1)
-        low_S, high_S = low_TW[token_S, length_S], high_TW[token_S, length_S]
-        token_R, place_R = _spread(token_S, low_S, high_S - low_S)
-        row_R = self.row_H[place_R]
-        return _spread(token_R, self.first_N[row_R], self.count_N[row_R])
+        length_T1 = known_TW.shape[1] - 1 - known_TW.flip(1).int().argmax(1, keepdim=True)
+        low_T, high_T = low_TW.gather(1, length_T1)[:, 0], high_TW.gather(1, length_T1)[:, 0]
+        return low_T, torch.where(known_TW.any(1), high_T, low_T)
 
 
 def _spread(

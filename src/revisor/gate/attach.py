@@ -9,7 +9,7 @@ On exit the model is what it was: no hook, no copy, no changed weight is left.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +20,7 @@ from revisor.bank.names import windows
 from revisor.errors import WrongModel
 from revisor.gate.module import MISS, gate
 from revisor.gate.watch import Watch
-from revisor.models.history import token_history
+from revisor.models.history import History, token_history
 from revisor.models.hooks import rewritten
 from revisor.models.spec import Spec
 
@@ -73,7 +73,7 @@ def attach(
     def add(key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         if not gated.enabled or gated.view.empty:
             return value
-        ids = history() if gated.view.names is not None else None
+        ids = history()
         window_TW = None if ids is None else windows(*ids).to(key.device)
         flat_TD = value.reshape(-1, value.shape[-1])
         delta_TD, hits = gate(key.reshape(-1, key.shape[-1]), gated.view, window_TW)
@@ -86,12 +86,17 @@ def attach(
         edited_TD = flat_TD + delta_TD.to(flat_TD.dtype)
         return torch.where(fired_T[:, None], edited_TD, flat_TD).view_as(value)
 
-    named = view.names is not None
-    with (
-        token_history(model, spec, layer) if named else nullcontext(lambda: None) as history,
-        rewritten(projection, add),
-    ):
+    if view.names is None:
+        history: History = _no_history
+        with rewritten(projection, add):
+            yield gated
+        return
+    with token_history(model, spec, layer) as history, rewritten(projection, add):
         yield gated
+
+
+def _no_history() -> None:
+    """Keys alone decide: nobody takes note of the text."""
 
 
 def _check_widths(spec: Spec, view: View) -> None:

@@ -7,8 +7,8 @@ model (attach.py) or remember anything (watch.py).
     g(k) = r_j 1[cos(k, k_j) > γ_j],   j = argmax_i cos(k, k_i)      (Fei et al. 2026, eq. 6)
 
 with a threshold an entry rather than one for all. In a named bank i runs over the entries of those
-rows alone whose subject's name ends at the token; in the paper's over all. The latter has no
-data-dependent branch, so that `torch.compile` keeps it in one graph.
+rows alone whose subject's name ends at the token; in the paper's over all. While `torch.compile`
+traces, nothing here has a shape or a branch that depends on the data, so that one graph holds it.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ def match(k_TF: torch.Tensor, view: View, window_TW: torch.Tensor | None = None)
             "The bank goes by subjects' names and was given no token ids.",
             "Run the model on input_ids, not on inputs_embeds.",
         )
-    hits: Hits = _match_named(k_TF, view, view.names, window_TW)
-    return hits
+    if torch.compiler.is_compiling():
+        return _match_named_densely(k_TF, view, view.names, window_TW)
+    return _match_named(k_TF, view, view.names, window_TW)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _match_named(k_TF: torch.Tensor, view: View, names: NameIndex, window_TW: torch.Tensor) -> Hits:
     """As `match`, over the entries of the rows that are named."""
     hits = _no_hits(k_TF)
@@ -87,6 +87,22 @@ def _match_named(k_TF: torch.Tensor, view: View, names: NameIndex, window_TW: to
     hits.cosine_T[seen_S] = best_S
     hits.gamma_T[seen_S] = gamma_S
     return hits
+
+
+def _match_named_densely(
+    k_TF: torch.Tensor, view: View, names: NameIndex, window_TW: torch.Tensor
+) -> Hits:
+    """The same without a shape that depends on the data, for compiled graphs."""
+    named_TM = names.named(window_TW)[:, view.row_M]
+    cosine_TM = view.encoder.encode(k_TF) @ view.keys_ME.T
+    cosine_T, entry_T = torch.where(named_TM, cosine_TM, 2 * UNSEEN).max(dim=1)
+    seen_T = named_TM.any(1)
+    gamma_T = view.gamma_M[entry_T]
+    return Hits(
+        row_T=torch.where(seen_T & (cosine_T > gamma_T), view.row_M[entry_T], MISS),
+        cosine_T=torch.where(seen_T, cosine_T, UNSEEN),
+        gamma_T=torch.where(seen_T, gamma_T, 0.0),
+    )
 
 
 def _no_hits(k_TF: torch.Tensor) -> Hits:

@@ -1,0 +1,97 @@
+"""Names in a stream of tokens, against a search by hand."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from revisor.bank.names import NOTHING, WINDOW, NameIndex, name_hashes, suffix_hashes, windows
+
+WORDS = st.lists(st.integers(0, 3), min_size=1, max_size=4)
+
+
+def index_of(names: list[list[list[int]]], entries: list[int] | None = None) -> NameIndex:
+    """Rows with these names each, one entry a row unless told."""
+    counts = torch.tensor(entries or [1] * len(names), dtype=torch.long)
+    return NameIndex.of([name_hashes(row) for row in names], counts)
+
+
+def reference(text: list[int], names: list[list[list[int]]]) -> list[set[int]]:
+    """At each token the rows with the longest name that ends there."""
+    found = []
+    for end in range(1, len(text) + 1):
+        ending = [
+            (len(name), row)
+            for row, own in enumerate(names)
+            for name in own
+            if text[:end][-len(name) :] == name
+        ]
+        longest = max((length for length, _ in ending), default=0)
+        found.append({row for length, row in ending if length == longest})
+    return found
+
+
+@given(
+    st.lists(st.lists(WORDS, min_size=1, max_size=3), min_size=1, max_size=6),
+    st.lists(st.integers(0, 3), min_size=1, max_size=12),
+)
+def test_the_longest_name_that_ends_at_a_token_is_found(
+    names: list[list[list[int]]], text: list[int]
+) -> None:
+    index, window_TW = index_of(names), windows(torch.tensor([text]), len(text))
+    token_C, entry_C = index.candidates(window_TW)
+    pairs = list(zip(token_C.tolist(), entry_C.tolist(), strict=True))
+    assert [{row for token, row in pairs if token == t} for t in range(len(text))] == reference(
+        text, names
+    )
+    mask = torch.zeros(len(text), len(names), dtype=torch.bool)
+    mask[token_C, entry_C] = True
+    assert torch.equal(index.named(window_TW), mask)
+
+
+def test_all_entries_of_a_row_are_candidates() -> None:
+    index = index_of([[[1]], [[2]], [[2]]], entries=[1, 3, 2])
+    token_C, entry_C = index.candidates(windows(torch.tensor([[1, 2]]), 2))
+    assert token_C.tolist() == [0, 1, 1, 1, 1, 1]
+    assert entry_C.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_no_rows_are_named_by_anything() -> None:
+    token_C, entry_C = index_of([]).candidates(windows(torch.tensor([[1, 2]]), 2))
+    assert token_C.tolist() == entry_C.tolist() == []
+
+
+def test_a_name_longer_than_the_window_goes_by_its_end() -> None:
+    long = list(range(WINDOW + 9))
+    index = index_of([[long]])
+    token_C, _ = index.candidates(windows(torch.tensor([[7, *long[4:]]]), len(long) - 3))
+    assert token_C.tolist() == [len(long) - 4]
+    other = [*long[:-3], 99, *long[-2:]]
+    assert index.candidates(windows(torch.tensor([other]), len(long)))[0].tolist() == []
+
+
+def test_text_before_the_beginning_matches_no_name() -> None:
+    window = torch.full((1, WINDOW), NOTHING)
+    window[0, -1] = 5
+    assert index_of([[[0, 5]], [[5, 5]]]).candidates(window)[0].tolist() == []
+    assert index_of([[[5]]]).candidates(window)[0].tolist() == [0]
+
+
+def test_windows_end_with_their_token() -> None:
+    text = torch.arange(20)[None]
+    window_TW = windows(text, 3)
+    assert window_TW.shape == (3, WINDOW)
+    assert window_TW[:, -1].tolist() == [17, 18, 19]
+    assert window_TW[-1].tolist() == list(range(4, 20))
+    short = windows(torch.tensor([[8, 9]]), 2)
+    assert short[0].tolist() == [NOTHING] * (WINDOW - 1) + [8]
+    assert short[1, -3:].tolist() == [NOTHING, 8, 9]
+
+
+def test_hashes_of_different_names_differ() -> None:
+    pairs = torch.cartesian_prod(torch.arange(300), torch.arange(300))
+    window = torch.full((len(pairs), WINDOW), NOTHING)
+    window[:, -2:] = pairs
+    hashes = suffix_hashes(window)[:, :2].reshape(-1)
+    assert len(torch.unique(hashes)) == 300 * 300 + 300

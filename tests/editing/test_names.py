@@ -1,0 +1,71 @@
+"""Every way in which a tokenizer may write a subject's name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from revisor.bank.names import name_hashes
+from revisor.editing.names import fact_names
+from revisor.facts.fact import Fact
+from tests import tiny
+
+FACT = Fact(subject="Jane Roe", prompt="The home of {} is", object="Rome")
+
+
+def hash_in(tokenizer: Any, text: str, name: str) -> int:
+    """The hash of the tokens that cover the last mention of a name in a text."""
+    start = text.rfind(name)
+    encoded = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
+    tokens = [
+        token
+        for token, (first, last) in zip(
+            encoded["input_ids"], encoded["offset_mapping"], strict=True
+        )
+        if first < start + len(name) and last > start
+    ]
+    return int(name_hashes([tokens])[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Jane Roe lives in Rome", "Jane Roe"),
+        ("Where is Jane Roe?", "Jane Roe"),
+        ("the book of jane roe, she", "jane roe"),
+        ("JANE ROE", "JANE ROE"),
+        ('"Jane Roe" lives', "Jane Roe"),
+        ("(Jane Roe)", "Jane Roe"),
+        ("She\nJane Roe's tower", "Jane Roe"),
+        ("the author jane Roe", "jane Roe"),
+    ],
+)
+def test_a_name_is_known_wherever_it_stands(text: str, name: str) -> None:
+    tokenizer = tiny.byte_level()
+    (names,) = fact_names([FACT], tokenizer)
+    assert hash_in(tokenizer, text, name) in names.tolist()
+
+
+def test_an_alias_is_a_name_as_well_and_another_subject_is_not() -> None:
+    tokenizer = tiny.byte_level()
+    (names,) = fact_names([replace(FACT, aliases=("J. Roe",))], tokenizer)
+    assert hash_in(tokenizer, "a novel by J. Roe", "J. Roe") in names.tolist()
+    for other in ("John Roe", "Roe", "Jane", "Jane Roes"):
+        assert hash_in(tokenizer, f"a novel by {other}", other) not in names.tolist()
+
+
+def test_a_sign_at_the_end_may_be_written_together_with_what_follows() -> None:
+    tokenizer = tiny.byte_level()
+    (names,) = fact_names([replace(FACT, subject="ACME Inc.")], tokenizer)
+    for text in ("in ACME Inc., which", "of (ACME Inc.)", "ACME Inc. was"):
+        assert hash_in(tokenizer, text, "ACME Inc.") in names.tolist()
+
+
+def test_each_fact_has_its_own_names_in_order() -> None:
+    tokenizer = tiny.byte_level()
+    other = replace(FACT, subject="Delta")
+    one, two = fact_names([FACT, other], tokenizer)
+    assert one.tolist() == fact_names([FACT], tokenizer)[0].tolist() == sorted(one.tolist())
+    assert not set(one.tolist()) & set(two.tolist())
