@@ -393,7 +393,7 @@ def test_a_new_subject_in_the_prompt_of_a_standing_row_has_that_row_checked_agai
         return real(loaded, spec, bank, facts, rows, *rest)
 
     monkeypatch.setattr(build_module, "check_rows", counted)
-    capital = Fact(subject="The capital", prompt="{} lies in", object="Tokyo")
+    capital = Fact(subject="The capital", prompt="{} lies in", object="London")
     built.add([capital])
     assert built.build().failed == []
     assert sorted(checked) == sorted([capital.id, ACME.id])

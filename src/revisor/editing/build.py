@@ -267,7 +267,7 @@ def check_rows(
                 )
             else:
                 own = [requests[i] for i in row_facts(row_id)]
-                row = replace(row, r_D=_again(loaded, spec, bank, row_id, own, settings))
+                row = replace(row, r_D=_again(loaded, spec, bank, row_id, own, settings, round_))
             bank.put(row, generation)
         pending = sorted({w.row_id for w in wrong})
     failed = []
@@ -341,16 +341,19 @@ def _again(
     row_id: str,
     requests: Sequence[Request],
     settings: BuildSettings,
+    round_: int,
 ) -> torch.Tensor:
-    """Optimise one row harder, with all other rows in force."""
+    """Optimise one row harder, with all other rows in force; its bound doubles every round."""
     harder = replace(
         settings.values,
         steps=3 * settings.values.steps,
         rate=settings.values.rate / 2,
         stop_nll=settings.values.stop_nll / 2,
-        clamp=2 * settings.values.clamp,
+        clamp=2 ** (1 + round_) * settings.values.clamp,
     )
     contexts = tuple(context for request in requests for context in request.contexts)
+    if round_ == REPAIR_ROUNDS - 1:  # the last chance: what the fact says itself, nothing else
+        contexts = tuple(request.contexts[0] for request in requests)
     joint = Request(fact=requests[0].fact, contexts=contexts)
     with attach(loaded.model, spec, settings.layer, bank.view(without={row_id})):
         return compute_residuals(loaded.model, spec, settings.layer, [joint], harder).R_ND[0]
