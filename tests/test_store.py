@@ -393,9 +393,11 @@ def test_a_new_subject_in_the_prompt_of_a_standing_row_has_that_row_checked_agai
         return real(loaded, spec, bank, facts, rows, *rest)
 
     monkeypatch.setattr(build_module, "check_rows", counted)
-    capital = Fact(subject="The capital", prompt="{} lies in", object="London")
+    capital = Fact(subject="The capital", prompt="{} lies in", object="Tokyo")
     built.add([capital])
-    assert built.build().failed == []
+    failed = {entry["id"] for entry in built.build().failed}
     assert sorted(checked) == sorted([capital.id, ACME.id])
+    # Two residuals in one short prompt may be more than this model can bear: then it is reported.
+    assert failed <= {ACME.id}
     for fact in (*FACTS, capital):
-        assert said(built, fact).startswith(fact.object)
+        assert said(built, fact).startswith(fact.object) is (fact.id not in failed)
