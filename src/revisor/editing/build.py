@@ -249,9 +249,8 @@ def check_rows(
     made = make_requests([facts[i] for i in fact_ids], loaded.tokenizer, settings.contexts)
     requests = dict(zip(fact_ids, made, strict=True))
     wrong: list[_Wrong] = []
-    pending = list(rows)
+    asked = [(row_id, requests[i]) for row_id in rows for i in row_facts(row_id)]
     for round_ in range(REPAIR_ROUNDS + 1):
-        asked = [(row_id, requests[i]) for row_id in pending for i in row_facts(row_id)]
         wrong = _ask(loaded, spec, bank, asked, settings)
         if not wrong or round_ == REPAIR_ROUNDS:
             break
@@ -269,7 +268,7 @@ def check_rows(
                 own = [requests[i] for i in row_facts(row_id)]
                 row = replace(row, r_D=_again(loaded, spec, bank, row_id, own, settings, round_))
             bank.put(row, generation)
-        pending = sorted({w.row_id for w in wrong})
+        # A repaired row may fire in another fact's prompt: all are asked again.
     failed = []
     for row_id in {w.row_id for w in wrong}:
         mine = [w for w in wrong if w.row_id == row_id]
