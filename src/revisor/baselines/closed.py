@@ -52,10 +52,11 @@ def null_space(C_FF: torch.Tensor, threshold: float) -> torch.Tensor:
     """P: projection onto the directions in which background keys hardly reach: (F, F), fp64.
 
     AlphaEdit (Fang et al. 2025, section 3.1) keeps the eigenvectors of K0 K0ᵀ whose eigenvalue is
-    below an absolute bound; here the bound is relative to the mean eigenvalue.
+    below an absolute bound; here the bound is a multiple of the median eigenvalue (the mean is one
+    of the few directions in which the first tokens of all texts lie).
     """
     values_F, vectors_FF = torch.linalg.eigh(C_FF.double())
-    kept_FN = vectors_FF[:, values_F < threshold * values_F.mean()]
+    kept_FN = vectors_FF[:, values_F < threshold * values_F.median()]
     projection_FF: torch.Tensor = kept_FN @ kept_FN.T
     return projection_FF
 
@@ -108,12 +109,12 @@ def ridge_update(H_TF: torch.Tensor, V_TD: torch.Tensor, ridge: float) -> torch.
 
 
 def _solve(system: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """A symmetric positive system; a hair is added where rounding left it singular."""
-    hair = 1e-9 * float(system.diagonal().mean())
+    """A symmetric positive system; a hair is added only where few tokens left it singular."""
+    hair = 0.0
     while True:
         padded = system.clone()
         padded.diagonal().add_(hair)
         factor, fault = torch.linalg.cholesky_ex(padded)
         if int(fault) == 0:
             return torch.cholesky_solve(right, factor)
-        hair *= 10
+        hair = 10 * hair or 1e-12 * float(system.diagonal().mean())

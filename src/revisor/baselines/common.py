@@ -31,9 +31,9 @@ def locate_plan(prefixed: int = KEY_PREFIXES) -> ContextPlan:
     return ContextPlan(prefixes=data.prefixes(), per_fact=prefixed, chat=False, essence=True)
 
 
-def trained_plan() -> ContextPlan:
-    """The texts of the trained methods: the same that our own bank writes a fact in."""
-    return ContextPlan(prefixes=data.prefixes(), per_fact=1)
+def trained_plan(prefixed: int, *, chat: bool) -> ContextPlan:
+    """The texts of the trained methods: bare prompt, the fact's own wordings, prefixed ones."""
+    return ContextPlan(prefixes=data.prefixes(), per_fact=prefixed, chat=chat)
 
 
 def unsaid(

@@ -93,11 +93,11 @@ class AlphaEditOptions(LocateOptions):
     """AlphaEdit.
 
     Attributes:
-        threshold: eigenvalues of C below this multiple of their mean span the null space.
-        ridge: weight of |Δ|², as a multiple of the mean |k|² of background keys.
+        threshold: eigenvalues of C below this multiple of their median span the null space.
+        ridge: weight of |Δ|², as a multiple of the batch's mean |P k|².
     """
 
-    threshold: float = 0.1
+    threshold: float = 2.0
     ridge: float = 0.1
 
 
@@ -178,16 +178,15 @@ class LocateEditor(WeightEditor):
 
     def _solve(self, layer: int, K_NF: torch.Tensor, R_ND: torch.Tensor) -> torch.Tensor:
         assert self.weights is not None
-        options, C_FF = self.options, self._moments[layer]
+        options = self.options
         if isinstance(options, AlphaEditOptions):
-            ridge = options.ridge * float(C_FF.diagonal().sum())
-            delta_DF = alphaedit_update(
-                K_NF, R_ND, self._projections[layer], self._earlier[layer], ridge
-            )
+            P_FF = self._projections[layer]
+            ridge = options.ridge * float((K_NF.double() @ P_FF).square().sum(1).mean())
+            delta_DF = alphaedit_update(K_NF, R_ND, P_FF, self._earlier[layer], ridge)
             self._earlier[layer] += K_NF.double().T @ K_NF.double()
             return delta_DF
         assert isinstance(options, MemitOptions)
-        delta_DF = memit_update(K_NF, R_ND, C_FF, options.weight)
+        delta_DF = memit_update(K_NF, R_ND, self._moments[layer], options.weight)
         if isinstance(options, RectOptions):
             W_DF = self.weights.current_DF(self.spec.ffn_projection(layer))
             return keep_largest(delta_DF, W_DF, options.keep)
