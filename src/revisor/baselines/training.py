@@ -31,6 +31,8 @@ class TrainSettings:
 
     Attributes:
         rate: Adam's step at the start; it falls linearly to a tenth over the epochs.
+        relative: the rate is a multiple of each parameter's root mean square: one value then
+            serves models of any width.
         epochs: passes over the facts at most.
         batch: facts a step, with all their contexts.
         stop_nll: mean loss a target token at which training ends early.
@@ -43,6 +45,7 @@ class TrainSettings:
     epochs: int
     batch: int
     stop_nll: float
+    relative: bool = False
     decay: float = 0.0
     clip: float = 1.0
     reach: float | None = None
@@ -105,14 +108,17 @@ def train(
         title: for progress.
     """
     origin = [m.clone() for m in masters] if settings.reach is not None else []
-    adam = torch.optim.AdamW(list(masters), lr=settings.rate, weight_decay=settings.decay)
+    scales = [float(m.square().mean().sqrt()) if settings.relative else 1.0 for m in masters]
+    adam = torch.optim.AdamW([{"params": [m]} for m in masters], weight_decay=settings.decay)
     order = torch.Generator().manual_seed(0)
     for parameter in parameters:
         parameter.requires_grad_(True)
     try:
         with Progress(title, total=settings.epochs * len(requests), unit="facts") as progress:
             for epoch in range(settings.epochs):
-                adam.param_groups[0]["lr"] = settings.rate * (1 - 0.9 * epoch / settings.epochs)
+                rate = settings.rate * (1 - 0.9 * epoch / settings.epochs)
+                for group, scale in zip(adam.param_groups, scales, strict=True):
+                    group["lr"] = rate * scale
                 total, learnt = 0.0, True
                 shuffled = torch.randperm(len(requests), generator=order).tolist()
                 for start in range(0, len(shuffled), settings.batch):

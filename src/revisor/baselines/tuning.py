@@ -26,13 +26,14 @@ class FtOptions:
 
     Attributes:
         layer: whose FFN output projection moves; None for one at 0.6 of the depth.
-        rate, epochs, batch, stop_nll, decay, clip, reach: see `TrainSettings`.
+        rate: Adam's step, as a multiple of each parameter's root mean square.
+        epochs, batch, stop_nll, decay, clip, reach: see `TrainSettings`.
         prefixed: prefixed contexts of a fact beside its bare prompt.
         chat: also train on the prompt inside the model's chat template.
     """
 
     layer: int | None = None
-    rate: float = 1e-3
+    rate: float = 0.04
     epochs: int = 30
     batch: int = 8
     stop_nll: float = 0.05
@@ -48,12 +49,13 @@ class RetrainOptions:
     """Continued training of all weights.
 
     Attributes:
-        rate, epochs, batch, stop_nll, decay, clip, reach: see `TrainSettings`.
+        rate: Adam's step, as a multiple of each parameter's root mean square.
+        epochs, batch, stop_nll, decay, clip, reach: see `TrainSettings`.
         prefixed: prefixed contexts of a fact beside its bare prompt.
         chat: also train on the prompt inside the model's chat template.
     """
 
-    rate: float = 2e-5
+    rate: float = 1e-3
     epochs: int = 20
     batch: int = 8
     stop_nll: float = 0.05
@@ -97,6 +99,7 @@ class TuningEditor(WeightEditor):
         )
         settings = TrainSettings(
             rate=options.rate,
+            relative=True,
             epochs=options.epochs,
             batch=options.batch,
             stop_nll=options.stop_nll,
