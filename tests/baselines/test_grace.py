@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from revisor.baselines.binding import Binding
-from revisor.baselines.grace import Codebook, Edit, GraceEditor, GraceOptions
+from revisor.baselines.grace import Codebook, Edit, GraceEditor, GraceOptions, lookup
 from revisor.editing.request import ContextPlan, make_requests
 from revisor.editing.score import score_contexts
 from revisor.models.load import wrap_model
@@ -28,7 +28,7 @@ def test_a_far_key_becomes_an_entry_of_its_own() -> None:
     book.add(edit(0.0, "Rome"))
     book.add(edit(5.0, "Bonn"))
     assert [e.label for e in book.edits] == ["Rome", "Bonn"]
-    assert book.eps == pytest.approx([1.0, 0.1 * 125**0.5])
+    assert book.eps_N.tolist() == pytest.approx([1.0, 0.1 * 125**0.5])
 
 
 def test_a_near_key_of_the_same_label_widens_the_entry() -> None:
@@ -36,7 +36,7 @@ def test_a_near_key_of_the_same_label_widens_the_entry() -> None:
     book.add(edit(0.0, "Rome"))
     book.add(edit(1.5, "Rome"))
     assert len(book.edits) == 1
-    assert book.eps == pytest.approx([1.5])
+    assert book.eps_N.tolist() == pytest.approx([1.5])
 
 
 def test_a_near_key_of_another_label_splits_the_distance() -> None:
@@ -44,10 +44,21 @@ def test_a_near_key_of_another_label_splits_the_distance() -> None:
     book.add(edit(0.0, "Rome"))
     book.add(edit(1.0, "Bonn"))
     assert [e.label for e in book.edits] == ["Rome", "Bonn"]
-    assert book.eps == pytest.approx([0.5, 0.5], rel=1e-5)
-    nearest, hit = book.lookup(torch.tensor([[10.0, 0.4], [10.0, 0.6], [10.0, 3.0]]))
+    assert book.eps_N.tolist() == pytest.approx([0.5, 0.5], rel=1e-5)
+    nearest, hit = lookup(
+        torch.tensor([[10.0, 0.4], [10.0, 0.6], [10.0, 3.0]]), book.keys_NF, book.eps_N
+    )
     assert nearest.tolist() == [0, 1, 1]
     assert hit.tolist() == [True, True, False]
+
+
+def test_a_book_of_many_entries_finds_each_of_them() -> None:
+    book = Codebook(0.01)
+    for place in range(100):
+        book.add(edit(float(place), str(place)))
+    nearest, hit = lookup(book.keys_NF, book.keys_NF, book.eps_N)
+    assert nearest.tolist() == list(range(100))
+    assert bool(hit.all())
 
 
 def grace() -> GraceEditor:

@@ -65,20 +65,30 @@ class Edit:
 
 
 class Codebook:
-    """Entries in the order they were added.
+    """Entries in the order they were added, in tensors that grow by doubling.
 
     Args:
         radius: of a new entry, as a multiple of |k|.
 
     Attributes:
         edits: the edit that each entry was made from.
-        eps: radius of each entry, a Euclidean distance.
     """
 
     def __init__(self, radius: float) -> None:
         self.radius = radius
         self.edits: list[Edit] = []
-        self.eps: list[float] = []
+        self._keys = torch.empty(0, 0)
+        self._eps = torch.empty(0)
+
+    @property
+    def keys_NF(self) -> torch.Tensor:
+        """The entries' keys."""
+        return self._keys[: len(self.edits)]
+
+    @property
+    def eps_N(self) -> torch.Tensor:
+        """The entries' radii, as Euclidean distances."""
+        return self._eps[: len(self.edits)]
 
     def add(self, edit: Edit) -> None:
         """Add, widen or split, as algorithm 1 has it."""
@@ -86,29 +96,36 @@ class Codebook:
         if not self.edits:
             self._append(edit, first)
             return
-        distances = torch.stack([(mine.k_F - edit.k_F).norm() for mine in self.edits])
-        nearest = int(distances.argmin())
-        far = float(distances[nearest])
-        if far > self.eps[nearest] + first:
+        distance_N = (self.keys_NF - edit.k_F).norm(dim=1)
+        nearest = int(distance_N.argmin())
+        far, eps = float(distance_N[nearest]), float(self._eps[nearest])
+        if far > eps + first:
             self._append(edit, first)
         elif self.edits[nearest].label == edit.label:
-            self.eps[nearest] = max(self.eps[nearest], far)
+            self._eps[nearest] = max(eps, far)
         else:  # two labels closer than their radii: they share the distance
             half = far / 2 * (1 - 1e-6)
-            self.eps[nearest] = min(self.eps[nearest], half)
+            self._eps[nearest] = min(eps, half)
             self._append(edit, min(first, half))
 
     def _append(self, edit: Edit, eps: float) -> None:
+        count = len(self.edits)
+        if count == len(self._eps):
+            keys = torch.empty(max(16, 2 * count), len(edit.k_F))
+            radii = torch.empty(len(keys))
+            if count:
+                keys[:count], radii[:count] = self._keys, self._eps
+            self._keys, self._eps = keys, radii
+        self._keys[count], self._eps[count] = edit.k_F, eps
         self.edits.append(edit)
-        self.eps.append(eps)
 
-    def lookup(self, k_TF: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """For each key the index of the nearest entry (T), and whether it lies in its radius."""
-        keys_NF = torch.stack([edit.k_F for edit in self.edits]).to(k_TF.device)
-        eps_N = torch.tensor(self.eps, device=k_TF.device)
-        distance_TN = torch.cdist(k_TF.float(), keys_NF)
-        far_T, nearest_T = distance_TN.min(1)
-        return nearest_T, far_T <= eps_N[nearest_T]
+
+def lookup(
+    k_TF: torch.Tensor, keys_NF: torch.Tensor, eps_N: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each key the index of the nearest entry (T), and whether it lies in its radius."""
+    far_T, nearest_T = torch.cdist(k_TF.float(), keys_NF).min(1)
+    return nearest_T, far_T <= eps_N[nearest_T]
 
 
 class GraceEditor:
@@ -134,16 +151,16 @@ class GraceEditor:
         if not facts:
             return []
         given = {fact.id for fact in facts}
-        self._edits = [e for e in self._edits if e.fact_id not in given] + self._make(facts)
-        self._rebuild()
+        if any(edit.fact_id in given for edit in self._edits):
+            self.undo(given)
+        for edit in self._make(facts):
+            self._edits.append(edit)
+            self.codebook.add(edit)
         return unsaid(self.loaded, facts, self.attached)
 
     def undo(self, ids: Collection[str]) -> None:
         """Take facts out: the codebook is then as if they had never been added."""
         self._edits = [edit for edit in self._edits if edit.fact_id not in ids]
-        self._rebuild()
-
-    def _rebuild(self) -> None:
         self.codebook = Codebook(self.options.radius)
         for edit in self._edits:
             self.codebook.add(edit)
@@ -190,15 +207,17 @@ class GraceEditor:
         if not self.codebook.edits:
             yield
             return
-        values_ND = torch.stack([edit.v_D for edit in self.codebook.edits])
+        module = self.spec.ffn_projection(self.layer)
+        weight = next(module.parameters())
+        keys_NF, eps_N = (t.to(weight.device) for t in (self.codebook.keys_NF, self.codebook.eps_N))
+        values_ND = torch.stack([edit.v_D for edit in self.codebook.edits]).to(weight)
 
         def read(key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
             flat = value.reshape(-1, value.shape[-1])
-            nearest_T, hit_T = self.codebook.lookup(key.reshape(-1, key.shape[-1]))
-            kept = values_ND.to(flat)[nearest_T]
-            return torch.where(hit_T[:, None], kept, flat).view_as(value)
+            nearest_T, hit_T = lookup(key.reshape(-1, key.shape[-1]), keys_NF, eps_N)
+            return torch.where(hit_T[:, None], values_ND[nearest_T], flat).view_as(value)
 
-        with rewritten(self.spec.ffn_projection(self.layer), read):
+        with rewritten(module, read):
             yield
 
     def reword(self, prompt: str, fact: Fact | None = None) -> str:
@@ -212,4 +231,4 @@ class GraceEditor:
             tensor.numel() * tensor.element_size()
             for edit in self._edits
             for tensor in (edit.k_F, edit.v_D)
-        ) + 4 * len(self.codebook.eps)
+        ) + 4 * len(self.codebook.edits)

@@ -144,7 +144,7 @@ class LocateEditor(WeightEditor):
         self._moments = second_moments(self.binding, self.layers, tokens=tokens)
         if isinstance(self.options, AlphaEditOptions):
             self._projections = {
-                layer: null_space(C_FF, self.options.threshold)
+                layer: null_space(C_FF.to(self._solver), self.options.threshold).cpu()
                 for layer, C_FF in self._moments.items()
             }
             self._earlier = {
@@ -176,18 +176,25 @@ class LocateEditor(WeightEditor):
                 delta_DF = self._solve(layer, K_NF, gap_ND / left)
                 self.weights.add(self.spec.ffn_projection(layer), delta_DF)
 
+    @property
+    def _solver(self) -> torch.device:
+        """Where systems are solved: on the model's GPU, if that knows fp64; else on the CPU."""
+        device = self.loaded.device
+        return device if device.type == "cuda" else torch.device("cpu")
+
     def _solve(self, layer: int, K_NF: torch.Tensor, R_ND: torch.Tensor) -> torch.Tensor:
         assert self.weights is not None
-        options = self.options
+        options, device = self.options, self._solver
+        K_NF, R_ND = K_NF.to(device, torch.float64), R_ND.to(device, torch.float64)
         if isinstance(options, AlphaEditOptions):
-            P_FF = self._projections[layer]
-            ridge = options.ridge * float((K_NF.double() @ P_FF).square().sum(1).mean())
-            delta_DF = alphaedit_update(K_NF, R_ND, P_FF, self._earlier[layer], ridge)
-            self._earlier[layer] += K_NF.double().T @ K_NF.double()
+            P_FF, earlier_FF = self._projections[layer].to(device), self._earlier[layer].to(device)
+            ridge = options.ridge * float((K_NF @ P_FF).square().sum(1).mean())
+            delta_DF = alphaedit_update(K_NF, R_ND, P_FF, earlier_FF, ridge)
+            self._earlier[layer] = (earlier_FF + K_NF.T @ K_NF).cpu()
             return delta_DF
         assert isinstance(options, MemitOptions)
-        delta_DF = memit_update(K_NF, R_ND, self._moments[layer], options.weight)
+        delta_DF = memit_update(K_NF, R_ND, self._moments[layer].to(device), options.weight)
         if isinstance(options, RectOptions):
             W_DF = self.weights.current_DF(self.spec.ffn_projection(layer))
-            return keep_largest(delta_DF, W_DF, options.keep)
+            return keep_largest(delta_DF, W_DF.to(delta_DF), options.keep)
         return delta_DF

@@ -38,7 +38,7 @@ class TrainSettings:
         stop_nll: mean loss a target token at which training ends early.
         decay: AdamW's weight decay.
         clip: bound of the gradient's norm.
-        reach: |change| of any weight at most (Zhu et al. 2020); None for no bound.
+        reach: |change| of any weight in one fit at most (Zhu et al. 2020); None for no bound.
     """
 
     rate: float
