@@ -51,7 +51,7 @@ GRID: Mapping[str, Mapping[str, list[Any]]] = {
     "ultraedit": {
         "rate": [0.3, 1.0],
         "ridge": [0.1, 1.0],
-        "layers": [[5, 6, 7, 8], [14, 15, 16, 17], [20, 21, 22, 23]],
+        "layers": [[5, 6, 7, 8], [14, 15, 16, 17]],
     },
     "alphaedit": {"threshold": [1.0, 2.0, 4.0], "ridge": [0.1, 1.0]},
     "memit": {"weight": [100.0, 1000.0, 5000.0]},
