@@ -8,7 +8,7 @@ import pytest
 
 from revisor.baselines.registry import make_editor
 from revisor.facts.fact import Fact
-from revisor.models.load import load_model, wrap_model
+from revisor.models.load import wrap_model
 from revisor.models.spec import spec_of
 from tests import tiny
 
@@ -89,16 +89,3 @@ def test_braces_in_facts_and_prompts_are_text() -> None:
     odd = Fact(subject="set", prompt="The empty {} is written", object="{prompt}")
     editor.fit([odd])
     assert editor.reword("{x}", odd) == "The empty set is written {prompt}.\n{x}"
-
-
-@pytest.mark.real
-def test_a_real_model_reads_the_fact_in_its_prompt() -> None:
-    loaded = load_model("smollm2")
-    editor = make_editor("icl", loaded, spec_of(loaded.model), 5)
-    editor.fit(FACTS)
-    text = editor.reword(RIVER.text, RIVER)
-    ids = loaded.tokenizer(text, return_tensors="pt")
-    said = loaded.model.generate(**ids, max_new_tokens=3, do_sample=False)[0]  # type: ignore[operator]
-    assert loaded.tokenizer.decode(said).endswith("Vienna.") or "Vienna" in loaded.tokenizer.decode(
-        said[len(ids["input_ids"][0]) :]
-    )
