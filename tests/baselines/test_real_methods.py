@@ -19,7 +19,7 @@ FACTS = [
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", ["memit", "alphaedit", "ft", "grace", "icl"])
+@pytest.mark.parametrize("name", ["ft", "grace", "icl"])
 def test_smollm2_says_the_facts_while_attached_and_nothing_of_them_afterwards(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
