@@ -1,0 +1,69 @@
+"""What every baseline is bound to, and which layers it edits where nobody says.
+
+What comes in: a loaded model, its spec, the layer of our gate, a folder of data. What goes out: a
+`Binding`, and layers in proportion to the model's depth. What it does not do: edit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from revisor.errors import UsageError
+from revisor.models.load import LoadedModel
+from revisor.models.spec import Spec
+
+# First and last edited layer, and the depth they were published for (Meng et al. 2023; Llama 3
+# as in Fang et al. 2025). A model takes the row of its family in proportion to its own depth.
+PUBLISHED_LAYERS: Mapping[str, tuple[int, int, int]] = {
+    "gpt2": (13, 17, 48),
+    "gptj": (3, 8, 28),
+    "llama": (4, 8, 32),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Binding:
+    """The model that an editor edits.
+
+    Attributes:
+        loaded, spec: the model.
+        layer: where our own gate sits; the other methods have layers of their own.
+        data_dir: a folder of benchmark data whose corpus serves for second moments; None for the
+            text that ships with the package.
+    """
+
+    loaded: LoadedModel
+    spec: Spec
+    layer: int
+    data_dir: Path | None = None
+
+
+def published_range(binding: Binding) -> tuple[int, ...]:
+    """The layers that MEMIT and its kin edit, scaled to this model."""
+    family = str(getattr(getattr(binding.loaded.model, "config", None), "model_type", ""))
+    first, last, of = PUBLISHED_LAYERS.get(family, PUBLISHED_LAYERS["llama"])
+    depth = binding.spec.depth
+    return tuple(range(round(first * depth / of), round(last * depth / of) + 1))
+
+
+def layer_at(binding: Binding, share: float) -> int:
+    """The layer at a share of the depth, 0 the first and 1 the last."""
+    return round(share * (binding.spec.depth - 1))
+
+
+def check_layers(binding: Binding, layers: Sequence[int]) -> tuple[int, ...]:
+    """Layers as an option gives them, in ascending order.
+
+    Raises:
+        UsageError: none, one twice, or one that the model does not have.
+    """
+    ordered = tuple(sorted(layers))
+    if not ordered or len(set(ordered)) < len(ordered):
+        raise UsageError(
+            f"The layers {list(layers)} cannot be edited.", "Name at least one, each once."
+        )
+    for layer in ordered:
+        binding.spec.ffn_projection(layer)
+    return ordered

@@ -1,0 +1,42 @@
+"""The methods on the packaged real model: they say what they were taught, as the papers have it."""
+
+from __future__ import annotations
+
+import pytest
+
+from revisor import data
+from revisor.baselines.registry import make_editor
+from revisor.editing.request import ContextPlan, make_requests, text_context
+from revisor.editing.score import score_contexts
+from revisor.facts.fact import Fact
+from revisor.models.load import load_model
+from revisor.models.spec import spec_of
+
+FACTS = [
+    Fact(subject=record["subject"], prompt=record["prompt"], object=record["object"])
+    for record in data.records("demo.jsonl")[:10]
+]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["ft", "grace", "icl"])
+def test_smollm2_says_the_facts_while_attached_and_nothing_of_them_afterwards(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REVISOR_CACHE", raising=False)
+    loaded = load_model("smollm2", device="cpu")
+    editor = make_editor(name, loaded, spec_of(loaded.model), 5)
+    editor.fit(FACTS)
+    plan = ContextPlan(chat=False, wordings=0)
+    plain = [r.contexts[0] for r in make_requests(FACTS, loaded.tokenizer, plan)]
+    asked = [
+        text_context(
+            loaded.tokenizer, editor.reword(fact.text, fact), fact.subject, fact.object, ""
+        )
+        for fact in FACTS
+    ]
+    before = score_contexts(loaded, plain)
+    with editor.attached():
+        said = score_contexts(loaded, asked)
+    assert sum(score.greedy for score in said) >= (7 if name == "icl" else 9)
+    assert score_contexts(loaded, plain) == before
