@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
+
 from revisor.editing.editor import Editor
 from revisor.editing.request import Context, asked_context
 from revisor.editing.score import Score, score_contexts
@@ -34,7 +36,7 @@ from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
 
 SLACK = 3  # tokens beyond the longest accepted object: to see whether its last word ends there
-KEPT = 12  # tokens of an answer that is only compared with another answer
+KEPT = 8  # tokens of an answer that is only compared with another answer
 OPEN = 100  # tokens of free text, as in Meng et al. 2022
 CHAT = 32  # tokens of an answer in the chat template, which may be a whole sentence
 SHOWN = 200  # characters of an answer that are kept
@@ -90,20 +92,38 @@ def _ask_closed(
     other = [
         _context(bench, editor, probe, (probe.other,) if probe.other else ()) for probe in probes
     ]
-    rivals = [i for i, probe in enumerate(probes) if probe.other is not None]
-    rated = [i for i, probe in enumerate(probes) if probe.wanted]
-    scored = score_contexts(bench.loaded, [wanted[i] for i in rated] + [other[i] for i in rivals])
-    right = dict(zip(rated, scored[: len(rated)], strict=True))
-    rival = dict(zip(rivals, scored[len(rated) :], strict=True))
+    scores: dict[tuple[int, int], Score] = {}
+
+    def look_at(part: Sequence[int], logits_BV: torch.Tensor) -> None:
+        """A target of one token needs no pass of its own: these are its logits."""
+        nll_BV = -logits_BV.float().log_softmax(-1)
+        said_B = logits_BV.argmax(-1).tolist()
+        for row, index in enumerate(part):
+            for side, context in enumerate((wanted[index], other[index])):
+                if len(context.target) == 1:
+                    scores[index, side] = Score(
+                        nll=float(nll_BV[row, context.target[0]]),
+                        greedy=said_B[row] == context.target[0],
+                        said=(said_B[row],),
+                    )
+
     budgets = [_budget(bench, probe) for probe in probes]
-    spoken = bench.speaker.speak([context.ids for context in wanted], budgets)
+    spoken = bench.speaker.speak([context.ids for context in wanted], budgets, look_at=look_at)
+    longer = {
+        (index, side): context
+        for index, sides in enumerate(zip(wanted, other, strict=True))
+        for side, context in enumerate(sides)
+        if len(context.target) > 1
+    }
+    scored = score_contexts(bench.loaded, list(longer.values()))
+    scores |= zip(longer, scored, strict=True)
     return [
         _judge(
             editor.name,
             probe,
             wanted[index].target,
-            right.get(index),
-            rival.get(index),
+            scores.get((index, 0)),
+            scores.get((index, 1)),
             spoken[index],
             base.get(probe.id),
         )

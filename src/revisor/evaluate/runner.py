@@ -19,7 +19,7 @@ from revisor.baselines.registry import EDITORS, did_you_mean, make_editor
 from revisor.editing.editor import Editor
 from revisor.errors import UsageError
 from revisor.evaluate.asking import Bench
-from revisor.evaluate.cases import Plan, Probe
+from revisor.evaluate.cases import Case, Plan, Probe
 from revisor.evaluate.cost import Watched, tokens_per_second
 from revisor.evaluate.datasets import Source
 from revisor.evaluate.runs import Run, open_run, provenance
@@ -27,6 +27,7 @@ from revisor.evaluate.suites import make_suite
 from revisor.evaluate.suites.base import Sizes, Suite
 from revisor.evaluate.summary import summarise
 from revisor.evaluate.unedited import UNEDITED, Unedited
+from revisor.facts.fact import Fact
 from revisor.models.load import LoadedModel, fingerprint
 from revisor.models.spec import Spec
 from revisor.progress import Progress
@@ -79,26 +80,27 @@ def check_methods(names: Sequence[str]) -> tuple[str, ...]:
 
 
 class Fitted:
-    """An editor and how many of a growing list of facts it has.
-
-    Sizes of a recipe share it: the editor is given only the facts that are new.
-    """
+    """An editor and the facts it has; along a recipe's curve it is given only those that are new."""
 
     def __init__(self, editor: Editor) -> None:
         self.editor = editor
         self.seconds = 0.0
         self.peak_mb: float | None = None
         self.failed: set[str] = set()
-        self.count = 0
+        self.facts: tuple[Fact, ...] = ()
 
-    def grow(self, plan: Plan) -> None:
-        """Fit the plan's facts that the editor does not have yet."""
-        new = plan.facts[self.count :]
+    def can_grow(self, facts: Sequence[Fact]) -> bool:
+        """Whether these facts begin with those that the editor has."""
+        return tuple(facts[: len(self.facts)]) == self.facts
+
+    def grow(self, facts: Sequence[Fact]) -> None:
+        """Fit those of the facts that the editor does not have yet."""
+        new = tuple(facts[len(self.facts) :])
         if not new:
             return
         with Watched() as watched:
             failures = self.editor.fit(new)
-        self.count = len(plan.facts)
+        self.facts += new
         self.seconds += watched.seconds
         self.peak_mb = max(self.peak_mb or 0.0, watched.peak_mb or 0.0) or None
         self.failed |= {failure.fact_id for failure in failures}
@@ -148,9 +150,9 @@ class Evaluation:
             fitted: an editor that may have some of the facts already.
         """
         waiting = [probe for probe in self.plan.probes if not self.store.finished(method, probe.id)]
-        if waiting or not self.store.costs(method):
+        if not self.complete(method):
             fitted = fitted or Fitted(self.editor(method))
-            fitted.grow(self.plan)
+            fitted.grow(self.plan.facts)
             self._ask(method, fitted, waiting)
         cases = self.store.cases(method, self.ids)
         unedited = self._summaries.get(UNEDITED, {})
@@ -160,6 +162,15 @@ class Evaluation:
         summary |= {name: costs[name] for name in COSTS if costs.get(name) is not None}
         self._summaries[method] = summary
         return summary
+
+    def complete(self, method: str) -> bool:
+        """Whether nothing is left to do for a method."""
+        asked = all(self.store.finished(method, probe) for probe in self.ids)
+        return asked and bool(self.store.costs(method))
+
+    def adopt(self, cases: Sequence[Case]) -> None:
+        """Take cases of the unedited model that another run of the same seed has found."""
+        self.store.add([c for c in cases if not self.store.finished(c.method, c.probe)])
 
     def editor(self, method: str) -> Editor:
         """A new editor of that name."""
@@ -197,7 +208,7 @@ class Evaluation:
                     )
                     self.store.add(cases)
             speed = tokens_per_second(self.bench.speaker)
-        count = max(1, fitted.count)
+        count = max(1, len(fitted.facts))
         self.store.add_costs(
             method,
             {

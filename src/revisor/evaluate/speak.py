@@ -50,7 +50,7 @@ class Speaker:
         *,
         by_line: bool = True,
         sample_seed: int | None = None,
-        on_done: Callable[[int], None] | None = None,
+        look_at: Callable[[Sequence[int], torch.Tensor], None] | None = None,
     ) -> list[Spoken]:
         """Go on from each prompt, in the order given.
 
@@ -59,26 +59,31 @@ class Speaker:
             budgets: most tokens of each answer.
             by_line: stop at the end of the first line that says anything.
             sample_seed: sample among the `TOP_K` most probable tokens rather than take the first.
+            look_at: called for each batch with the indices of its prompts and the logits (B, V)
+                of the first token after each.
         """
-        order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), budgets[i]))
+        # Rows of one budget end together; among those, rows of one length need no padding.
+        order = sorted(range(len(prompts)), key=lambda i: (budgets[i], len(prompts[i])))
         found: list[Spoken | None] = [None] * len(prompts)
         start = 0
         while start < len(order):
             stop = start + 1
-            while (
-                stop < len(order)
-                and stop - start < BATCH_ROWS
-                and (stop + 1 - start) * len(prompts[order[stop]]) <= BATCH_TOKENS
-            ):
+            longest = len(prompts[order[start]])
+            while stop < len(order) and stop - start < BATCH_ROWS:
+                longest = max(longest, len(prompts[order[stop]]))
+                if (stop + 1 - start) * longest > BATCH_TOKENS:
+                    break
                 stop += 1
             part = order[start:stop]
             answers = self._batch(
-                [prompts[i] for i in part], [budgets[i] for i in part], by_line, sample_seed
+                [prompts[i] for i in part],
+                [budgets[i] for i in part],
+                by_line,
+                sample_seed,
+                None if look_at is None else _First(part, look_at),
             )
             for index, answer in zip(part, answers, strict=True):
                 found[index] = answer
-            if on_done:
-                on_done(len(part))
             start = stop
         return [answer for answer in found if answer is not None]
 
@@ -88,8 +93,9 @@ class Speaker:
         budgets: Sequence[int],
         by_line: bool,
         sample_seed: int | None,
+        first: _First | None,
     ) -> list[Spoken]:
-        from transformers import StoppingCriteriaList
+        from transformers import LogitsProcessorList, StoppingCriteriaList
 
         width = max(len(ids) for ids in prompts)
         ids_BT = torch.full((len(prompts), width), self._pad, dtype=torch.long)
@@ -115,6 +121,7 @@ class Speaker:
                 max_new_tokens=max(budgets),
                 pad_token_id=self._pad,
                 stopping_criteria=StoppingCriteriaList([enough]),
+                logits_processor=LogitsProcessorList([] if first is None else [first]),
                 **how,
             )
         new_BT = out_BT[:, width:].tolist()
@@ -159,6 +166,22 @@ class Speaker:
         return torch.tensor(
             [not piece.strip() for piece in self._pieces], device=self.loaded.device
         )
+
+
+class _First:
+    """Shows the logits of the first token of a batch, and changes none."""
+
+    def __init__(
+        self, part: Sequence[int], look_at: Callable[[Sequence[int], torch.Tensor], None]
+    ) -> None:
+        self._part, self._look_at = part, look_at
+        self._seen = False
+
+    def __call__(self, _ids_BT: torch.Tensor, logits_BV: torch.Tensor) -> torch.Tensor:  # noqa: N803
+        if not self._seen:
+            self._seen = True
+            self._look_at(self._part, logits_BV)
+        return logits_BV
 
 
 class _Enough:
