@@ -151,3 +151,38 @@ def bootstrap(values: np.ndarray, *, seed: int = 0, rounds: int = ROUNDS) -> Mea
         means[index] = values[generator.integers(len(values), size=len(values))].mean()
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Mean(mean=float(values.mean()), low=float(low), high=float(high), cases=len(values))
+
+
+def joint_mean(
+    cases: Mapping[str, Mapping[str, float]],
+    names: Sequence[str],
+    *,
+    seed: int = 0,
+    rounds: int = ROUNDS,
+) -> Mean:
+    """The mean of several scores' means, its interval from draws of whole cases.
+
+    Args:
+        cases: by case its own mean of each score it has.
+        names: the scores; each must be had by some case.
+
+    Raises:
+        ValueError: a score that no case has.
+    """
+    table = np.array([[one.get(name, np.nan) for name in names] for one in cases.values()])
+    if not len(table) or np.isnan(table).all(axis=0).any():
+        raise ValueError(f"no case has all of {names}")
+    there = ~np.isnan(table)
+    filled = np.where(there, table, 0.0)
+    generator = np.random.default_rng(seed)
+    drawn = np.empty(rounds)
+    for index in range(rounds):
+        rows = generator.integers(len(table), size=len(table))
+        # A score that no drawn case has keeps its overall mean.
+        counts = there[rows].sum(0)
+        sums = filled[rows].sum(0)
+        overall = filled.sum(0) / there.sum(0)
+        drawn[index] = np.where(counts > 0, sums / np.maximum(counts, 1), overall).mean()
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    mean = float((filled.sum(0) / there.sum(0)).mean())
+    return Mean(mean=mean, low=float(low), high=float(high), cases=len(table))
