@@ -214,19 +214,19 @@ OBJECTS = ("Paris", "Rome", "Tokyo", "Bonn", "Cologne", "French", "Japan", "Vien
 
 
 @functools.cache
-def taught(family: str = "llama") -> Any:
+def taught(family: str = "llama", **settings: Any) -> Any:
     """A model that reads facts as a trained one does: from any one token, at any distance.
 
     It learns, in a second or two, to say an object wherever one of eight marks stands among
     random tokens. Only the last layer learns to read, so that a residual in any lower layer can
-    make a subject look like a mark. Shared; not to be changed.
+    make a subject look like a mark. Its config is changed by `settings`. Shared; not to be changed.
     """
     tokenizer = byte_level()
     said = [tokenizer(f" {name}")["input_ids"] for name in OBJECTS]
     longest = max(map(len, said))
     target_OW = torch.tensor([ids + [0] * (longest - len(ids)) for ids in said])
     marks_O = torch.arange(3, 3 + len(OBJECTS))
-    model = new_model(family)
+    model = new_model(family, **settings)
     parts = (spec_of(model).layers[-1], model.get_input_embeddings(), model.get_output_embeddings())
     learning = list({id(p): p for part in parts for p in part.parameters()}.values())
     for parameter in model.parameters():

@@ -1,0 +1,215 @@
+"""GRACE: a codebook beside one layer, read where a key lies within an entry's radius.
+
+What comes in: facts. What goes out: entries (key, value, radius, label) whose value replaces the
+output of one FFN output projection. What it does not do: change weights, so facts can be undone.
+
+After Hartvigsen et al. 2023, algorithm 1. The adapted map is the FFN output projection; its input
+at the last token of a prompt is the key. Published: the codebook is asked at that token alone,
+which a decoder with a cache cannot know; here every token asks, and the radius decides. Radii are
+relative to |k|, so that one default serves any model.
+
+Shapes: N entries, T tokens, F key width, D hidden width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+
+from revisor.baselines.binding import Binding, check_layers, layer_at
+from revisor.baselines.common import unsaid
+from revisor.editing.build import Failure
+from revisor.editing.keys import compute_keys
+from revisor.editing.request import Context, ContextPlan, make_requests
+from revisor.editing.values import ValueSettings, compute_residuals
+from revisor.facts.fact import Fact, normal_form
+from revisor.models.hooks import rewritten
+from revisor.progress import Progress
+
+LAYER_SHARE = 0.5  # of the depth; see the sweep in benchmarks/sweep_baselines.py
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraceOptions:
+    """GRACE.
+
+    Attributes:
+        layer: whose FFN output projection has the codebook; None for the middle of the depth.
+        radius: of a new entry, as a multiple of |k|.
+        steps, rate, clamp: how values are optimised; see `ValueSettings`.
+    """
+
+    layer: int | None = None
+    radius: float = 0.3
+    steps: int = 40
+    rate: float = 1.0
+    clamp: float = 8.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """One prompt and what follows it: what may become an entry, or widen another.
+
+    Attributes:
+        fact_id, label: whose it is, and its object in normal form.
+        k_F, v_D: key at the prompt's last token, and the output there that says the object.
+    """
+
+    fact_id: str
+    label: str
+    k_F: torch.Tensor
+    v_D: torch.Tensor
+
+
+class Codebook:
+    """Entries in the order they were added.
+
+    Args:
+        radius: of a new entry, as a multiple of |k|.
+
+    Attributes:
+        edits: the edit that each entry was made from.
+        eps: radius of each entry, a Euclidean distance.
+    """
+
+    def __init__(self, radius: float) -> None:
+        self.radius = radius
+        self.edits: list[Edit] = []
+        self.eps: list[float] = []
+
+    def add(self, edit: Edit) -> None:
+        """Add, widen or split, as algorithm 1 has it."""
+        first = self.radius * float(edit.k_F.norm())
+        if not self.edits:
+            self._append(edit, first)
+            return
+        distances = torch.stack([(mine.k_F - edit.k_F).norm() for mine in self.edits])
+        nearest = int(distances.argmin())
+        far = float(distances[nearest])
+        if far > self.eps[nearest] + first:
+            self._append(edit, first)
+        elif self.edits[nearest].label == edit.label:
+            self.eps[nearest] = max(self.eps[nearest], far)
+        else:  # two labels closer than their radii: they share the distance
+            half = far / 2 * (1 - 1e-6)
+            self.eps[nearest] = min(self.eps[nearest], half)
+            self._append(edit, min(first, half))
+
+    def _append(self, edit: Edit, eps: float) -> None:
+        self.edits.append(edit)
+        self.eps.append(eps)
+
+    def lookup(self, k_TF: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """For each key the index of the nearest entry (T), and whether it lies in its radius."""
+        keys_NF = torch.stack([edit.k_F for edit in self.edits]).to(k_TF.device)
+        eps_N = torch.tensor(self.eps, device=k_TF.device)
+        distance_TN = torch.cdist(k_TF.float(), keys_NF)
+        far_T, nearest_T = distance_TN.min(1)
+        return nearest_T, far_T <= eps_N[nearest_T]
+
+
+class GraceEditor:
+    """GRACE; see the file's first lines.
+
+    Args:
+        binding: the model.
+        options: hyperparameters.
+        name: of the method.
+    """
+
+    def __init__(self, binding: Binding, options: GraceOptions, *, name: str) -> None:
+        self.name = name
+        self.options = options
+        self.loaded, self.spec = binding.loaded, binding.spec
+        layer = layer_at(binding, LAYER_SHARE) if options.layer is None else options.layer
+        (self.layer,) = check_layers(binding, (layer,))
+        self.codebook = Codebook(options.radius)
+        self._edits: list[Edit] = []
+
+    def fit(self, facts: Sequence[Fact]) -> list[Failure]:
+        """Add facts; one that is there already is replaced."""
+        if not facts:
+            return []
+        given = {fact.id for fact in facts}
+        self._edits = [e for e in self._edits if e.fact_id not in given] + self._make(facts)
+        self._rebuild()
+        return unsaid(self.loaded, facts, self.attached)
+
+    def undo(self, ids: Collection[str]) -> None:
+        """Take facts out: the codebook is then as if they had never been added."""
+        self._edits = [edit for edit in self._edits if edit.fact_id not in ids]
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        self.codebook = Codebook(self.options.radius)
+        for edit in self._edits:
+            self.codebook.add(edit)
+
+    def _make(self, facts: Sequence[Fact]) -> list[Edit]:
+        options = self.options
+        requests = make_requests(facts, self.loaded.tokenizer, ContextPlan(chat=False))
+        pairs: list[tuple[Fact, Context]] = [
+            (request.fact, replace(context, position=len(context.ids) - 1))
+            for request in requests
+            for context in request.contexts
+        ]
+        single = [replace(requests[0], fact=fact, contexts=(context,)) for fact, context in pairs]
+        values = ValueSettings(steps=options.steps, rate=options.rate, clamp=options.clamp)
+        with Progress(self.name, total=len(single), unit="prompts") as progress:
+            residuals = compute_residuals(
+                self.loaded.model,
+                self.spec,
+                self.layer,
+                single,
+                replace(values, kl_weight=0.0),
+                on_done=progress.advance,
+            )
+        keys_NF = compute_keys(
+            self.loaded.model, self.spec, self.layer, [context for _, context in pairs]
+        )
+        module = self.spec.ffn_projection(self.layer)
+        weight = next(module.parameters())
+        with torch.no_grad():
+            said_ND = module(keys_NF.to(weight)).float().cpu() + residuals.R_ND
+        return [
+            Edit(
+                fact_id=fact.id,
+                label=normal_form(fact.object),
+                k_F=keys_NF[index].float(),
+                v_D=said_ND[index],
+            )
+            for index, (fact, _) in enumerate(pairs)
+        ]
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """The model with the codebook; on exit the hook is gone."""
+        if not self.codebook.edits:
+            yield
+            return
+        values_ND = torch.stack([edit.v_D for edit in self.codebook.edits])
+
+        def read(key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+            flat = value.reshape(-1, value.shape[-1])
+            nearest_T, hit_T = self.codebook.lookup(key.reshape(-1, key.shape[-1]))
+            kept = values_ND.to(flat)[nearest_T]
+            return torch.where(hit_T[:, None], kept, flat).view_as(value)
+
+        with rewritten(self.spec.ffn_projection(self.layer), read):
+            yield
+
+    def reword(self, prompt: str, fact: Fact | None = None) -> str:
+        """The prompt as it is: the facts are in the codebook."""
+        return prompt
+
+    @property
+    def stored_bytes(self) -> int:
+        """Keys, values and radii of all edits, those that only widened an entry included."""
+        return sum(
+            tensor.numel() * tensor.element_size()
+            for edit in self._edits
+            for tensor in (edit.k_F, edit.v_D)
+        ) + 4 * len(self.codebook.eps)

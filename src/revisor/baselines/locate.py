@@ -1,0 +1,193 @@
+"""MEMIT, RECT and AlphaEdit: target values spread over a range of layers by least squares.
+
+What comes in: facts. What goes out: changed FFN output projections. What it does not do: the
+algebra (closed.py) or the optimisation of target values (editing/values.py).
+
+A batch of facts is written on the model as edited so far: the residual that makes the last layer
+say the object is optimised once; then, layer by layer, what is still missing there is divided by
+the layers left and solved into that layer's weight (Meng et al. 2023, algorithm 1). The three
+methods differ in the solve alone.
+
+Shapes: N facts, F key width, D hidden width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from revisor.baselines.binding import Binding, check_layers, published_range
+from revisor.baselines.closed import alphaedit_update, keep_largest, memit_update, null_space
+from revisor.baselines.common import KEY_PREFIXES, WeightEditor, leaving_at, locate_plan, unsaid
+from revisor.baselines.moments import TOKENS, second_moments
+from revisor.baselines.weights import EditedWeights, projection_weight
+from revisor.editing.build import Failure
+from revisor.editing.keys import mean_keys
+from revisor.editing.request import Request, make_requests
+from revisor.editing.values import ValueSettings, compute_residuals
+from revisor.errors import UsageError
+from revisor.facts.fact import Fact
+from revisor.progress import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocateOptions:
+    """What the three methods have in common.
+
+    Attributes:
+        layers: whose FFN output projections are changed; None for the published range, scaled to
+            the model's depth. Target values are optimised at the last of them.
+        batch: facts a batch; None for all facts of a fit at once.
+        prefixed: prefixed contexts of a fact beside its bare prompt.
+        steps, rate, clamp, kl_weight, decay: see `ValueSettings`.
+        moment_tokens: background tokens that C is measured on.
+    """
+
+    layers: tuple[int, ...] | None = None
+    batch: int | None = 100
+    prefixed: int = KEY_PREFIXES
+    steps: int = 25
+    rate: float = 1.0
+    clamp: float = 3.0
+    kl_weight: float = 0.0625
+    decay: float = 0.0
+    moment_tokens: int = TOKENS
+
+    def values(self) -> ValueSettings:
+        """How target values are optimised."""
+        return ValueSettings(
+            steps=self.steps,
+            rate=self.rate,
+            clamp=self.clamp,
+            kl_weight=self.kl_weight,
+            decay=self.decay,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemitOptions(LocateOptions):
+    """MEMIT.
+
+    Attributes:
+        weight: λ, the weight of C against the keys of a batch.
+    """
+
+    weight: float = 1_000.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RectOptions(MemitOptions):
+    """RECT.
+
+    Attributes:
+        keep: share of an update's entries that is kept, by relative change.
+    """
+
+    keep: float = 0.4
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlphaEditOptions(LocateOptions):
+    """AlphaEdit.
+
+    Attributes:
+        threshold: eigenvalues of C below this multiple of their median span the null space.
+        ridge: weight of |Δ|², as a multiple of the batch's mean |P k|².
+    """
+
+    threshold: float = 2.0
+    ridge: float = 0.1
+
+
+class LocateEditor(WeightEditor):
+    """MEMIT, RECT or AlphaEdit, by the kind of its options.
+
+    Args:
+        binding: the model, and the folder of the background corpus.
+        options: `MemitOptions`, `RectOptions` or `AlphaEditOptions`.
+        name: of the method.
+
+    Raises:
+        UsageError: layers that the model does not have, or a batch of no facts.
+    """
+
+    def __init__(self, binding: Binding, options: LocateOptions, *, name: str) -> None:
+        super().__init__(binding, name)
+        self.options = options
+        self.layers = check_layers(binding, options.layers or published_range(binding))
+        if options.batch is not None and options.batch < 1:
+            raise UsageError(f"A batch of {options.batch} facts edits nothing.", "Give 1 or more.")
+        if isinstance(options, RectOptions) and not 0 < options.keep <= 1:
+            raise UsageError(f"RECT cannot keep a share of {options.keep}.", "Give 0 < keep <= 1.")
+        self._moments: dict[int, torch.Tensor] = {}
+        self._projections: dict[int, torch.Tensor] = {}
+        self._earlier: dict[int, torch.Tensor] = {}
+
+    def fit(self, facts: Sequence[Fact]) -> list[Failure]:
+        """Write facts in batches, each on the model as edited before it."""
+        if not facts:
+            return []
+        if self.weights is None:
+            self._prepare()
+        size = self.options.batch or len(facts)
+        requests = make_requests(facts, self.loaded.tokenizer, locate_plan(self.options.prefixed))
+        with Progress(self.name, total=len(facts), unit="facts") as progress:
+            for start in range(0, len(facts), size):
+                self._fit_batch(requests[start : start + size], progress)
+        return unsaid(self.loaded, facts, self.attached)
+
+    def _prepare(self) -> None:
+        """What is measured on the unedited model."""
+        tokens = self.options.moment_tokens
+        self._moments = second_moments(self.binding, self.layers, tokens=tokens)
+        if isinstance(self.options, AlphaEditOptions):
+            self._projections = {
+                layer: null_space(C_FF, self.options.threshold)
+                for layer, C_FF in self._moments.items()
+            }
+            self._earlier = {
+                layer: torch.zeros_like(C_FF, dtype=torch.float64)
+                for layer, C_FF in self._moments.items()
+            }
+        self.weights = EditedWeights(
+            projection_weight(self.spec.ffn_projection(layer)) for layer in self.layers
+        )
+
+    def _fit_batch(self, requests: Sequence[Request], progress: Progress) -> None:
+        assert self.weights is not None
+        last = self.layers[-1]
+        bare = [request.contexts[0] for request in requests]
+        told = [[c for c in request.contexts if c.target] for request in requests]
+        with self.weights.swapped():
+            residuals = compute_residuals(
+                self.loaded.model,
+                self.spec,
+                last,
+                requests,
+                self.options.values(),
+                on_done=progress.advance,
+            )
+            goal_ND = leaving_at(self.loaded, self.spec, last, bare) + residuals.R_ND
+            for left, layer in zip(range(len(self.layers), 0, -1), self.layers, strict=True):
+                K_NF = mean_keys(self.loaded.model, self.spec, layer, told)
+                gap_ND = goal_ND - leaving_at(self.loaded, self.spec, last, bare)
+                delta_DF = self._solve(layer, K_NF, gap_ND / left)
+                self.weights.add(self.spec.ffn_projection(layer), delta_DF)
+
+    def _solve(self, layer: int, K_NF: torch.Tensor, R_ND: torch.Tensor) -> torch.Tensor:
+        assert self.weights is not None
+        options = self.options
+        if isinstance(options, AlphaEditOptions):
+            P_FF = self._projections[layer]
+            ridge = options.ridge * float((K_NF.double() @ P_FF).square().sum(1).mean())
+            delta_DF = alphaedit_update(K_NF, R_ND, P_FF, self._earlier[layer], ridge)
+            self._earlier[layer] += K_NF.double().T @ K_NF.double()
+            return delta_DF
+        assert isinstance(options, MemitOptions)
+        delta_DF = memit_update(K_NF, R_ND, self._moments[layer], options.weight)
+        if isinstance(options, RectOptions):
+            W_DF = self.weights.current_DF(self.spec.ffn_projection(layer))
+            return keep_largest(delta_DF, W_DF, options.keep)
+        return delta_DF

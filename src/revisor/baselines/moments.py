@@ -1,0 +1,166 @@
+"""Second moments of background keys: C = mean of k kᵀ over the tokens of a real corpus.
+
+What comes in: a model, some layers, a corpus. What goes out: one (F, F) matrix a layer, cached on
+disk by the model's fingerprint. What it does not do: use them (closed.py).
+
+The corpus is that of a data folder (Wikipedia sentences, else WikiText-2's validation split), or
+the text that ships with the package. MEMIT and its kin take Wikipedia. A corpus with fewer tokens
+than F leaves C singular, which a log warning says.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from revisor import data
+from revisor.baselines.binding import Binding
+from revisor.models.hooks import inputs_of
+from revisor.models.load import fingerprint
+from revisor.models.packaged import cache_folder
+from revisor.progress import Progress
+
+VERSION = 1
+TOKENS = 100_000  # background tokens that are read, where the corpus has them
+LONGEST = 128  # tokens of a line
+BATCH_TOKENS = 4096
+CORPORA = ("corpus/trex_wikipedia_sentences.txt.gz", "corpus/wikitext2_raw_valid.txt.gz")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """Text that no fact is about.
+
+    Attributes:
+        name: for the cache: it changes with the text.
+        path: a gzip of lines; None for the shipped text.
+    """
+
+    name: str
+    path: Path | None = None
+
+    def lines(self) -> Iterator[str]:
+        """Its lines, empty ones left out."""
+        if self.path is None:
+            yield from data.background()
+            return
+        with gzip.open(self.path, "rt", encoding="utf-8") as stream:
+            yield from (line.strip() for line in stream if line.strip())
+
+
+def corpus_of(data_dir: Path | None) -> Corpus:
+    """The corpus of a data folder, or the shipped one."""
+    for name in CORPORA if data_dir else ():
+        path = Path(str(data_dir)) / name
+        if path.is_file():
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+            return Corpus(name=f"{path.name.split('.')[0]}-{digest}", path=path)
+    digest = hashlib.sha256("\n".join(data.background()).encode()).hexdigest()[:8]
+    return Corpus(name=f"shipped-{digest}")
+
+
+def second_moments(
+    binding: Binding, layers: Sequence[int], *, tokens: int = TOKENS
+) -> dict[int, torch.Tensor]:
+    """C of each layer: (F, F), fp32, on the CPU; measured once and then read from the cache.
+
+    Args:
+        binding: the unedited model, and the folder of the corpus.
+        layers: of the FFN output projections.
+        tokens: background tokens at most.
+    """
+    corpus = corpus_of(binding.data_dir)
+    paths = {layer: _path(binding, corpus, layer, tokens) for layer in layers}
+    missing = [layer for layer in layers if not paths[layer].exists()]
+    if missing:
+        for layer, C_FF in _measure(binding, corpus, missing, tokens).items():
+            _write(paths[layer], C_FF)
+    return {layer: load_file(paths[layer])["moment"] for layer in layers}
+
+
+def _path(binding: Binding, corpus: Corpus, layer: int, tokens: int) -> Path:
+    mark = fingerprint(binding.loaded, layer=layer)
+    name = f"{mark}-{corpus.name}-{tokens}-v{VERSION}.safetensors"
+    return cache_folder() / "moments" / name
+
+
+def _texts(binding: Binding, corpus: Corpus, tokens: int) -> list[list[int]]:
+    """Token ids of the corpus's first lines."""
+    texts: list[list[int]] = []
+    left = tokens
+    for line in corpus.lines():
+        ids = list(binding.loaded.tokenizer(line)["input_ids"])[: min(LONGEST, left)]
+        if ids:
+            texts.append(ids)
+            left -= len(ids)
+        if left <= 0:
+            break
+    return texts
+
+
+@torch.no_grad()
+def _measure(
+    binding: Binding, corpus: Corpus, layers: Sequence[int], tokens: int
+) -> dict[int, torch.Tensor]:
+    loaded, spec = binding.loaded, binding.spec
+    texts = sorted(_texts(binding, corpus, tokens), key=len)
+    count = sum(map(len, texts))
+    if count < spec.key_width:
+        _log.warning(
+            "%s background tokens cannot span %s key dimensions; give a data folder with a corpus",
+            count,
+            spec.key_width,
+        )
+    total = {layer: torch.zeros(spec.key_width, spec.key_width) for layer in layers}
+    top = max(layers)
+    with Progress("second moments of background keys", total=count, unit="tokens") as progress:
+        start = 0
+        while start < len(texts):
+            stop = start + 1
+            while stop < len(texts) and (stop + 1 - start) * len(texts[stop]) <= BATCH_TOKENS:
+                stop += 1
+            part = texts[start:stop]
+            ids_BT = torch.zeros(len(part), len(part[-1]), dtype=torch.long)
+            mask_BT = torch.zeros_like(ids_BT)
+            for row, ids in enumerate(part):  # padded on the right: no token sees the padding
+                ids_BT[row, : len(ids)] = torch.tensor(ids)
+                mask_BT[row, : len(ids)] = 1
+            with ExitStack() as stack:
+                seen = {
+                    layer: stack.enter_context(
+                        inputs_of(spec.ffn_projection(layer), stop=layer == top)
+                    )
+                    for layer in sorted(layers, reverse=True)
+                }
+                loaded.model(
+                    input_ids=ids_BT.to(loaded.device),
+                    attention_mask=mask_BT.to(loaded.device),
+                    use_cache=False,
+                )
+            for layer, keys in seen.items():
+                flat = keys[0].reshape(-1, spec.key_width)
+                keys_TF = flat[mask_BT.flatten().bool().to(flat.device)].float()
+                total[layer] += (keys_TF.T @ keys_TF).cpu()
+            progress.advance(int(mask_BT.sum()))
+            start = stop
+    return {layer: moment / count for layer, moment in total.items()}
+
+
+def _write(path: Path, C_FF: torch.Tensor) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, scratch = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    os.close(descriptor)
+    save_file({"moment": C_FF.contiguous()}, scratch)
+    os.replace(scratch, path)

@@ -1,0 +1,89 @@
+"""ROME: a rank-one update of one FFN output projection for each fact, one after another.
+
+What comes in: facts. What goes out: one changed weight. What it does not do: batch. Each fact is
+optimised on the model with all earlier ones in it (Meng et al. 2022).
+
+Shapes: F key width, D hidden width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from revisor.baselines.binding import Binding, check_layers, published_range
+from revisor.baselines.closed import rome_update
+from revisor.baselines.common import KEY_PREFIXES, WeightEditor, locate_plan, unsaid
+from revisor.baselines.moments import TOKENS, second_moments
+from revisor.baselines.weights import EditedWeights, projection_weight
+from revisor.editing.build import Failure
+from revisor.editing.keys import mean_keys
+from revisor.editing.request import make_requests
+from revisor.editing.values import ValueSettings, compute_residuals
+from revisor.facts.fact import Fact
+from revisor.progress import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class RomeOptions:
+    """ROME.
+
+    Attributes:
+        layer: whose FFN output projection is changed; None for the middle of MEMIT's range.
+        prefixed: prefixed contexts of a fact beside its bare prompt.
+        steps, rate, clamp, kl_weight, decay: see `ValueSettings`.
+        moment_tokens: background tokens that C is measured on.
+    """
+
+    layer: int | None = None
+    prefixed: int = KEY_PREFIXES
+    steps: int = 25
+    rate: float = 1.0
+    clamp: float = 3.0
+    kl_weight: float = 0.0625
+    decay: float = 0.0
+    moment_tokens: int = TOKENS
+
+
+class RomeEditor(WeightEditor):
+    """ROME; see the file's first lines.
+
+    Args:
+        binding: the model, and the folder of the background corpus.
+        options: hyperparameters.
+        name: of the method.
+    """
+
+    def __init__(self, binding: Binding, options: RomeOptions, *, name: str) -> None:
+        super().__init__(binding, name)
+        self.options = options
+        range_ = published_range(binding)
+        layer = range_[len(range_) // 2] if options.layer is None else options.layer
+        (self.layer,) = check_layers(binding, (layer,))
+
+    def fit(self, facts: Sequence[Fact]) -> list[Failure]:
+        """Write facts one by one."""
+        if not facts:
+            return []
+        options, model, spec = self.options, self.loaded.model, self.spec
+        module = spec.ffn_projection(self.layer)
+        # Of the unedited model: the cache is keyed by its weights.
+        moments = second_moments(self.binding, (self.layer,), tokens=options.moment_tokens)
+        if self.weights is None:
+            self.weights = EditedWeights([projection_weight(module)])
+        values = ValueSettings(
+            steps=options.steps,
+            rate=options.rate,
+            clamp=options.clamp,
+            kl_weight=options.kl_weight,
+            decay=options.decay,
+        )
+        requests = make_requests(facts, self.loaded.tokenizer, locate_plan(options.prefixed))
+        with self.weights.swapped(), Progress(self.name, len(facts), "facts") as progress:
+            for request in requests:
+                told = [context for context in request.contexts if context.target]
+                residual = compute_residuals(model, spec, self.layer, [request], values)
+                (k_F,) = mean_keys(model, spec, self.layer, [told])
+                self.weights.add(module, rome_update(k_F, residual.R_ND[0], moments[self.layer]))
+                progress.advance()
+        return unsaid(self.loaded, facts, self.attached)

@@ -1,0 +1,156 @@
+"""Gradient descent on facts: the loop that fine-tuning, retraining and LoRA share.
+
+What comes in: requests, and the parameters that may move. What goes out: moved parameters. What
+it does not do: choose them or put them in place.
+
+The loss is on the object's tokens alone. Adam works on fp32 copies while the model runs in its own
+dtype, so that small steps are not lost in bf16. It stops early when the model says every object
+greedily in every context with a mean loss of at most `stop_nll`, in one whole epoch.
+
+Shapes: B rows (contexts), M target positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from revisor.editing.request import Context, Request
+from revisor.models.hooks import head_at
+from revisor.models.load import LoadedModel
+from revisor.progress import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How parameters are moved.
+
+    Attributes:
+        rate: Adam's step at the start; it falls linearly to a tenth over the epochs.
+        relative: the rate is a multiple of each parameter's root mean square: one value then
+            serves models of any width.
+        epochs: passes over the facts at most.
+        batch: facts a step, with all their contexts.
+        stop_nll: mean loss a target token at which training ends early.
+        decay: AdamW's weight decay.
+        clip: bound of the gradient's norm.
+        reach: |change| of any weight at most (Zhu et al. 2020); None for no bound.
+    """
+
+    rate: float
+    epochs: int
+    batch: int
+    stop_nll: float
+    relative: bool = False
+    decay: float = 0.0
+    clip: float = 1.0
+    reach: float | None = None
+
+
+def target_places(contexts: Sequence[Context]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Row and column (M) of the positions at which the target tokens are said."""
+    places = [
+        (row, len(context.ids) - 1 + offset)
+        for row, context in enumerate(contexts)
+        for offset in range(len(context.target))
+    ]
+    row_M, column_M = torch.tensor(places).unbind(1)
+    return row_M, column_M
+
+
+def target_losses(loaded: LoadedModel, contexts: Sequence[Context]) -> tuple[torch.Tensor, bool]:
+    """Each context's mean NLL a target token (B), with its graph; whether all are greedy."""
+    texts = [context.ids + context.target[:-1] for context in contexts]
+    longest = max(map(len, texts))
+    ids_BT = torch.zeros(len(texts), longest, dtype=torch.long)
+    mask_BT = torch.zeros_like(ids_BT)
+    for row, text in enumerate(texts):  # padded on the right: no token sees the padding
+        ids_BT[row, : len(text)] = torch.tensor(text)
+        mask_BT[row, : len(text)] = 1
+    row_M, column_M = (place.to(loaded.device) for place in target_places(contexts))
+    id_M = torch.tensor([token for c in contexts for token in c.target], device=loaded.device)
+    with head_at(loaded.model, lambda: (row_M, column_M)):
+        said = loaded.model(
+            input_ids=ids_BT.to(loaded.device),
+            attention_mask=mask_BT.to(loaded.device),
+            use_cache=False,
+        )
+    logits_MV = said.logits[0].float()
+    nll_M = F.cross_entropy(logits_MV, id_M, reduction="none")
+    count_B = torch.bincount(row_M, minlength=len(texts))
+    nll_B = torch.zeros(len(texts), device=nll_M.device).index_add(0, row_M, nll_M) / count_B
+    return nll_B, bool((logits_MV.argmax(-1) == id_M).all())
+
+
+def train(
+    loaded: LoadedModel,
+    requests: Sequence[Request],
+    parameters: Sequence[nn.Parameter],
+    masters: Sequence[torch.Tensor],
+    publish: Callable[[], None],
+    settings: TrainSettings,
+    *,
+    title: str,
+) -> None:
+    """Move fp32 masters until the model says the facts.
+
+    Args:
+        loaded: the model, with `parameters` in place.
+        requests: the facts and the texts they are learnt in.
+        parameters: of the model; gradients are taken here.
+        masters: their fp32 copies, changed in place.
+        publish: writes the masters into the parameters.
+        settings: see `TrainSettings`.
+        title: for progress.
+    """
+    origin = [m.clone() for m in masters] if settings.reach is not None else []
+    scales = [float(m.square().mean().sqrt()) if settings.relative else 1.0 for m in masters]
+    adam = torch.optim.AdamW([{"params": [m]} for m in masters], weight_decay=settings.decay)
+    order = torch.Generator().manual_seed(0)
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    try:
+        with Progress(title, total=settings.epochs * len(requests), unit="facts") as progress:
+            for epoch in range(settings.epochs):
+                rate = settings.rate * (1 - 0.9 * epoch / settings.epochs)
+                for group, scale in zip(adam.param_groups, scales, strict=True):
+                    group["lr"] = rate * scale
+                total, learnt = 0.0, True
+                shuffled = torch.randperm(len(requests), generator=order).tolist()
+                for start in range(0, len(shuffled), settings.batch):
+                    part = shuffled[start : start + settings.batch]
+                    contexts = [c for i in part for c in requests[i].contexts if c.target]
+                    nll_B, greedy = target_losses(loaded, contexts)
+                    gradients = torch.autograd.grad(nll_B.mean(), list(parameters))
+                    total += float(nll_B.detach().mean()) * len(part)
+                    learnt = learnt and greedy
+                    _step(adam, masters, gradients, settings.clip)
+                    for master, first in zip(masters, origin, strict=False):
+                        bound = settings.reach or 0.0
+                        master.data = first + (master.data - first).clamp(-bound, bound)
+                    publish()
+                    progress.advance(len(part))
+                if learnt and total / len(requests) <= settings.stop_nll:
+                    break
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+
+
+def _step(
+    adam: torch.optim.Optimizer,
+    masters: Sequence[torch.Tensor],
+    gradients: Sequence[torch.Tensor],
+    clip: float,
+) -> None:
+    """One step of Adam on the masters, the gradient cut to `clip`."""
+    norm = torch.stack([g.float().norm() for g in gradients]).norm()
+    scale = (clip / norm.clamp(min=1e-12)).clamp(max=1.0)
+    for master, gradient in zip(masters, gradients, strict=True):
+        master.grad = gradient.to(master) * scale.to(master)
+    adam.step()
+    adam.zero_grad()
