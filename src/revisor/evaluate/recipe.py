@@ -10,7 +10,6 @@ who edits goes on editing. A method that no longer says its facts is stopped the
 from __future__ import annotations
 
 import json
-import logging
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ from typing import Any
 
 from revisor.baselines.registry import did_you_mean
 from revisor.baselines.registry import read_recipe as read_options
-from revisor.errors import BadInput, Fault, NotFound, RevisorError, UsageError
+from revisor.errors import BadInput, Fault, NotFound
 from revisor.evaluate.cases import Case
 from revisor.evaluate.datasets import Source
 from revisor.evaluate.runner import Evaluation, Fitted, Job, check_methods
@@ -28,8 +27,6 @@ from revisor.evaluate.suites.base import Sizes
 from revisor.evaluate.unedited import UNEDITED
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
-
-log = logging.getLogger(__name__)
 
 STOPPED = "stopped.json"
 JUDGED = "efficacy_strict"
@@ -172,9 +169,6 @@ def run_recipe(
 ) -> list[dict[str, Any]]:
     """Every point of every curve.
 
-    A method that fails with an error meant for people is left out from there on, with a warning;
-    the others go on.
-
     Returns:
         The result of each run, with its `folder` under `out`.
     """
@@ -207,13 +201,7 @@ class _Kitchen:
         values: Sequence[Any] = curve.values if curve.option else (None,)
         for method in curve.methods:
             for value in values:
-                try:
-                    self._method(curve, method, value)
-                except UsageError:
-                    raise
-                except RevisorError as error:
-                    log.warning("%s is left out of %s: %s", method, curve.name, error)
-                    self._stop(curve, method, str(error))
+                self._method(curve, method, value)
 
     def _method(self, curve: Curve, method: str, value: Any) -> None:
         """One method along a curve, its editor growing."""

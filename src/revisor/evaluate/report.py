@@ -227,7 +227,7 @@ def _curves(page: Page, runs: Sequence[Loaded]) -> None:
                         logarithmic=True,
                     ),
                     "Loose scores, as the papers have them; bars are 95 % bootstrap intervals over "
-                    "facts. A line that ends early is a method that was stopped or not run further.",
+                    "facts. A line that ends early was stopped, or not run further.",
                 )
         lines = _along_edits([run for run in mine if run.suite == "general"], tuple(TASKS))
         if lines:

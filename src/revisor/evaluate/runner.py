@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def check_methods(names: Sequence[str]) -> tuple[str, ...]:
 
 
 class Fitted:
-    """An editor and the facts it has; along a recipe's curve it is given only those that are new."""
+    """An editor and the facts it has; along a recipe's curve it is given only new ones."""
 
     def __init__(self, editor: Editor) -> None:
         self.editor = editor
@@ -123,7 +123,9 @@ class Evaluation:
         self.job = job
         self.methods = check_methods(job.methods)
         self.suite: Suite = make_suite(job.suite)
-        self.plan: Plan = self.suite.plan(job.source, job.sizes, job.loaded.tokenizer)
+        # The hashes of the files that this suite reads, and of no other of a recipe's suites.
+        self.source = replace(job.source, hashes={})
+        self.plan: Plan = self.suite.plan(self.source, job.sizes, job.loaded.tokenizer)
         self.bench = Bench(
             loaded=job.loaded,
             spec=job.spec,
@@ -212,7 +214,7 @@ class Evaluation:
         self.store.add_costs(
             method,
             {
-                "seconds_per_fact": round(fitted.seconds / count, 4),
+                "seconds_per_fact": 0.0 if method == UNEDITED else round(fitted.seconds / count, 4),
                 "tokens_per_second": round(speed, 1),
                 "peak_memory_mb": None if fitted.peak_mb is None else round(fitted.peak_mb, 1),
                 "stored_bytes_per_fact": round(fitted.editor.stored_bytes / count),
@@ -238,7 +240,7 @@ class Evaluation:
                 "fingerprint": fingerprint(job.loaded, layer=job.layer),
                 "dtype": str(parameter.dtype).removeprefix("torch."),
             },
-            "data": dict(sorted(job.source.hashes.items())),
+            "data": dict(sorted(self.source.hashes.items())),
             **provenance(),
         }
 

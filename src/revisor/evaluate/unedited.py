@@ -1,6 +1,6 @@
 """The model as it is, as one of the methods.
 
-What comes in: nothing. What goes out: an `Editor` that edits nothing. What it does not do: anything.
+What comes in: nothing. What goes out: an `Editor` that edits nothing. What it does not do: work.
 """
 
 from __future__ import annotations

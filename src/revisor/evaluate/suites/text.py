@@ -186,7 +186,7 @@ def _quiet(
     view: View,
     subject_of: Mapping[str, str],
 ) -> dict[str, float]:
-    """Fires in ordinary text; one where the row's own subject has just been said is no false one."""
+    """Fires in ordinary text; those where the row's subject has just been said are not false."""
     hits = match(k_TF, view)
     false = mentions = 0
     for position in (hits.row_T != MISS).nonzero().squeeze(1).tolist():
