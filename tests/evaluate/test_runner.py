@@ -11,7 +11,7 @@ import pytest
 
 from revisor.editing.build import Failure
 from revisor.errors import NotSupported, UsageError
-from revisor.evaluate import runner
+from revisor.evaluate import asking, cost, runner
 from revisor.evaluate.datasets import Source
 from revisor.evaluate.runner import Evaluation, Fitted, Job, check_methods, evaluate
 from revisor.evaluate.suites.base import Sizes, Suite
@@ -27,6 +27,9 @@ from tests.evaluate import bench
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REVISOR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        # Free text and timed decoding are cut short: here only their being measured matters.
+        patch.setattr(cost, "DECODED", 2)
+        patch.setattr(asking, "OPEN", 4)
         yield
 
 

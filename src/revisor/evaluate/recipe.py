@@ -219,7 +219,7 @@ class _Kitchen:
                 facts = evaluation.plan.facts
                 if not evaluation.complete(method):
                     if fitted is None or not fitted.can_grow(facts):
-                        fitted = Fitted(evaluation.editor(method))
+                        fitted = evaluation.begin(method)
                     # A resumed curve takes the steps that were taken before: some methods' results
                     # depend on which facts came together.
                     earlier = () if method in curve.fresh else curve.edits[:place]

@@ -18,6 +18,7 @@ from typing import Any
 from revisor.errors import BadInput, NotFound
 from revisor.evaluate.metrics import Mean, joint_mean
 from revisor.evaluate.plots import Dot, Line, by_name, draw_costs, draw_lines
+from revisor.evaluate.runner import COSTS
 from revisor.evaluate.runs import CASES, RESULT, RUN
 from revisor.evaluate.suites.general import BY_NAME as TASKS
 from revisor.evaluate.unedited import UNEDITED
@@ -26,7 +27,6 @@ PAGE = "report.html"
 THREE = ("efficacy", "generalization", "specificity")
 FACT_SUITES = ("counterfact", "zsre")
 VARIED = ("gamma", "layer")
-COSTS = ("seconds_per_fact", "tokens_per_second", "peak_memory_mb", "stored_bytes_per_fact")
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
        color: #1a1a1a; background: #fff; }

@@ -10,6 +10,7 @@ fitted once; probes that an earlier, interrupted run has finished are not asked 
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from revisor.models.spec import Spec
 from revisor.progress import Progress
 
 COSTS = (
+    "setup_seconds",
     "seconds_per_fact",
     "tokens_per_second",
     "peak_memory_mb",
@@ -82,8 +84,9 @@ def check_methods(names: Sequence[str]) -> tuple[str, ...]:
 class Fitted:
     """An editor and the facts it has; along a recipe's curve it is given only new ones."""
 
-    def __init__(self, editor: Editor) -> None:
+    def __init__(self, editor: Editor, setup: float = 0.0) -> None:
         self.editor = editor
+        self.setup = setup
         self.seconds = 0.0
         self.peak_mb: float | None = None
         self.failed: set[str] = set()
@@ -153,7 +156,7 @@ class Evaluation:
         """
         waiting = [probe for probe in self.plan.probes if not self.store.finished(method, probe.id)]
         if not self.complete(method):
-            fitted = fitted or Fitted(self.editor(method))
+            fitted = fitted or self.begin(method)
             fitted.grow(self.plan.facts)
             self._ask(method, fitted, waiting)
         cases = self.store.cases(method, self.ids)
@@ -174,14 +177,20 @@ class Evaluation:
         """Take cases of the unedited model that another run of the same seed has found."""
         self.store.add([c for c in cases if not self.store.finished(c.method, c.probe)])
 
-    def editor(self, method: str) -> Editor:
-        """A new editor of that name."""
-        if method == UNEDITED:
-            return Unedited()
+    def begin(self, method: str) -> Fitted:
+        """A new editor of that name, and how long it took to make.
+
+        What is measured once a model (second moments, calibration) is read from the cache where
+        it is there, and then costs next to nothing.
+        """
         job = self.job
-        return make_editor(
+        if method == UNEDITED:
+            return Fitted(Unedited())
+        begun = time.perf_counter()
+        editor = make_editor(
             method, job.loaded, job.spec, job.layer, job.options.get(method), job.source.folder
         )
+        return Fitted(editor, time.perf_counter() - begun)
 
     def result(self) -> dict[str, Any]:
         """What the command prints; also kept in the run."""
@@ -214,6 +223,7 @@ class Evaluation:
         self.store.add_costs(
             method,
             {
+                "setup_seconds": round(fitted.setup, 2),
                 "seconds_per_fact": 0.0 if method == UNEDITED else round(fitted.seconds / count, 4),
                 "tokens_per_second": round(speed, 1),
                 "peak_memory_mb": None if fitted.peak_mb is None else round(fitted.peak_mb, 1),
