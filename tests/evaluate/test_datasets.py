@@ -113,16 +113,16 @@ def test_reading_stops_at_the_limit(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="zsre/zsre.jsonl.gz") as caught:
-        Source(folder=tmp_path).file("zsre/zsre")
+        Source(folder=tmp_path).file("zsre/zsre.jsonl.gz")
     assert "REVISOR_DATA" in caught.value.hint
     with pytest.raises(NotFound, match="no folder of benchmark data is named"):
-        Source().file("zsre/zsre")
+        Source().file("zsre/zsre.jsonl.gz")
 
 
 def test_plain_files_serve_as_well_and_leave_their_hash(tmp_path: Path) -> None:
     (tmp_path / "zsre").mkdir()
     (tmp_path / "zsre" / "zsre.json").write_text(json.dumps(bench.zsre()))
     source = Source(folder=tmp_path)
-    assert len(list(source.records("zsre/zsre"))) == 4
+    assert len(list(source.records("zsre/zsre.jsonl.gz"))) == 4
     assert list(source.hashes) == ["zsre/zsre.json"]
     assert len(source.hashes["zsre/zsre.json"]) == 64

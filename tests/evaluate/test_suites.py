@@ -46,7 +46,7 @@ def test_the_same_seed_makes_the_same_plan_and_ids_are_unique(folder: Path, name
 
 @pytest.mark.parametrize("name", [name for name in SUITES if name != "facts"])
 def test_every_suite_names_the_file_it_lacks(tmp_path: Path, name: str) -> None:
-    with pytest.raises(NotFound, match=r"There is no [a-z_]+/[a-z0-9_]+\.jsonl\.gz in"):
+    with pytest.raises(NotFound, match=r"There is no [a-z_]+/[a-z0-9_]+\.[a-z.]+ in"):
         plan(name, tmp_path, n=2)
 
 

@@ -128,7 +128,8 @@ def evaluate(
     name = suite or ("facts" if data or store else None)
     if name is None:
         raise UsageError("No suite is named.", "Try: revisor eval counterfact --n 40")
-    from revisor.evaluate.runner import Job, check_methods, evaluate
+    from revisor.evaluate.runner import Job, check_methods
+    from revisor.evaluate.runner import evaluate as run_job
     from revisor.evaluate.suites import make_suite
     from revisor.evaluate.suites.base import Sizes
 
@@ -136,7 +137,7 @@ def evaluate(
     chosen = check_methods(_names(methods))
     source = _source(name, data, data_dir, store)
     loaded, spec, at = _model(model, dtype, layer, store)
-    result = evaluate(
+    result = run_job(
         Job(
             suite=name,
             methods=chosen,

@@ -46,24 +46,27 @@ class Source:
     hashes: dict[str, str] = field(default_factory=dict)
 
     def file(self, name: str) -> Path:
-        """The file of a name without suffix, such as `counterfact/counterfact`.
+        """The file of a name, such as `counterfact/counterfact.jsonl.gz`; packed or not.
 
         Raises:
             NotFound: no folder was named, or it has no such file.
         """
         if self.folder is None:
             raise NotFound(
-                f"{name}{SUFFIXES[0]} is needed, and no folder of benchmark data is named.",
+                f"{name} is needed, and no folder of benchmark data is named.",
                 "Set REVISOR_DATA or give --data-dir DIR; --data FILE takes a file of your own.",
             )
+        stem = name
         for suffix in SUFFIXES:
-            path = self.folder / f"{name}{suffix}"
+            stem = stem.removesuffix(suffix)
+        for candidate in (name, *(f"{stem}{suffix}" for suffix in SUFFIXES)):
+            path = self.folder / candidate
             if path.is_file():
-                self.note(path, path.relative_to(self.folder).as_posix())
+                self.note(path, candidate)
                 return path
         raise NotFound(
-            f"There is no {name}{SUFFIXES[0]} in {self.folder}.",
-            "Check REVISOR_DATA or --data-dir; a suffix .jsonl, .json or .txt is read, too.",
+            f"There is no {name} in {self.folder}.",
+            "Check REVISOR_DATA or --data-dir. The same file unpacked, or as .json, is read, too.",
         )
 
     def note(self, path: Path, name: str) -> None:
@@ -76,7 +79,7 @@ class Source:
             self.hashes[name] = digest.hexdigest()
 
     def json(self, name: str) -> Any:
-        """The JSON document of a name, such as `facts/relation_templates`."""
+        """The JSON document of a name, such as `facts/relation_templates.json`."""
         with open_text(self.file(name)) as stream:
             return json.load(stream)
 
@@ -148,7 +151,10 @@ def read_items(path: Path, limit: int | None = None) -> Read:
         line, record = entry
         if is_keep(record):
             found = _keep(record, line)
-            (faults if isinstance(found, Fault) else keeps).append(found)  # type: ignore[arg-type]
+            if isinstance(found, Fault):
+                faults.append(found)
+            else:
+                keeps.append(found)
             continue
         fact = fact_from(record, line=line, cells=cells)
         if not isinstance(fact, Fact):

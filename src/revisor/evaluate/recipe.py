@@ -215,7 +215,8 @@ class _Kitchen:
         for place, edits in enumerate(curve.edits):
             for suite in curve.suites:
                 label = f"{edits}" if value is None else f"{curve.option}-{value}"
-                evaluation = self._evaluation(job, f"{curve.name}/{suite}-{label}", suite, edits)
+                folder = f"{curve.name}/{suite}-{label}"
+                evaluation = self._evaluation(job, folder, suite, edits, curve.methods)
                 facts = evaluation.plan.facts
                 if not evaluation.complete(method):
                     if fitted is None or not fitted.can_grow(facts):
@@ -227,6 +228,7 @@ class _Kitchen:
                         if len(fitted.facts) < size < len(facts):
                             fitted.grow(facts[:size])
                 summary = evaluation.measure(method, fitted)
+                evaluation.result()
                 if not curve.option and summary.get(JUDGED, 1.0) < self.recipe.stop_below:
                     self._stop(curve, method, f"says too few of {edits} facts")
             if f"{curve.name}/{method}" in self.stopped:
@@ -234,7 +236,9 @@ class _Kitchen:
             if method in curve.fresh:
                 fitted = None
 
-    def _evaluation(self, job: Job, folder: str, suite: str, edits: int) -> Evaluation:
+    def _evaluation(
+        self, job: Job, folder: str, suite: str, edits: int, methods: Sequence[str]
+    ) -> Evaluation:
         """The run of that folder, the unedited model measured in it."""
         if folder not in self.evaluations:
             n = self.recipe.n.get(suite)
@@ -251,6 +255,9 @@ class _Kitchen:
                 known = self.said.setdefault((suite, case.probe), [])
                 if case not in known:
                     known.append(case)
+            for method in methods:  # what an earlier, interrupted recipe has finished
+                if evaluation.complete(method):
+                    evaluation.measure(method)
             self.evaluations[folder] = evaluation
         return self.evaluations[folder]
 

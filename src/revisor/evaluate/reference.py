@@ -15,7 +15,7 @@ from revisor.errors import NotFound
 from revisor.evaluate.datasets import Source, open_text
 from revisor.evaluate.metrics import idf_of, normalised
 
-CORPUS = "corpus/trex_wikipedia_sentences"
+CORPUS = "corpus/trex_wikipedia_sentences.txt.gz"
 SENTENCES = 20  # that make the reference of one object
 LINES = 40_000  # of the corpus that are read
 

@@ -20,10 +20,12 @@ from revisor.evaluate.suites.ways import Chat, Negation, Paraphrase, Preamble, T
 SUITES: Mapping[str, Callable[[], Suite]] = {
     "counterfact": lambda: FactSuite(
         "counterfact",
-        "counterfact/counterfact",
+        "counterfact/counterfact.jsonl.gz",
         "CounterFact: each fact, other wordings, neighbors",
     ),
-    "zsre": lambda: FactSuite("zsre", "zsre/zsre", "zsRE: questions, and unrelated questions"),
+    "zsre": lambda: FactSuite(
+        "zsre", "zsre/zsre.jsonl.gz", "zsRE: questions, and unrelated questions"
+    ),
     "facts": lambda: FactSuite("facts", "", "your own facts: --data FILE or --store S"),
     "same-subject": SameSubject,
     "paraphrase": Paraphrase,

@@ -95,7 +95,7 @@ TASKS = (
     Task(
         name="mmlu",
         hub="mmlu",
-        file="lm_tasks/mmlu_test",
+        file="lm_tasks/mmlu_test.jsonl.gz",
         definition="mmlu/default/_default_template_yaml",
         shape=_mmlu,
         extra=(
@@ -109,14 +109,14 @@ TASKS = (
     Task(
         name="sciq",
         hub="sciq",
-        file="lm_tasks/sciq_test_direct",
+        file="lm_tasks/sciq_test_direct.jsonl.gz",
         definition="sciq/sciq.yaml",
         shape=_sciq,
     ),
     Task(
         name="commonsense_qa",
         hub="commonsense_qa",
-        file="lm_tasks/commonsenseqa_dev",
+        file="lm_tasks/commonsenseqa_dev.jsonl.gz",
         definition="commonsense_qa/default.yaml",
         shape=_lettered,
         split="validation",
@@ -124,21 +124,21 @@ TASKS = (
     Task(
         name="arc_challenge",
         hub="arc_challenge",
-        file="lm_tasks/arc_challenge_test",
+        file="lm_tasks/arc_challenge_test.jsonl.gz",
         definition="arc/arc_challenge.yaml",
         shape=_lettered,
     ),
     Task(
         name="lambada",
         hub="lambada_openai",
-        file="lm_tasks/lambada_openai_test",
+        file="lm_tasks/lambada_openai_test.jsonl.gz",
         definition="lambada/lambada_openai.yaml",
         shape=_lambada,
     ),
     Task(
         name="wsc273",
         hub="wsc273",
-        file="lm_tasks/wsc273",
+        file="lm_tasks/wsc273.jsonl",
         definition="wsc273/default.yaml",
         shape=_wsc,
     ),

@@ -21,8 +21,8 @@ from revisor.evaluate.suites.facts import beside, direct, keep_probes
 from revisor.facts.fact import Fact, normal_form
 from revisor.facts.forms import fact_from
 
-MQUAKE = "robustness/mquake_hard"
-KNOWEDIT = "robustness/knowedit_wiki_counterfact_test"
+MQUAKE = "robustness/mquake_hard.jsonl.gz"
+KNOWEDIT = "robustness/knowedit_wiki_counterfact_test.jsonl.gz"
 MOST = 3  # questions of one kind a fact
 
 

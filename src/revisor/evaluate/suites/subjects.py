@@ -120,7 +120,7 @@ def draw(source: Source, edits: int, seed: int) -> tuple[list[Item], list[Keep]]
         NotFound: a file is missing.
         UsageError: there are not so many.
     """
-    templates = source.json("facts/relation_templates")
+    templates = source.json("facts/relation_templates.json")
     known: dict[str, dict[str, Known]] = defaultdict(dict)
     objects: dict[str, set[str]] = defaultdict(set)
     prompts: dict[str, tuple[str, ...]] = {}
@@ -128,7 +128,7 @@ def draw(source: Source, edits: int, seed: int) -> tuple[list[Item], list[Keep]]
         for relation, forms in templates[name].items():
             if found := wordings(forms):
                 prompts[f"{name}/{relation}"] = found
-        for record in source.records(f"facts/{name}"):
+        for record in source.records(f"facts/{name}.jsonl.gz"):
             relation = f"{name}/{record['r']}"
             if relation not in prompts:
                 continue

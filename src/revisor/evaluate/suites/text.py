@@ -26,13 +26,13 @@ from revisor.gate.module import MISS, match
 from revisor.models.hooks import inputs_of
 from revisor.models.load import LoadedModel
 
-FACTS = "counterfact/counterfact"
-WIKITEXT = "corpus/wikitext2_raw_test"
+FACTS = "counterfact/counterfact.jsonl.gz"
+WIKITEXT = "corpus/wikitext2_raw_test.txt.gz"
 CORPORA = (
-    "corpus/trex_wikipedia_sentences",
+    "corpus/trex_wikipedia_sentences.txt.gz",
     WIKITEXT,
-    "corpus/presidential_addresses",
-    "corpus/austen_novels",
+    "corpus/presidential_addresses.txt.gz",
+    "corpus/austen_novels.txt.gz",
 )
 WINDOW = 256  # tokens
 DEFAULT_WINDOWS = 64

@@ -19,7 +19,7 @@ from revisor.evaluate.suites.base import Sizes, Suite, chosen, measured, subject
 from revisor.evaluate.suites.facts import beside, direct, keep_probes
 from revisor.facts.fact import Fact, normal_form
 
-FILE = "counterfact/counterfact"
+FILE = "counterfact/counterfact.jsonl.gz"
 PREAMBLES = (0, 50, 200)  # tokens
 CHAT_NEIGHBORS = 2  # a fact: answers in chat are long
 BE = frozenset({"is", "are", "was", "were", "be", "been"})
