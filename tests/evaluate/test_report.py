@@ -21,10 +21,16 @@ MACHINE = {"cpu": "A <fast> CPU", "threads": 2, "accelerator": None, "torch": "2
 THREE = ("efficacy", "generalization", "specificity")
 
 
-def write_run(folder: Path, suite: str, edits: int, options: dict[str, Any] | None = None) -> Path:
+def write_run(folder: Path, suite: str, edits: int, varied: dict[str, Any] | None = None) -> Path:
     """A finished run of three methods, 20 cases each."""
     made = {
-        "settings": {"suite": suite, "edits": edits, "seed": 0, "options": options or {}},
+        "settings": {
+            "suite": suite,
+            "edits": edits,
+            "seed": 0,
+            "options": {"ft": {"layer": 7}},
+            "varied": varied or {},
+        },
         "model": {"name": "tiny", "fingerprint": "0123", "dtype": "float32"},
         "data": {},
         "code": "revisor 1 (aa)",
@@ -56,9 +62,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         write_run(runs / f"c{edits}", "counterfact", edits)
         write_run(runs / f"g{edits}", "general", edits)
     for gamma in (0.5, 0.65, 0.9):
-        write_run(runs / f"gamma{gamma}", "counterfact", 1000, {"neuraldb": {"gamma": gamma}})
+        write_run(runs / f"gamma{gamma}", "counterfact", 1000, {"gamma": gamma})
     for layer in (3, 5):
-        write_run(runs / f"layer{layer}", "counterfact", 300, {"revisor": {"layer": layer}})
+        write_run(runs / f"layer{layer}", "counterfact", 300, {"layer": layer})
     return write_report([runs], tmp_path_factory.mktemp("out"))
 
 

@@ -210,7 +210,7 @@ class _Kitchen:
             varied = {
                 name: {**job.options.get(name, {}), curve.option: value} for name in curve.methods
             }
-            job = replace(job, options={**job.options, **varied})
+            job = replace(job, options={**job.options, **varied}, varied={curve.option: value})
         fitted: Fitted | None = None
         for place, edits in enumerate(curve.edits):
             for suite in curve.suites:

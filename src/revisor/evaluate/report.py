@@ -68,18 +68,14 @@ class Loaded:
         return found
 
     def varied(self, option: str) -> float | None:
-        """The value of an option that a curve varies, where this run has it."""
-        values = {
-            options[option]
-            for options in self.made["settings"].get("options", {}).values()
-            if isinstance(options.get(option), int | float)
-        }
-        return float(values.pop()) if len(values) == 1 else None
+        """The value of an option, where this run is a point of a curve that varies it."""
+        value = self.made["settings"]["varied"].get(option)
+        return float(value) if isinstance(value, int | float) else None
 
     @property
     def plain(self) -> bool:
         """Whether no option is varied."""
-        return all(self.varied(option) is None for option in VARIED)
+        return not self.made["settings"]["varied"]
 
     @cached_property
     def by_case(self) -> Mapping[str, Mapping[str, Mapping[str, float]]]:

@@ -54,6 +54,7 @@ class Job:
         sizes: how much of it.
         source: where files are.
         options: hyperparameters by method.
+        varied: the option that a recipe's curve varies and its value here; for reports.
         out: folder of the run; None to keep nothing.
     """
 
@@ -65,6 +66,7 @@ class Job:
     sizes: Sizes = field(default_factory=Sizes)
     source: Source = field(default_factory=Source)
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    varied: Mapping[str, Any] = field(default_factory=dict)
     out: Path | None = None
 
 
@@ -244,6 +246,7 @@ class Evaluation:
                 "seed": job.sizes.seed,
                 "layer": job.layer,
                 "options": {name: dict(value) for name, value in job.options.items() if value},
+                "varied": dict(job.varied),
             },
             "model": {
                 "name": shown_name(job.loaded),
