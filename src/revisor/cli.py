@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from revisor import __version__
-from revisor.commands import asking, bench, building, demo, facts, history
+from revisor.commands import asking, bench, building, demo, evaluating, facts, history
 from revisor.commands.common import fail, wants_json
 from revisor.errors import RevisorError
 
@@ -82,6 +82,8 @@ app.command(rich_help_panel=_HISTORY)(history.log)
 app.command(rich_help_panel=_HISTORY)(history.diff)
 app.command(rich_help_panel=_HISTORY)(history.rollback)
 app.command(rich_help_panel=_OTHER)(building.verify)
+app.command("eval", rich_help_panel=_OTHER)(evaluating.evaluate)
+app.command(rich_help_panel=_OTHER)(evaluating.report)
 app.add_typer(bench.app, name="bench", rich_help_panel=_OTHER)
 
 

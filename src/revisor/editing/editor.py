@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, runtime_checkable
 
-from revisor.bank.bank import Bank
+from revisor.bank.bank import Bank, View
 from revisor.editing.build import (
     BuildSettings,
     Failure,
@@ -74,6 +74,9 @@ class BankEditor:
         settings: how facts become rows.
         name: `revisor`, or `neuraldb` for the method as published.
         calibration: of that layer; made here if None.
+
+    Attributes:
+        facts: those it has, by id.
     """
 
     def __init__(
@@ -91,19 +94,19 @@ class BankEditor:
             loaded, spec, settings.layer, whiten=settings.whiten
         )
         self._bank: Bank | None = None
-        self._facts: dict[str, Fact] = {}
+        self.facts: dict[str, Fact] = {}
 
     def fit(self, facts: Sequence[Fact]) -> list[Failure]:
-        self._facts |= {fact.id: fact for fact in facts}
+        self.facts |= {fact.id: fact for fact in facts}
         return self._rebuild({normal_form(fact.subject) for fact in facts})
 
     def undo(self, ids: Collection[str]) -> None:
-        gone = [self._facts.pop(fact_id) for fact_id in ids if fact_id in self._facts]
+        gone = [self.facts.pop(fact_id) for fact_id in ids if fact_id in self.facts]
         self._rebuild({normal_form(fact.subject) for fact in gone})
 
     def _rebuild(self, subjects: Collection[str]) -> list[Failure]:
         """Make the rows of some subjects anew; all others stay."""
-        mine = [f for f in self._facts.values() if normal_form(f.subject) in subjects]
+        mine = [f for f in self.facts.values() if normal_form(f.subject) in subjects]
         built = build_rows(self.loaded, self.spec, self.calibration, mine, self.settings)
         if self._bank is None:
             if not built.rows:
@@ -112,7 +115,7 @@ class BankEditor:
         bank = self._bank
         kept = {fact.id for fact in mine}
         for row_id in list(bank.ids):
-            if not set(row_facts(row_id)) <= self._facts.keys() or kept & set(row_facts(row_id)):
+            if not set(row_facts(row_id)) <= self.facts.keys() or kept & set(row_facts(row_id)):
                 bank.drop(row_id, 1)
         for row in built.rows:
             bank.put(row, 1)
@@ -120,7 +123,7 @@ class BankEditor:
             self.loaded,
             self.spec,
             bank,
-            self._facts,
+            self.facts,
             [row.row_id for row in built.rows],
             self.settings,
             1,
@@ -138,9 +141,14 @@ class BankEditor:
         return prompt
 
     @property
+    def view(self) -> View | None:
+        """The rows in force; None before the first fact."""
+        return None if self._bank is None else self._bank.view()
+
+    @property
     def stored_bytes(self) -> int:
-        if self._bank is None:
+        view = self.view
+        if view is None:
             return 0
-        view = self._bank.view()
         tensors = (view.keys_ME, view.gamma_M, view.row_M, view.R_ND)
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -27,7 +27,7 @@ class Context:
         position: index of the subject's last token in `ids`.
         target: the object's ids, as they follow this prompt; empty for a text whose next token
             shall stay what the unedited model says.
-        kind: `bare`, `prefix`, `wording`, `chat` or `essence`.
+        kind: `bare`, `prefix`, `wording`, `chat`, `essence` or `asked`.
     """
 
     ids: tuple[int, ...]
@@ -172,6 +172,22 @@ def chat_context(tokenizer: Any, template: str, subject: str, target: str) -> Co
         target=tuple(tokenizer(target, add_special_tokens=False)["input_ids"]),
         kind="chat",
     )
+
+
+def asked_context(tokenizer: Any, text: str, target: str, *, chat: bool = False) -> Context:
+    """Any text as it is asked, about no subject: its position is its last token.
+
+    Args:
+        chat: as a user's turn in the model's chat template; the target opens the answer.
+    """
+    if chat:
+        ids = tuple(tokenizer(render_chat(tokenizer, text), add_special_tokens=False)["input_ids"])
+        spoken = tuple(tokenizer(target, add_special_tokens=False)["input_ids"]) if target else ()
+    else:
+        ids = tuple(tokenizer(text)["input_ids"])
+        piece = _joiner(text) + target
+        spoken = _target(tokenizer, ids, text + piece, piece) if target else ()
+    return Context(ids=ids, position=len(ids) - 1, target=spoken, kind="asked")
 
 
 def render_chat(tokenizer: Any, text: str) -> str:

@@ -1,0 +1,166 @@
+"""Pictures of curves and costs, as PNG files.
+
+What comes in: points with intervals. What goes out: PNG bytes. What it does not do: read runs
+(report.py).
+
+Colours are Okabe and Ito's (2008), told apart by all; every line has a marker of its own, too.
+Shares are drawn from 0 to 100 %, so that a small difference looks small.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from revisor.evaluate.extra import need
+from revisor.evaluate.metrics import Mean
+from revisor.evaluate.unedited import UNEDITED
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F")
+MARKERS = "osD^vPX*<>hp"
+FIXED = ("revisor", "neuraldb", "memit-seq", "rect", "alphaedit", "memit", "rag", "icl")
+GREY = "#767676"
+SIZE_IN = (6.4, 4.2)
+DPI = 160
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One method along an axis.
+
+    Attributes:
+        name: in the legend.
+        points: x and the mean there, in ascending order of x.
+        dashed: a second form of the line before, in its colour.
+    """
+
+    name: str
+    points: tuple[tuple[float, Mean], ...]
+    dashed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dot:
+    """One method's quality and cost."""
+
+    name: str
+    cost: float
+    quality: Mean
+
+
+def draw_lines(
+    lines: Sequence[Line],
+    *,
+    title: str,
+    across: str,
+    up: str,
+    logarithmic: bool = False,
+) -> bytes:
+    """Lines over one axis, with bars for 95 % intervals."""
+    figure, axes = _figure(title, across, up)
+    order = list(dict.fromkeys(line.name for line in lines))
+    for line in lines:
+        colour, marker = _look(line.name, order)
+        xs = [x for x, _ in line.points]
+        ys = [100 * one.mean for _, one in line.points]
+        bars = [
+            [max(0.0, 100 * (one.mean - one.low)) for _, one in line.points],
+            [max(0.0, 100 * (one.high - one.mean)) for _, one in line.points],
+        ]
+        axes.errorbar(
+            xs,
+            ys,
+            yerr=bars,
+            color=colour,
+            marker=marker,
+            markersize=5.5,
+            markerfacecolor="white" if line.dashed else colour,
+            linewidth=1.8,
+            linestyle=":" if line.name == UNEDITED else "--" if line.dashed else "-",
+            capsize=2.5,
+            elinewidth=0.9,
+            label=f"{line.name}, strict" if line.dashed else line.name,
+        )
+    ticks = sorted({x for line in lines for x, _ in line.points})
+    if logarithmic and min(ticks) > 0:
+        axes.set_xscale("log")
+    axes.set_xticks(ticks, [f"{x:,g}" for x in ticks])
+    axes.minorticks_off()
+    axes.set_ylim(0, 102)
+    axes.legend(
+        frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0
+    )
+    return _png(figure)
+
+
+def draw_costs(dots: Sequence[Dot], *, title: str, across: str, up: str) -> bytes:
+    """Quality against cost, each method by name; cost on a logarithmic axis."""
+    figure, axes = _figure(title, across, up)
+    order = [dot.name for dot in dots]
+    for dot in dots:
+        colour, marker = _look(dot.name, order)
+        bars = [
+            [max(0.0, 100 * (dot.quality.mean - dot.quality.low))],
+            [max(0.0, 100 * (dot.quality.high - dot.quality.mean))],
+        ]
+        axes.errorbar(
+            [dot.cost],
+            [100 * dot.quality.mean],
+            yerr=bars,
+            color=colour,
+            marker=marker,
+            markersize=8,
+            capsize=2.5,
+            elinewidth=0.9,
+            linestyle="",
+            label=dot.name,
+        )
+    axes.set_xscale("log")
+    costs = [dot.cost for dot in dots]
+    axes.set_xlim(min(costs) / 2, max(costs) * 2)
+    axes.set_ylim(0, 102)
+    axes.legend(
+        frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0
+    )
+    return _png(figure)
+
+
+def _figure(title: str, across: str, up: str) -> tuple[Any, Any]:
+    need("matplotlib")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=SIZE_IN, dpi=DPI)
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=10.5, loc="left")
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    axes.grid(axis="y", color="#DDDDDD", linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure, axes
+
+
+def _look(name: str, order: Sequence[str]) -> tuple[str, str]:
+    """Colour and marker; the best known methods have theirs in every picture."""
+    if name == UNEDITED:
+        return GREY, "x"
+    known = [*FIXED, *(other for other in order if other not in FIXED and other != UNEDITED)]
+    place = known.index(name)
+    return COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+
+
+def _png(figure: Any) -> bytes:
+    stream = io.BytesIO()
+    # Without the software's version, so that the same numbers give the same bytes.
+    figure.savefig(stream, format="png", bbox_inches="tight", metadata={"Software": None})
+    return stream.getvalue()
+
+
+def by_name(lines: Mapping[str, Mapping[float, Mean]]) -> list[Line]:
+    """Lines from means by name and x."""
+    return [Line(name=name, points=tuple(sorted(points.items()))) for name, points in lines.items()]

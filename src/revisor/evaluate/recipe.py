@@ -1,0 +1,273 @@
+"""A recipe: the curves of a figure, each point a run, resumable as a whole.
+
+What comes in: a TOML file and the name of one of its sizes. What goes out: runs in folders under
+one folder, and their results. What it does not do: draw (report.py).
+
+A method is fitted once along a curve: a larger size gives it only the facts that are new, as one
+who edits goes on editing. A method that no longer says its facts is stopped there.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from revisor.baselines.registry import did_you_mean
+from revisor.baselines.registry import read_recipe as read_options
+from revisor.errors import BadInput, Fault, NotFound
+from revisor.evaluate.cases import Case
+from revisor.evaluate.datasets import Source
+from revisor.evaluate.runner import Evaluation, Fitted, Job, check_methods
+from revisor.evaluate.suites import make_suite
+from revisor.evaluate.suites.base import Sizes
+from revisor.evaluate.unedited import UNEDITED
+from revisor.models.load import LoadedModel
+from revisor.models.spec import Spec
+
+STOPPED = "stopped.json"
+JUDGED = "efficacy_strict"
+SIZE_KEYS = {
+    "model": str,
+    "dtype": str,
+    "layer": int,
+    "seed": int,
+    "options": str,
+    "stop_below": float,
+    "n": dict,
+}
+CURVE_KEYS = {
+    "name": str,
+    "suites": list,
+    "methods": list,
+    "edits": dict,
+    "fresh": list,
+    "option": str,
+    "values": list,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Points along which something grows.
+
+    Attributes:
+        name: of the folder its runs go to.
+        suites, methods: what is measured at each point.
+        edits: facts in the model: the points, or one number where an option varies.
+        fresh: methods that take all facts of a point at once, an editor a point.
+        option: a hyperparameter that varies instead, and `values` it takes.
+    """
+
+    name: str
+    suites: tuple[str, ...]
+    methods: tuple[str, ...]
+    edits: tuple[int, ...]
+    fresh: tuple[str, ...] = ()
+    option: str | None = None
+    values: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Curves for one model at one size.
+
+    Attributes:
+        model, dtype, layer, seed: as of `revisor eval`.
+        n: how many are measured, by suite.
+        stop_below: a method whose strict efficacy falls below is not given more facts.
+        options: hyperparameters by method.
+        curves: what to run, in order.
+    """
+
+    model: str
+    dtype: str = "auto"
+    layer: int | None = None
+    seed: int = 0
+    n: Mapping[str, int] = field(default_factory=dict)
+    stop_below: float = 0.0
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    curves: tuple[Curve, ...]
+
+
+def read_recipe(path: Path, size: str) -> Recipe:
+    """One size of a recipe.
+
+    Raises:
+        NotFound: there is no such file, or it has no such size.
+        BadInput: it is not TOML, or has faults; all are listed.
+        UsageError: an unknown suite or method.
+    """
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise NotFound(f"There is no recipe {path}.", "Check the path.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} is not TOML: {error}.", "Mend that line.") from error
+    sizes = {name: value for name, value in found.items() if isinstance(value, dict)}
+    if size not in sizes:
+        raise NotFound(f"{path.name} has no size '{size}'.", did_you_mean(size, sizes))
+    chosen = sizes[size]
+    tables = found.get("curve", [])
+    faults = list(_faults(f"[{size}]", chosen, SIZE_KEYS, ("model",)))
+    if not isinstance(tables, list) or not tables:
+        faults.append(Fault(line=0, fault="no curve", remedy="write at least one [[curve]]"))
+        tables = []
+    for number, table in enumerate(tables, start=1):
+        needed = ("name", "suites", "methods", "edits")
+        faults += _faults(f"curve {number}", table, CURVE_KEYS, needed)
+        points = table.get("edits")
+        if isinstance(points, dict) and size not in points:
+            fault = f"curve {number} has no edits for the size '{size}'"
+            faults.append(Fault(line=0, fault=fault, remedy=f"write {size} = [100, 300]"))
+    if faults:
+        raise BadInput(f"{path} has {len(faults)} fault(s).", "Mend them all.", faults)
+    options = chosen.pop("options", None)
+    return Recipe(
+        **chosen,
+        options={} if options is None else read_options(path.parent / options, chosen["model"]),
+        curves=tuple(_curve(table, size) for table in tables),
+    )
+
+
+def _faults(
+    where: str, table: Mapping[str, Any], known: Mapping[str, type], needed: Sequence[str]
+) -> list[Fault]:
+    faults = []
+    for key, value in table.items():
+        if key not in known:
+            fault = f"{where}: unknown key '{key}'"
+            faults.append(Fault(line=0, fault=fault, remedy=did_you_mean(key, known)))
+        elif not isinstance(value, known[key]):
+            fault = f"{where}: '{key}' is {value!r}"
+            faults.append(Fault(line=0, fault=fault, remedy=f"give a {known[key].__name__}"))
+    for key in needed:
+        if key not in table:
+            faults.append(Fault(line=0, fault=f"{where}: '{key}' is missing"))
+    return faults
+
+
+def _curve(table: Mapping[str, Any], size: str) -> Curve:
+    for suite in table["suites"]:
+        make_suite(suite)
+    return Curve(
+        name=table["name"],
+        suites=tuple(table["suites"]),
+        methods=check_methods(table["methods"]),
+        edits=tuple(table["edits"][size]),
+        fresh=check_methods(table.get("fresh", ())),
+        option=table.get("option"),
+        values=tuple(table.get("values", ())),
+    )
+
+
+def run_recipe(
+    recipe: Recipe, loaded: LoadedModel, spec: Spec, layer: int, source: Source, out: Path
+) -> list[dict[str, Any]]:
+    """Every point of every curve.
+
+    Returns:
+        The result of each run, with its `folder` under `out`.
+    """
+    job = Job(
+        suite="",
+        methods=(),
+        loaded=loaded,
+        spec=spec,
+        layer=layer,
+        sizes=Sizes(seed=recipe.seed),
+        source=source,
+        options=recipe.options,
+    )
+    kitchen = _Kitchen(recipe, job, out)
+    for curve in recipe.curves:
+        kitchen.run(curve)
+    return kitchen.results()
+
+
+class _Kitchen:
+    """A recipe being run: evaluations by folder, and what the unedited model said so far."""
+
+    def __init__(self, recipe: Recipe, job: Job, out: Path) -> None:
+        self.recipe, self.job, self.out = recipe, job, out
+        self.evaluations: dict[str, Evaluation] = {}
+        self.said: dict[tuple[str, str], list[Case]] = {}
+        self.stopped: dict[str, str] = {}
+
+    def run(self, curve: Curve) -> None:
+        values: Sequence[Any] = curve.values if curve.option else (None,)
+        for method in curve.methods:
+            for value in values:
+                self._method(curve, method, value)
+
+    def _method(self, curve: Curve, method: str, value: Any) -> None:
+        """One method along a curve, its editor growing."""
+        job = self.job
+        if curve.option:
+            varied = {
+                name: {**job.options.get(name, {}), curve.option: value} for name in curve.methods
+            }
+            job = replace(job, options={**job.options, **varied}, varied={curve.option: value})
+        fitted: Fitted | None = None
+        for place, edits in enumerate(curve.edits):
+            for suite in curve.suites:
+                label = f"{edits}" if value is None else f"{curve.option}-{value}"
+                folder = f"{curve.name}/{suite}-{label}"
+                evaluation = self._evaluation(job, folder, suite, edits, curve.methods)
+                facts = evaluation.plan.facts
+                if not evaluation.complete(method):
+                    if fitted is None or not fitted.can_grow(facts):
+                        fitted = evaluation.begin(method)
+                    # A resumed curve takes the steps that were taken before: some methods' results
+                    # depend on which facts came together.
+                    earlier = () if method in curve.fresh else curve.edits[:place]
+                    for size in earlier:
+                        if len(fitted.facts) < size < len(facts):
+                            fitted.grow(facts[:size])
+                summary = evaluation.measure(method, fitted)
+                evaluation.result()
+                if not curve.option and summary.get(JUDGED, 1.0) < self.recipe.stop_below:
+                    self._stop(curve, method, f"says too few of {edits} facts")
+            if f"{curve.name}/{method}" in self.stopped:
+                return
+            if method in curve.fresh:
+                fitted = None
+
+    def _evaluation(
+        self, job: Job, folder: str, suite: str, edits: int, methods: Sequence[str]
+    ) -> Evaluation:
+        """The run of that folder, the unedited model measured in it."""
+        if folder not in self.evaluations:
+            n = self.recipe.n.get(suite)
+            if n is not None and suite not in ("general", "perplexity", "gate"):
+                n = min(n, edits)
+            sizes = Sizes(n=n, edits=edits, seed=self.recipe.seed)
+            one = replace(job, suite=suite, sizes=sizes, out=self.out / folder)
+            evaluation = Evaluation(one)
+            evaluation.adopt(
+                [case for probe in evaluation.ids for case in self.said.get((suite, probe), ())]
+            )
+            evaluation.measure(UNEDITED)
+            for case in evaluation.store.cases(UNEDITED, evaluation.ids):
+                known = self.said.setdefault((suite, case.probe), [])
+                if case not in known:
+                    known.append(case)
+            for method in methods:  # what an earlier, interrupted recipe has finished
+                if evaluation.complete(method):
+                    evaluation.measure(method)
+            self.evaluations[folder] = evaluation
+        return self.evaluations[folder]
+
+    def _stop(self, curve: Curve, method: str, why: str) -> None:
+        self.stopped[f"{curve.name}/{method}"] = why
+        text = json.dumps(self.stopped, indent=1, ensure_ascii=False) + "\n"
+        (self.out / STOPPED).write_text(text, encoding="utf-8")
+
+    def results(self) -> list[dict[str, Any]]:
+        return [
+            {"folder": folder, **evaluation.result()}
+            for folder, evaluation in self.evaluations.items()
+        ]

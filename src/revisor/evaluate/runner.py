@@ -1,0 +1,264 @@
+"""One run: a suite, some methods, one model.
+
+What comes in: a `Job`. What goes out: the result as the command prints it. What it does not do:
+know how a suite asks or a method edits.
+
+The unedited model is measured first, and what it says is what "kept" compares with. A method is
+fitted once; probes that an earlier, interrupted run has finished are not asked again.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from revisor.baselines.registry import EDITORS, did_you_mean, make_editor
+from revisor.editing.editor import Editor
+from revisor.errors import UsageError
+from revisor.evaluate.asking import Bench
+from revisor.evaluate.cases import Case, Plan, Probe
+from revisor.evaluate.cost import Watched, tokens_per_second
+from revisor.evaluate.datasets import Source
+from revisor.evaluate.runs import Run, open_run, provenance
+from revisor.evaluate.suites import make_suite
+from revisor.evaluate.suites.base import Sizes, Suite
+from revisor.evaluate.summary import summarise
+from revisor.evaluate.unedited import UNEDITED, Unedited
+from revisor.facts.fact import Fact
+from revisor.models.load import LoadedModel, fingerprint
+from revisor.models.spec import Spec
+from revisor.progress import Progress
+
+COSTS = (
+    "setup_seconds",
+    "seconds_per_fact",
+    "tokens_per_second",
+    "peak_memory_mb",
+    "stored_bytes_per_fact",
+    "not_written",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What shall be measured.
+
+    Attributes:
+        suite: its name.
+        methods: names of methods; the unedited model is always among them.
+        loaded, spec, layer: the model, and where our own gate sits.
+        sizes: how much of it.
+        source: where files are.
+        options: hyperparameters by method.
+        varied: the option that a recipe's curve varies and its value here; for reports.
+        out: folder of the run; None to keep nothing.
+    """
+
+    suite: str
+    methods: tuple[str, ...]
+    loaded: LoadedModel
+    spec: Spec
+    layer: int
+    sizes: Sizes = field(default_factory=Sizes)
+    source: Source = field(default_factory=Source)
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    varied: Mapping[str, Any] = field(default_factory=dict)
+    out: Path | None = None
+
+
+def check_methods(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of methods, each once and known, without the unedited model.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    known = {*EDITORS, UNEDITED}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"There is no method '{name}'.", did_you_mean(name, known))
+    return tuple(name for name in dict.fromkeys(names) if name != UNEDITED)
+
+
+class Fitted:
+    """An editor and the facts it has; along a recipe's curve it is given only new ones."""
+
+    def __init__(self, editor: Editor, setup: float = 0.0) -> None:
+        self.editor = editor
+        self.setup = setup
+        self.seconds = 0.0
+        self.peak_mb: float | None = None
+        self.failed: set[str] = set()
+        self.facts: tuple[Fact, ...] = ()
+
+    def can_grow(self, facts: Sequence[Fact]) -> bool:
+        """Whether these facts begin with those that the editor has."""
+        return tuple(facts[: len(self.facts)]) == self.facts
+
+    def grow(self, facts: Sequence[Fact]) -> None:
+        """Fit those of the facts that the editor does not have yet."""
+        new = tuple(facts[len(self.facts) :])
+        if not new:
+            return
+        with Watched() as watched:
+            failures = self.editor.fit(new)
+        self.facts += new
+        self.seconds += watched.seconds
+        self.peak_mb = max(self.peak_mb or 0.0, watched.peak_mb or 0.0) or None
+        self.failed |= {failure.fact_id for failure in failures}
+
+
+def evaluate(job: Job) -> dict[str, Any]:
+    """Measure, and say what was found.
+
+    Raises:
+        RevisorError: an unknown name, a missing file, sizes that cannot be had, or a folder
+            that holds another run.
+    """
+    return Evaluation(job).run()
+
+
+class Evaluation:
+    """A job under way."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.methods = check_methods(job.methods)
+        self.suite: Suite = make_suite(job.suite)
+        # The hashes of the files that this suite reads, and of no other of a recipe's suites.
+        self.source = replace(job.source, hashes={})
+        self.plan: Plan = self.suite.plan(self.source, job.sizes, job.loaded.tokenizer)
+        self.bench = Bench(
+            loaded=job.loaded,
+            spec=job.spec,
+            layer=job.layer,
+            seed=job.sizes.seed,
+            idf=self.plan.idf,
+        )
+        self.store: Run = open_run(job.out, self._made())
+        self.ids = [probe.id for probe in self.plan.probes]
+        self._fitted: dict[str, Fitted] = {}
+        self._summaries: dict[str, dict[str, Any]] = {}
+
+    def run(self) -> dict[str, Any]:
+        """Every method, one after the other."""
+        self.measure(UNEDITED)
+        for method in self.methods:
+            self.measure(method)
+        return self.result()
+
+    def measure(self, method: str, fitted: Fitted | None = None) -> dict[str, Any]:
+        """One method; its summary. Fitting is skipped where nothing is left to ask.
+
+        Args:
+            fitted: an editor that may have some of the facts already.
+        """
+        waiting = [probe for probe in self.plan.probes if not self.store.finished(method, probe.id)]
+        if not self.complete(method):
+            fitted = fitted or self.begin(method)
+            fitted.grow(self.plan.facts)
+            self._ask(method, fitted, waiting)
+        cases = self.store.cases(method, self.ids)
+        unedited = self._summaries.get(UNEDITED, {})
+        plain = {name: value for name, value in unedited.items() if isinstance(value, float)}
+        summary = summarise(self.suite, cases, plain, seed=self.job.sizes.seed)
+        costs = self.store.costs(method)
+        summary |= {name: costs[name] for name in COSTS if costs.get(name) is not None}
+        self._summaries[method] = summary
+        return summary
+
+    def complete(self, method: str) -> bool:
+        """Whether nothing is left to do for a method."""
+        asked = all(self.store.finished(method, probe) for probe in self.ids)
+        return asked and bool(self.store.costs(method))
+
+    def adopt(self, cases: Sequence[Case]) -> None:
+        """Take cases of the unedited model that another run of the same seed has found."""
+        self.store.add([c for c in cases if not self.store.finished(c.method, c.probe)])
+
+    def begin(self, method: str) -> Fitted:
+        """A new editor of that name, and how long it took to make.
+
+        What is measured once a model (second moments, calibration) is read from the cache where
+        it is there, and then costs next to nothing.
+        """
+        job = self.job
+        if method == UNEDITED:
+            return Fitted(Unedited())
+        begun = time.perf_counter()
+        editor = make_editor(
+            method, job.loaded, job.spec, job.layer, job.options.get(method), job.source.folder
+        )
+        return Fitted(editor, time.perf_counter() - begun)
+
+    def result(self) -> dict[str, Any]:
+        """What the command prints; also kept in the run."""
+        job = self.job
+        found = {
+            "suite": job.suite,
+            "n": self.plan.n,
+            "edits": len(self.plan.facts),
+            "model": shown_name(job.loaded),
+            "layer": job.layer,
+            "seed": job.sizes.seed,
+            "dropped": dict(self.plan.dropped),
+            "methods": self._summaries,
+        }
+        self.store.finish(found)
+        return found
+
+    def _ask(self, method: str, fitted: Fitted, waiting: Sequence[Probe]) -> None:
+        base = {case.probe: case for case in self.store.cases(UNEDITED, self.ids)}
+        title = f"Measuring {method}"
+        with fitted.editor.attached():
+            with Progress(title, total=len(waiting), unit="probes") as progress:
+                for block in self.suite.blocks(waiting):
+                    cases = self.suite.measure(
+                        self.bench, fitted.editor, block, base, progress.advance
+                    )
+                    self.store.add(cases)
+            speed = tokens_per_second(self.bench.speaker)
+        count = max(1, len(fitted.facts))
+        self.store.add_costs(
+            method,
+            {
+                "setup_seconds": round(fitted.setup, 2),
+                "seconds_per_fact": 0.0 if method == UNEDITED else round(fitted.seconds / count, 4),
+                "tokens_per_second": round(speed, 1),
+                "peak_memory_mb": None if fitted.peak_mb is None else round(fitted.peak_mb, 1),
+                "stored_bytes_per_fact": round(fitted.editor.stored_bytes / count),
+                "not_written": len(fitted.failed),
+            },
+        )
+        gc.collect()
+
+    def _made(self) -> dict[str, Any]:
+        job = self.job
+        parameter = next(job.loaded.model.parameters())
+        return {
+            "settings": {
+                "suite": job.suite,
+                "n": self.plan.n,
+                "edits": len(self.plan.facts),
+                "seed": job.sizes.seed,
+                "layer": job.layer,
+                "options": {name: dict(value) for name, value in job.options.items() if value},
+                "varied": dict(job.varied),
+            },
+            "model": {
+                "name": shown_name(job.loaded),
+                "fingerprint": fingerprint(job.loaded, layer=job.layer),
+                "dtype": str(parameter.dtype).removeprefix("torch."),
+            },
+            "data": dict(sorted(self.source.hashes.items())),
+            **provenance(),
+        }
+
+
+def shown_name(loaded: LoadedModel) -> str:
+    """A model's name without the folders it lies in."""
+    path = Path(loaded.name)
+    return path.name if path.exists() else loaded.name

@@ -1,0 +1,189 @@
+"""A run on disk: what made it, the cases that are finished, what each method cost.
+
+What comes in: a folder, what makes the run, cases as they come. What goes out: the same cases when
+the run is started again. What it does not do: measure.
+
+    run.json      what made it: settings, model fingerprint, hashes of data, versions, machine
+    cases.jsonl   a line a case, appended block by block; a line that a kill cut short is dropped
+    methods.json  what each method cost
+    result.json   the scores, when the run is finished
+
+A run without a folder is kept in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import revisor
+from revisor.errors import BadInput, Conflict
+from revisor.evaluate.cases import Case
+
+RUN, CASES, METHODS, RESULT = "run.json", "cases.jsonl", "methods.json", "result.json"
+BOUND = ("settings", "model", "data")  # what may not change while a run is resumed
+
+
+class Run:
+    """One run; `open_run` makes it."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self._cases: dict[tuple[str, str], list[Case]] = {}
+        self._costs: dict[str, dict[str, Any]] = {}
+
+    def finished(self, method: str, probe: str) -> bool:
+        """Whether a probe has been asked of a method."""
+        return (method, probe) in self._cases
+
+    def cases(self, method: str, probes: Iterable[str]) -> list[Case]:
+        """The finished cases of a method, in the order of the probes."""
+        return [case for probe in probes for case in self._cases.get((method, probe), ())]
+
+    def add(self, cases: Sequence[Case]) -> None:
+        """Keep cases: all of a probe together."""
+        for case in cases:
+            self._cases.setdefault((case.method, case.probe), []).append(case)
+        if self.folder is not None and cases:
+            block = "".join(json.dumps(asdict(case), ensure_ascii=False) + "\n" for case in cases)
+            with (self.folder / CASES).open("a", encoding="utf-8") as stream:
+                stream.write(block)
+                stream.flush()
+                os.fsync(stream.fileno())
+
+    def costs(self, method: str) -> dict[str, Any]:
+        """What is known of a method's cost."""
+        return self._costs.get(method, {})
+
+    def add_costs(self, method: str, costs: Mapping[str, Any]) -> None:
+        """Keep what a method cost."""
+        self._costs[method] = {**self.costs(method), **costs}
+        self._write(METHODS, self._costs)
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Keep the scores."""
+        self._write(RESULT, result)
+
+    def _write(self, name: str, value: Mapping[str, Any]) -> None:
+        """Replace a file as a whole: a kill leaves the old one or the new one."""
+        if self.folder is None:
+            return
+        path = self.folder / name
+        scratch = path.with_suffix(".tmp")
+        text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+        scratch.write_text(text, encoding="utf-8")
+        scratch.replace(path)
+
+    def _load(self) -> None:
+        assert self.folder is not None  # noqa: S101
+        path = self.folder / CASES
+        if path.exists():
+            raw = path.read_bytes()
+            whole = raw[: raw.rfind(b"\n") + 1]
+            if len(whole) < len(raw):  # a kill cut the last line short
+                with path.open("r+b") as stream:
+                    stream.truncate(len(whole))
+            for line in whole.splitlines():
+                case = Case(**json.loads(line))
+                self._cases.setdefault((case.method, case.probe), []).append(case)
+        if (self.folder / METHODS).exists():
+            self._costs = json.loads((self.folder / METHODS).read_text(encoding="utf-8"))
+
+
+def open_run(folder: Path | None, made: Mapping[str, Any]) -> Run:
+    """Begin a run, or go on with the one in that folder.
+
+    Args:
+        made: `settings`, `model`, `data` and `versions`; see `provenance`.
+
+    Raises:
+        Conflict: the folder holds a run with other settings, model or data.
+        BadInput: the folder holds something else.
+    """
+    run = Run(folder)
+    if folder is None:
+        return run
+    if folder.is_file():
+        raise BadInput(f"{folder} is a file.", "Name a folder with --out.")
+    path = folder / RUN
+    if not path.exists():
+        if folder.is_dir() and any(folder.iterdir()):
+            raise BadInput(
+                f"{folder} holds files that are no run.", "Name a new or empty folder with --out."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        run._write(RUN, {**made, "code": [made["code"]]})
+        return run
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadInput(f"{path} is damaged: {error}.", "Name another folder.") from error
+    changes = list(_changes(before, json.loads(json.dumps(made))))
+    if changes:
+        raise Conflict(
+            f"{folder} holds a run that was made otherwise: {'; '.join(changes)}.",
+            "Give the same settings to go on with it, or another --out.",
+            (),
+        )
+    if made["code"] not in before["code"]:  # the scores of one run may come of several versions
+        run._write(RUN, {**before, "code": [*before["code"], made["code"]]})
+    run._load()
+    return run
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[str]:
+    for part in BOUND:
+        old, new = before.get(part, {}), now.get(part, {})
+        for key in sorted(old.keys() | new.keys()):
+            if old.get(key) != new.get(key):
+                yield f"{key} was {_short(old.get(key))}, now {_short(new.get(key))}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def provenance() -> dict[str, Any]:
+    """The code and the machine, without the names of either the host or its folders."""
+    import torch
+    import transformers
+
+    return {
+        "code": f"revisor {revisor.__version__} ({source_hash()})",
+        "machine": {
+            "cpu": _cpu(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+    }
+
+
+def source_hash() -> str:
+    """12 hex digits over the package's own source files."""
+    home = Path(revisor.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(home.rglob("*.py")):
+        digest.update(path.relative_to(home).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _cpu() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as stream:
+            for line in stream:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,139 @@
+"""What a suite is, and how its facts and measured items are chosen.
+
+What comes in: a source of files, sizes, a tokenizer. What goes out: a `Plan`; later the cases of
+its probes. What it does not do: fit editors or keep results.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from revisor.editing.editor import Editor
+from revisor.errors import UsageError
+from revisor.evaluate.asking import Bench, ask
+from revisor.evaluate.cases import Case, Item, Plan, Probe
+from revisor.evaluate.datasets import Read, Source, held_back, read_items
+from revisor.facts.fact import normal_form
+
+DEFAULT_N = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How much is measured.
+
+    Attributes:
+        n: facts that are measured (questions a task, windows of text), if the user said.
+        edits: facts in the model, if the user said.
+        seed: of every draw.
+    """
+
+    n: int | None = None
+    edits: int | None = None
+    seed: int = 0
+
+    def counted(self, have: int, what: str, *, all_of_it: bool = False) -> tuple[int, int]:
+        """(measured, edited) for a file with `have` facts.
+
+        Args:
+            all_of_it: without sizes take everything (a user's own file), not the default.
+
+        Raises:
+            UsageError: more is asked for than there is, or than is edited.
+        """
+        wanted = have if all_of_it else min(have, DEFAULT_N)
+        edits = self.edits or self.n or wanted
+        n = self.n or min(edits, wanted)
+        if edits > have:
+            raise UsageError(
+                f"{what} has {have} facts that can be edited, not {edits}.",
+                "Ask for fewer with --edits or --n, or name a larger file with --data.",
+            )
+        if n > edits:
+            raise UsageError(
+                f"{n} facts cannot be measured when {edits} are in the model.",
+                "Give --edits at least as many as --n.",
+            )
+        return n, edits
+
+
+class Suite:
+    """A set of questions; subclasses say which, and may measure in a way of their own.
+
+    Attributes:
+        name: on the command line.
+        summary: one line for people.
+        block: probes that are asked and kept together.
+        bank_only: only methods that keep a bank can be measured.
+    """
+
+    name = ""
+    summary = ""
+    block = 512
+    bank_only = False
+
+    def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:
+        """The facts to edit and the probes to ask.
+
+        Raises:
+            NotFound: a file that the suite needs is missing.
+            UsageError: the sizes cannot be had.
+        """
+        raise NotImplementedError
+
+    def blocks(self, probes: Sequence[Probe]) -> Iterator[Sequence[Probe]]:
+        """Probes that are asked and kept together: what a kill may cost."""
+        for start in range(0, len(probes), self.block):
+            yield probes[start : start + self.block]
+
+    def measure(
+        self,
+        bench: Bench,
+        editor: Editor,
+        probes: Sequence[Probe],
+        base: Mapping[str, Case],
+        on_done: Callable[[int], None] | None = None,
+    ) -> list[Case]:
+        """The cases of some probes; the editor is attached."""
+        return ask(bench, editor, probes, base, on_done=on_done)
+
+    def finish(
+        self, scores: dict[str, float], cases: Sequence[Case], unedited: Mapping[str, float]
+    ) -> dict[str, float]:
+        """Scores that follow from other scores, or from several cases together."""
+        return {}
+
+
+def chosen(source: Source, name: str, sizes: Sizes) -> tuple[Read, int, int]:
+    """The facts of a suite's file, of the user's own, or of a store: (read, measured, edited)."""
+    if source.data is not None:
+        source.note(source.data, source.data.name)
+        read, what = read_items(source.data), source.data.name
+    elif source.facts:
+        read, what = Read(items=tuple(held_back(fact) for fact in source.facts)), "The store"
+    elif name:
+        path = source.file(name)
+        limit = max(sizes.edits or 0, sizes.n or 0, DEFAULT_N)
+        read, what = read_items(path, limit), path.name
+    else:
+        raise UsageError(
+            "No facts are named.", "Give --data FILE, or --store S for the facts of a store."
+        )
+    own = source.data is not None or bool(source.facts)
+    n, edits = sizes.counted(len(read.items), what, all_of_it=own)
+    return read, n, edits
+
+
+def measured(items: Sequence[Item], n: int, seed: int) -> list[Item]:
+    """`n` of the edited items: drawn by seed, those that have other wordings first."""
+    order = list(items)
+    random.Random(seed).shuffle(order)
+    return sorted(order, key=lambda item: not item.wordings)[:n]
+
+
+def subjects(items: Sequence[Item]) -> frozenset[str]:
+    """Normal forms of the subjects that are edited."""
+    return frozenset(normal_form(item.fact.subject) for item in items)

@@ -1,0 +1,198 @@
+"""Several facts about one subject: do all answer, and does the rest of the subject stay?
+
+What comes in: real facts of entityquestions and kamel with their templates, or a user's own file.
+What goes out: probes for the edited facts, for other relations of the same subjects and for
+subjects that are not edited. What it does not do: merge or order rows; that is the editor's.
+
+The new objects are counterfactual: drawn by seed from the other objects of the same relation, as
+CounterFact's and zsRE's were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from revisor.errors import UsageError
+from revisor.evaluate.cases import Case, Item, Keep, Plan, Probe
+from revisor.evaluate.datasets import Source
+from revisor.evaluate.metrics import case_means
+from revisor.evaluate.suites.base import DEFAULT_N, Sizes, Suite, chosen, subjects
+from revisor.evaluate.suites.facts import beside, direct, keep_probes
+from revisor.facts.fact import Fact, normal_form
+
+FILES = ("entityquestions", "kamel")
+EDITED = 3  # facts of a subject that are edited, at most; at least one relation is left alone
+LEAST = 3  # facts that a subject must have
+SLOT = "[X]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """A real fact: the object `o` of subject `s`, and other names of it."""
+
+    subject: str
+    relation: str
+    object: str
+    aliases: tuple[str, ...]
+
+
+class SameSubject(Suite):
+    name = "same-subject"
+    summary = "several facts a subject: all answer, other relations and other subjects stay"
+
+    def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:
+        if source.data is not None or source.facts:
+            return self._own(source, sizes)
+        edits = sizes.edits or sizes.n or DEFAULT_N
+        items, keeps = draw(source, edits, sizes.seed)
+        n, edits = sizes.counted(len(items), "entityquestions + kamel")
+        return _plan(items[:edits], keeps, n, sizes.seed, Counter())
+
+    def _own(self, source: Source, sizes: Sizes) -> Plan:
+        read, n, edits = chosen(source, "", sizes)
+        return _plan(read.items[:edits], read.keeps, n, sizes.seed, Counter(read.dropped))
+
+    def finish(
+        self, scores: dict[str, float], cases: Sequence[Case], unedited: Mapping[str, float]
+    ) -> dict[str, float]:
+        """Subjects all of whose measured facts answer their own prompt."""
+        found = {}
+        for form in ("", "_strict"):
+            values = [
+                (case.case, value)
+                for case in cases
+                if (value := case.values.get(f"efficacy{form}")) is not None
+            ]
+            if values:
+                means = case_means(values)
+                found[f"subjects_complete{form}"] = float((means > 1 - 1e-9).mean())
+        return found
+
+
+def _plan(
+    edited: Sequence[Item], keeps: Sequence[Keep], n: int, seed: int, dropped: Counter[str]
+) -> Plan:
+    """Measure whole subjects: facts of the drawn subjects until there are `n`."""
+    names = subjects(edited)
+    by_subject: dict[str, list[Item]] = defaultdict(list)
+    for item in edited:
+        by_subject[normal_form(item.fact.subject)].append(item)
+    order = list(by_subject)
+    random.Random(seed).shuffle(order)
+    asked = [item for name in order for item in by_subject[name]][:n]
+    kept = {normal_form(item.fact.subject) for item in asked}
+    probes: list[Probe] = []
+    for item in asked:
+        case = normal_form(item.fact.subject)
+        probes += [_of_case(probe, case) for probe in direct(item)]
+        probes += [_of_case(probe, case) for probe in beside(item, names, dropped)]
+    near = [k for k in keeps if k.subject is None or normal_form(k.subject) in kept]
+    far = [k for k in keeps if k.subject is not None and normal_form(k.subject) not in names]
+    probes += keep_probes([*near, *far], names)
+    return Plan(
+        facts=tuple(item.fact for item in edited),
+        probes=tuple(probes),
+        n=len(asked),
+        dropped=dict(dropped),
+    )
+
+
+def _of_case(probe: Probe, case: str) -> Probe:
+    """The probe, counted with all others of its subject."""
+    from dataclasses import replace
+
+    return replace(probe, case=case)
+
+
+def draw(source: Source, edits: int, seed: int) -> tuple[list[Item], list[Keep]]:
+    """Edited facts of as many subjects as are needed, and prompts that must stay.
+
+    Returns:
+        At least `edits` items, several a subject; one keep for each relation of theirs that is
+        not edited, and as many about subjects that are not edited at all.
+
+    Raises:
+        NotFound: a file is missing.
+        UsageError: there are not so many.
+    """
+    templates = source.json("facts/relation_templates.json")
+    known: dict[str, dict[str, Known]] = defaultdict(dict)
+    objects: dict[str, set[str]] = defaultdict(set)
+    prompts: dict[str, tuple[str, ...]] = {}
+    for name in FILES:
+        for relation, forms in templates[name].items():
+            if found := wordings(forms):
+                prompts[f"{name}/{relation}"] = found
+        for record in source.records(f"facts/{name}.jsonl.gz"):
+            relation = f"{name}/{record['r']}"
+            if relation not in prompts:
+                continue
+            objects[relation].add(record["o"])
+            known[record["s"]][relation] = Known(
+                subject=record["s"],
+                relation=relation,
+                object=record["o"],
+                aliases=tuple(record.get("a") or ()),
+            )
+    several = sorted(
+        (subject for subject, facts in known.items() if len(facts) >= LEAST),
+        key=lambda subject: hashlib.sha256(f"{seed}|{subject}".encode()).digest(),
+    )
+    pools = {relation: sorted(values) for relation, values in objects.items()}
+    items: list[Item] = []
+    keeps: list[Keep] = []
+    used = 0
+    for subject in several:
+        if len(items) >= edits:
+            break
+        used += 1
+        facts = list(known[subject].values())
+        random.Random(f"{seed}|{subject}").shuffle(facts)
+        count = min(EDITED, len(facts) - 1)
+        for fact in facts[:count]:
+            items.append(_item(fact, prompts[fact.relation], pools[fact.relation], seed))
+        keeps += [_keep(fact, prompts) for fact in facts[count:]]
+    if len(items) < edits:
+        raise UsageError(
+            f"There are {len(items)} facts of subjects with {LEAST} or more, not {edits}.",
+            "Ask for fewer with --edits.",
+        )
+    others = several[used : used + used]
+    keeps += [_keep(next(iter(known[subject].values())), prompts) for subject in others]
+    return items, keeps
+
+
+def wordings(forms: Mapping[str, Any]) -> tuple[str, ...]:
+    """The wordings of a relation, statements to complete before questions; none for numbers."""
+    if forms.get("numeric"):
+        return ()
+    here = forms.get("written_here", {})
+    statements = [*here.get("cloze", ()), *forms.get("pararel_cloze", ())[:2]]
+    questions = [forms.get("source_question"), *here.get("questions", ())]
+    found = [text for text in (*statements, *questions) if text and text.count(SLOT) == 1]
+    return tuple(dict.fromkeys(found))
+
+
+def _item(fact: Known, forms: Sequence[str], pool: Sequence[str], seed: int) -> Item:
+    taken = {normal_form(name) for name in (fact.object, *fact.aliases)}
+    choices = [name for name in pool if normal_form(name) not in taken] or ["nobody knows"]
+    new = random.Random(f"{seed}|{fact.subject}|{fact.relation}").choice(choices)
+    made = Fact(
+        subject=fact.subject,
+        prompt=forms[0].replace(SLOT, "{}"),
+        object=new,
+        relation=fact.relation,
+        object_before=fact.object,
+    )
+    others = tuple(text.replace(SLOT, fact.subject) for text in forms[1:3])
+    return Item(fact=made, wordings=others)
+
+
+def _keep(fact: Known, prompts: Mapping[str, Sequence[str]]) -> Keep:
+    prompt = prompts[fact.relation][0].replace(SLOT, fact.subject)
+    return Keep(prompt=prompt, subject=fact.subject)

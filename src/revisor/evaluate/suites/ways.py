@@ -1,0 +1,197 @@
+"""Suites that ask for the same facts in other ways: wordings, negated, judged, after text, in chat.
+
+What comes in: items of CounterFact or of a user's own file. What goes out: probes. What it does
+not do: facts that follow from facts (hops.py), or several facts of a subject (subjects.py).
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from revisor import data
+from revisor.errors import UsageError
+from revisor.evaluate.cases import Case, Item, Plan, Probe
+from revisor.evaluate.datasets import Source
+from revisor.evaluate.suites.base import Sizes, Suite, chosen, measured, subjects
+from revisor.evaluate.suites.facts import beside, direct, keep_probes
+from revisor.facts.fact import Fact, normal_form
+
+FILE = "counterfact/counterfact.jsonl.gz"
+PREAMBLES = (0, 50, 200)  # tokens
+CHAT_NEIGHBORS = 2  # a fact: answers in chat are long
+BE = frozenset({"is", "are", "was", "were", "be", "been"})
+
+
+class WaySuite(Suite):
+    """The facts of one file, asked for in a way that `probes` says."""
+
+    def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:
+        read, n, edits = chosen(source, FILE, sizes)
+        edited = read.items[:edits]
+        dropped = Counter(read.dropped)
+        probes: list[Probe] = []
+        self.check(tokenizer)
+        for item in measured(edited, n, sizes.seed):
+            found = list(self.probes(item, subjects(edited), dropped, sizes.seed, tokenizer))
+            if not found:
+                dropped[f"facts that cannot be asked for in the way of {self.name}"] += 1
+            probes += found
+        if not probes:
+            raise UsageError(
+                f"None of these facts can be asked for in the way of '{self.name}'.",
+                "Its wording needs what these records lack; see docs/evaluation.md.",
+            )
+        probes += keep_probes(read.keeps, subjects(edited))
+        return Plan(
+            facts=tuple(item.fact for item in edited),
+            probes=tuple(probes),
+            n=n,
+            dropped=dict(dropped),
+        )
+
+    def check(self, tokenizer: Any) -> None:
+        """Raise where a model cannot be asked this way."""
+
+    def probes(
+        self, item: Item, edited: frozenset[str], dropped: Counter[str], seed: int, tokenizer: Any
+    ) -> Iterator[Probe]:
+        """The probes of one item."""
+        raise NotImplementedError
+
+
+class Paraphrase(WaySuite):
+    name = "paraphrase"
+    summary = "every other wording there is: genuine ones, and those made from templates"
+
+    def probes(
+        self, item: Item, edited: frozenset[str], dropped: Counter[str], seed: int, tokenizer: Any
+    ) -> Iterator[Probe]:
+        if item.wordings or item.constructed:
+            yield from direct(item)
+
+
+class Negation(WaySuite):
+    name = "negation"
+    summary = "the prompt negated: the new object must not follow"
+
+    def probes(
+        self, item: Item, edited: frozenset[str], dropped: Counter[str], seed: int, tokenizer: Any
+    ) -> Iterator[Probe]:
+        if item.before is None or (prompt := negated(item.fact.text)) is None:
+            return
+        yield next(direct(item))
+        yield Probe(
+            id=f"{item.fact.id}/negation",
+            case=item.fact.id,
+            score="negation",
+            prompt=prompt,
+            wanted=(item.fact.object,),
+            other=item.before,
+            fact=item.fact,
+            kind="denies",
+        )
+
+
+def negated(prompt: str) -> str | None:
+    """The prompt with the opposite meaning, or None where it is a question."""
+    text = prompt.strip()
+    if text.endswith("?"):
+        return None
+    if text.split()[-1].casefold() in BE:
+        return f"{text} not"
+    first, _, rest = text.partition(" ")
+    return f"It is not true that {first.lower() if first in ('The', 'A', 'An') else first} {rest}"
+
+
+class TrueFalse(WaySuite):
+    name = "true-false"
+    summary = "statements to judge: the new one true, the one of before false"
+
+    def probes(
+        self, item: Item, edited: frozenset[str], dropped: Counter[str], seed: int, tokenizer: Any
+    ) -> Iterator[Probe]:
+        if item.before is None:
+            return
+        for score, stated, right, wrong in (
+            ("true_accepted", item.fact.object, "True", "False"),
+            ("false_rejected", item.before, "False", "True"),
+        ):
+            yield Probe(
+                id=f"{item.fact.id}/{score}",
+                case=item.fact.id,
+                score=score,
+                prompt=f"True or false? {item.fact.text} {stated}.\nAnswer:",
+                wanted=(right,),
+                other=wrong,
+                fact=item.fact,
+            )
+
+    def finish(
+        self, scores: dict[str, float], cases: Sequence[Case], unedited: Mapping[str, float]
+    ) -> dict[str, float]:
+        """Balanced: a model that calls everything true scores one half."""
+        both = ("true_accepted", "false_rejected")
+        return {
+            f"accuracy{form}": sum(scores[f"{part}{form}"] for part in both) / 2
+            for form in ("", "_strict")
+            if all(f"{part}{form}" in scores for part in both)
+        }
+
+
+class Preamble(WaySuite):
+    name = "preamble"
+    summary = "the fact after 0, 50 and 200 tokens of unrelated text"
+
+    def probes(
+        self, item: Item, edited: frozenset[str], dropped: Counter[str], seed: int, tokenizer: Any
+    ) -> Iterator[Probe]:
+        for tokens in PREAMBLES:
+            name = f"efficacy_{tokens}" if tokens else "efficacy"
+            before = unrelated_text(item.fact, tokens, seed, tokenizer)
+            yield Probe(
+                id=f"{item.fact.id}/{name}",
+                case=item.fact.id,
+                score=name,
+                prompt=f"{before} {item.fact.text}" if before else item.fact.text,
+                wanted=(item.fact.object,),
+                other=item.before,
+                fact=item.fact,
+            )
+
+
+def unrelated_text(fact: Fact, tokens: int, seed: int, tokenizer: Any) -> str:
+    """So many tokens of the shipped ordinary text, drawn for this fact, naming nothing of it."""
+    if not tokens:
+        return ""
+    lines = list(data.background())
+    random.Random(f"{seed}/{fact.id}").shuffle(lines)
+    names = [normal_form(name) for name in (fact.subject, fact.object)]
+    text = ""
+    for line in lines:
+        if any(name in normal_form(line) for name in names):
+            continue
+        text = f"{text} {line}".strip()
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        if len(ids) >= tokens:
+            return str(tokenizer.decode(ids[:tokens], skip_special_tokens=True)).strip()
+    return text
+
+
+class Chat(WaySuite):
+    name = "chat"
+    summary = "through the chat template, each prompt a user's turn"
+
+    def check(self, tokenizer: Any) -> None:
+        if not getattr(tokenizer, "chat_template", None):
+            raise UsageError(
+                "This model has no chat template.", "Measure it with another suite: counterfact."
+            )
+
+    def probes(
+        self, item: Item, edited: frozenset[str], dropped: Counter[str], seed: int, tokenizer: Any
+    ) -> Iterator[Probe]:
+        yield from direct(item, chat=True)
+        yield from beside(item, edited, dropped, chat=True, most=CHAT_NEIGHBORS)

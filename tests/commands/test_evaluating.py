@@ -1,0 +1,160 @@
+"""`revisor eval` and `revisor report` as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from revisor.cli import app
+from tests import tiny
+from tests.evaluate import bench
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REVISOR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("REVISOR_DATA", raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("taught")
+    tiny.taught().save_pretrained(folder)
+    tiny.byte_level().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bench.folder_of(tmp_path_factory.mktemp("data"))
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(one) for one in arguments])
+
+
+def test_the_json_has_the_keys_of_the_contract(model: Path, data: Path) -> None:
+    done = run("eval", "same-subject", "--n", 3, "--model", model, "--layer", 1, "--dtype", "fp32",
+               "--data-dir", data, "--json")  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["suite"], found["n"], found["model"]) == ("same-subject", 3, model.name)
+    assert list(found["methods"]) == ["unedited", "revisor"]
+    for scores in found["methods"].values():
+        assert {"efficacy", "efficacy_strict", "generalization", "generalization_strict",
+                "other_relations_kept", "unedited_subjects_kept", "seconds_per_fact"} <= set(
+            scores
+        )  # fmt: skip
+    assert str(model) not in done.stdout
+
+
+def test_a_table_is_shown_to_people(model: Path, data: Path) -> None:
+    done = run("eval", "zsre", "--n", 1, "--methods", "unedited", "--model", model, "--layer", 1,
+               "--data-dir", data)  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert "zsre on" in done.stdout
+    assert "generalization_strict" in done.stdout
+
+
+def test_general_is_measured_by_the_harness_itself(model: Path, data: Path) -> None:
+    done = run("eval", "general", "--n", 2, "--edits", 1, "--methods", "unedited", "--model", model,
+               "--layer", 1, "--data-dir", data, "--json")  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    scores = json.loads(done.stdout)["methods"]["unedited"]
+    names = ("mmlu", "sciq", "commonsense_qa", "arc_challenge", "lambada", "wsc273")
+    assert all(scores["cases"][name] == 2 for name in names)
+    assert scores["average"] == pytest.approx(sum(scores[name] for name in names) / 6, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("eval",), "No suite is named"),
+        (("eval", "conterfact"), "Did you mean 'counterfact'?"),
+        (("eval", "zsre", "--methods", "revisr"), "Did you mean 'revisor'?"),
+        (("eval", "facts", "--data", "nowhere.jsonl"), "There is no file nowhere.jsonl"),
+        (("eval", "zsre", "--data-dir", "nowhere"), "There is no folder nowhere"),
+        (("eval", "--recipe", "nowhere.toml", "--out", "x"), "There is no recipe nowhere.toml"),
+        (("eval", "--recipe", "nowhere.toml"), "Give --out DIR"),
+        (("report", "nowhere"), "There is no folder nowhere"),
+    ],
+)
+def test_bad_usage_ends_with_two_and_a_hint(
+    arguments: tuple[str, ...], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert told in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_file_is_named(model: Path, tmp_path: Path) -> None:
+    done = run("eval", "counterfact", "--model", model, "--layer", 1, "--data-dir", tmp_path)
+    assert done.exit_code == 2
+    assert "counterfact/counterfact.jsonl.gz" in done.stderr
+    bare = run("eval", "counterfact", "--model", model, "--layer", 1)
+    assert bare.exit_code == 2
+    assert "REVISOR_DATA" in bare.stderr
+
+
+KILL = """
+import os, signal, sys
+from revisor.evaluate import runs
+from revisor.evaluate.suites.base import Suite
+Suite.block = 3
+add = runs.Run.add
+def dying(self, cases):
+    add(self, cases)
+    if len(self._cases) >= 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+runs.Run.add = dying
+from revisor.cli import main
+main()
+"""
+
+
+def test_a_killed_run_goes_on_where_it_was_and_refuses_other_settings(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    arguments = ["eval", "zsre", "--n", "3", "--model", str(model), "--layer", "1", "--dtype",
+                 "fp32", "--methods", "unedited", "--data-dir", str(data), "--out", str(out),
+                 "--json"]  # fmt: skip
+    killed = subprocess.run(
+        [sys.executable, "-c", KILL, *arguments], capture_output=True, timeout=300, check=False,
+        env=os.environ,
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    kept = (out / "cases.jsonl").read_text().splitlines()
+    assert len(kept) == 6
+    assert not (out / "result.json").exists()
+
+    resumed = run(*arguments)
+    assert resumed.exit_code == 0, resumed.stderr
+    lines = (out / "cases.jsonl").read_text().splitlines()
+    assert lines[:6] == kept
+    assert len(lines) == len(set(lines)) == 9
+    fresh = run(*[one for one in arguments if one not in ("--out", str(out))])
+    scores = [json.loads(done.stdout)["methods"]["unedited"] for done in (resumed, fresh)]
+    assert scores[0]["generalization"] == scores[1]["generalization"]
+
+    other = run(*[("7" if one == "3" else one) for one in arguments])
+    assert other.exit_code == 2  # there are not so many
+    seed = run(*arguments, "--seed", "5")
+    assert seed.exit_code == 3
+    assert "seed was 0, now 5" in seed.stderr
+
+    page = run("report", out, "--out", tmp_path / "report", "--json")
+    assert page.exit_code == 0
+    assert json.loads(page.stdout)["files"] == [str(tmp_path / "report" / "report.html")]

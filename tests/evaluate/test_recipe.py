@@ -1,0 +1,176 @@
+"""Recipes: read with all their faults told, run along curves, stopped where a method collapsed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import revisor
+from revisor.errors import BadInput, NotFound, UsageError
+from revisor.evaluate import asking, cost, runner
+from revisor.evaluate.datasets import Source
+from revisor.evaluate.recipe import read_recipe, run_recipe
+from revisor.evaluate.report import write_report
+from revisor.models.load import LoadedModel, wrap_model
+from revisor.models.spec import spec_of
+from tests import tiny
+from tests.evaluate import bench
+from tests.evaluate.test_runner import Muttering
+
+SHIPPED = Path(revisor.__file__).parents[2] / "recipes" / "paper.toml"
+RECIPE = """
+[laptop]
+model = "tiny"
+stop_below = 0.5
+n = { counterfact = 2 }
+
+[[curve]]
+name = "edits"
+suites = ["counterfact", "perplexity"]
+methods = ["rag", "icl"]
+fresh = ["icl"]
+edits = { laptop = [2, 4, 6] }
+"""
+
+
+@pytest.fixture(autouse=True)
+def _short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Free text and timed decoding are cut short: here only their being measured matters."""
+    monkeypatch.setattr(cost, "DECODED", 2)
+    monkeypatch.setattr(asking, "OPEN", 4)
+
+
+@pytest.fixture(scope="module")
+def loaded() -> LoadedModel:
+    return wrap_model("tiny", tiny.model(), tiny.byte_level())
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    return Source(folder=bench.folder_of(tmp_path / "data"))
+
+
+@pytest.fixture
+def editors(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Muttering, Any]]:
+    """The editors that a recipe makes, with the options that each was given."""
+    made: list[tuple[str, Muttering, Any]] = []
+
+    def make(name: str, *rest: Any) -> Muttering:
+        editor = Muttering()
+        editor.name = name
+        made.append((name, editor, rest[3]))
+        return editor
+
+    monkeypatch.setattr(runner, "make_editor", make)
+    return made
+
+
+def recipe_file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("size", ["laptop", "full"])
+def test_the_shipped_recipe_reads(size: str) -> None:
+    recipe = read_recipe(SHIPPED, size)
+    assert [curve.name for curve in recipe.curves] == ["edits", "gamma", "layers"]
+    assert 10_000 in recipe.curves[0].edits
+
+
+def test_every_fault_of_a_recipe_is_told(tmp_path: Path) -> None:
+    text = RECIPE.replace("stop_below", "stop_belwo").replace("methods =", "method =")
+    with pytest.raises(BadInput) as caught:
+        read_recipe(recipe_file(tmp_path, text), "laptop")
+    told = [str(fault) for fault in caught.value.faults]
+    assert len(told) == 3
+    assert "did you mean 'stop_below'" in told[0].lower()
+    assert "'methods' is missing" in told[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "told"),
+    [
+        (('"rag"', '"rga"'), UsageError, "There is no method 'rga'"),
+        (('"perplexity"', '"perplex"'), NotFound, "There is no suite 'perplex'"),
+        (("[laptop]", "[desktop]"), NotFound, "no size 'laptop'"),
+        (("laptop = [2", "big = [2"), BadInput, "has no edits for the size"),
+        (("[[curve]]", "[curve"), BadInput, "is not TOML"),
+    ],
+)
+def test_wrong_names_are_told(
+    tmp_path: Path, change: tuple[str, str], error: type[Exception], told: str
+) -> None:
+    with pytest.raises(error) as caught:
+        read_recipe(recipe_file(tmp_path, RECIPE.replace(*change)), "laptop")
+    assert told in str(caught.value) or told in str(getattr(caught.value, "faults", ""))
+
+
+def test_a_method_grows_along_a_curve_or_is_fitted_afresh(
+    tmp_path: Path, loaded: LoadedModel, source: Source, editors: list[Any]
+) -> None:
+    recipe = read_recipe(recipe_file(tmp_path, RECIPE.replace("0.5", "0.0")), "laptop")
+    out = tmp_path / "out"
+    results = run_recipe(recipe, loaded, spec_of(loaded.model), 1, source, out)
+    assert [(name, editor.fits) for name, editor, _ in editors] == [
+        ("rag", [2, 2, 2]), ("icl", [2]), ("icl", [4]), ("icl", [6]),
+    ]  # fmt: skip
+    assert [(one["folder"], one["edits"]) for one in results if one["suite"] == "counterfact"] == [
+        (f"edits/counterfact-{count}", count) for count in (2, 4, 6)
+    ]
+    assert list(results[0]["methods"]) == ["unedited", "rag", "icl"]
+
+    editors.clear()
+    assert run_recipe(recipe, loaded, spec_of(loaded.model), 1, source, out) == results
+    assert editors == []
+
+    written = write_report([out], tmp_path / "report")
+    assert {path.name for path in written} == {
+        "report.html", "edits-counterfact-tiny.png", "cost-counterfact-tiny.png",
+    } - ({"cost-counterfact-tiny.png"} if not results[-1]["methods"]["rag"]["seconds_per_fact"]
+         else set())  # fmt: skip
+
+
+def test_a_resumed_curve_takes_the_same_steps(
+    tmp_path: Path, loaded: LoadedModel, source: Source, editors: list[Any]
+) -> None:
+    text = RECIPE.replace("0.5", "0.0").replace(', "perplexity"', "")
+    short = read_recipe(recipe_file(tmp_path, text.replace("[2, 4, 6]", "[2, 4]")), "laptop")
+    spec = spec_of(loaded.model)
+    run_recipe(short, loaded, spec, 1, source, tmp_path / "out")
+    editors.clear()
+    long = read_recipe(recipe_file(tmp_path, text), "laptop")
+    run_recipe(long, loaded, spec, 1, source, tmp_path / "out")
+    assert [(name, editor.fits) for name, editor, _ in editors] == [
+        ("rag", [2, 2, 2]), ("icl", [6]),
+    ]  # fmt: skip
+
+
+def test_a_method_that_says_nothing_of_its_facts_is_stopped(
+    tmp_path: Path, loaded: LoadedModel, source: Source, editors: list[Any]
+) -> None:
+    recipe = read_recipe(recipe_file(tmp_path, RECIPE), "laptop")
+    out = tmp_path / "out"
+    results = run_recipe(recipe, loaded, spec_of(loaded.model), 1, source, out)
+    assert {one["edits"] for one in results} == {2}
+    assert set(json.loads((out / "stopped.json").read_text())) == {"edits/rag", "edits/icl"}
+
+
+def test_an_option_varies_along_a_curve(
+    tmp_path: Path, loaded: LoadedModel, source: Source, editors: list[Any]
+) -> None:
+    text = RECIPE.replace('"counterfact", "perplexity"', '"counterfact"').replace(
+        "[2, 4, 6] }", '[2] }\noption = "gamma"\nvalues = [0.5, 0.9]'
+    )
+    recipe = read_recipe(recipe_file(tmp_path, text), "laptop")
+    out = tmp_path / "out"
+    results = run_recipe(recipe, loaded, spec_of(loaded.model), 1, source, out)
+    assert [one["folder"] for one in results] == [
+        f"edits/counterfact-gamma-{value}" for value in (0.5, 0.9)
+    ]
+    assert [options["gamma"] for name, _, options in editors if name == "icl"] == [0.5, 0.9]
+    names = {path.name for path in write_report([out], tmp_path / "report")}
+    assert "gamma-counterfact-rag-2-tiny.png" in names

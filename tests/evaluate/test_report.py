@@ -1,0 +1,114 @@
+"""The page: every score with its interval, pictures inside, nothing from outside."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from revisor.errors import BadInput, NotFound
+from revisor.evaluate.cases import Case
+from revisor.evaluate.report import write_report
+from revisor.evaluate.runs import open_run
+from revisor.evaluate.suites import make_suite
+from revisor.evaluate.suites.general import BY_NAME
+from revisor.evaluate.summary import summarise
+
+MACHINE = {"cpu": "A <fast> CPU", "threads": 2, "accelerator": None, "torch": "2"}
+THREE = ("efficacy", "generalization", "specificity")
+
+
+def write_run(folder: Path, suite: str, edits: int, varied: dict[str, Any] | None = None) -> Path:
+    """A finished run of three methods, 20 cases each."""
+    made = {
+        "settings": {
+            "suite": suite,
+            "edits": edits,
+            "seed": 0,
+            "options": {"ft": {"layer": 7}},
+            "varied": varied or {},
+        },
+        "model": {"name": "tiny", "fingerprint": "0123", "dtype": "float32"},
+        "data": {},
+        "code": "revisor 1 (aa)",
+        "machine": MACHINE,
+    }
+    run = open_run(folder, made)
+    names = THREE if suite == "counterfact" else tuple(BY_NAME)
+    methods = {}
+    for place, method in enumerate(("unedited", "revisor", "alphaedit")):
+        cases = []
+        for case in range(20):
+            right = float(case < 20 - 4 * place - edits // 500)
+            values = dict.fromkeys(names, right) | {f"{name}_strict": 0.0 for name in names}
+            cases.append(Case(method=method, probe=f"p{case}", case=f"c{case}", values=values))
+        run.add(cases)
+        methods[method] = summarise(make_suite(suite), cases, {}, seed=0)
+        methods[method] |= {"seconds_per_fact": 0.1 * place, "stored_bytes_per_fact": 4096}
+    run.finish(
+        {"suite": suite, "n": 20, "edits": edits, "model": "tiny", "layer": 1, "seed": 0,
+         "dropped": {"neighbors whose subject is edited": 3}, "methods": methods}
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    runs = tmp_path_factory.mktemp("runs")
+    for edits in (100, 1000, 3000):
+        write_run(runs / f"c{edits}", "counterfact", edits)
+        write_run(runs / f"g{edits}", "general", edits)
+    for gamma in (0.5, 0.65, 0.9):
+        write_run(runs / f"gamma{gamma}", "counterfact", 1000, {"gamma": gamma})
+    for layer in (3, 5):
+        write_run(runs / f"layer{layer}", "counterfact", 300, {"layer": layer})
+    return write_report([runs], tmp_path_factory.mktemp("out"))
+
+
+def test_the_pictures_of_the_paper_are_drawn(written: list[Path]) -> None:
+    names = {path.name for path in written}
+    assert names >= {
+        "report.html", "edits-counterfact-tiny.png", "edits-general-tiny.png",
+        "gamma-counterfact-revisor-1000-tiny.png", "layer-counterfact-revisor-300-tiny.png",
+        "cost-counterfact-tiny.png",
+    }  # fmt: skip
+    for path in written[1:]:
+        assert path.read_bytes().startswith(b"\x89PNG")
+        assert path.stat().st_size > 5_000
+
+
+def test_the_page_stands_by_itself(written: list[Path]) -> None:
+    page = written[0].read_text()
+    assert page.count("data:image/png;base64,") == len(written) - 1
+    assert not re.search(r"""(src|href)=["']?(https?:|//|[a-z]+/)""", page)
+    assert "<script" not in page
+
+
+def test_the_page_says_scores_intervals_and_what_made_them(written: list[Path]) -> None:
+    page = written[0].read_text()
+    assert "1.000 <small>1.000–1.000</small>" in page
+    assert "A &lt;fast&gt; CPU, 2 thread(s)" in page
+    assert "Left out: 3 neighbors whose subject is edited." in page
+    assert "counterfact: 20 measured, 1,000 facts in the model, gamma 0.65" in page
+
+
+def test_drawing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", "counterfact", 100)
+    first, second = (write_report([run], tmp_path / name) for name in ("a", "b"))
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_a_folder_without_a_finished_run_is_told(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no folder"):
+        write_report([tmp_path / "none"], tmp_path / "out")
+    with pytest.raises(NotFound, match="no finished run"):
+        write_report([tmp_path], tmp_path / "out")
+    run = write_run(tmp_path / "run", "counterfact", 100)
+    (run / "result.json").write_text("{")
+    with pytest.raises(BadInput, match="damaged"):
+        write_report([run], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert json.loads((run / "run.json").read_text())["settings"]["edits"] == 100
