@@ -536,6 +536,7 @@ class AnyHistory(RuleBasedStateMachine):
             assert here == self.past[number]
 
     def teardown(self) -> None:
+        self.ledger.scrub()
         assert self.ledger.verify() == []
         self.ledger.close()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import sqlalchemy as sa
 
@@ -21,7 +21,7 @@ _BYTES = ("salt", "digest")
 _CHUNK = 1_000
 
 
-def write_table(connection: sa.Connection, table: str, stream: BinaryIO) -> int:
+def write_table(connection: sa.Connection, table: str, stream: IO[bytes]) -> int:
     """Write a table's rows in the order of their keys; returns how many."""
     source = TABLES[table]
     wanted = sa.select(source).order_by(*source.primary_key.columns)
@@ -35,7 +35,7 @@ def write_table(connection: sa.Connection, table: str, stream: BinaryIO) -> int:
     return count
 
 
-def read_tables(connection: sa.Connection, streams: Mapping[str, BinaryIO]) -> None:
+def read_tables(connection: sa.Connection, streams: Mapping[str, IO[bytes]]) -> None:
     """Fill empty tables.
 
     Raises:
@@ -58,7 +58,7 @@ def read_tables(connection: sa.Connection, streams: Mapping[str, BinaryIO]) -> N
         set_head(connection, last.seq, last.hash)
 
 
-def _rows(name: str, stream: BinaryIO) -> Iterator[dict[str, Any]]:
+def _rows(name: str, stream: IO[bytes]) -> Iterator[dict[str, Any]]:
     columns = set(TABLES[name].columns.keys())
     for number, line in enumerate(stream, start=1):
         try:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import sqlalchemy as sa
 
@@ -41,13 +41,22 @@ from revisor.facts.queries import (
     pinned,
     resolve,
 )
-from revisor.facts.schema import FACT_COLUMNS, fact_from_row, generations, live_at, revisions, tags
+from revisor.facts.schema import (
+    FACT_COLUMNS,
+    fact_from_row,
+    generations,
+    live_at,
+    meta,
+    revisions,
+    tags,
+)
 from revisor.facts.seals import ledger_faults
 from revisor.facts.writing import CHUNK, chunks, erase, write_generation
 
 __all__ = ["Change", "Generation", "Ledger", "Put", "Remove", "Revision"]
 
 _C = revisions.c
+_SCRUB = meta.c.key == "unscrubbed"
 
 
 class Ledger:
@@ -239,6 +248,12 @@ class Ledger:
                 ).all()
             yield from map(fact_from_row, rows)
 
+    def aliased(self) -> Iterator[Fact]:
+        """The live facts that declare aliases of their subject."""
+        with self._connection() as connection:
+            where = [live_at(pinned(connection, None)), _C.aliases != "[]"]
+        return self._pages(where, None, 0)
+
     def get(self, fact_id: str) -> Fact:
         """The live fact with this id, or with the only live id that starts so (4 letters or more).
 
@@ -301,6 +316,12 @@ class Ledger:
                 rows = connection.execute(wanted).all()
             found |= {row[0]: fact_from_row(row) for row in rows}
         return found
+
+    def live_ids(self, generation: int) -> set[str]:
+        """The ids of the facts that are live at a generation."""
+        with self._connection() as connection:
+            wanted = sa.select(_C.fact_id).where(live_at(generation))
+            return set(connection.execute(wanted).scalars())
 
     def timed(self, *, generation: int) -> list[Fact]:
         """The facts of a generation that hold for a part of time only."""
@@ -373,7 +394,15 @@ class Ledger:
         """
         whole = self.ids_of(fact_ids)
         with self._connection(writes=True) as connection:
+            connection.execute(meta.delete().where(_SCRUB))
+            connection.execute(meta.insert().values(key="unscrubbed", value="1"))
             return erase(connection, set(whole), actor=actor, reason=reason)
+
+    @property
+    def unscrubbed(self) -> bool:
+        """Whether facts were purged whose text may still be in the database's free pages."""
+        with self._connection() as connection:
+            return connection.execute(sa.select(meta.c.value).where(_SCRUB)).first() is not None
 
     def scrub(self) -> None:
         """Write the database out anew, so that nothing erased is left in its pages or its log.
@@ -382,22 +411,34 @@ class Ledger:
             Conflict: another process is reading; call it again later.
         """
         scrub(self._engine, self.name)
+        with self._connection(writes=True) as connection:
+            connection.execute(meta.delete().where(_SCRUB))
 
     def verify(self) -> list[str]:
         """Everything that is not as it was written: tables, rows, generations, tags, the audit."""
         try:
             with self._connection() as connection:
-                return list(ledger_faults(connection, self.name))
+                faults = list(ledger_faults(connection, self.name))
         except StoreDamaged as error:
             return [error.message]
+        if self.unscrubbed:
+            faults.append(f"{self.name}: an erasure is not finished. Run: revisor gc")
+        return faults
 
-    def dump(self, table: str, stream: BinaryIO) -> int:
-        """Write a table as JSON lines; returns how many."""
+    @contextmanager
+    def dumped(self, folder: Path) -> Iterator[dict[str, Path]]:
+        """The tables as files of JSON lines, all of one moment, for the length of a block."""
+        paths = {name: folder / f"{name}.jsonl" for name in dump.TABLES}
         with self._connection() as connection:
-            return dump.write_table(connection, table, stream)
+            for name, path in paths.items():
+                with path.open("wb") as stream:
+                    dump.write_table(connection, name, stream)
+        yield paths
+        for path in paths.values():
+            path.unlink()
 
-    def restore(self, tables: Mapping[str, BinaryIO]) -> None:
-        """Fill an empty ledger with tables that `dump` wrote, in one transaction.
+    def restore(self, tables: Mapping[str, IO[bytes]]) -> None:
+        """Fill an empty ledger with tables that `dumped` wrote, in one transaction.
 
         Raises:
             UsageError: the ledger is not empty.
