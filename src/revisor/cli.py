@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from revisor import __version__
-from revisor.commands import asking, bench, building, demo, facts, history
+from revisor.commands import asking, bench, building, demo, facts, history, keeping
 from revisor.commands.common import fail, wants_json
 from revisor.errors import RevisorError
 
@@ -78,10 +78,14 @@ app.command(rich_help_panel=_FACTS)(facts.show)
 app.command("set", rich_help_panel=_FACTS)(facts.set_object)
 app.command("rm", rich_help_panel=_FACTS)(facts.remove)
 app.command(rich_help_panel=_FACTS)(facts.export)
+app.command("import", rich_help_panel=_FACTS)(keeping.import_archive)
+app.command(rich_help_panel=_FACTS)(keeping.check)
 app.command(rich_help_panel=_HISTORY)(history.log)
 app.command(rich_help_panel=_HISTORY)(history.diff)
 app.command(rich_help_panel=_HISTORY)(history.rollback)
+app.command(rich_help_panel=_HISTORY)(keeping.tag)
 app.command(rich_help_panel=_OTHER)(building.verify)
+app.command(rich_help_panel=_OTHER)(keeping.gc)
 app.add_typer(bench.app, name="bench", rich_help_panel=_OTHER)
 
 

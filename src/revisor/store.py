@@ -529,12 +529,18 @@ class Store:
             How many live facts were written.
 
         Raises:
+            UsageError: the file's folder is not there.
             CannotWrite: the file cannot be written.
         """
         from revisor.facts.lines import write_facts
         from revisor.life.archive import file_hash, is_archive, pack
 
         file = Path(file)
+        if not file.parent.is_dir():
+            raise UsageError(
+                f"Cannot write {file}: there is no folder {file.parent}.",
+                "Name a file in a folder that is there.",
+            )
         count = self.ledger.count()
         if is_archive(file):
             pack(self, file)

@@ -254,6 +254,23 @@ class TestTwoWriters:
             thread.join()
         assert opened == [0] * 4
 
+    def test_eight_processes_lose_no_update(self, place: str) -> None:
+        """Each adds one to a number that all share, as many times as it is told to."""
+        Ledger.open(place, create=True).close()
+        with Ledger.open(place) as ledger:
+            put(ledger, fact(0, "0"))
+            context = multiprocessing.get_context("spawn")
+            writers = [context.Process(target=_count_up, args=(place, 4)) for _ in range(8)]
+            for writer in writers:
+                writer.start()
+            for writer in writers:
+                writer.join(120)
+            assert [writer.exitcode for writer in writers] == [0] * 8
+            assert ledger.get(fact(0).id).object == "32"
+            assert ledger.generation == 33
+            assert [int(one.fact.object) for one in ledger.history(fact(0).id)] == list(range(33))
+            assert ledger.verify() == []
+
 
 class TestReading:
     def test_an_older_generation_reads_as_it_was(self, ledger: Ledger) -> None:
@@ -430,6 +447,77 @@ class TestGoingBack:
         assert ledger.changed_since(1, upto=5) == ([fact(5)], [B.id])
 
 
+class TestTags:
+    def test_a_tag_names_a_generation_wherever_one_is_asked_for(self, ledger: Ledger) -> None:
+        put(ledger, A)
+        assert ledger.tag("v1", actor="ann") == 1
+        put(ledger, B)
+        assert list(ledger.facts(generation="v1")) == [A]
+        assert ledger.diff("v1").added == (B,)
+        assert ledger.rollback("v1", actor="ann").removed == 1
+        assert ledger.tags() == {"v1": 1}
+
+    def test_a_tag_moves_and_goes(self, ledger: Ledger) -> None:
+        put(ledger, A)
+        put(ledger, B)
+        ledger.tag("best", 1, actor="ann")
+        ledger.tag("best", 2, actor="ann")
+        assert ledger.tags() == {"best": 2}
+        ledger.untag("best", actor="ann")
+        assert ledger.tags() == {}
+        with pytest.raises(NotFound, match="'best'"):
+            ledger.untag("best", actor="ann")
+        assert [event.kind for event in ledger.events(3)] == ["untag", "tag", "tag"]
+
+    @pytest.mark.parametrize("name", ["", "  ", "7", "-1", "x" * 65])
+    def test_what_reads_as_a_number_is_no_name(self, ledger: Ledger, name: str) -> None:
+        put(ledger, A)
+        with pytest.raises(UsageError, match="no name for a generation"):
+            ledger.tag(name, actor="ann")
+
+    def test_an_unknown_tag_is_answered_with_those_that_there_are(self, ledger: Ledger) -> None:
+        put(ledger, A)
+        ledger.tag("v1", actor="ann")
+        with pytest.raises(NotFound, match="Tags: v1"):
+            ledger.diff("v2")
+
+
+class TestErasing:
+    def test_what_is_purged_was_never_there(self, ledger: Ledger) -> None:
+        put(ledger, A, B)
+        put(ledger, fact(1, "two"))
+        gone = ledger.purge([A.id[:6]], actor="eve", reason="on request")
+        assert (gone.ids, gone.revisions, gone.generation) == ((A.id,), 2, 3)
+        assert [list(ledger.facts(generation=g)) for g in (1, 2, 3)] == [[B], [B], [B]]
+        assert (ledger.count(), ledger.log(1)[0].removed) == (1, 1)
+        with pytest.raises(NotFound):
+            ledger.history(A.id)
+        event = ledger.events(1)[0]
+        assert (event.kind, event.actor) == ("purge", "eve")
+        assert event.details == {"facts": 1, "revisions": 2, "reason": "on request"}
+
+    def test_a_removed_fact_can_be_purged_and_added_anew(self, ledger: Ledger) -> None:
+        put(ledger, A)
+        remove(ledger, A.id)
+        assert ledger.purge([A.id], actor="eve").generation == 2
+        assert put(ledger, A).added == 1
+        assert [one.revision for one in ledger.history(A.id)] == [1]
+
+    def test_an_erasure_that_is_not_finished_is_told(self, ledger: Ledger) -> None:
+        put(ledger, A)
+        ledger.purge([A.id], actor="eve")
+        (fault,) = ledger.verify()
+        assert "revisor gc" in fault
+        ledger.scrub()
+        assert ledger.verify() == []
+
+    def test_nothing_unknown_is_purged(self, ledger: Ledger) -> None:
+        put(ledger, A)
+        with pytest.raises(NotFound):
+            ledger.purge([A.id, "nonsense"], actor="eve")
+        assert list(ledger.facts()) == [A]
+
+
 class TestOpening:
     def test_a_missing_ledger_is_not_found_and_not_made(self, file: Path) -> None:
         with pytest.raises(NotFound, match=r"ledger\.sqlite"):
@@ -562,3 +650,17 @@ def _write_forever(place: str, writing: object) -> None:
 
     with Ledger.open(place) as ledger:
         ledger.apply(changes(), actor="killed", reason="never done")
+
+
+def _count_up(place: str, times: int) -> None:
+    with Ledger.open(place) as ledger:
+        while times:
+            before = ledger.generation
+            now = int(ledger.get(fact(0).id).object)
+            try:
+                ledger.apply(
+                    [Put(fact(0, str(now + 1)))], actor="", reason="", expected_generation=before
+                )
+                times -= 1
+            except Conflict:
+                continue
