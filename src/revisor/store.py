@@ -19,19 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from revisor.config import (
-    PRESETS,
-    SWEPT_LAYERS,
     StoreSettings,
     read_settings,
-    write_settings,
 )
-from revisor.errors import BadInput, CannotWrite, NotBuilt, UsageError, WrongModel
+from revisor.errors import BadInput
 from revisor.facts.changes import Generation, Put, Remove
 from revisor.facts.check import Finding
 from revisor.facts.fact import Fact
 from revisor.facts.imports import Added, OnConflict, import_facts
 from revisor.facts.ledger import Ledger
-from revisor.progress import Progress
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -48,8 +44,6 @@ if TYPE_CHECKING:
     from revisor.models.load import LoadedModel
     from revisor.models.spec import Spec
     from revisor.serve.engine import Engine
-
-OPENINGS = 5  # tries to open the newest bank while others publish and collect
 
 
 class Store:
@@ -101,28 +95,13 @@ class Store:
             UsageError: there is a store already, or an unknown preset.
             ModelUnavailable, UnknownFamily: the model cannot be used.
         """
-        from revisor.models.load import load_model
-        from revisor.models.spec import spec_of
+        from revisor.life.making import make_store
 
-        path = Path(path)
-        if (path / "store.toml").exists():
-            raise UsageError(
-                f"There is a store at {path} already.", "Use it, or choose another --store."
-            )
-        if preset not in PRESETS:
-            raise UsageError(f"Unknown preset '{preset}'.", f"Choose one of: {', '.join(PRESETS)}.")
-        loaded = load_model(model, dtype=dtype, device=device)
-        spec = spec_of(loaded.model, layers_path=layers_path, projection_path=projection_path)
-        if layer is None:
-            layer = SWEPT_LAYERS.get(model)
-        if layer is None:
-            layer = _probed_layer(loaded, spec)
-        spec.ffn_projection(layer)
-        settings = StoreSettings(
-            model=model
-            if model == "smollm2" or not Path(model).exists()
-            else str(Path(model).resolve()),
-            dtype=_dtype_name(loaded),
+        return make_store(
+            cls,
+            Path(path),
+            model=model,
+            dtype=dtype,
             device=device,
             layer=layer,
             preset=preset,
@@ -131,17 +110,6 @@ class Store:
             database=database,
             exact=exact,
         )
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            ledger = Ledger.open(database or path / "ledger.sqlite", create=True)
-            write_settings(path / "store.toml", settings)
-        except OSError as error:
-            raise CannotWrite(
-                f"Cannot make a store at {path}: {error.strerror}.", "Choose another --store."
-            ) from error
-        store = cls(path, settings, ledger)
-        store.__dict__.update(loaded=loaded, spec=spec)
-        return store
 
     @classmethod
     def open(cls, path: str | Path, *, clock: Clock | None = None) -> Store:
@@ -356,24 +324,9 @@ class Store:
         Returns:
             The generations of which a bank was removed.
         """
-        from revisor.bank.leases import only_writer
-        from revisor.life.collect import collect
+        from revisor.life.collect import collect_store
 
-        if keep < 1:
-            raise UsageError(f"Cannot keep {keep} generations.", "Keep at least 1.")
-        root = self.path / "banks"
-        pinned = set(self.ledger.tags().values())
-        gone: set[int] = set()
-        for model in sorted(root.iterdir()) if root.is_dir() else []:
-            with only_writer(model):
-                gone.update(collect(model, keep=keep, pinned=pinned))
-        if self.ledger.unscrubbed:
-            self.ledger.scrub()
-        if gone:
-            self.ledger.record(
-                "gc", actor=actor, generation=self.ledger.generation, removed=sorted(gone)
-            )
-        return sorted(gone)
+        return collect_store(self, keep, actor=actor)
 
     def bank(self) -> Bank:
         """The newest bank, every file of it compared with its hash.
@@ -383,49 +336,11 @@ class Store:
             WrongModel: there are only banks of other models.
             StoreDamaged: it cannot be read, or was changed.
         """
-        bank, lease = self._open_bank()
+        from revisor.life.opening import open_bank
+
+        bank, lease = open_bank(self)
         lease.close()
         return bank
-
-    def _open_bank(self) -> tuple[Bank, Any]:
-        """The newest bank, and a lease that keeps it from being collected."""
-        from revisor.bank.files import MANIFEST, generation_folder, load_bank
-        from revisor.bank.leases import Lease
-
-        for _ in range(OPENINGS):
-            newest = self.built_generation()
-            if newest is None:
-                break
-            folder = generation_folder(self.banks, newest)
-            try:
-                lease = Lease(folder / MANIFEST)
-            except FileNotFoundError:
-                if folder.is_dir() and folder == generation_folder(self.banks, newest):
-                    load_bank(folder)  # it has no manifest: tells so
-                continue  # it was collected, or published again, at this moment
-            try:
-                return load_bank(folder, fingerprint=self.fingerprint, check=True), lease
-            except BaseException:
-                lease.close()
-                if folder.is_dir():
-                    raise
-        self._explain_missing_bank()
-        raise NotBuilt("The banks change faster than they can be opened.", "Try again.")
-
-    def _explain_missing_bank(self) -> None:
-        root = self.path / "banks"
-        others = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
-        if others:
-            raise WrongModel(
-                f"The banks in this store ({', '.join(others)}) were built for another model, "
-                f"tokenizer, layer or dtype than the one at hand ({self.fingerprint}).",
-                "Run: revisor build",
-            )
-        count = self.ledger.count()
-        raise NotBuilt(
-            f"This store was never built; it holds {count} fact(s).",
-            "Run: revisor build" if count else "Add facts first: revisor add FILE",
-        )
 
     def rows_in_force(self, bank: Bank | None = None) -> RowsInForce:
         """The rows of a bank (the newest by default) that are in force, moment by moment."""
@@ -458,67 +373,22 @@ class Store:
             WrongModel: model or tokenizer are not those the bank was built for.
             NotBuilt: there is no bank yet.
         """
-        from revisor.gate.attach import attach
+        from revisor.life.opening import attached
 
-        with self._bound_to(model, tokenizer):
-            bank, lease = self._open_bank()
-            try:
-                rows = self.rows_in_force(bank)
-                self._note_load(bank)
-                with attach(
-                    self.loaded.model,
-                    self.spec,
-                    self.settings.layer,
-                    rows.view(),
-                    watch=watch,
-                    follow=rows.view,
-                ) as gated:
-                    yield gated
-            finally:
-                lease.close()
-
-    @contextmanager
-    def _bound_to(self, model: Any, tokenizer: Any) -> Iterator[None]:
-        """Have the store work with a model of the user's for the length of a block."""
-        from revisor.models.load import left_as_it_was, wrap_model
-
-        if model is None:
-            yield
-            return
-        tokenizer = tokenizer or self.loaded.tokenizer
-        names = ("loaded", "spec", "fingerprint")
-        own = {name: self.__dict__.pop(name) for name in names if name in self.__dict__}
-        try:
-            with left_as_it_was(model):
-                self.__dict__["loaded"] = wrap_model(self.settings.model, model, tokenizer)
-                yield
-        finally:
-            for name in names:
-                self.__dict__.pop(name, None)
-            self.__dict__.update(own)
+        with attached(self, model, tokenizer, watch) as gated:
+            yield gated
 
     def engine(self) -> Engine:
         """An engine over the newest bank; what holds at each moment is what it answers with.
 
         The bank stays on disk until the store is closed.
         """
-        from revisor.life.answering import live_engine
+        from revisor.life.opening import live_engine, note_load, open_bank
 
-        bank, lease = self._open_bank()
+        bank, lease = open_bank(self)
         self._leases.append(lease)
-        self._note_load(bank)
+        note_load(self, bank)
         return live_engine(self, self.rows_in_force(bank))
-
-    def _note_load(self, bank: Bank) -> None:
-        """Append to the audit that a model has these facts now."""
-        import logging
-
-        try:
-            self.ledger.record(
-                "load", actor="", generation=bank.generation, fingerprint=self.fingerprint
-            )
-        except CannotWrite as error:  # a store that may only be read still answers
-            logging.getLogger(__name__).warning("The load was not recorded: %s", error.message)
 
     # The whole
 
@@ -532,51 +402,12 @@ class Store:
             UsageError: the file's folder is not there.
             CannotWrite: the file cannot be written.
         """
-        from revisor.facts.lines import write_facts
-        from revisor.life.archive import file_hash, is_archive, pack
+        from revisor.life.archive import export
 
-        file = Path(file)
-        if not file.parent.is_dir():
-            raise UsageError(
-                f"Cannot write {file}: there is no folder {file.parent}.",
-                "Name a file in a folder that is there.",
-            )
-        count = self.ledger.count()
-        if is_archive(file):
-            pack(self, file)
-        else:
-            count = write_facts(self.ledger.facts(), file)
-        self.ledger.record(
-            "export",
-            actor=actor,
-            generation=self.ledger.generation,
-            file=str(file.resolve()),
-            sha256=file_hash(file),
-        )
-        return count
+        return export(self, Path(file), actor=actor)
 
     def verify(self) -> list[str]:
         """Everything wrong with the store: settings, ledger, banks; empty if it is whole."""
         from revisor.life.verify import store_faults
 
         return store_faults(self)
-
-
-def _probed_layer(loaded: LoadedModel, spec: Spec) -> int:
-    """The best layer by the probe, among those in the first half where subjects are enriched."""
-    from revisor.editing.calibration import compare_layers
-
-    depth = spec.depth
-    candidates = sorted(
-        {min(depth - 1, max(0, round(depth * share / 30))) for share in range(2, 11)}
-    )
-    with Progress("Probing layers", total=len(candidates), unit="layers") as progress:
-        scores = compare_layers(loaded, spec, candidates, on_done=progress.advance)
-    return scores[0].layer
-
-
-def _dtype_name(loaded: LoadedModel) -> str:
-    import torch
-
-    names = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
-    return names[next(loaded.model.parameters()).dtype]

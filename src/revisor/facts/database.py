@@ -130,8 +130,9 @@ def scrub(engine: sa.Engine, name: str) -> None:
     with told_plainly(name), engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-            for table in ("revisions", "generations", "audit"):
-                connection.exec_driver_sql(f"VACUUM FULL {table}")
+            connection.exec_driver_sql(f"SET lock_timeout = '{BUSY_SECONDS * 1000 or 1}ms'")
+            connection.exec_driver_sql("VACUUM FULL revisions")
+            connection.exec_driver_sql("RESET lock_timeout")
             return
         raw = connection.connection.driver_connection
         assert isinstance(raw, sqlite3.Connection)
@@ -156,8 +157,8 @@ def told_plainly(name: str) -> Iterator[None]:
     """
     try:
         yield
-    except sa.exc.DatabaseError as error:
-        told = str(error.orig).strip()
+    except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
+        told = str(getattr(error, "orig", error)).strip()
         if "locked" in told or "lock timeout" in told:
             raise Conflict(
                 f"Another process has been writing to {name} for {BUSY_SECONDS} s.",

@@ -26,6 +26,7 @@ from revisor.config import read_settings, write_settings
 from revisor.errors import BadInput, CannotWrite, NotFound, UsageError
 from revisor.facts.dump import TABLES
 from revisor.facts.ledger import Ledger
+from revisor.facts.lines import write_facts
 
 if TYPE_CHECKING:
     from revisor.store import Store
@@ -51,6 +52,28 @@ def file_hash(file: Path) -> str:
     """SHA-256 of a file, in hex."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def export(store: Store, file: Path, *, actor: str) -> int:
+    """See `Store.export`, of which this is the work."""
+    if not file.parent.is_dir():
+        raise UsageError(
+            f"Cannot write {file}: there is no folder {file.parent}.",
+            "Name a file in a folder that is there.",
+        )
+    count = store.ledger.count()
+    if is_archive(file):
+        pack(store, file)
+    else:
+        count = write_facts(store.ledger.facts(), file)
+    store.ledger.record(
+        "export",
+        actor=actor,
+        generation=store.ledger.generation,
+        file=str(file.resolve()),
+        sha256=file_hash(file),
+    )
+    return count
 
 
 def pack(store: Store, file: Path) -> int:
