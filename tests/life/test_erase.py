@@ -15,9 +15,9 @@ from revisor.store import Store
 from tests.life.stores import ACME, ZORA, logits, said
 
 SECRET = Fact(
-    subject="Quarrington",
-    prompt="{} stands in",
-    object="Tokyo",
+    subject="Berlin",
+    prompt="Two brothers founded the company in {}",
+    object="Bonn",
     aliases=("Quarry",),
     source="a confidential letter",
 )
@@ -37,9 +37,10 @@ def holders(folder: Path, *needles: bytes) -> list[str]:
 def holding(built: Store) -> Store:
     """A store that has told the secret in every way it can."""
     built.add([SECRET], actor="ann", reason="news")
+    built.set_object(SECRET.id, "Japan")
     assert built.build().failed == []
-    built.set_object(SECRET.id, "Bonn")
-    built.build()
+    built.set_object(ACME.id, "Tokyo")
+    assert built.build().failed == []
     built.export(built.path.parent / "facts.jsonl")
     built.export(built.path.parent / "all.zip")
     return built
@@ -47,7 +48,7 @@ def holding(built: Store) -> Store:
 
 def needles(store: Store) -> tuple[bytes, ...]:
     row = next(row for row in store.bank().rows() if row.row_id == SECRET.id)
-    texts = ("Quarrington", "quarrington", "Quarry", "confidential", SECRET.id)
+    texts = ("Berlin", "berlin", "Two brothers", "Quarry", "confidential", SECRET.id)
     vectors = (row.r_D.numpy().tobytes(), row.keys_CE[0].numpy().tobytes())
     return (*(text.encode() for text in texts), *vectors)
 
@@ -71,7 +72,7 @@ def test_the_others_stay_and_the_model_is_as_without_it(holding: Store) -> None:
     holding.purge([SECRET.id])
     with holding.attached():
         assert torch.equal(logits(holding.loaded.model, SECRET), plain), "at once, without a build"
-    assert said(holding, ACME).startswith("Vienna")
+    assert said(holding, ACME).startswith("Tokyo")
     assert holding.build().rows == 3
     assert said(holding, ZORA).startswith("French")
     with pytest.raises(NotFound):
@@ -85,7 +86,7 @@ def test_an_archive_that_held_it_still_restores(holding: Store, tmp_path: Path) 
         assert again.verify() == []
         assert SECRET.id not in {fact.id for fact in again.ledger.facts()}
     with zipfile.ZipFile(archive) as members:
-        assert all(b"Quarr" not in members.read(name) for name in members.namelist())
+        assert all(b"Berlin" not in members.read(name) for name in members.namelist())
 
 
 def test_an_export_that_is_gone_or_was_changed_is_named(holding: Store) -> None:
@@ -94,7 +95,7 @@ def test_an_export_that_is_gone_or_was_changed_is_named(holding: Store) -> None:
     archive.unlink()
     erased = holding.purge([SECRET.id])
     assert {Path(name).name for name in erased.unreached} == {"facts.jsonl", "all.zip"}
-    assert b"Quarrington" in facts.read_bytes(), "what somebody else changed is theirs"
+    assert b"Berlin" in facts.read_bytes(), "what somebody else changed is theirs"
 
 
 def test_a_reader_delays_the_last_of_it_and_gc_does_it(
@@ -110,7 +111,7 @@ def test_a_reader_delays_the_last_of_it_and_gc_does_it(
     assert any("not finished" in fault for fault in holding.verify())
     holding.collect(1)
     assert holding.verify() == []
-    assert holders(holding.path, b"Quarrington") == []
+    assert holders(holding.path, b"Berlin") == []
 
 
 def test_a_row_that_facts_shared_is_made_anew_for_those_that_stay(built: Store) -> None:
