@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 PROMISES = ROOT / "docs" / "guarantees.md"
 
 
-def tests_in(file: Path) -> set[str]:
+def names_in(file: Path) -> set[str]:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 
@@ -23,4 +23,4 @@ def test_every_promise_names_tests_that_are_there() -> None:
         named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", held)
         assert named, promise
         for file, test in named:
-            assert test in tests_in(ROOT / file), f"{file}::{test}"
+            assert test in names_in(ROOT / file), f"{file}::{test}"
