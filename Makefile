@@ -10,13 +10,16 @@ WORKERS = 2
 ONE_THREAD = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
-.PHONY: demo test lint wheel
+.PHONY: demo test nightly lint wheel
 
 demo: $(INSTALLED)
 	$(BIN)/revisor demo
 
 test: $(INSTALLED)
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
+
+nightly: $(INSTALLED)
+	$(ONE_THREAD) $(BIN)/python -m pytest -m nightly --timeout 3600
 
 lint: $(INSTALLED)
 	$(BIN)/python -m ruff check .

@@ -11,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from tests import tiny
+from tests.databases import KINDS, Databases
 
 # Shared machines are slow at times; that says nothing about the code.
 settings.register_profile("revisor", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -51,3 +52,16 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.model().save_pretrained(folder)
     tiny.byte_level().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def databases() -> Iterator[Databases]:
+    """Makes empty databases of either kind."""
+    with Databases() as made:
+        yield made
+
+
+@pytest.fixture(params=KINDS)
+def place(request: pytest.FixtureRequest, databases: Databases) -> str:
+    """Where a ledger may be made: an SQLite file, then a PostgreSQL URL."""
+    return databases.new(str(request.param))

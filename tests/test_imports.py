@@ -23,14 +23,14 @@ FLOORS = (
     {"bank"},
     {"gate"},
     {"editing"},
-    {"store"},
+    {"store", "life"},
     {"baselines"},
     {"evaluate"},
     {"serve"},
     {"cli", "commands", "demo"},
 )
 # The store hands out an engine; it imports it when it is asked for one.
-LAZILY = {("store", "serve.engine")}
+LAZILY = {("store", "serve.engine"), ("life", "serve.engine")}
 HEAVY = ("torch", "transformers", "pyarrow")
 
 

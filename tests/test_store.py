@@ -17,13 +17,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from revisor import store as store_module
 from revisor.bank.bank import Row
 from revisor.bank.files import generation_folder, generations
-from revisor.editing import build as build_module
 from revisor.errors import BadInput, NotBuilt, NotFound, UsageError, WrongModel
 from revisor.facts.fact import Fact
 from revisor.gate.watch import Watch
+from revisor.life import build as life_build
 from revisor.store import Store
 from tests import tiny
 
@@ -186,13 +185,13 @@ def test_a_removed_fact_alone_is_forgotten(built: Store) -> None:
 def test_a_new_object_rebuilds_that_subject_alone(
     built: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, real, written = rows_of(built), build_module.build_rows, list[str]()
+    before, real, written = rows_of(built), life_build.build_rows, list[str]()
 
     def counted(loaded: Any, spec: Any, calibration: Any, facts: Any, *rest: Any, **more: Any):  # type: ignore[no-untyped-def]
         written.extend(fact.id for fact in facts)
         return real(loaded, spec, calibration, facts, *rest, **more)
 
-    monkeypatch.setattr(build_module, "build_rows", counted)
+    monkeypatch.setattr(life_build, "build_rows", counted)
     built.set_object(ACME.id, " Tokyo ")
     assert built.stale()
     report = built.build()
@@ -224,8 +223,8 @@ def test_a_build_of_nothing_new_keeps_every_row(built: Store) -> None:
 def test_a_killed_build_takes_up_where_it_was(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "SHARD", 2)
-    real, shards = build_module.build_rows, list[list[str]]()
+    monkeypatch.setattr(life_build, "SHARD", 2)
+    real, shards = life_build.build_rows, list[list[str]]()
     die_at = 1
 
     def mortal(loaded: Any, spec: Any, calibration: Any, facts: Any, *rest: Any, **more: Any):  # type: ignore[no-untyped-def]
@@ -234,7 +233,7 @@ def test_a_killed_build_takes_up_where_it_was(
         shards.append([fact.id for fact in facts])
         return real(loaded, spec, calibration, facts, *rest, **more)
 
-    monkeypatch.setattr(build_module, "build_rows", mortal)
+    monkeypatch.setattr(life_build, "build_rows", mortal)
     with new_store(tmp_path / "killed", folder) as killed:
         killed.add(tiny.FACTS)
         with pytest.raises(KeyboardInterrupt):
@@ -386,13 +385,13 @@ def test_a_fact_that_could_not_be_written_stays_reported_until_it_is_mended(buil
 def test_a_new_subject_in_the_prompt_of_a_standing_row_has_that_row_checked_again(
     built: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, checked = build_module.check_rows, list[str]()
+    real, checked = life_build.check_rows, list[str]()
 
     def counted(loaded: Any, spec: Any, bank: Any, facts: Any, rows: Any, *rest: Any) -> Any:
         checked.extend(rows)
         return real(loaded, spec, bank, facts, rows, *rest)
 
-    monkeypatch.setattr(build_module, "check_rows", counted)
+    monkeypatch.setattr(life_build, "check_rows", counted)
     capital = Fact(subject="The capital", prompt="{} lies in", object="Tokyo")
     built.add([capital])
     failed = {entry["id"] for entry in built.build().failed}

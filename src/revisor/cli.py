@@ -13,7 +13,16 @@ import typer
 from typer.core import TyperGroup
 
 from revisor import __version__
-from revisor.commands import asking, bench, building, demo, evaluating, facts, history
+from revisor.commands import (
+    asking,
+    bench,
+    building,
+    demo,
+    evaluating,
+    facts,
+    history,
+    keeping,
+)
 from revisor.commands.common import fail, wants_json
 from revisor.errors import RevisorError
 
@@ -78,12 +87,16 @@ app.command(rich_help_panel=_FACTS)(facts.show)
 app.command("set", rich_help_panel=_FACTS)(facts.set_object)
 app.command("rm", rich_help_panel=_FACTS)(facts.remove)
 app.command(rich_help_panel=_FACTS)(facts.export)
+app.command("import", rich_help_panel=_FACTS)(keeping.import_archive)
+app.command(rich_help_panel=_FACTS)(keeping.check)
 app.command(rich_help_panel=_HISTORY)(history.log)
 app.command(rich_help_panel=_HISTORY)(history.diff)
 app.command(rich_help_panel=_HISTORY)(history.rollback)
+app.command(rich_help_panel=_HISTORY)(keeping.tag)
 app.command(rich_help_panel=_OTHER)(building.verify)
 app.command("eval", rich_help_panel=_OTHER)(evaluating.evaluate)
 app.command(rich_help_panel=_OTHER)(evaluating.report)
+app.command(rich_help_panel=_OTHER)(keeping.gc)
 app.add_typer(bench.app, name="bench", rich_help_panel=_OTHER)
 
 

@@ -37,6 +37,8 @@ class StoreSettings:
         gamma: floor of the cosine threshold; None for the preset's own.
         layers_path, projection_path: where the FFN is, for a family that is not in the table.
         database: SQLAlchemy URL of the ledger; None for `ledger.sqlite` in the store.
+        exact: make each subject's rows alone and check all rows at every build, so that a bank
+            depends on the facts alone, to the bit, and not on how they came; slower.
     """
 
     model: str
@@ -48,12 +50,17 @@ class StoreSettings:
     layers_path: str | None = None
     projection_path: str | None = None
     database: str | None = None
+    exact: bool = False
 
 
 def write_settings(path: Path, settings: StoreSettings) -> None:
-    """Write `store.toml`; settings that are None are left out."""
-    known = {key: value for key, value in asdict(settings).items() if value is not None}
-    # A JSON string or number is a TOML one.
+    """Write `store.toml`; settings that are None or false are left out."""
+    known = {
+        key: value
+        for key, value in asdict(settings).items()
+        if value is not None and value is not False
+    }
+    # A JSON string, number or boolean is a TOML one.
     text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in known.items())
     path.write_text("# What this store is bound to; see docs/store.md.\n" + text, encoding="utf-8")
 
@@ -90,7 +97,7 @@ def _faults(found: Mapping[str, Any]) -> list[Fault]:
     for key in ("model", "dtype", "layer"):
         if key not in found:
             faults.append(Fault(line=0, fault=f"setting '{key}' is missing"))
-    for key in sorted(found.keys() & names - {"layer", "gamma"}):
+    for key in sorted(found.keys() & names - {"layer", "gamma", "exact"}):
         if not isinstance(found[key], str):
             faults.append(Fault(line=0, fault=f"'{key}' is {found[key]!r}", remedy="a string"))
     layer = found.get("layer", 0)
@@ -101,6 +108,8 @@ def _faults(found: Mapping[str, Any]) -> list[Fault]:
             faults.append(
                 Fault(line=0, fault=f"'{key}' is '{found[key]}'", remedy=f"one of {allowed}")
             )
+    if not isinstance(found.get("exact", False), bool):
+        faults.append(Fault(line=0, fault=f"'exact' is {found['exact']!r}", remedy="true or false"))
     gamma = found.get("gamma")
     if gamma is not None and not (type(gamma) in (int, float) and -1 <= gamma <= 1):
         faults.append(Fault(line=0, fault=f"'gamma' is {gamma!r}", remedy="a cosine in [-1, 1]"))

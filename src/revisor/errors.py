@@ -105,5 +105,11 @@ class StoreDamaged(RevisorError):
     """A file of the store whose hash or shape is not what its manifest says."""
 
 
+class CannotWrite(RevisorError):
+    """The disk is full, or the place may only be read. What was there is whole."""
+
+    http_status = 507
+
+
 class NotSupported(UsageError):
     """An operation this editor or model cannot do, such as undoing a weight update."""

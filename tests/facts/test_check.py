@@ -30,6 +30,9 @@ class Live:
         wanted = {normal_form(subject) for subject in subjects}
         return (fact for fact in self._facts if normal_form(fact.subject) in wanted)
 
+    def aliased(self) -> Iterator[Fact]:
+        return (fact for fact in self._facts if fact.aliases)
+
 
 def test_facts_that_agree_do_not_conflict() -> None:
     assert conflicts_between([ACME, ACME, replace(ACME, object="jane  roe")], Live(ACME)) == []

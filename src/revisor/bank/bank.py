@@ -111,6 +111,41 @@ class Bank:
         self._residuals = torch.empty(0, hidden_width)
         self._entry_count = 0
 
+    @classmethod
+    def of(cls, view: View) -> Bank:
+        """A bank that holds the rows of a view and shares its tensors.
+
+        Raises:
+            ValueError: the view's tensors do not fit together.
+        """
+        counts = torch.bincount(view.row_M, minlength=len(view.ids)).tolist()
+        if not (
+            len(counts) == len(view.ids) == len(view.R_ND)
+            and len(view.keys_ME) == len(view.gamma_M) == len(view.row_M)
+            and bool((view.row_M.diff() >= 0).all())
+        ):
+            raise ValueError("its tensors do not fit together")
+        bank = cls(
+            encoder=view.encoder,
+            key_width=view.keys_ME.shape[1],
+            hidden_width=view.R_ND.shape[1],
+            named=view.names is not None,
+        )
+        bank.generation = view.generation
+        bank._ids = list(view.ids)
+        bank._live = {row_id: slot for slot, row_id in enumerate(view.ids)}
+        bank._born = [view.generation] * len(view.ids)
+        bank._died = [None] * len(view.ids)
+        first = 0
+        for count in counts:
+            bank._entries.append(slice(first, first + count))
+            first += count
+        none = torch.zeros(0, dtype=torch.long)
+        bank._names = view.names.by_row() if view.names else [none] * len(view.ids)
+        bank._keys, bank._gamma, bank._residuals = view.keys_ME, view.gamma_M, view.R_ND
+        bank._entry_count = first
+        return bank
+
     def __len__(self) -> int:
         return len(self._live)
 

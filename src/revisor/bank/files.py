@@ -3,6 +3,10 @@
 What comes in: a `View` to save, or a folder to open. What goes out: a folder `gen-NNNNNNN` that
 is either whole or absent, or a `Bank` over the files. What it does not do: decide which generation
 is served (store.py). Nothing is pickled.
+
+A generation that is published again gets a folder of its own, `gen-NNNNNNN.2` and so on; the last
+one counts, and the others are taken away. So at no moment is a generation missing or half there,
+whenever a process is killed; what it leaves behind starts with a dot, and `recover` removes it.
 """
 
 from __future__ import annotations
@@ -10,8 +14,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +26,21 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from revisor.bank.bank import Bank, Row, View
+from revisor.bank.bank import Bank, View
 from revisor.bank.encode import KeyEncoder
-from revisor.errors import NotBuilt, StoreDamaged, WrongModel
+from revisor.bank.leases import unless_in_use
+from revisor.bank.names import NameIndex
+from revisor.errors import CannotWrite, NotBuilt, StoreDamaged, WrongModel
 
 FORMAT = 2
 MANIFEST = "manifest.json"
 ROWS = "rows.safetensors"
 ENCODER = "encoder.safetensors"
+RAW = "unchecked.safetensors"
 PREFIX = "gen-"
+SCRATCH = ".publishing-"
+GONE = ".gone-"
+_NAME = re.compile(rf"{PREFIX}(\d+)(?:\.(\d+))?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,16 +75,27 @@ class Manifest:
 
 
 def generation_folder(root: Path, generation: int) -> Path:
-    """Where one generation of a bank lies."""
-    return root / f"{PREFIX}{generation:07d}"
+    """Where one generation of a bank lies, or would."""
+    found = [number for one, number in _folders(root) if one == generation]
+    return _folder(root, generation, max(found, default=1))
 
 
 def generations(root: Path) -> list[int]:
     """The published generations under a model's bank folder, oldest first."""
+    return sorted({generation for generation, _ in _folders(root)})
+
+
+def _folders(root: Path) -> list[tuple[int, int]]:
+    """Each published folder as (generation, how many times it was published)."""
     if not root.is_dir():
         return []
-    found = (path.name.removeprefix(PREFIX) for path in root.glob(f"{PREFIX}*"))
-    return sorted(int(name) for name in found if name.isdigit())
+    found = (_NAME.fullmatch(path.name) for path in root.iterdir())
+    return [(int(match[1]), int(match[2] or 1)) for match in found if match]
+
+
+def _folder(root: Path, generation: int, number: int) -> Path:
+    again = f".{number}" if number > 1 else ""
+    return root / f"{PREFIX}{generation:07d}{again}"
 
 
 def save_bank(
@@ -84,24 +107,29 @@ def save_bank(
     layer: int,
     build: dict[str, Any],
     failed: list[dict[str, str]],
+    unchecked: View | None = None,
 ) -> Path:
     """Publish a view as one generation; a reader sees all of it or nothing.
 
     Residuals and keys are stored in fp32: a row that is loaded gives the same bits.
+
+    Args:
+        unchecked: the rows as they were before the check through the gate, to be kept beside.
+
+    Raises:
+        CannotWrite: the disk is full, or the folder may only be read; nothing is published.
     """
-    target = generation_folder(root, view.generation)
-    root.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=root, prefix=".publishing-"))
     try:
-        tensors = {
-            "keys": view.keys_ME.contiguous(),
-            "gamma": view.gamma_M.contiguous(),
-            "row": view.row_M.contiguous(),
-            "residuals": view.R_ND.contiguous(),
-        }
-        if view.names is not None:
-            tensors |= {"names": view.names.hash_H, "name_row": view.names.row_H}
-        save_file(tensors, scratch / ROWS, metadata={"ids": json.dumps(view.ids)})
+        root.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=root, prefix=SCRATCH))
+    except OSError as error:
+        raise _cannot_write(root, error) from error
+    try:
+        names = [ROWS, ENCODER]
+        tensors = _save_rows(view, scratch / ROWS)
+        if unchecked is not None:
+            _save_rows(unchecked, scratch / RAW)
+            names.append(RAW)
         encoder = {}
         if view.encoder.matrix_FE is not None and view.encoder.mean_F is not None:
             encoder = {"mean": view.encoder.mean_F, "matrix": view.encoder.matrix_FE}
@@ -117,7 +145,7 @@ def save_bank(
             bytes_per_fact=round(stored / max(1, len(view.ids)), 1),
             build=build,
             failed=failed,
-            files={name: _sha256(scratch / name) for name in (ROWS, ENCODER)},
+            files={name: _sha256(scratch / name) for name in names},
         )
         sealed = vars(manifest) | {"seal": _seal(vars(manifest))}
         text = json.dumps(sealed, indent=2, sort_keys=True)
@@ -125,12 +153,35 @@ def save_bank(
         for path in scratch.iterdir():
             _flush(path)
         scratch.chmod(0o755)
-        _publish(scratch, target)
-        _flush(root)
-    except BaseException:
+        target = _publish(scratch, root, view.generation)
+    except BaseException as error:
         shutil.rmtree(scratch, ignore_errors=True)
+        if isinstance(error, OSError | SafetensorError):
+            raise _cannot_write(root, error) from error
         raise
     return target
+
+
+def _save_rows(view: View, path: Path) -> dict[str, torch.Tensor]:
+    tensors = {
+        "keys": view.keys_ME.contiguous(),
+        "gamma": view.gamma_M.contiguous(),
+        "row": view.row_M.contiguous(),
+        "residuals": view.R_ND.contiguous(),
+    }
+    if view.names is not None:
+        tensors |= {"names": view.names.hash_H, "name_row": view.names.row_H}
+    save_file(tensors, path, metadata={"ids": json.dumps(view.ids)})
+    return tensors
+
+
+def _cannot_write(root: Path, error: Exception) -> CannotWrite:
+    reason = getattr(error, "strerror", None) or str(error)
+    return CannotWrite(
+        f"Cannot write a bank to {root}: {reason}.",
+        "Nothing was published; the generations that are there are whole. Make room, or check "
+        "that the folder may be written to, and run the command again.",
+    )
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -164,13 +215,20 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def load_bank(folder: Path, *, fingerprint: str | None = None, check: bool = False) -> Bank:
+def load_bank(
+    folder: Path,
+    *,
+    fingerprint: str | None = None,
+    check: bool = False,
+    unchecked: bool = False,
+) -> Bank:
     """Open a bank; its tensors are memory-mapped.
 
     Args:
         folder: one generation's folder.
         fingerprint: of the model that will run it; None to open it without a model.
         check: compare every file with its hash first.
+        unchecked: the rows as they were before the check through the gate.
 
     Raises:
         NotBuilt, StoreDamaged: see `read_manifest`; also a file that is missing or changed.
@@ -188,47 +246,35 @@ def load_bank(folder: Path, *, fingerprint: str | None = None, check: bool = Fal
             raise StoreDamaged(fault, "Build again: delete that folder and run revisor build.")
     try:
         encoder = _load_encoder(folder / ENCODER)
-        with safe_open(folder / ROWS, framework="pt") as file:
-            ids = json.loads(file.metadata()["ids"])
-            keys, gamma = file.get_tensor("keys"), file.get_tensor("gamma")
-            row, residuals = file.get_tensor("row"), file.get_tensor("residuals")
-            named = "names" in file.keys()  # noqa: SIM118  (a file has no `in`)
-            names = _names_by_row(file, len(ids)) if named else []
+        with safe_open(folder / (RAW if unchecked else ROWS), framework="pt") as file:
+            view = View(
+                ids=tuple(json.loads(file.metadata()["ids"])),
+                keys_ME=file.get_tensor("keys"),
+                gamma_M=file.get_tensor("gamma"),
+                row_M=file.get_tensor("row"),
+                R_ND=file.get_tensor("residuals"),
+                encoder=encoder,
+                generation=manifest.generation,
+                names=_load_names(file),
+            )
+        return Bank.of(view)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise StoreDamaged(
             f"The bank at {folder} cannot be read: {error}.",
             "Build again: delete that folder and run revisor build.",
         ) from error
-    bank = Bank(
-        encoder=encoder,
-        key_width=keys.shape[1],
-        hidden_width=residuals.shape[1],
-        named=named,
+
+
+def _load_names(file: Any) -> NameIndex | None:
+    if "names" not in file.keys():  # noqa: SIM118  (a file has no `in`)
+        return None
+    row_M = file.get_tensor("row")
+    rows = len(file.get_tensor("residuals"))
+    return NameIndex.of_rows(
+        file.get_tensor("names"),
+        file.get_tensor("name_row"),
+        torch.bincount(row_M, minlength=rows),
     )
-    counts = torch.bincount(row, minlength=len(ids)).tolist()
-    start = 0
-    for index, (row_id, count) in enumerate(zip(ids, counts, strict=True)):
-        part = slice(start, start + count)
-        bank.put(
-            Row(
-                row_id=row_id,
-                keys_CE=keys[part],
-                gamma_C=gamma[part],
-                r_D=residuals[index],
-                **({"names_H": names[index]} if named else {}),
-            ),
-            manifest.generation,
-        )
-        start += count
-    bank.generation = manifest.generation
-    return bank
-
-
-def _names_by_row(file: Any, rows: int) -> list[torch.Tensor]:
-    """The name hashes of each row."""
-    hash_H, row_H = file.get_tensor("names"), file.get_tensor("name_row")
-    order_H = row_H.argsort(stable=True)
-    return list(torch.split(hash_H[order_H], torch.bincount(row_H, minlength=rows).tolist()))
 
 
 def hash_faults(folder: Path) -> list[str]:
@@ -255,19 +301,58 @@ def _seal(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def _publish(scratch: Path, target: Path) -> None:
-    """Rename a finished folder to its place; what stood there stays if that fails."""
-    if not target.exists():
-        os.replace(scratch, target)
-        return
-    aside = scratch.with_name(f"{scratch.name}-old")
-    os.replace(target, aside)
+def _publish(scratch: Path, root: Path, generation: int) -> Path:
+    """Rename a finished folder to its place, then take away what it replaces."""
+    older = [number for one, number in _folders(root) if one == generation]
+    target = _folder(root, generation, max(older, default=0) + 1)
+    os.replace(scratch, target)
+    _flush(root)
+    for number in older:
+        with suppress(OSError):  # the next writer's `recover` does it
+            _take_away(_folder(root, generation, number))
+    return target
+
+
+def _take_away(folder: Path) -> None:
+    """Remove a published folder: first its name, so that nobody sees it half there."""
+    gone = Path(tempfile.mkdtemp(dir=folder.parent, prefix=GONE))
     try:
-        os.replace(scratch, target)
-    except BaseException:
-        os.replace(aside, target)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
+        os.replace(folder, gone / folder.name)
+    finally:
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def remove_generation(root: Path, generation: int) -> bool:
+    """Remove one generation, unless somebody uses it; says whether it is gone."""
+    folder = generation_folder(root, generation)
+    manifest = folder / MANIFEST
+    if not manifest.exists():
+        _take_away(folder)
+        return True
+    with unless_in_use(manifest) as free:
+        if free:
+            _take_away(folder)
+    return free
+
+
+def recover(root: Path) -> int:
+    """Remove what killed processes left; returns how many folders. Only the writer may call it."""
+    if not root.is_dir():
+        return 0
+    latest = {generation: _last(root, generation) for generation, _ in _folders(root)}
+    left = [path for path in root.iterdir() if path.name.startswith((SCRATCH, GONE))]
+    left += [
+        _folder(root, generation, number)
+        for generation, number in _folders(root)
+        if number < latest[generation]
+    ]
+    for path in left:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(left)
+
+
+def _last(root: Path, generation: int) -> int:
+    return max(number for one, number in _folders(root) if one == generation)
 
 
 def _sha256(path: Path) -> str:

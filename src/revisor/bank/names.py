@@ -68,12 +68,18 @@ class NameIndex:
         lengths_N = torch.tensor([len(name) for name in names], dtype=torch.long)
         row_H = torch.arange(len(names)).repeat_interleave(lengths_N)
         order_H = hash_H.argsort(stable=True)
-        return cls(
-            hash_H=hash_H[order_H],
-            row_H=row_H[order_H],
-            first_N=count_N.cumsum(0) - count_N,
-            count_N=count_N,
-        )
+        return cls.of_rows(hash_H[order_H], row_H[order_H], count_N)
+
+    @classmethod
+    def of_rows(cls, hash_H: torch.Tensor, row_H: torch.Tensor, count_N: torch.Tensor) -> NameIndex:
+        """An index from its own tensors: hashes in rising order, their rows, entries a row."""
+        return cls(hash_H=hash_H, row_H=row_H, first_N=count_N.cumsum(0) - count_N, count_N=count_N)
+
+    def by_row(self) -> list[torch.Tensor]:
+        """The hashes of each row, in rising order."""
+        order_H = self.row_H.argsort(stable=True)
+        counts = torch.bincount(self.row_H, minlength=len(self.count_N)).tolist()
+        return list(torch.split(self.hash_H[order_H], counts))
 
     def to(self, device: torch.device) -> NameIndex:
         return NameIndex(

@@ -18,6 +18,7 @@ from revisor.commands.common import (
     StoreOption,
     note,
     open_store,
+    os_user,
     plural,
     print_json,
     say,
@@ -89,6 +90,22 @@ def init(
             help="And where in a layer the FFN's output projection is, such as mlp.down_proj.",
         ),
     ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            "--database",
+            metavar="URL",
+            help="Keep the facts in PostgreSQL: postgresql://USER@HOST/DATABASE.",
+            show_default="SQLite in the store",
+        ),
+    ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact",
+            help="Banks that depend on the facts alone, to the bit, however they came; slower.",
+        ),
+    ] = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -108,6 +125,8 @@ def init(
         preset=preset.value,
         layers_path=layers_path,
         projection_path=projection_path,
+        database=database,
+        exact=exact,
     ) as made:
         settings = made.settings
     if as_json:
@@ -124,7 +143,7 @@ def build(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> No
     with afterwards are listed; the others hold.
     """
     with open_store(store) as opened:
-        report = opened.build()
+        report = opened.build(actor=os_user())
     if as_json:
         print_json(
             {

@@ -165,13 +165,9 @@ def fault_json(fault: object) -> dict[str, Any] | str:
 
 def fact_json(fact: Fact) -> dict[str, Any]:
     """A fact as the line of a fact file that `revisor add` reads; what is not set is left out."""
-    from dataclasses import asdict
+    from revisor.facts.lines import fact_line
 
-    fields = asdict(fact)
-    first = {key: fields.pop(key) for key in ("id", "subject", "prompt", "object")}
-    if fields["namespace"] == "default":
-        del fields["namespace"]
-    return first | {key: value for key, value in fields.items() if value}
+    return fact_line(fact)
 
 
 def plural(count: int, noun: str) -> str:

@@ -6,9 +6,7 @@ does not do: change what the model says; `revisor build` does.
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +14,7 @@ import typer
 
 from revisor.commands.common import (
     DEFAULT_STORE,
+    FAULTS_SHOWN,
     ActorOption,
     JsonOption,
     ReasonOption,
@@ -32,12 +31,23 @@ from revisor.commands.common import (
     say,
     table,
 )
-from revisor.errors import BadInput, Conflict, UsageError
+from revisor.errors import BadInput, Conflict
 
 if TYPE_CHECKING:
     from revisor.facts.changes import Revision
+    from revisor.life.erase import Erased
 
 PAGE = 50
+
+
+class WithConflicts(Enum):
+    """What `--on-conflict` takes."""
+
+    stop = "stop"
+    keep = "keep"
+    replace = "replace"
+
+
 TO_BUILD = "The model does not know yet: run `revisor build`."
 
 IdArgument = Annotated[
@@ -57,6 +67,19 @@ def add(
     store: StoreOption = DEFAULT_STORE,
     actor: ActorOption = "",
     reason: ReasonOption = "",
+    on_conflict: Annotated[
+        WithConflicts,
+        typer.Option(
+            "--on-conflict",
+            help="stop: import nothing; keep what came first; replace it by what came last.",
+        ),
+    ] = WithConflicts.stop,
+    skip_known: Annotated[
+        bool,
+        typer.Option(
+            "--skip-known", help="Leave out facts that the model says by itself (opens the model)."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Read facts from a file into the store: all of them, or none.
@@ -70,14 +93,38 @@ def add(
     """
     with open_store(store) as opened:
         try:
-            added = opened.add(file, actor=actor or os_user(), reason=reason)
+            added = opened.add(
+                file,
+                actor=actor or os_user(),
+                reason=reason,
+                on_conflict=on_conflict.value,
+                skip_known=skip_known,
+            )
         except (BadInput, Conflict) as error:
             fail(error, as_json=as_json, result=_nothing_added(error) if as_json else None)
     counts = {"added": added.added, "updated": added.updated, "unchanged": added.unchanged}
     if as_json:
-        print_json({**counts, "rejected": [], "conflicts": []})
+        told: dict[str, Any] = {
+            **counts,
+            "rejected": [],
+            "conflicts": [fault_json(fault) for fault in added.conflicts],
+        }
+        if added.removed:
+            told["removed"] = added.removed
+        if skip_known:
+            told["known"] = [fact_json(fact) for fact in added.known]
+        print_json(told)
         return
     say(", ".join(f"{count:,} {name}" for name, count in counts.items()))
+    for fault in added.conflicts[:FAULTS_SHOWN]:
+        note(f"  {fault}", style=None)
+    if added.conflicts:
+        settled = "the first was kept" if on_conflict.value == "keep" else "the last was taken"
+        note(f"{plural(len(added.conflicts), 'conflict')}: {settled}.", style="yellow")
+    if added.removed:
+        note(f"{plural(added.removed, 'fact')} gave way and ended.", style="yellow")
+    if added.known:
+        note(f"{plural(len(added.known), 'fact')} left out: the model says them by itself.")
     if added.duplicates:
         note(f"{plural(added.duplicates, 'line')} repeated an earlier line and changed nothing.")
     if added.added or added.updated:
@@ -101,6 +148,10 @@ def list_facts(
             "--search", metavar="TEXT", help="Only facts with this text in them, in any case."
         ),
     ] = "",
+    subject: Annotated[
+        str | None,
+        typer.Option("--subject", metavar="NAME", help="Only facts about it, in any spelling."),
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -118,13 +169,16 @@ def list_facts(
         limit = PAGE
     with open_store(store) as opened:
         asked = None if limit is None else limit + 1  # one more, to know whether more are there
-        found = list(opened.ledger.facts(search=search or None, limit=asked, offset=offset))
+        found = list(
+            opened.ledger.facts(search=search or None, subject=subject, limit=asked, offset=offset)
+        )
     facts = found if limit is None else found[:limit]
     if as_json:
         print_json({"facts": [fact_json(fact) for fact in facts]})
         return
     if not facts:
-        note("No facts." if not search else f"No facts with '{search}' in them.")
+        about = f" about '{subject}'" if subject else ""
+        note(f"No facts{about}" + (f" with '{search}' in them." if search else "."))
         return
     listing = table("id", "prompt", "object")
     for fact in facts:
@@ -157,17 +211,31 @@ def show(
         if key != "object":
             text = "; ".join(value) if isinstance(value, list | tuple) else str(value)
             say(f"  {key}: {text}", style="dim")
-    listing = table("revision", "what", "object", "who", "when", "why", right=["revision"])
+    listing = table(
+        "revision", "what", "object", "live in", "who", "when", "why", "source", right=["revision"]
+    )
     for revision in revisions:
         listing.add_row(
             str(revision.revision),
             revision.kind,
             "" if revision.kind == "remove" else revision.fact.object,
+            _live_in(revision),
             revision.actor,
             revision.at,
             revision.reason,
+            revision.fact.source or "",
         )
     output().print(listing)
+
+
+def _live_in(revision: Revision) -> str:
+    """The generations in which a revision was live, such as `3-6` or `7-`."""
+    if revision.kind == "remove":
+        return ""
+    if revision.until is None:
+        return f"{revision.generation}-"
+    last = revision.until - 1
+    return str(last) if last == revision.generation else f"{revision.generation}-{last}"
 
 
 def _revision_json(revision: Revision) -> dict[str, Any]:
@@ -206,13 +274,27 @@ def remove(
     fact_ids: Annotated[
         list[str], typer.Argument(metavar="ID...", help="Ids, or their first 4 letters or more.")
     ],
+    purge: Annotated[
+        bool,
+        typer.Option(
+            "--purge",
+            help="Erase them for good: text, vectors, history, exports. It cannot be undone.",
+        ),
+    ] = False,
     store: StoreOption = DEFAULT_STORE,
     actor: ActorOption = "",
     reason: ReasonOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Remove facts: the model answers as it did without them. Their history stays."""
+    """Remove facts: the model answers as it did without them. Their history stays.
+
+    With --purge nothing of them is left but a record that something was erased.
+    """
     with open_store(store) as opened:
+        if purge:
+            erased = opened.purge(fact_ids, actor=actor or os_user(), reason=reason)
+            _say_erased(erased, as_json=as_json)
+            return
         removed = opened.remove(fact_ids, actor=actor or os_user(), reason=reason)
         generation = opened.ledger.generation
     if as_json:
@@ -223,26 +305,39 @@ def remove(
         note(f"{TO_BUILD} To undo it: revisor rollback --to {generation - 1}")
 
 
+def _say_erased(erased: Erased, *, as_json: bool) -> None:
+    if as_json:
+        from dataclasses import asdict
+
+        print_json({"removed": erased.facts, "purged": True, **asdict(erased)})
+        return
+    say(
+        f"{plural(erased.facts, 'fact')} erased, {plural(erased.revisions, 'revision')} in all; "
+        f"{plural(len(erased.banks), 'bank')} and {plural(len(erased.exports), 'export')} "
+        "written anew"
+    )
+    for name in erased.unreached:
+        note(f"Exported once, and not there or not the same any more: {name}", style="yellow")
+
+
 def export(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The JSONL file to write.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="FILE.zip for an archive of everything; else a JSONL file."
+        ),
+    ],
     store: StoreOption = DEFAULT_STORE,
+    actor: ActorOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Write the facts that hold now as JSONL, which `revisor add` reads."""
+    """Write the facts that hold now as JSONL, which `revisor add` reads.
+
+    To a file that ends in .zip everything is written: facts, history, audit and banks, with a
+    manifest of hashes. `revisor import` makes an equal store of it.
+    """
     with open_store(store) as opened:
-        count = 0
-        try:
-            with tempfile.TemporaryDirectory(dir=file.parent, prefix=".revisor-") as scratch:
-                written = Path(scratch) / "facts.jsonl"
-                with written.open("w", encoding="utf-8") as stream:
-                    for fact in opened.ledger.facts():
-                        stream.write(json.dumps(fact_json(fact), ensure_ascii=False) + "\n")
-                        count += 1
-                os.replace(written, file)
-        except OSError as error:
-            raise UsageError(
-                f"Cannot write {file}: {error.strerror}.", "Name a file in a folder that is there."
-            ) from error
+        count = opened.export(file, actor=actor or os_user())
     if as_json:
         print_json({"facts": count, "file": str(file)})
         return

@@ -6,8 +6,9 @@ generation with the facts of an earlier one. What it does not do: forget anythin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,13 +30,22 @@ from revisor.commands.common import (
 )
 from revisor.commands.facts import TO_BUILD
 
+if TYPE_CHECKING:
+    from revisor.facts.audit import Event
+
 GenerationArgument = Annotated[
-    int, typer.Argument(metavar="GEN", min=0, help="A generation; `revisor log` lists them.")
+    str, typer.Argument(metavar="GEN", help="A generation, or its tag; `revisor log` lists them.")
 ]
 
 
 def log(
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most N generations.")] = 20,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, metavar="N", help="At most N generations or events.")
+    ] = 20,
+    events: Annotated[
+        bool,
+        typer.Option("--events", help="List the audit: every write, build, load, export, purge."),
+    ] = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -44,18 +54,33 @@ def log(
     Every import or change makes a generation: who made it, when, why and what it changed.
     """
     with open_store(store) as opened:
-        generations = opened.ledger.log(limit)
+        if events:
+            _say_events(opened.ledger.events(limit), as_json=as_json)
+            return
+        generations, tags = opened.ledger.log(limit), opened.ledger.tags()
     if as_json:
-        print_json({"generations": [asdict(made) for made in generations]})
+        print_json({"generations": [asdict(made) for made in generations], "tags": tags})
         return
     if not generations:
         note("No facts yet: revisor add FILE")
         return
     numbers = ["gen", "added", "updated", "removed", "facts"]
-    listing = table(*numbers, "who", "when", "why", right=numbers)
+    listing = table(*numbers, "who", "when", "why", "tags", right=numbers)
     for made in generations:
         counts = (made.number, made.added, made.updated, made.removed, made.live)
-        listing.add_row(*map(str, counts), made.actor, made.at, made.reason)
+        named = ", ".join(name for name, number in tags.items() if number == made.number)
+        listing.add_row(*map(str, counts), made.actor, made.at, made.reason, named)
+    output().print(listing)
+
+
+def _say_events(events: Sequence[Event], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"events": [asdict(event) for event in events]})
+        return
+    listing = table("event", "what", "gen", "who", "when", "hash", right=["event", "gen"])
+    for event in events:
+        numbers = (str(event.seq), event.kind, str(event.generation))
+        listing.add_row(*numbers, event.actor, event.at, event.hash[:12])
     output().print(listing)
 
 
@@ -67,13 +92,8 @@ def diff(
 ) -> None:
     """Show how the facts of one generation differ from those of another."""
     with open_store(store) as opened:
-        put, gone = opened.ledger.changed_since(start, upto=end)
-        put_back, new = opened.ledger.changed_since(end, upto=start)
-    before = {fact.id: fact for fact in put_back}
-    is_new = set(new)
-    added = [fact for fact in put if fact.id in is_new]
-    updated = [(before[fact.id], fact) for fact in put if fact.id not in is_new]
-    removed = [before[fact_id] for fact_id in gone]
+        change = opened.ledger.diff(start, end)
+    added, updated, removed = change.added, change.updated, change.removed
     if as_json:
         print_json(
             {
@@ -101,8 +121,8 @@ def diff(
 
 def rollback(
     to: Annotated[
-        int,
-        typer.Option("--to", metavar="GEN", min=0, help="The generation whose facts shall hold."),
+        str,
+        typer.Option("--to", metavar="GEN", help="The generation, or tag, whose facts shall hold."),
     ],
     store: StoreOption = DEFAULT_STORE,
     actor: ActorOption = "",
@@ -114,7 +134,7 @@ def rollback(
     Nothing is forgotten, so a rollback can be rolled back.
     """
     with open_store(store) as opened:
-        made = opened.ledger.rollback(to, actor=actor or os_user(), reason=reason)
+        made = opened.rollback(to, actor=actor or os_user(), reason=reason)
     if as_json:
         told = asdict(made)
         print_json({"generation": told.pop("number"), "changed": made.changed, **told})

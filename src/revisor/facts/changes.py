@@ -84,3 +84,35 @@ class Revision:
     def state(self) -> Literal["live", "removed"]:
         """The state of the fact from this revision on."""
         return "removed" if self.kind == "remove" else "live"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """What leads from the live facts of one generation to those of another.
+
+    Attributes:
+        added: facts that only the second has.
+        updated: pairs of one fact's values, in the first and in the second.
+        removed: facts that only the first has.
+        put: what is new or has another value in the second, in the ledger's order.
+    """
+
+    added: tuple[Fact, ...]
+    updated: tuple[tuple[Fact, Fact], ...]
+    removed: tuple[Fact, ...]
+    put: tuple[Fact, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Purged:
+    """What an erasure took out of the ledger.
+
+    Attributes:
+        ids: of the facts that are no more.
+        revisions: how many values they had.
+        generation: the last one; a new one if any of them was live.
+    """
+
+    ids: tuple[str, ...]
+    revisions: int
+    generation: int

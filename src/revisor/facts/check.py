@@ -1,25 +1,37 @@
-"""What is wrong or worth knowing about facts taken together: contradictions, same subjects, age.
+"""What is wrong or worth knowing about facts taken together: contradictions, repetitions, age.
 
 What comes in: facts, and the live facts of a ledger to hold them against. What goes out:
 plain lists and dicts. What it does not do: read files or databases (`LiveFacts` does, for it),
-or decide what happens to a conflict.
+or decide what happens to a conflict (imports.py).
 
 A new object for a fact that the ledger holds (the same id) is an update, not a conflict. A
-conflict is what cannot be both: two objects for one id among the new facts, or two objects
-for one statement (namespace, subject and prompt in normal form) under two ids, as when only
-one of the two declares a relation.
+conflict is what cannot be both: two objects for one id among the new facts, or two objects under
+two ids for one question about one subject. Facts are about one subject where a name of one (its
+subject, a declared alias) is a name of the other, in normal form. They answer one question where
+they declare one relation and qualifier, or where a prompt or paraphrase of one is that of the
+other but for case, spaces, punctuation and articles.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
-from revisor.facts.fact import Fact, normal_form, parse_time
+from revisor.facts.fact import PLACEHOLDER, Fact, normal_form, parse_time
+from revisor.facts.forms import template
 
-_Statement = tuple[str, str, str]
+Kind = Literal[
+    "same id", "same statement", "same relation", "other words", "alias", "said twice", "reversed"
+]
+NOTES: tuple[Kind, ...] = ("said twice", "reversed")
+"""Kinds that are worth knowing and contradict nothing."""
+
+_ARTICLES = {"the", "a", "an"}
+_NO_WORD = re.compile(r"[^\w{}]+")
+_Question = tuple[str, ...]
 
 
 class LiveFacts(Protocol):
@@ -29,32 +41,49 @@ class LiveFacts(Protocol):
         """The live facts about these subjects, compared in normal form."""
         ...
 
+    def aliased(self) -> Iterator[Fact]:
+        """The live facts that declare aliases of their subject."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
-class ConflictFound:
-    """Two facts that cannot both hold.
+class Finding:
+    """Two facts that cannot both hold, or that are worth looking at together.
 
     Attributes:
-        kind: `same id`, or `same statement` where the ids differ.
-        fact: the new fact.
-        other: what it contradicts: an earlier new fact, or a live one.
+        kind: `same id`; or what is alike under two ids: the `same statement`, the `same
+            relation`, the prompts in `other words`, the subject by an `alias`. Notes are `said
+            twice` (one object, two ids) and `reversed` (A is B's what B is A's).
+        fact: the later fact.
+        other: what it is held against: an earlier fact, or a live one.
         in_ledger: whether `other` is a live fact of the ledger.
     """
 
-    kind: Literal["same id", "same statement"]
+    kind: Kind
     fact: Fact
     other: Fact
     in_ledger: bool
 
+    @property
+    def is_note(self) -> bool:
+        """Whether both may hold."""
+        return self.kind in NOTES
+
     def __str__(self) -> str:
         where = "in the ledger" if self.in_ledger else "in the same import"
+        verb = "goes with" if self.is_note else "contradicts"
         return (
-            f"{self.fact.text!r} -> {self.fact.object!r} (id {self.fact.id}) contradicts "
-            f"{self.other.object!r} (id {self.other.id}) {where}: {self.kind}"
+            f"{self.fact.text!r} -> {self.fact.object!r} (id {self.fact.id}{_source(self.fact)}) "
+            f"{verb} {self.other.object!r} of {self.other.text!r} (id {self.other.id}"
+            f"{_source(self.other)}) {where}: {self.kind}"
         )
 
 
-def conflicts_between(new: Iterable[Fact], ledger: LiveFacts | None = None) -> list[ConflictFound]:
+def _source(fact: Fact) -> str:
+    return f", source {fact.source}" if fact.source else ""
+
+
+def conflicts_between(new: Iterable[Fact], ledger: LiveFacts | None = None) -> list[Finding]:
     """The contradictions among `new` facts, then those against the live facts of `ledger`.
 
     Objects are compared in normal form; a fact is told with the first one that it contradicts.
@@ -62,34 +91,139 @@ def conflicts_between(new: Iterable[Fact], ledger: LiveFacts | None = None) -> l
     ids; under one id they do, since a fact has one value at a time. A live fact whose id is
     among `new` is about to change, so it is not held against the rest of `new`.
     """
-    first_of_id: dict[str, Fact] = {}
-    by_statement: dict[_Statement, list[Fact]] = {}
-    found: list[ConflictFound] = []
+    index = _Index()
+    found: list[Finding] = []
     for fact in new:
-        earlier = first_of_id.setdefault(fact.id, fact)
-        if _differ(fact, earlier):
-            found.append(ConflictFound(kind="same id", fact=fact, other=earlier, in_ledger=False))
-        elif earlier is fact:
-            others = by_statement.setdefault(_statement(fact), [])
-            found.extend(_contradictions(fact, others, in_ledger=False))
-            others.append(fact)
+        earlier = index.ids.get(fact.id)
+        if earlier is None:
+            found += index.contradicted_by(fact, in_ledger=False)
+            index.add(fact)
+        elif _differ(fact, earlier):
+            found.append(Finding(kind="same id", fact=fact, other=earlier, in_ledger=False))
     if ledger is None:
         return found
-    for live in ledger.about({facts[0].subject for facts in by_statement.values()}):
-        if live.id not in first_of_id:
-            for fact in by_statement.get(_statement(live), []):
-                found.extend(_contradictions(fact, [live], in_ledger=True))
+    told: set[str] = set()
+    for live in _live_of(ledger, index.names):
+        if live.id not in index.ids and live.id not in told:
+            told.add(live.id)
+            found += index.contradicting(live)
     return found
 
 
-def _contradictions(
-    fact: Fact, others: Iterable[Fact], *, in_ledger: bool
-) -> Iterator[ConflictFound]:
-    """The first of `others` that says something else of the same statement, if any does."""
-    for other in others:
-        if _differ(fact, other) and _meet(fact, other):
-            yield ConflictFound(kind="same statement", fact=fact, other=other, in_ledger=in_ledger)
-            return
+def findings(facts: Iterable[Fact]) -> list[Finding]:
+    """Everything that facts with different ids say against one another, and the notes.
+
+    A ledger has one live value for an id, so this is what `revisor check` tells of it.
+    """
+    index = _Index()
+    found: list[Finding] = []
+    for fact in facts:
+        found += index.contradicted_by(fact, in_ledger=True)
+        found += index.notes_on(fact)
+        index.add(fact)
+    return found
+
+
+class _Index:
+    """Facts by the questions they answer about the names of their subjects."""
+
+    def __init__(self) -> None:
+        self.ids: dict[str, Fact] = {}
+        self.names: set[str] = set()
+        self._asked: dict[_Question, list[Fact]] = {}
+
+    def add(self, fact: Fact) -> None:
+        self.ids[fact.id] = fact
+        self.names.update(_names(fact))
+        for question in _questions(fact):
+            self._asked.setdefault(question, []).append(fact)
+
+    def contradicted_by(self, fact: Fact, *, in_ledger: bool) -> Iterator[Finding]:
+        """The first fact that says something else where `fact` answers, if any does."""
+        for other in self._alike(fact):
+            if _differ(fact, other):
+                yield Finding(
+                    kind=_likeness(fact, other), fact=fact, other=other, in_ledger=in_ledger
+                )
+                return
+
+    def contradicting(self, live: Fact) -> Iterator[Finding]:
+        """Every fact here that says something else than a live one."""
+        for fact in self._alike(live):
+            if _differ(fact, live):
+                yield Finding(kind=_likeness(fact, live), fact=fact, other=live, in_ledger=True)
+
+    def notes_on(self, fact: Fact) -> Iterator[Finding]:
+        """Facts that say the same under another id, and those that say it the other way round."""
+        for other in self._alike(fact):
+            if not _differ(fact, other):
+                yield Finding(kind="said twice", fact=fact, other=other, in_ledger=True)
+                break
+        turned = _questions(fact, names=(normal_form(fact.object),))
+        for other in self._answering(turned, fact):
+            if normal_form(other.object) in _names(fact) and _meet(fact, other):
+                yield Finding(kind="reversed", fact=fact, other=other, in_ledger=True)
+                break
+
+    def _alike(self, fact: Fact) -> Iterator[Fact]:
+        """The facts here that answer a question which `fact` answers, at the same time."""
+        return (one for one in self._answering(_questions(fact), fact) if _meet(fact, one))
+
+    def _answering(self, questions: Iterable[_Question], fact: Fact) -> Iterator[Fact]:
+        seen = {fact.id}
+        for question in questions:
+            for other in self._asked.get(question, ()):
+                if other.id not in seen:
+                    seen.add(other.id)
+                    yield other
+
+
+def _live_of(ledger: LiveFacts, names: set[str]) -> Iterator[Fact]:
+    """The live facts that have one of the names as subject, or as an alias."""
+    yield from ledger.about(names)
+    for fact in ledger.aliased():
+        if any(normal_form(alias) in names for alias in fact.aliases):
+            yield fact
+
+
+def _names(fact: Fact) -> tuple[str, ...]:
+    if not fact.aliases:
+        return (normal_form(fact.subject),)
+    return tuple(dict.fromkeys(map(normal_form, (fact.subject, *fact.aliases))))
+
+
+def _questions(fact: Fact, names: tuple[str, ...] | None = None) -> list[_Question]:
+    """What the fact answers, as keys that are equal where two facts answer the same."""
+    asked: list[_Question] = [("words", wording(fact.prompt))]
+    for text in fact.paraphrases:
+        prompt = template(text, fact.subject)
+        if prompt is not None:
+            asked.append(("words", wording(prompt)))
+    if fact.relation:
+        asked.append(("relation", normal_form(fact.relation), fact.qualifier))
+    names = names or _names(fact)
+    return [(fact.namespace, name, *one) for name in names for one in dict.fromkeys(asked)]
+
+
+def wording(prompt: str) -> str:
+    """A prompt without what does not change its meaning: case, punctuation, articles, spaces."""
+    words = _NO_WORD.sub(" ", normal_form(prompt)).split()
+    return " ".join(word for word in words if word not in _ARTICLES) or PLACEHOLDER
+
+
+def _likeness(fact: Fact, other: Fact) -> Kind:
+    """In what two facts with different objects are alike."""
+    if normal_form(fact.subject) != normal_form(other.subject):
+        return "alias"
+    if normal_form(fact.prompt) == normal_form(other.prompt):
+        return "same statement"
+    if (
+        fact.relation
+        and other.relation
+        and (normal_form(fact.relation) == normal_form(other.relation))
+    ):
+        return "same relation"
+    return "other words"
 
 
 def same_subject(facts: Iterable[Fact]) -> dict[str, list[Fact]]:
@@ -103,10 +237,6 @@ def same_subject(facts: Iterable[Fact]) -> dict[str, list[Fact]]:
 def expired(facts: Iterable[Fact], now: datetime) -> list[Fact]:
     """The facts that no longer hold at `now` (an aware datetime)."""
     return [fact for fact in facts if fact.valid_to and parse_time(fact.valid_to) <= now]
-
-
-def _statement(fact: Fact) -> _Statement:
-    return fact.namespace, normal_form(fact.subject), normal_form(fact.prompt)
 
 
 def _differ(one: Fact, other: Fact) -> bool:

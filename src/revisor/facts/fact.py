@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 
 PLACEHOLDER = "{}"
@@ -73,6 +73,11 @@ class Fact:
             object.__setattr__(self, "id", computed)
 
     @property
+    def timed(self) -> bool:
+        """Whether the fact holds for a part of time only."""
+        return bool(self.valid_from or self.valid_to)
+
+    @property
     def text(self) -> str:
         """The prompt with the subject in its place: what the model reads before the object."""
         return self.prompt.replace(PLACEHOLDER, self.subject)
@@ -82,6 +87,10 @@ class Fact:
         start = parse_time(self.valid_from) if self.valid_from else None
         end = parse_time(self.valid_to) if self.valid_to else None
         return (start is None or start <= moment) and (end is None or moment < end)
+
+
+FIELDS = tuple(one.name for one in fields(Fact) if one.name != "id")
+"""Names of what a fact consists of, its id left out."""
 
 
 def parse_time(text: str) -> datetime:

@@ -25,28 +25,13 @@ from functools import lru_cache
 from typing import Any
 
 from revisor.errors import Fault
-from revisor.facts.fact import PLACEHOLDER, Fact, parse_time
+from revisor.facts.fact import FIELDS, PLACEHOLDER, Fact, parse_time
 
 NAME_LIMIT = 1_000
 TEXT_LIMIT = 10_000
 ID_LIMIT = 128
 _TYPO_CUTOFF = 0.83
-_KEYS = (
-    "subject",
-    "prompt",
-    "object",
-    "relation",
-    "paraphrases",
-    "aliases",
-    "object_before",
-    "source",
-    "valid_from",
-    "valid_to",
-    "namespace",
-    "qualifier",
-    "id",
-    "role",
-)
+_KEYS = (*FIELDS, "id", "role")
 _SHARED = ("relation", "aliases", "source", "valid_from", "valid_to", "namespace", "qualifier")
 # Lone surrogates are no characters: they cannot be written as UTF-8.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")

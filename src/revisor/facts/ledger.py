@@ -10,18 +10,25 @@ to a generation, so a long listing is exact while others write, and holds no loc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from revisor.errors import Conflict, NotFound, UsageError
-from revisor.facts.changes import Change, Generation, Put, Remove, Revision
+from revisor.errors import Conflict, NotFound
+from revisor.facts.changes import (
+    Change,
+    Difference,
+    Generation,
+    Put,
+    Remove,
+    Revision,
+)
+from revisor.facts.database import make_engine
 from revisor.facts.fact import Fact, normal_form
+from revisor.facts.migrations import check_version, migrate
 from revisor.facts.queries import (
     difference,
     explain_removed,
@@ -32,35 +39,24 @@ from revisor.facts.queries import (
 )
 from revisor.facts.schema import (
     FACT_COLUMNS,
-    FIELDS,
-    WRITES,
-    check_version,
-    create_tables,
     fact_from_row,
     generations,
     live_at,
-    make_engine,
     revisions,
-    row_from,
-    told_plainly,
 )
+from revisor.facts.upkeep import Upkeep
+from revisor.facts.writing import CHUNK, chunks, write_generation
 
 __all__ = ["Change", "Generation", "Ledger", "Put", "Remove", "Revision"]
 
-_CHUNK = 1_000
-_T = TypeVar("_T")
 _C = revisions.c
 
 
-class Ledger:
+class Ledger(Upkeep):
     """A database of facts. Open it with `Ledger.open`; use it as a context manager or `close` it.
 
     It may be used from several threads and processes; SQLite lets one write at a time.
     """
-
-    def __init__(self, engine: sa.Engine, name: str) -> None:
-        self._engine = engine
-        self.name = name
 
     @classmethod
     def open(cls, path_or_url: str | Path, *, create: bool = False) -> Ledger:
@@ -74,45 +70,25 @@ class Ledger:
             UsageError: the URL names no known database, or the schema is of another version.
             StoreDamaged: the file is no ledger, or broken.
         """
-        text = str(path_or_url)
+        engine, name = make_engine(path_or_url, create=create)
+        ledger = cls(engine, name)
         try:
-            url = sa.make_url(text) if "://" in text else sa.URL.create("sqlite", database=text)
-            engine = make_engine(url)
-        except (sa.exc.ArgumentError, ModuleNotFoundError) as error:
-            raise UsageError(
-                f"The ledger's URL cannot be used: {error}.",
-                "Name an SQLite file, or install the driver of the database.",
-            ) from error
-        name = url.render_as_string(hide_password=True) if "://" in text else text
-        if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
-            file = Path(str(url.database))
-            if create:
-                file.parent.mkdir(parents=True, exist_ok=True)
-            elif not file.is_file():
-                raise NotFound(f"There is no ledger {file}.", "`revisor init` makes a store.")
-        with told_plainly(name):
-            if create:
-                create_tables(engine)
-            check_version(engine, name)
-        return cls(engine, name)
+            ledger._prepare(create=create)
+        except BaseException:
+            engine.dispose()
+            raise
+        return ledger
 
-    def close(self) -> None:
-        self._engine.dispose()
-
-    def __enter__(self) -> Ledger:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @contextmanager
-    def _connection(self, **options: bool) -> Iterator[sa.Connection]:
-        with (
-            told_plainly(self.name),
-            self._engine.connect().execution_options(**options) as connection,
-            connection.begin(),
-        ):
-            yield connection
+    def _prepare(self, *, create: bool) -> None:
+        """Make or migrate the tables where that is needed."""
+        if create:
+            with self._connection(writes=True) as connection:
+                migrate(connection)
+        with self._connection() as connection:
+            current = check_version(connection, self.name)
+        if not current:
+            with self._connection(writes=True) as connection:
+                migrate(connection)
 
     @property
     def generation(self) -> int:
@@ -150,39 +126,16 @@ class Ledger:
                 same time; or `changes` change one fact twice.
             NotFound: the id to remove was never in the ledger.
         """
-        with self._connection(**{WRITES: True}) as connection:
-            last = last_generation(connection)
-            if expected_generation not in (None, last.number):
+        with self._connection(writes=True) as connection:
+            last = last_generation(connection).number
+            if expected_generation not in (None, last):
                 raise Conflict(
-                    f"The ledger is at generation {last.number}, not {expected_generation}.",
+                    f"The ledger is at generation {last}, not {expected_generation}.",
                     "Somebody changed facts meanwhile. Look at them and run the command again.",
                 )
-            values: dict[str, Any] = {
-                "number": last.number + 1,
-                "parent": last.number,
-                "at": (now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="milliseconds"),
-                "actor": actor,
-                "reason": reason,
-                **dict.fromkeys(("added", "updated", "removed", "unchanged", "live"), 0),
-            }
-            try:
-                connection.execute(generations.insert().values(values))
-            except sa.exc.IntegrityError as error:
-                raise Conflict(
-                    f"Another process made generation {last.number + 1} at the same time.",
-                    "Nothing was written. Run the command again.",
-                ) from error
-            values |= _write(connection, changes, last.number + 1)
-            values["live"] = last.live + values["added"] - values["removed"]
-            made = Generation(**values)
-            here = generations.c.number == made.number
-            if made.changed:
-                connection.execute(generations.update().where(here).values(values))
-                return made
-            connection.execute(generations.delete().where(here))
-            return Generation(**values | {"number": last.number, "parent": last.parent})
+            return write_generation(connection, changes, actor=actor, reason=reason, now=now)
 
-    def rollback(self, to: int, *, actor: str, reason: str = "") -> Generation:
+    def rollback(self, to: int | str, *, actor: str, reason: str = "") -> Generation:
         """Make a new generation whose live facts are those of generation `to`.
 
         Nothing is forgotten: the generations between stay readable. Where the live facts are
@@ -194,9 +147,9 @@ class Ledger:
         """
         with self._connection() as connection:
             now = pinned(connection, None)
-            put, removed = difference(connection, now, pinned(connection, to))
-        changes: list[Change] = [Remove(fact_id) for fact_id in removed]
-        changes += [Put(fact) for fact in put]
+            change = difference(connection, now, pinned(connection, to))
+        changes: list[Change] = [Remove(fact.id) for fact in change.removed]
+        changes += [Put(fact) for fact in change.put]
         reason = reason or f"rollback to generation {to}"
         return self.apply(changes, actor=actor, reason=reason, expected_generation=now)
 
@@ -204,8 +157,9 @@ class Ledger:
         self,
         *,
         at: datetime | None = None,
-        generation: int | None = None,
+        generation: int | str | None = None,
         namespace: str | None = None,
+        subject: str | None = None,
         search: str | None = None,
         limit: int | None = None,
         offset: int = 0,
@@ -216,6 +170,7 @@ class Ledger:
             at: only facts that hold at this (aware) moment, by `valid_from` and `valid_to`.
             generation: as of this generation; the last one by default.
             namespace: only facts of this namespace.
+            subject: only facts about this subject, in any spelling.
             search: only facts with this text in the subject, prompt or object, in any case.
             limit, offset: a part of the listing.
 
@@ -226,10 +181,12 @@ class Ledger:
             where = [live_at(pinned(connection, generation))]
         if namespace is not None:
             where.append(_C.namespace == namespace)
+        if subject is not None:
+            where.append(_C.subject_normal == normal_form(subject))
         if search:
             texts = [column.icontains(search, autoescape=True) for column in (_C.prompt, _C.object)]
-            subject = _C.subject_normal.contains(normal_form(search), autoescape=True)
-            where.append(sa.or_(subject, *texts))
+            name = _C.subject_normal.contains(normal_form(search), autoescape=True)
+            where.append(sa.or_(name, *texts))
         if at is None:
             return self._pages(where, limit, offset)
         # Times are kept as they were written, zones and all, so the database cannot compare them.
@@ -243,7 +200,7 @@ class Ledger:
         wanted = sa.select(*FACT_COLUMNS, _C.position).where(*where).order_by(_C.position)
         after = -1
         while limit is None or limit > 0:
-            size = _CHUNK if limit is None else min(limit, _CHUNK)
+            size = CHUNK if limit is None else min(limit, CHUNK)
             page = wanted.where(_C.position > after).limit(size).offset(offset)
             with self._connection() as connection:
                 rows = connection.execute(page).all()
@@ -256,7 +213,7 @@ class Ledger:
     def about(self, subjects: Iterable[str]) -> Iterator[Fact]:
         """The live facts whose subject has the normal form of one of `subjects`."""
         wanted = iter(dict.fromkeys(map(normal_form, subjects)))
-        for chunk in _chunks(wanted):
+        for chunk in chunks(wanted):
             with self._connection() as connection:
                 live = live_at(pinned(connection, None))
                 rows = connection.execute(
@@ -265,6 +222,12 @@ class Ledger:
                     .order_by(_C.position)
                 ).all()
             yield from map(fact_from_row, rows)
+
+    def aliased(self) -> Iterator[Fact]:
+        """The live facts that declare aliases of their subject."""
+        with self._connection() as connection:
+            where = [live_at(pinned(connection, None)), _C.aliases != "[]"]
+        return self._pages(where, None, 0)
 
     def get(self, fact_id: str) -> Fact:
         """The live fact with this id, or with the only live id that starts so (4 letters or more).
@@ -299,7 +262,7 @@ class Ledger:
             return [Generation(**row) for row in connection.execute(wanted).mappings()]
 
     def changed_since(
-        self, generation: int, *, upto: int | None = None
+        self, generation: int | str, *, upto: int | str | None = None
     ) -> tuple[list[Fact], list[str]]:
         """What leads from one generation to another (the last by default): facts to put, ids to
         remove. It is the net change: what was changed and changed back is not in it.
@@ -307,75 +270,37 @@ class Ledger:
         Raises:
             NotFound: there is no such generation.
         """
+        change = self.diff(generation, upto)
+        return list(change.put), [fact.id for fact in change.removed]
+
+    def diff(self, start: int | str, end: int | str | None = None) -> Difference:
+        """How the facts of one generation (number or tag) differ from those of another.
+
+        Raises:
+            NotFound: there is no such generation.
+        """
         with self._connection() as connection:
-            start, end = pinned(connection, generation), pinned(connection, upto)
-            return difference(connection, start, end)
+            return difference(connection, pinned(connection, start), pinned(connection, end))
 
+    def known(self, fact_ids: Iterable[str], *, generation: int) -> dict[str, Fact]:
+        """Those of these (whole) ids that are live at a generation, with their facts."""
+        found: dict[str, Fact] = {}
+        for chunk in chunks(fact_ids):
+            with self._connection() as connection:
+                wanted = sa.select(*FACT_COLUMNS).where(_C.fact_id.in_(chunk), live_at(generation))
+                rows = connection.execute(wanted).all()
+            found |= {row[0]: fact_from_row(row) for row in rows}
+        return found
 
-def _write(connection: sa.Connection, changes: Iterable[Change], number: int) -> dict[str, int]:
-    """Write the revisions of generation `number`; returns the counts of a `Generation`."""
-    counts = {"added": 0, "updated": 0, "removed": 0, "unchanged": 0}
-    counted = {"add": "added", "update": "updated", "remove": "removed"}
-    position = connection.execute(sa.select(sa.func.max(_C.position))).scalar() or 0
-    end = revisions.update().where(_C.key == sa.bindparam("ended")).values(until=number)
-    for chunk in _chunks(changes):
-        ids = [change.fact.id if isinstance(change, Put) else change.fact_id for change in chunk]
-        standing = sa.select(revisions).where(_C.fact_id.in_(set(ids)), _C.until.is_(None))
-        current = {row.fact_id: row._asdict() for row in connection.execute(standing)}
-        made: list[dict[str, Any]] = []
-        ended: list[dict[str, int]] = []
-        for fact_id, change in zip(ids, chunk, strict=True):
-            old = current.get(fact_id)
-            step = _step(old, change)
-            if step is None:
-                counts["unchanged"] += 1
-                continue
-            kind, row = step
-            if old is not None and old["generation"] == number:
-                raise Conflict(
-                    f"The fact {fact_id} ({row['subject']!r}) is changed twice in one import.",
-                    "Keep one object for each fact. Nothing was written.",
-                )
-            if old is None:
-                position += 1
-            else:
-                ended.append({"ended": old["key"]})
-            row |= {
-                "revision": old["revision"] + 1 if old else 1,
-                "position": old["position"] if old else position,
-                "generation": number,
-                "kind": kind,
-            }
-            made.append(row)
-            current[fact_id] = row
-            counts[counted[kind]] += 1
-        if ended:
-            connection.execute(end, ended)
-        if made:
-            connection.execute(revisions.insert(), made)
-    return counts
+    def live_ids(self, generation: int) -> set[str]:
+        """The ids of the facts that are live at a generation."""
+        with self._connection() as connection:
+            wanted = sa.select(_C.fact_id).where(live_at(generation))
+            return set(connection.execute(wanted).scalars())
 
-
-def _step(old: Mapping[str, Any] | None, change: Change) -> tuple[str, dict[str, Any]] | None:
-    """The event that a change means and its new row, or None where it changes nothing.
-
-    Raises:
-        NotFound: the fact to remove was never there.
-    """
-    live = old is not None and old["kind"] != "remove"
-    if isinstance(change, Put):
-        row = row_from(change.fact)
-        if old is None or not live:
-            return "add", row
-        same = all(old[name] == row[name] for name in FIELDS)
-        return None if same else ("update", row)
-    if old is None:
-        raise NotFound(f"There is no fact {change.fact_id} to remove.", "`revisor ls` lists them.")
-    kept = ("fact_id", "subject_normal", *FIELDS)
-    return ("remove", {name: old[name] for name in kept}) if live else None
-
-
-def _chunks(items: Iterable[_T]) -> Iterator[list[_T]]:
-    source = iter(items)
-    while chunk := list(islice(source, _CHUNK)):
-        yield chunk
+    def timed(self, *, generation: int) -> list[Fact]:
+        """The facts of a generation that hold for a part of time only."""
+        bounded = sa.or_(_C.valid_from.is_not(None), _C.valid_to.is_not(None))
+        with self._connection() as connection:
+            wanted = sa.select(*FACT_COLUMNS).where(bounded, live_at(generation))
+            return [fact_from_row(row) for row in connection.execute(wanted)]

@@ -38,6 +38,20 @@ class Duplicate:
     first_line: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Contradiction:
+    """A line that gives a fact of an earlier line another object.
+
+    Attributes:
+        line, first_line: the line and the earlier one.
+        fact: what the line states; the earlier fact has the same id.
+    """
+
+    line: int
+    first_line: int
+    fact: Fact
+
+
 class FactFile:
     """A file of facts. Iterating it yields its facts and fills in what was found on the way.
 
@@ -48,6 +62,7 @@ class FactFile:
         path: the file.
         faults: lines that state no fact; after `FAULT_LIMIT` of them reading stops.
         conflicts: lines that give a fact of an earlier line another object; both are named.
+        contradictions: the same lines, with what they state.
         duplicates: lines that give a fact of an earlier line the same object (normal form).
         facts: how many facts were yielded.
         keeps: how many records with `"role": "keep"` were passed over.
@@ -65,6 +80,7 @@ class FactFile:
     def _restart(self) -> None:
         self.faults: list[Fault] = []
         self.conflicts: list[Fault] = []
+        self.contradictions: list[Contradiction] = []
         self.duplicates: list[Duplicate] = []
         self.facts = 0
         self.keeps = 0
@@ -93,6 +109,8 @@ class FactFile:
         if first_value == value:
             self.duplicates.append(Duplicate(line=line, first_line=first_line))
             return False
+        found = Contradiction(line=line, first_line=first_line, fact=fact)
+        self.contradictions.append(found)
         self.conflicts.append(
             Fault(
                 line=line,

@@ -9,14 +9,14 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from revisor.errors import NotFound
-from revisor.facts.changes import Generation, Revision
-from revisor.facts.fact import Fact
+from revisor.facts.changes import Difference, Generation, Revision
 from revisor.facts.schema import (
     FACT_COLUMNS,
     fact_from_row,
     generations,
     live_at,
     revisions,
+    tags,
 )
 
 PREFIX_LENGTH = 4
@@ -32,11 +32,12 @@ def last_generation(connection: sa.Connection) -> Generation:
     return Generation(**row) if row else _NO_GENERATION
 
 
-def pinned(connection: sa.Connection, generation: int | None) -> int:
-    """The generation to read at. Raises NotFound where it does not exist."""
+def pinned(connection: sa.Connection, generation: int | str | None) -> int:
+    """The generation to read at, by number or tag. Raises NotFound where it does not exist."""
     last = last_generation(connection).number
     if generation is None:
         return last
+    generation = named(connection, generation)
     if not 0 <= generation <= last:
         raise NotFound(
             f"There is no generation {generation}; the last is {last}.", "`revisor log` lists them."
@@ -44,17 +45,31 @@ def pinned(connection: sa.Connection, generation: int | None) -> int:
     return generation
 
 
-def difference(connection: sa.Connection, start: int, end: int) -> tuple[list[Fact], list[str]]:
+def difference(connection: sa.Connection, start: int, end: int) -> Difference:
     """What leads from the live facts of `start` to those of `end`, in either direction."""
     low, high = sorted((start, end))
-    touched = sa.select(_C.fact_id).where(_C.generation > low, _C.generation <= high)
-    wanted = sa.select(*FACT_COLUMNS).where(_C.fact_id.in_(touched)).order_by(_C.position)
+    # A fact that differs has a revision that began or ended in between.
+    began = sa.and_(_C.generation > low, _C.generation <= high)
+    ended = sa.and_(_C.until > low, _C.until <= high)
     before, after = (
-        {row[0]: tuple(row) for row in connection.execute(wanted.where(live_at(generation)))}
+        {
+            row[0]: tuple(row)
+            for row in connection.execute(
+                sa.select(*FACT_COLUMNS)
+                .where(sa.or_(began, ended), live_at(generation))
+                .order_by(_C.position)
+            )
+        }
         for generation in (start, end)
     )
-    put = [fact_from_row(row) for fact_id, row in after.items() if before.get(fact_id) != row]
-    return put, [fact_id for fact_id in before if fact_id not in after]
+    made = {fact_id: fact_from_row(row) for fact_id, row in after.items()}
+    was = {i: fact_from_row(row) for i, row in before.items() if after.get(i) != row}
+    return Difference(
+        added=tuple(made[i] for i in after if i not in before),
+        updated=tuple((was[i], made[i]) for i in after if i in was),
+        removed=tuple(was[i] for i in before if i not in after),
+        put=tuple(made[i] for i in after if i in was or i not in before),
+    )
 
 
 def history_of(connection: sa.Connection, fact_id: str) -> list[Revision]:
@@ -71,6 +86,19 @@ def history_of(connection: sa.Connection, fact_id: str) -> list[Revision]:
         Revision(fact=fact_from_row(row), **dict(zip(names, row[-len(names) :], strict=True)))
         for row in rows
     ]
+
+
+def named(connection: sa.Connection, generation: int | str) -> int:
+    """The number that a number, or a tag, means. Raises NotFound for an unknown tag."""
+    if isinstance(generation, int) or generation.lstrip("-").isdigit():
+        return int(generation)
+    wanted = sa.select(tags.c.generation).where(tags.c.name == generation)
+    found = connection.execute(wanted).scalar()
+    if found is None:
+        known = connection.execute(sa.select(tags.c.name).order_by(tags.c.name)).scalars().all()
+        shown = f"Tags: {', '.join(known)}." if known else "`revisor log` lists the generations."
+        raise NotFound(f"There is no generation {generation!r}.", shown)
+    return int(found)
 
 
 def _starting(

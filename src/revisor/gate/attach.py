@@ -8,7 +8,7 @@ On exit the model is what it was: no hook, no copy, no changed weight is left.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -35,11 +35,24 @@ class Gated:
         enabled: set to False to have the unedited model, bit for bit.
         watch: collects hits, or None. Under `torch.compile` leave it None: the compiled graph
             records nothing.
+        follow: tells the view of each moment, asked before every forward pass of the layer; None
+            to stay with `view`. Not followed inside a compiled graph.
     """
 
     view: View
     enabled: bool = True
     watch: Watch | None = None
+    follow: Callable[[], View] | None = None
+    _followed: View | None = None
+
+    def _catch_up(self) -> None:
+        """Take the view of this moment; it is moved to the model only where it is another one."""
+        if self.follow is None:
+            return
+        now = self.follow()
+        if now is not self._followed:
+            self._followed, device = now, self.view.R_ND
+            self.view = now.to(device.device, device.dtype)
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
@@ -53,7 +66,13 @@ class Gated:
 
 @contextmanager
 def attach(
-    model: nn.Module, spec: Spec, layer: int, view: View, *, watch: Watch | None = None
+    model: nn.Module,
+    spec: Spec,
+    layer: int,
+    view: View,
+    *,
+    watch: Watch | None = None,
+    follow: Callable[[], View] | None = None,
 ) -> Iterator[Gated]:
     """Give a model the facts of a view: v = W_out k + g(k) at every token (eq. 5).
 
@@ -68,9 +87,12 @@ def attach(
     weight = next(projection.parameters())
     if not view.empty:
         _check_widths(spec, view)
-    gated = Gated(view=view.to(weight.device, weight.dtype), watch=watch)
+    shown = view.to(weight.device, weight.dtype)
+    gated = Gated(view=shown, watch=watch, follow=follow, _followed=view)
 
     def add(key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        if not torch.compiler.is_compiling():
+            gated._catch_up()
         if not gated.enabled or gated.view.empty:
             return value
         ids = history()

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,6 +138,20 @@ def wrap_model(name: str, model: nn.Module, tokenizer: Any) -> LoadedModel:
         )
     model.eval().requires_grad_(False)
     return LoadedModel(name=name, model=model, tokenizer=tokenizer)
+
+
+@contextmanager
+def left_as_it_was(model: nn.Module) -> Iterator[None]:
+    """Put back, after the block, which modules train and which parameters have gradients."""
+    training = [(module, module.training) for module in model.modules()]
+    gradients = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        yield
+    finally:
+        for module, was in training:
+            module.training = was
+        for parameter, was in gradients:
+            parameter.requires_grad_(was)
 
 
 def _source(name: str) -> str:

@@ -1,0 +1,166 @@
+"""Keeping a store for years: check, tag, gc, import.
+
+What comes in: a store, names, an archive. What goes out: what contradicts what, named
+generations, room on the disk, a store restored. What it does not do: need a model.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from revisor.commands.common import (
+    DEFAULT_STORE,
+    ActorOption,
+    JsonOption,
+    StoreOption,
+    fact_json,
+    note,
+    open_store,
+    os_user,
+    output,
+    plural,
+    print_json,
+    say,
+    table,
+)
+
+CONTRADICTED = 3
+SHOWN = 50
+
+
+def check(
+    base: Annotated[
+        bool,
+        typer.Option(
+            "--base", help="Also ask the model which facts it says by itself: they need no row."
+        ),
+    ] = False,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Look for facts that contradict one another, also by aliases or in other words.
+
+    Facts that say the same twice, or each other the wrong way round, are told as notes. Exit
+    code 3 where facts contradict one another.
+    """
+    with open_store(store) as opened:
+        found = opened.check()
+        known: list[Any] = []
+        if base:
+            live = list(opened.ledger.facts())
+            ids = opened.known_to_base(live)
+            known = [fact for fact in live if fact.id in ids]
+    conflicts = [one for one in found if not one.is_note]
+    notes = [one for one in found if one.is_note]
+    if as_json:
+        told: dict[str, Any] = {
+            name: [
+                {"kind": one.kind, "fact": fact_json(one.fact), "other": fact_json(one.other)}
+                for one in group
+            ]
+            for name, group in (("conflicts", conflicts), ("notes", notes))
+        }
+        if base:
+            told["known"] = [fact_json(fact) for fact in known]
+        print_json({"ok": not conflicts, **told})
+    else:
+        for one in conflicts[:SHOWN]:
+            say(str(one), style="red")
+        for one in notes[:SHOWN]:
+            say(str(one), style="yellow")
+        for fact in known[:SHOWN]:
+            say(f"{fact.text!r} -> {fact.object!r} (id {fact.id}) is what the model says anyway")
+        hidden = sum(max(0, len(group) - SHOWN) for group in (conflicts, notes, known))
+        if hidden:
+            note(f"... and {hidden:,} more; --json lists all")
+        say(f"{plural(len(conflicts), 'conflict')}, {plural(len(notes), 'note')}")
+    if conflicts:
+        raise typer.Exit(CONTRADICTED)
+
+
+def tag(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="The tag; without it all are listed."),
+    ] = None,
+    generation: Annotated[
+        str | None,
+        typer.Argument(metavar="GEN", help="A generation, or a tag of it.", show_default="last"),
+    ] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Take the tag away.")] = False,
+    store: StoreOption = DEFAULT_STORE,
+    actor: ActorOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Give a generation a name, for diff and rollback; its banks are never collected."""
+    with open_store(store) as opened:
+        if name is not None and delete:
+            opened.ledger.untag(name, actor=actor or os_user())
+        elif name is not None:
+            opened.ledger.tag(name, generation, actor=actor or os_user())
+        tags = opened.ledger.tags()
+    if as_json:
+        print_json({"tags": tags})
+        return
+    if name is not None:
+        say(f"{name} is no tag any more" if delete else f"generation {tags[name]} is {name}")
+        return
+    listing = table("tag", "gen", right=["gen"])
+    for one, number in tags.items():
+        listing.add_row(one, str(number))
+    output().print(listing)
+
+
+def gc(
+    keep: Annotated[
+        int, typer.Option("--keep", min=1, metavar="N", help="Generations of each model to keep.")
+    ] = 1,
+    store: StoreOption = DEFAULT_STORE,
+    actor: ActorOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Remove old banks. The facts' history stays, and any generation can be built again.
+
+    A generation that a process uses, or that has a tag, is never removed. What killed processes
+    left behind is, and an erasure that could not finish is finished.
+    """
+    with open_store(store) as opened:
+        removed = opened.collect(keep, actor=actor or os_user())
+    if as_json:
+        print_json({"removed": removed})
+        return
+    say(f"{plural(len(removed), 'generation')} removed")
+
+
+def import_archive(
+    archive: Annotated[
+        Path, typer.Argument(metavar="ARCHIVE", help="What `revisor export FILE.zip` wrote.")
+    ],
+    database: Annotated[
+        str | None,
+        typer.Option(
+            "--database",
+            metavar="URL",
+            help="An empty PostgreSQL database for the facts.",
+            show_default="SQLite in the store",
+        ),
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    actor: ActorOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Restore a store from an archive: facts, history, audit and banks.
+
+    Every part is compared with the archive's hashes before anything is written in its place.
+    """
+    from revisor.store import Store
+
+    with Store.restore(archive, store, database=database, actor=actor or os_user()) as made:
+        count, generation = made.ledger.count(), made.ledger.generation
+    if as_json:
+        print_json({"store": str(store), "facts": count, "generation": generation})
+        return
+    say(f"{store}: {plural(count, 'fact')}, generation {generation}")

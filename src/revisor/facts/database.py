@@ -1,0 +1,186 @@
+"""Opening a database and running transactions on it, the same way on SQLite and PostgreSQL.
+
+What comes in: a path or an SQLAlchemy URL. What goes out: an engine, transactions, and the
+driver's errors turned into those of revisor. What it does not do: know the tables (schema.py).
+
+A reading transaction is one consistent view of the database. A writing one holds the ledger's
+write lock from its first statement on, so what it reads cannot be out of date when it writes:
+SQLite's own lock, and on PostgreSQL an advisory lock of the schema that the ledger is in.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from revisor.errors import CannotWrite, Conflict, NotFound, StoreDamaged, UsageError
+
+BUSY_SECONDS = 30
+WRITES = "revisor_writes"
+_LOCK = 0x7265_7669  # "revi": the first half of the advisory lock's number
+_FULL = ("disk is full", "disk I/O error", "No space left")
+_CLOSED = ("readonly", "read-only", "unable to open", "permission denied")
+
+
+def make_engine(path_or_url: str | Path, *, create: bool) -> tuple[sa.Engine, str]:
+    """An engine, and the database's name for people (no password in it).
+
+    Raises:
+        NotFound: no such SQLite file, and `create` is false.
+        UsageError: the URL names no database that revisor knows, or its driver is not there.
+    """
+    text = str(path_or_url)
+    try:
+        url = sa.make_url(text) if "://" in text else sa.URL.create("sqlite", database=text)
+        if url.get_backend_name() in ("postgresql", "postgres"):
+            url = url.set(drivername="postgresql+psycopg")
+        engine = sa.create_engine(url, **_arguments(url))
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"The ledger's URL cannot be used: {error}.",
+            "PostgreSQL needs its driver: pip install 'revisor[postgres]'",
+        ) from error
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise UsageError(
+            f"The ledger's URL cannot be used: {error}.",
+            "Name an SQLite file, or postgresql://USER@HOST/DATABASE.",
+        ) from error
+    name = url.render_as_string(hide_password=True) if "://" in text else text
+    if engine.dialect.name == "sqlite":
+        if url.database not in (None, "", ":memory:"):
+            _check_file(Path(str(url.database)), create=create)
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "begin", _begin_postgresql)
+    return engine, name
+
+
+def _arguments(url: sa.URL) -> dict[str, str]:
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        return {}
+    if backend == "postgresql":
+        return {"isolation_level": "REPEATABLE READ"}
+    raise sa.exc.ArgumentError(f"'{backend}' is neither sqlite nor postgresql")
+
+
+def _check_file(file: Path, *, create: bool) -> None:
+    if create:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    elif not file.is_file():
+        raise NotFound(f"There is no ledger {file}.", "`revisor init` makes a store.")
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # The driver's own transactions begin late, at the first write: SQLAlchemy begins them here.
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout = {BUSY_SECONDS * 1000}",
+        "journal_mode = WAL",
+        # A commit that returned is on the disk, whatever the library was compiled with.
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        "cache_size = -65536",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get(WRITES)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _begin_postgresql(connection: sa.Connection) -> None:
+    if connection.get_execution_options().get(WRITES):
+        # Under the lock each statement must see the latest commit, not a snapshot from before it.
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{BUSY_SECONDS * 1000 or 1}ms'")
+        connection.exec_driver_sql(
+            f"SELECT pg_advisory_xact_lock({_LOCK}, hashtext(current_schema()))"
+        )
+
+
+@contextmanager
+def transaction(engine: sa.Engine, name: str, *, writes: bool) -> Iterator[sa.Connection]:
+    """A transaction that is committed at the end of the block and undone by an exception.
+
+    Raises:
+        Conflict, CannotWrite, UsageError, StoreDamaged: see `told_plainly`.
+    """
+    with (
+        told_plainly(name),
+        engine.connect().execution_options(**{WRITES: writes}) as connection,
+        connection.begin(),
+    ):
+        yield connection
+
+
+def scrub(engine: sa.Engine, name: str) -> None:
+    """Write the database out anew, so that no page holds what was deleted or overwritten.
+
+    Raises:
+        Conflict: other processes are reading; the old pages are still there.
+    """
+    with told_plainly(name), engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            connection.exec_driver_sql(f"SET lock_timeout = '{BUSY_SECONDS * 1000 or 1}ms'")
+            connection.exec_driver_sql("VACUUM FULL revisions")
+            connection.exec_driver_sql("RESET lock_timeout")
+            return
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        raw.execute("VACUUM").close()
+        (busy, _, _) = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise Conflict(
+            f"Another process is reading {name}: what was erased is still in its log.",
+            "Stop it and run `revisor gc`, which finishes the erasure.",
+        )
+
+
+@contextmanager
+def told_plainly(name: str) -> Iterator[None]:
+    """Turn the driver's errors into those of revisor.
+
+    Raises:
+        Conflict: another process holds the write lock.
+        CannotWrite: the disk is full, or the file may only be read.
+        UsageError: the database server cannot be reached.
+        StoreDamaged: the file is no database, or a broken one.
+    """
+    try:
+        yield
+    except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
+        told = str(getattr(error, "orig", error)).strip()
+        if "locked" in told or "lock timeout" in told:
+            raise Conflict(
+                f"Another process has been writing to {name} for {BUSY_SECONDS} s.",
+                "Wait until it is done and run the command again.",
+            ) from error
+        if any(part in told for part in _FULL):
+            raise CannotWrite(
+                f"{name} could not be written: {told}.",
+                "Nothing was changed. Make room on the disk and run the command again.",
+            ) from error
+        if any(part in told for part in _CLOSED):
+            raise CannotWrite(
+                f"{name} could not be written: {told}.",
+                "Nothing was changed. Check who owns the store and that you may write to it.",
+            ) from error
+        if isinstance(error, sa.exc.OperationalError) and "connection" in told:
+            first = told.splitlines()[0]
+            raise UsageError(
+                f"The database {name} cannot be reached: {first}.",
+                "Check that it runs, and the URL in store.toml.",
+            ) from error
+        raise StoreDamaged(
+            f"The database {name} cannot be used: {told}.",
+            "Check that the path is a ledger that you may write to, or restore it from a backup.",
+        ) from error

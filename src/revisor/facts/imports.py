@@ -1,0 +1,163 @@
+"""Importing facts into a ledger: what is new, what contradicts what, and what becomes of it.
+
+What comes in: a file or facts, and a ledger. What goes out: one new generation and an `Added`, or
+an error that lists everything and a ledger as it was. What it does not do: read files (load.py)
+or find contradictions (check.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from revisor.errors import Conflict, Fault, UsageError
+from revisor.facts.changes import Change, Put, Remove
+from revisor.facts.check import Finding, conflicts_between
+from revisor.facts.fact import Fact
+from revisor.facts.ledger import Ledger
+from revisor.facts.load import FactFile
+
+OnConflict = Literal["stop", "keep", "replace"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Added:
+    """What became of an import.
+
+    Attributes:
+        generation: the ledger's afterwards.
+        added, updated, unchanged: facts that are new, have another value, are as they were.
+        removed: live facts that had to give way (`replace`).
+        duplicates: lines that repeated an earlier line.
+        conflicts: what contradicted what, where that did not stop the import.
+        known: facts left out because the base model says them by itself.
+    """
+
+    generation: int
+    added: int
+    updated: int
+    unchanged: int
+    removed: int
+    duplicates: int
+    conflicts: tuple[Fault, ...]
+    known: tuple[Fact, ...]
+
+
+def import_facts(
+    ledger: Ledger,
+    source: str | Path | Iterable[Fact],
+    *,
+    actor: str,
+    reason: str,
+    on_conflict: OnConflict,
+    known_to_base: Callable[[Sequence[Fact]], set[str]] | None,
+) -> Added:
+    """Import a file, or facts, in one transaction: all of it or nothing.
+
+    Args:
+        on_conflict: `stop` imports nothing; `keep` keeps what came first, in the import and in
+            the ledger; `replace` takes what came last, and removes live facts that contradict it.
+        known_to_base: tells which facts need no row; they are left out.
+
+    Raises:
+        BadInput: lines that cannot be read, all listed.
+        Conflict: facts that contradict one another, all listed with both sources; or somebody
+            else wrote while they were compared.
+        UsageError: an unknown way with conflicts.
+    """
+    if on_conflict not in get_args(OnConflict):
+        raise UsageError(
+            f"Unknown way with conflicts '{on_conflict}'.",
+            f"Choose one of: {', '.join(get_args(OnConflict))}.",
+        )
+    told: list[Fault] = []
+    duplicates = 0
+    if isinstance(source, str | Path):
+        file = FactFile(source)
+        facts = list(file)
+        if file.faults:
+            file.raise_if_bad()
+        duplicates = len(file.duplicates)
+        reason = reason or f"import of {Path(source).name}"
+        facts = _settle_lines(facts, file, on_conflict, told)
+    else:
+        facts = list(source)
+    before = ledger.generation
+    found = conflicts_between(facts, ledger)
+    told += [Fault(line=0, fault=str(finding)) for finding in found]
+    if told and on_conflict == "stop":
+        raise Conflict(
+            f"{len(told)} fact(s) contradict one another; nothing was imported.",
+            "Correct the file, remove the fact that is wrong (revisor rm ID), or let "
+            "--on-conflict keep|replace decide.",
+            told,
+        )
+    facts, given_way = _settle(facts, found, on_conflict)
+    known = known_to_base(facts) if known_to_base else set()
+    changes: list[Change] = [Remove(fact_id) for fact_id in given_way]
+    changes += [Put(fact) for fact in facts if fact.id not in known]
+    made = ledger.apply(
+        changes, actor=actor, reason=reason, expected_generation=before if found else None
+    )
+    return Added(
+        generation=made.number,
+        added=made.added,
+        updated=made.updated,
+        unchanged=made.unchanged,
+        removed=made.removed,
+        duplicates=duplicates,
+        conflicts=tuple(told),
+        known=tuple(fact for fact in facts if fact.id in known),
+    )
+
+
+def _settle_lines(
+    facts: list[Fact], file: FactFile, on_conflict: OnConflict, told: list[Fault]
+) -> list[Fact]:
+    """Tell the lines that give one fact two objects; with `replace` the last line wins."""
+    if not file.contradictions:
+        return facts
+    first = {fact.id: fact for fact in facts}
+    for one in file.contradictions:
+        kept = first[one.fact.id]
+        told.append(
+            Fault(
+                line=one.line,
+                fault=f"contradicts line {one.first_line}: {one.fact.text!r} (id {one.fact.id}) "
+                f"is {one.fact.object!r}{_by(one.fact)} here and {kept.object!r}{_by(kept)} there",
+                remedy="keep one of the two lines, or tell them apart by 'qualifier'",
+            )
+        )
+    if on_conflict == "replace":
+        last = {one.fact.id: one.fact for one in file.contradictions}
+        return [last.get(fact.id, fact) for fact in facts]
+    return facts
+
+
+def _by(fact: Fact) -> str:
+    return f" (source {fact.source})" if fact.source else ""
+
+
+def _settle(
+    facts: list[Fact], found: Sequence[Finding], on_conflict: OnConflict
+) -> tuple[list[Fact], list[str]]:
+    """The facts that are left to import, and the ids of live facts that give way to them."""
+    values = {fact.id: fact for fact in reversed(facts)}  # of one id the first
+    out: set[str] = set()
+    given_way: dict[str, None] = {}
+    for one in found:
+        if one.kind == "same id":
+            if on_conflict == "replace":
+                values[one.fact.id] = one.fact
+        elif one.fact.id in out or one.other.id in out:
+            continue  # one of the two is left out already
+        elif on_conflict == "keep":
+            out.add(one.fact.id)
+        elif one.in_ledger:
+            given_way[one.other.id] = None
+        else:
+            out.add(one.other.id)
+    order = dict.fromkeys(fact.id for fact in facts)
+    return [values[fact_id] for fact_id in order if fact_id not in out], list(given_way)

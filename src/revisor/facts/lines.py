@@ -1,0 +1,51 @@
+"""Facts as the lines of a fact file, which load.py reads again.
+
+What comes in: facts. What goes out: dicts, or a JSONL file that is written whole or not at all.
+What it does not do: know stores.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from revisor.errors import CannotWrite
+from revisor.facts.fact import Fact
+
+
+def fact_line(fact: Fact) -> dict[str, Any]:
+    """A fact as the line of a fact file; what is not set is left out."""
+    fields = asdict(fact)
+    first = {key: fields.pop(key) for key in ("id", "subject", "prompt", "object")}
+    if fields["namespace"] == "default":
+        del fields["namespace"]
+    return first | {key: value for key, value in fields.items() if value}
+
+
+def write_facts(facts: Iterable[Fact], file: Path) -> int:
+    """Write facts as JSONL; returns how many.
+
+    Raises:
+        CannotWrite: the file cannot be written; an old one is still there.
+    """
+    count = 0
+    try:
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".revisor-") as scratch:
+            written = Path(scratch) / "facts.jsonl"
+            with written.open("w", encoding="utf-8") as stream:
+                for fact in facts:
+                    stream.write(json.dumps(fact_line(fact), ensure_ascii=False) + "\n")
+                    count += 1
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(written, file)
+    except OSError as error:
+        raise CannotWrite(
+            f"Cannot write {file}: {error.strerror}.", "Name a file in a folder that is there."
+        ) from error
+    return count

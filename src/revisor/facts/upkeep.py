@@ -1,0 +1,168 @@
+"""What is done with a ledger as a whole: names for generations, the audit, erasure, moving, checks.
+
+What comes in: a database whose tables are there. What goes out: tags, events, faults, dumps. What
+it does not do: read or change single facts (ledger.py, whose class stands on this one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Self
+
+import sqlalchemy as sa
+
+from revisor.errors import NotFound, StoreDamaged, UsageError
+from revisor.facts import audit, dump
+from revisor.facts.changes import Purged
+from revisor.facts.database import scrub, transaction
+from revisor.facts.queries import pinned, resolve
+from revisor.facts.schema import meta, tags
+from revisor.facts.seals import ledger_faults
+from revisor.facts.writing import erase
+
+_SCRUB = meta.c.key == "unscrubbed"
+
+
+class Upkeep:
+    """A ledger's database, without its facts. Use it as a context manager or `close` it.
+
+    Args:
+        engine: of a database whose tables are there.
+        name: the database's name for people.
+    """
+
+    def __init__(self, engine: sa.Engine, name: str) -> None:
+        self._engine = engine
+        self.name = name
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _connection(self, *, writes: bool = False) -> Iterator[sa.Connection]:
+        with transaction(self._engine, self.name, writes=writes) as connection:
+            yield connection
+
+    def tag(self, name: str, generation: int | str | None = None, *, actor: str) -> int:
+        """Give a generation (the last by default) a name; a name that is there moves.
+
+        Raises:
+            UsageError: the name is empty, too long, or reads as a number.
+            NotFound: there is no such generation.
+        """
+        if not name.strip() or len(name) > 64 or name.lstrip("-").isdigit():
+            raise UsageError(
+                f"{name!r} is no name for a generation.", "Up to 64 letters, and not a number."
+            )
+        with self._connection(writes=True) as connection:
+            number = pinned(connection, generation)
+            if number == 0:
+                raise NotFound("There is no generation yet.", "Add facts first: revisor add FILE")
+            connection.execute(tags.delete().where(tags.c.name == name))
+            connection.execute(tags.insert().values(name=name, generation=number))
+            audit.record(connection, "tag", actor=actor, generation=number, details={"name": name})
+        return number
+
+    def untag(self, name: str, *, actor: str) -> None:
+        """Take a tag away. Raises NotFound where there is none of this name."""
+        with self._connection(writes=True) as connection:
+            number = pinned(connection, name)
+            connection.execute(tags.delete().where(tags.c.name == name))
+            audit.record(
+                connection, "untag", actor=actor, generation=number, details={"name": name}
+            )
+
+    def tags(self) -> dict[str, int]:
+        """The tags and the generations they name, in the order of generations."""
+        with self._connection() as connection:
+            wanted = sa.select(tags).order_by(tags.c.generation, tags.c.name)
+            return {row.name: row.generation for row in connection.execute(wanted)}
+
+    def record(self, kind: str, *, actor: str, generation: int, **details: Any) -> audit.Event:
+        """Append to the audit that something was done with the store, outside the ledger."""
+        with self._connection(writes=True) as connection:
+            return audit.record(
+                connection, kind, actor=actor, generation=generation, details=details
+            )
+
+    def events(self, limit: int | None = None) -> list[audit.Event]:
+        """What was done to the store, the last event first."""
+        with self._connection() as connection:
+            return list(audit.events(connection, limit))
+
+    def ids_of(self, fact_ids: Iterable[str]) -> list[str]:
+        """The whole ids meant by ids or unique prefixes, of facts that are or once were live.
+
+        Raises:
+            NotFound: one of them was never in the ledger, or is not unique.
+        """
+        with self._connection() as connection:
+            return [resolve(connection, fact_id, sa.true()) for fact_id in fact_ids]
+
+    def purge(self, fact_ids: Collection[str], *, actor: str, reason: str = "") -> Purged:
+        """Erase facts (whole ids) and all they ever were; `scrub` must follow.
+
+        Raises:
+            NotFound: the ledger has no such fact.
+        """
+        whole = self.ids_of(fact_ids)
+        with self._connection(writes=True) as connection:
+            connection.execute(meta.delete().where(_SCRUB))
+            connection.execute(meta.insert().values(key="unscrubbed", value="1"))
+            return erase(connection, set(whole), actor=actor, reason=reason)
+
+    @property
+    def unscrubbed(self) -> bool:
+        """Whether facts were purged whose text may still be in the database's free pages."""
+        with self._connection() as connection:
+            return connection.execute(sa.select(meta.c.value).where(_SCRUB)).first() is not None
+
+    def scrub(self) -> None:
+        """Write the database out anew, so that nothing erased is left in its pages or its log.
+
+        Raises:
+            Conflict: another process is reading; call it again later.
+        """
+        scrub(self._engine, self.name)
+        with self._connection(writes=True) as connection:
+            connection.execute(meta.delete().where(_SCRUB))
+
+    def verify(self) -> list[str]:
+        """Everything that is not as it was written: tables, rows, generations, tags, the audit."""
+        try:
+            with self._connection() as connection:
+                faults = list(ledger_faults(connection, self.name))
+        except StoreDamaged as error:
+            return [error.message]
+        if self.unscrubbed:
+            faults.append(f"{self.name}: an erasure is not finished. Run: revisor gc")
+        return faults
+
+    @contextmanager
+    def dumped(self, folder: Path) -> Iterator[dict[str, Path]]:
+        """The tables as files of JSON lines, all of one moment, for the length of a block."""
+        paths = {name: folder / f"{name}.jsonl" for name in dump.TABLES}
+        with self._connection() as connection:
+            for name, path in paths.items():
+                with path.open("wb") as stream:
+                    dump.write_table(connection, name, stream)
+        yield paths
+        for path in paths.values():
+            path.unlink()
+
+    def restore(self, tables: Mapping[str, IO[bytes]]) -> None:
+        """Fill an empty ledger with tables that `dumped` wrote, in one transaction.
+
+        Raises:
+            UsageError: the ledger is not empty.
+        """
+        with self._connection(writes=True) as connection:
+            dump.read_tables(connection, tables)

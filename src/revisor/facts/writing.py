@@ -1,0 +1,222 @@
+"""Writing one generation into the ledger's tables.
+
+What comes in: changes, over a connection that holds the write lock. What goes out: rows of
+`revisions`, sealed, the row of the generation and its event in the audit; or rows erased. What it
+does not do: begin or end the transaction (ledger.py).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from revisor.errors import Conflict, NotFound
+from revisor.facts.audit import record
+from revisor.facts.changes import Change, Generation, Purged, Put
+from revisor.facts.fact import FIELDS
+from revisor.facts.queries import last_generation
+from revisor.facts.schema import (
+    LIVE_KINDS,
+    PURGED,
+    SALT_BYTES,
+    generations,
+    joint_digest,
+    revisions,
+    row_digest,
+    row_from,
+)
+
+CHUNK = 1_000
+_T = TypeVar("_T")
+_C = revisions.c
+_COUNTED = {"add": "added", "update": "updated", "remove": "removed"}
+
+
+def write_generation(
+    connection: sa.Connection,
+    changes: Iterable[Change],
+    *,
+    actor: str,
+    reason: str,
+    now: datetime | None,
+) -> Generation:
+    """Make the changes one new generation; where nothing changes, none is made."""
+    last = last_generation(connection)
+    values: dict[str, Any] = {
+        "number": last.number + 1,
+        "parent": last.number,
+        "at": (now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="milliseconds"),
+        "actor": actor,
+        "reason": reason,
+        **dict.fromkeys(("added", "updated", "removed", "unchanged", "live"), 0),
+    }
+    connection.execute(generations.insert().values(values))
+    here = generations.c.number == values["number"]
+    digests: list[bytes] = []
+    values |= _write(connection, changes, last.number + 1, digests)
+    values["live"] = last.live + values["added"] - values["removed"]
+    made = Generation(**values)
+    if not made.changed:
+        connection.execute(generations.delete().where(here))
+        return Generation(**values | {"number": last.number, "parent": last.parent})
+    connection.execute(generations.update().where(here).values(values))
+    _record_write(connection, made, digests)
+    return made
+
+
+def _record_write(connection: sa.Connection, made: Generation, digests: Iterable[bytes]) -> None:
+    record(
+        connection,
+        "write",
+        actor=made.actor,
+        at=made.at,
+        generation=made.number,
+        details={**asdict(made), "rows": joint_digest(digests)},
+    )
+
+
+def erase(
+    connection: sa.Connection, fact_ids: Collection[str], *, actor: str, reason: str
+) -> Purged:
+    """Erase every value that these facts had; of each row its place and its digest stay.
+
+    Facts that are live end in a new generation. The event says how many were erased, not which.
+    """
+    last = last_generation(connection)
+    ids = sorted(fact_ids)
+    mine = _C.fact_id.in_(ids)
+    standing = sa.and_(mine, _C.until.is_(None), _C.kind.in_(LIVE_KINDS))
+    live = connection.execute(sa.select(sa.func.count()).where(standing)).scalar_one()
+    number = last.number
+    if live:
+        made = Generation(
+            number=last.number + 1,
+            parent=last.number,
+            at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            actor=actor,
+            reason=reason or "purge",
+            added=0,
+            updated=0,
+            removed=live,
+            unchanged=0,
+            live=last.live - live,
+        )
+        connection.execute(generations.insert().values(asdict(made)))
+        _record_write(connection, made, [])
+        number = made.number
+    keys = connection.execute(sa.select(_C.key).where(mine)).scalars().all()
+    blank: dict[str, Any] = dict.fromkeys(FIELDS) | dict.fromkeys(
+        ("subject", "prompt", "object", "subject_normal"), ""
+    )
+    rows = [{"erased": key, "fact_id": f"{PURGED}-{key}"} for key in keys]
+    change = revisions.update().where(_C.key == sa.bindparam("erased"))
+    ended = sa.func.coalesce(_C.until, number)
+    connection.execute(
+        change.values(
+            kind=PURGED, salt=None, until=ended, fact_id=sa.bindparam("fact_id"), **blank
+        ),
+        rows,
+    )
+    record(
+        connection,
+        "purge",
+        actor=actor,
+        generation=number,
+        details={"facts": len(ids), "revisions": len(keys), "reason": reason},
+    )
+    return Purged(ids=tuple(ids), revisions=len(keys), generation=number)
+
+
+def _write(
+    connection: sa.Connection, changes: Iterable[Change], number: int, digests: list[bytes]
+) -> dict[str, int]:
+    """Write the revisions of generation `number`; returns the counts of a `Generation`.
+
+    Args:
+        digests: filled with those of the rows, in the order of their keys.
+    """
+    counts = {"added": 0, "updated": 0, "removed": 0, "unchanged": 0}
+    position = connection.execute(sa.select(sa.func.max(_C.position))).scalar() or 0
+    key = connection.execute(sa.select(sa.func.max(_C.key))).scalar() or 0
+    end = revisions.update().where(_C.key == sa.bindparam("ended")).values(until=number)
+    for chunk in chunks(changes):
+        ids = [change.fact.id if isinstance(change, Put) else change.fact_id for change in chunk]
+        standing = sa.select(revisions).where(_C.fact_id.in_(set(ids)), _C.until.is_(None))
+        current = {row["fact_id"]: dict(row) for row in connection.execute(standing).mappings()}
+        made: list[dict[str, Any]] = []
+        ended: list[dict[str, int]] = []
+        for fact_id, change in zip(ids, chunk, strict=True):
+            old = current.get(fact_id)
+            step = _step(old, change)
+            if step is None:
+                counts["unchanged"] += 1
+                continue
+            kind, row = step
+            if old is not None and old["generation"] == number:
+                raise Conflict(
+                    f"The fact {fact_id} ({row['subject']!r}) is changed twice in one import.",
+                    "Keep one object for each fact. Nothing was written.",
+                )
+            if old is None:
+                position += 1
+            else:
+                ended.append({"ended": old["key"]})
+            key += 1
+            row |= {
+                "key": key,
+                "until": None,
+                "revision": old["revision"] + 1 if old else 1,
+                "position": old["position"] if old else position,
+                "generation": number,
+                "kind": kind,
+            }
+            made.append(row)
+            current[fact_id] = row
+            counts[_COUNTED[kind]] += 1
+        if ended:
+            connection.execute(end, ended)
+        if made:
+            _seal(made)
+            digests += [row["digest"] for row in made]
+            connection.execute(revisions.insert(), made)
+    return counts
+
+
+def _seal(rows: list[dict[str, Any]]) -> None:
+    """Give each row a salt and its digest."""
+    salts = os.urandom(SALT_BYTES * len(rows))
+    for index, row in enumerate(rows):
+        salt = salts[index * SALT_BYTES : (index + 1) * SALT_BYTES]
+        row["salt"], row["digest"] = salt, row_digest(row, salt)
+
+
+def _step(old: Mapping[str, Any] | None, change: Change) -> tuple[str, dict[str, Any]] | None:
+    """The event that a change means and its new row, or None where it changes nothing.
+
+    Raises:
+        NotFound: the fact to remove was never there.
+    """
+    live = old is not None and old["kind"] != "remove"
+    if isinstance(change, Put):
+        row = row_from(change.fact)
+        if old is None or not live:
+            return "add", row
+        same = all(old[name] == row[name] for name in FIELDS)
+        return None if same else ("update", row)
+    if old is None:
+        raise NotFound(f"There is no fact {change.fact_id} to remove.", "`revisor ls` lists them.")
+    kept = ("fact_id", "subject_normal", *FIELDS)
+    return ("remove", {name: old[name] for name in kept}) if live else None
+
+
+def chunks(items: Iterable[_T]) -> Iterator[list[_T]]:
+    """The items in lists of up to `CHUNK`."""
+    source = iter(items)
+    while chunk := list(islice(source, CHUNK)):
+        yield chunk

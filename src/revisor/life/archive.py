@@ -1,0 +1,210 @@
+"""A whole store as one file, and back: facts, their history, the audit, the banks.
+
+What comes in: a store, or an archive. What goes out: a zip file whose `manifest.json` has the
+SHA-256 of every member, or a store equal to the one that was packed. What it does not do: merge
+an archive into a store that has facts.
+
+The ledger is packed as JSON lines, so that it may move from one database to another. The URL of
+the database stays behind: it may hold a password.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import zipfile
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from revisor.config import read_settings, write_settings
+from revisor.errors import BadInput, CannotWrite, NotFound, UsageError
+from revisor.facts.dump import TABLES
+from revisor.facts.ledger import Ledger
+from revisor.facts.lines import write_facts
+
+if TYPE_CHECKING:
+    from revisor.store import Store
+
+FORMAT = 1
+SUFFIX = ".zip"
+MANIFEST = "manifest.json"
+SETTINGS = "store.toml"
+_MEMBER = re.compile(
+    rf"{re.escape(SETTINGS)}|ledger/({'|'.join(TABLES)})\.jsonl|"
+    r"banks/[0-9a-f]{16}/gen-\d{7,}(\.\d+)?/(manifest\.json|[a-z]+\.safetensors)"
+)
+_BLOCK = 1 << 20
+_DATE = (1980, 1, 1, 0, 0, 0)  # of every member: an equal store gives an equal archive
+
+
+def is_archive(file: Path) -> bool:
+    """Whether the file's name is that of an archive."""
+    return file.suffix.lower() == SUFFIX
+
+
+def file_hash(file: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def export(store: Store, file: Path, *, actor: str) -> int:
+    """See `Store.export`, of which this is the work."""
+    if not file.parent.is_dir():
+        raise UsageError(
+            f"Cannot write {file}: there is no folder {file.parent}.",
+            "Name a file in a folder that is there.",
+        )
+    count = store.ledger.count()
+    if is_archive(file):
+        pack(store, file)
+    else:
+        count = write_facts(store.ledger.facts(), file)
+    store.ledger.record(
+        "export",
+        actor=actor,
+        generation=store.ledger.generation,
+        file=str(file.resolve()),
+        sha256=file_hash(file),
+    )
+    return count
+
+
+def pack(store: Store, file: Path) -> int:
+    """Write a store as an archive; a file of this name is replaced. Returns its bytes.
+
+    Raises:
+        CannotWrite: the file cannot be written; an old one is still there.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".revisor-") as scratch:
+            target = Path(scratch) / "archive"
+            with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+                _fill(store, archive, Path(scratch))
+            with target.open("rb") as stream:
+                os.fsync(stream.fileno())
+            size = target.stat().st_size
+            os.replace(target, file)
+    except OSError as error:
+        raise CannotWrite(
+            f"Cannot write {file}: {error.strerror}.", "Name a file in a folder that is there."
+        ) from error
+    return size
+
+
+def _fill(store: Store, archive: zipfile.ZipFile, scratch: Path) -> None:
+    hashes: dict[str, str] = {}
+
+    def put(name: str, source: Path) -> None:
+        member = zipfile.ZipInfo(name, _DATE)
+        member.external_attr = 0o644 << 16
+        digest = hashlib.sha256()
+        with source.open("rb") as old, archive.open(member, "w", force_zip64=True) as new:
+            while block := old.read(_BLOCK):
+                digest.update(block)
+                new.write(block)
+        hashes[name] = digest.hexdigest()
+
+    settings = scratch / SETTINGS
+    write_settings(settings, replace(store.settings, database=None))
+    put(SETTINGS, settings)
+    # One reading of all tables: a write in between would tear them apart.
+    with store.ledger.dumped(scratch) as tables:
+        for name, path in tables.items():
+            put(f"ledger/{name}.jsonl", path)
+    for folder in sorted(store.path.glob("banks/*/gen-*")):
+        for path in sorted(folder.iterdir()):
+            put(path.relative_to(store.path).as_posix(), path)
+    text = json.dumps({"format": FORMAT, "files": hashes}, indent=2, sort_keys=True)
+    archive.writestr(zipfile.ZipInfo(MANIFEST, _DATE), text + "\n")
+
+
+def unpack(file: Path, path: Path, *, database: str | None = None) -> None:
+    """Make a store from an archive: all of it, or nothing.
+
+    Args:
+        path: where there is no store yet.
+        database: URL of an empty database for the ledger; an SQLite file in the store without.
+
+    Raises:
+        NotFound: there is no such file.
+        BadInput: it is no archive, of a newer format, or not what its manifest says.
+        UsageError: there is something at `path` already, or the database is not empty.
+    """
+    if not file.is_file():
+        raise NotFound(f"There is no {file}.", "Check the path.")
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UsageError(f"There is something at {path} already.", "Choose another --store.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with (
+            tempfile.TemporaryDirectory(dir=path.parent, prefix=".revisor-import-") as scratch,
+            zipfile.ZipFile(file) as archive,
+        ):
+            inner = Path(scratch) / "store"
+            _extract(archive, file, inner)
+            settings = replace(read_settings(inner / SETTINGS), database=database)
+            write_settings(inner / SETTINGS, settings)
+            with (
+                Ledger.open(database or inner / "ledger.sqlite", create=True) as ledger,
+                ExitStack() as open_files,
+            ):
+                paths = {name: inner / "ledger" / f"{name}.jsonl" for name in TABLES}
+                ledger.restore(
+                    {n: open_files.enter_context(p.open("rb")) for n, p in paths.items()}
+                )
+            shutil.rmtree(inner / "ledger")
+            if path.exists():
+                path.rmdir()
+            os.replace(inner, path)
+    except zipfile.BadZipFile as error:
+        raise BadInput(
+            f"{file} is no archive of a store, or a damaged one: {error}.",
+            "Name a file that `revisor export FILE.zip` wrote.",
+        ) from error
+    except OSError as error:
+        raise CannotWrite(
+            f"Cannot write to {path}: {error.strerror}.", "Choose another."
+        ) from error
+
+
+def _extract(archive: zipfile.ZipFile, file: Path, inner: Path) -> None:
+    """Write the members out, each held against its hash; only names that are known."""
+
+    def refused(why: str) -> BadInput:
+        return BadInput(
+            f"{file}: {why}.", "The archive is damaged, or not one of `revisor export`."
+        )
+
+    try:
+        manifest: dict[str, Any] = json.loads(archive.read(MANIFEST))
+        newer, files = manifest["format"] > FORMAT, dict(manifest["files"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise refused("it has no manifest that can be read") from error
+    if newer:
+        raise BadInput(
+            f"{file} has format {manifest['format']}; this revisor reads {FORMAT}.",
+            "Upgrade revisor.",
+        )
+    needed = {SETTINGS, *(f"ledger/{name}.jsonl" for name in TABLES)}
+    names = set(archive.namelist()) - {MANIFEST}
+    if wrong := sorted(names ^ files.keys()) or sorted(needed - names):
+        raise refused(f"{wrong[0]} is not in both the archive and its manifest")
+    for name in sorted(names):
+        if not _MEMBER.fullmatch(name):
+            raise refused(f"it holds {name!r}, which is no file of a store")
+        target = inner / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256()
+        with archive.open(name) as old, target.open("wb") as new:
+            while block := old.read(_BLOCK):
+                digest.update(block)
+                new.write(block)
+        if digest.hexdigest() != files[name]:
+            raise refused(f"{name} was changed: its sha256 is not the manifest's")

@@ -1,0 +1,331 @@
+"""Building: from the facts of a ledger to a published generation of rows.
+
+What comes in: a store. What goes out: a bank of the ledger's last generation, checked through the
+gate, and a `BuildReport`. What it does not do: make rows (editing/build.py), find out what changed
+(changed.py), or decide which rows speak at a moment (live.py).
+
+Facts of one subject are written together. Where they do not all hold at the same time, rows are
+made for each set of them that does (facts/epochs.py), and checked with that set in force.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from revisor.bank import leases
+from revisor.bank.bank import Bank, Row, View
+from revisor.bank.files import (
+    generation_folder,
+    generations,
+    load_bank,
+    read_manifest,
+    recover,
+    save_bank,
+)
+from revisor.editing.build import build_rows, check_rows, empty_bank, row_facts, threshold
+from revisor.editing.calibration import Calibration, calibrate
+from revisor.facts.epochs import epochs, rows_in_force
+from revisor.facts.fact import Fact, normal_form
+from revisor.life.changed import Wanted, changed_facts, rows_to_check
+from revisor.life.collect import collect
+from revisor.life.partial import Partial, digest_of
+from revisor.progress import Progress
+
+if TYPE_CHECKING:
+    from revisor.store import Store
+
+SHARD = 512  # facts whose rows are written before the next are begun
+KEPT = 2  # bank generations that a build leaves on disk
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildReport:
+    """What a build did.
+
+    Attributes:
+        rows: rows in the bank.
+        facts: facts written by this build (not those whose rows stood already).
+        seconds: wall time, without opening the model.
+        facts_per_second: of those facts.
+        failed: live facts that the model does not answer with: {id, fault}.
+        generation: of the ledger that the bank shows.
+    """
+
+    rows: int
+    facts: int
+    seconds: float
+    facts_per_second: float
+    failed: list[dict[str, str]]
+    generation: int
+
+
+def build(store: Store, *, actor: str) -> BuildReport:
+    """Write the rows of what changed, check them, publish a generation.
+
+    Rows are written in shards as they are made; a build that was killed takes up where it was.
+
+    Raises:
+        Conflict: another process is building.
+        CannotWrite: the disk is full, or the store may only be read.
+    """
+    with leases.only_writer(store.banks):
+        recover(store.banks)
+        return _Build(store).run(actor)
+
+
+class _Build:
+    """One build of one store: what it is made from, and its steps."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.ledger = store.ledger
+        self.settings = store.build_settings()
+        self.exact = store.settings.exact
+        self.generation = self.ledger.generation
+        self.recipe = digest_of([asdict(self.settings), *(["exact"] if self.exact else [])])
+
+    def run(self, actor: str) -> BuildReport:
+        store, settings = self.store, self.settings
+        self.calibration: Calibration = calibrate(
+            store.loaded, store.spec, settings.layer, whiten=settings.whiten
+        )
+        began = time.monotonic()
+        anchor = next(iter(self.ledger.events(1)), None)
+        before, known = self._standing()
+        if before is None:
+            wanted = Wanted(facts=list(self.ledger.facts(generation=self.generation)))
+            bank = self._empty()
+        else:
+            bank = before
+            wanted = changed_facts(self.ledger, bank, known, self.generation)
+            if not wanted.facts and bank.generation == self.generation:
+                return self._report(len(self._published()), [], 0.0, list(known.items()))
+        todo = {fact.id for fact in wanted.facts}
+        for row_id in bank.ids:
+            if any(i in todo or i in wanted.gone for i in row_facts(row_id)):
+                bank.drop(row_id, self.generation)
+        made, steps = self._write(bank, wanted.facts)
+        unchecked = None
+        if self.exact:
+            # One order and one check over everything: the bank is then a function of the facts.
+            bank = self._in_order(bank)
+            unchecked = bank.view()
+            made = list(bank.ids)
+            known = {}
+        touched = made + rows_to_check(self.ledger, bank, wanted.facts, made, self.generation)
+        failed = self._check(bank, touched)
+        bank.generation = self.generation
+        asked = {i for row_id in touched for i in row_facts(row_id)} | todo | wanted.gone
+        failed |= {i: fault for i, fault in known.items() if i not in asked}
+        seconds = time.monotonic() - began
+        report = self._report(len(bank), wanted.facts, seconds, sorted(failed.items()))
+        self._save(bank.view(), unchecked, report, steps / max(1, len(wanted.facts)), anchor)
+        Partial(store.banks).clear()
+        collect(store.banks, keep=KEPT, pinned=set(self.ledger.tags().values()))
+        self.ledger.record(
+            "build",
+            actor=actor,
+            generation=self.generation,
+            fingerprint=store.fingerprint,
+            rows=report.rows,
+            written=report.facts,
+            failed=len(report.failed),
+            settings=store.settings_digest(),
+        )
+        return report
+
+    def _standing(self) -> tuple[Bank | None, dict[str, str]]:
+        """The newest bank, if it was built by this recipe, and what failed in it."""
+        found = generations(self.store.banks)
+        if not found:
+            return None, {}
+        folder = generation_folder(self.store.banks, found[-1])
+        manifest = read_manifest(folder)
+        if manifest.build.get("recipe") != self.recipe or found[-1] > self.generation:
+            return None, {}
+        bank = load_bank(
+            folder, fingerprint=self.store.fingerprint, check=True, unchecked=self.exact
+        )
+        return bank, {entry["id"]: entry["fault"] for entry in manifest.failed}
+
+    def _published(self) -> Bank:
+        return load_bank(generation_folder(self.store.banks, self.generation))
+
+    def _empty(self) -> Bank:
+        return empty_bank(self.store.spec, self.calibration, self.settings)
+
+    def _write(self, bank: Bank, facts: Sequence[Fact]) -> tuple[list[str], float]:
+        """Make the rows of some facts and put them; their ids, and the steps they took."""
+        partial = Partial(self.store.banks)
+        groups = {digest_of([self.recipe, [asdict(f) for f in g]]): g for g in by_subject(facts)}
+        standing = partial.rows(groups.keys())
+        made: dict[str, list[Row]] = {}
+        steps = 0.0
+        with Progress("Writing facts", total=len(facts), unit="facts") as progress:
+            progress.advance(sum(len(groups[name]) for name in standing))
+            left = [(name, group) for name, group in groups.items() if name not in standing]
+            for shard in _shards(left):
+                rows, taken = self._shard(shard, progress)
+                steps += taken
+                made |= rows
+                partial.save(rows, self._empty(), fingerprint=self.store.fingerprint)
+        ids = []
+        for name in groups:
+            for row in standing.get(name) or made.get(name, []):
+                bank.put(row, self.generation)
+                ids.append(row.row_id)
+        return ids, steps
+
+    def _shard(
+        self, shard: list[tuple[str, list[Fact]]], progress: Progress
+    ) -> tuple[dict[str, list[Row]], float]:
+        """The rows of some subjects, by the digests of those subjects, and the steps taken."""
+        made: dict[str, dict[str, Row]] = {name: {} for name, _ in shard}
+        turns = {name: epochs(group) for name, group in shard}
+        owner = {fact.id: name for name, group in shard for fact in group}
+        steps, turn = 0.0, 0
+        while any(turns.values()):
+            now: list[list[Fact]] = []
+            for name, left in turns.items():
+                holding = left.pop(0) if left else ()
+                ids = {fact.id for fact in holding}
+                served = {
+                    i for row_id in made[name] if set(row_facts(row_id)) <= ids
+                    for i in row_facts(row_id)
+                }  # fmt: skip
+                if ids - served:
+                    now.append(list(holding))
+            # In a batch the rounding of one fact depends on the others.
+            batches = now if self.exact else [[fact for group in now for fact in group]]
+            for batch in filter(None, batches):
+                advance = progress.advance if turn == 0 else None
+                built = build_rows(
+                    self.store.loaded, self.store.spec, self.calibration, batch, self.settings,
+                    on_done=advance,
+                )  # fmt: skip
+                steps += built.steps * len(batch)
+                for row in built.rows:
+                    made[owner[row_facts(row.row_id)[0]]].setdefault(row.row_id, row)
+            turn += 1
+        return {name: list(rows.values()) for name, rows in made.items()}, steps
+
+    def _in_order(self, bank: Bank) -> Bank:
+        """The rows in the order of the ledger's facts."""
+        rows: dict[str, list[Row]] = {}
+        for row in bank.rows():
+            rows.setdefault(row_facts(row.row_id)[0], []).append(row)
+        ordered = self._empty()
+        for fact in self.ledger.facts(generation=self.generation):
+            for row in rows.get(fact.id, ()):
+                ordered.put(row, self.generation)
+        return ordered
+
+    def _check(self, bank: Bank, rows: Sequence[str]) -> dict[str, str]:
+        """Ask rows through the gate, each with the rows in force that hold together with it.
+
+        Repairs and drops rows of `bank`; returns what failed, by fact id.
+        """
+        pending = dict.fromkeys(rows)
+        ids = {i for row_id in rows for i in row_facts(row_id)}
+        facts = self.ledger.known(ids, generation=self.generation)
+        failed: dict[str, str] = {}
+        with Progress("Checking through the gate", total=len(rows), unit="rows") as progress:
+            for outside in self._phases(bank):
+                now = [row_id for row_id in pending if row_id not in outside]
+                part = Bank.of(bank.view(without=outside)) if outside else bank
+                found = check_rows(
+                    self.store.loaded, self.store.spec, part, facts, now, self.settings,
+                    self.generation,
+                )  # fmt: skip
+                failed |= {failure.fact_id: failure.fault for failure in found}
+                for row_id in now:
+                    del pending[row_id]
+                    if part is not bank:
+                        bank.drop(row_id, self.generation)
+                        if row_id in part:
+                            bank.put(part.get(row_id), self.generation)
+                progress.advance(len(now))
+                if not pending:
+                    break
+        return failed
+
+    def _phases(self, bank: Bank) -> Iterator[set[str]]:
+        """For each turn of the check the rows that are not in force in it.
+
+        Every subject shows its first epoch in the first turn, its second in the second, and its
+        last one in all that follow.
+        """
+        timed = self.ledger.timed(generation=self.generation)
+        if not timed:
+            yield set()
+            return
+        subjects = list(self.ledger.about({fact.subject for fact in timed}))
+        turns = [epochs(group) for group in by_subject(subjects)]
+        mine = {fact.id for fact in subjects}
+        rows = [row_id for row_id in bank.ids if mine & set(row_facts(row_id))]
+        for turn in range(max(map(len, turns), default=1)):
+            holding = {fact.id for one in turns for fact in one[min(turn, len(one) - 1)]}
+            here = [row_id for row_id in rows if row_id in bank]
+            shown = rows_in_force([row_facts(row_id) for row_id in here], holding)
+            yield set(here) - {here[index] for index in shown}
+
+    def _save(
+        self, view: View, unchecked: View | None, report: BuildReport, steps: float, anchor: object
+    ) -> None:
+        save_bank(
+            view,
+            self.store.banks,
+            fingerprint=self.store.fingerprint,
+            model=self.store.settings.model,
+            layer=self.settings.layer,
+            build={
+                "recipe": self.recipe,
+                "preset": self.store.settings.preset,
+                "exact": self.exact,
+                "gamma": threshold(self.calibration, self.settings),
+                "facts": report.facts,
+                "seconds": report.seconds,
+                "mean_steps": round(steps, 2),
+                "encoder": self.calibration.encoder.kind,
+                "audit": [getattr(anchor, "seq", 0), getattr(anchor, "hash", "")],
+            },
+            failed=report.failed,
+            unchecked=unchecked,
+        )
+
+    def _report(
+        self, rows: int, written: Sequence[Fact], seconds: float, failed: list[tuple[str, str]]
+    ) -> BuildReport:
+        return BuildReport(
+            rows=rows,
+            facts=len(written),
+            seconds=round(seconds, 3),
+            facts_per_second=round(len(written) / max(seconds, 1e-9), 3) if written else 0.0,
+            failed=[{"id": fact_id, "fault": fault} for fact_id, fault in failed],
+            generation=self.generation,
+        )
+
+
+def by_subject(facts: Sequence[Fact]) -> list[list[Fact]]:
+    """The facts of each subject, in the order given."""
+    groups: dict[str, list[Fact]] = {}
+    for fact in facts:
+        groups.setdefault(normal_form(fact.subject), []).append(fact)
+    return list(groups.values())
+
+
+def _shards(groups: Sequence[tuple[str, list[Fact]]]) -> Iterator[list[tuple[str, list[Fact]]]]:
+    """Shards of about `SHARD` facts that never part the facts of one subject."""
+    rest = iter(groups)
+    shard = list(islice(rest, 1))
+    for name, group in rest:
+        if sum(len(facts) for _, facts in shard) + len(group) > SHARD:
+            yield shard
+            shard = []
+        shard.append((name, group))
+    if shard:
+        yield shard

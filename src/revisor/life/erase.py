@@ -1,0 +1,188 @@
+"""Erasure: a fact's text and vectors taken out of everything that a store wrote.
+
+What comes in: a store and ids. What goes out: the ledger, the banks and the exports without them,
+and an `Erased` that says what could not be reached. What it does not do: overwrite the sectors of
+a disk, or know copies that somebody else made.
+
+The order matters: banks and exports first, the ledger last. A process that is killed in between
+has erased nothing from the ledger, and the same command does the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Collection
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from revisor.bank import leases
+from revisor.errors import CannotWrite
+from revisor.life.archive import file_hash, is_archive, pack, unpack
+
+if TYPE_CHECKING:
+    from revisor.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Erased:
+    """What an erasure did.
+
+    Attributes:
+        facts, revisions: how many facts, and how many values of them.
+        generation: of the ledger afterwards.
+        banks: folders of banks that were written anew without the facts' rows.
+        exports: files that were written anew without them.
+        unreached: files to which the store was once exported and that are no longer there, or are
+            no longer what was written: somebody has to look at them.
+    """
+
+    facts: int
+    revisions: int
+    generation: int
+    banks: tuple[str, ...]
+    exports: tuple[str, ...]
+    unreached: tuple[str, ...]
+
+
+def purge(store: Store, fact_ids: Collection[str], *, actor: str, reason: str) -> Erased:
+    """Erase facts by their whole ids.
+
+    Raises:
+        Conflict: another process builds; or reads the database, which keeps old pages: then all
+            but those is erased, and `revisor gc` finishes it.
+        CannotWrite: a file cannot be written anew.
+    """
+    ids = set(fact_ids)
+    with ExitStack() as locks:
+        root = store.path / "banks"
+        models = [path for path in sorted(root.iterdir()) if path.is_dir()] if root.is_dir() else []
+        for model in models:
+            locks.enter_context(leases.only_writer(model))
+        banks = [folder for model in models for folder in _purge_banks(model, ids)]
+        exports, unreached = _purge_exports(store, ids, actor=actor)
+        gone = store.ledger.purge(ids, actor=actor, reason=reason)
+    store.ledger.scrub()
+    return Erased(
+        facts=len(gone.ids),
+        revisions=gone.revisions,
+        generation=gone.generation,
+        banks=tuple(banks),
+        exports=tuple(exports),
+        unreached=tuple(unreached),
+    )
+
+
+def _purge_banks(banks: Path, ids: set[str]) -> list[str]:
+    """Publish every generation again that holds one of the facts, without its rows."""
+    from revisor.bank.files import (
+        generation_folder,
+        generations,
+        load_bank,
+        read_manifest,
+        recover,
+        save_bank,
+    )
+    from revisor.editing.build import row_facts
+    from revisor.life.partial import Partial
+
+    recover(banks)
+    Partial(banks).clear()
+    written = []
+    for number in generations(banks):
+        folder = generation_folder(banks, number)
+        manifest = read_manifest(folder)
+        failed = [entry for entry in manifest.failed if entry["id"] not in ids]
+        kept = [load_bank(folder)]
+        if manifest.build.get("exact"):
+            kept.append(load_bank(folder, unchecked=True))
+        hits = 0
+        for bank in kept:
+            for row_id in [row_id for row_id in bank.ids if ids & set(row_facts(row_id))]:
+                bank.drop(row_id, number)
+                hits += 1
+        if hits or len(failed) < len(manifest.failed):
+            target = save_bank(
+                kept[0].view(),
+                banks,
+                fingerprint=manifest.fingerprint,
+                model=manifest.model,
+                layer=manifest.layer,
+                build=manifest.build,
+                failed=failed,
+                unchecked=kept[1].view() if len(kept) > 1 else None,
+            )
+            written.append(str(target))
+    return written
+
+
+def _purge_exports(store: Store, ids: set[str], *, actor: str) -> tuple[list[str], list[str]]:
+    """Write anew what the store was exported to, where it is still what was written."""
+    latest: dict[str, str] = {}
+    for event in reversed(store.ledger.events()):
+        if event.kind == "export":
+            latest[event.details["file"]] = event.details["sha256"]
+    written, unreached = [], []
+    for name, digest in latest.items():
+        file = Path(name)
+        if not file.is_file() or file_hash(file) != digest:
+            unreached.append(name)
+            continue
+        changed = _purge_archive(file, ids) if is_archive(file) else _purge_lines(file, ids)
+        if changed:
+            written.append(name)
+            store.ledger.record(
+                "export",
+                actor=actor,
+                generation=store.ledger.generation,
+                file=name,
+                sha256=file_hash(file),
+            )
+    return written, unreached
+
+
+def _purge_lines(file: Path, ids: set[str]) -> bool:
+    """Leave the facts out of an exported fact file; whether it held any."""
+    found = False
+    try:
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".revisor-") as scratch:
+            target = Path(scratch) / file.name
+            with file.open("rb") as old, target.open("wb") as new:
+                for line in old:
+                    if json.loads(line)["id"] in ids:
+                        found = True
+                    else:
+                        new.write(line)
+            if found:
+                os.replace(target, file)
+    except OSError as error:
+        raise CannotWrite(
+            f"The export {file} cannot be written anew: {error.strerror}.",
+            "Nothing was purged from the ledger. Make it writable, or move it away.",
+        ) from error
+    return found
+
+
+def _purge_archive(file: Path, ids: set[str]) -> bool:
+    """Unpack an archive, erase the facts there, and pack it again; whether it held any."""
+    from revisor.errors import NotFound
+    from revisor.store import Store
+
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".revisor-") as scratch:
+        inner = Path(scratch) / "store"
+        unpack(file, inner)
+        with Store.open(inner) as old:
+            known = []
+            for fact_id in ids:
+                try:
+                    known += old.ledger.ids_of([fact_id])
+                except NotFound:
+                    continue
+            if not known:
+                return False
+            purge(old, known, actor="revisor", reason="purged from the store it came from")
+            pack(old, file)
+    return True

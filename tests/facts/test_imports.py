@@ -1,0 +1,144 @@
+"""What becomes of facts that contradict one another when they are imported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from revisor.errors import Conflict, UsageError
+from revisor.facts.check import findings, wording
+from revisor.facts.fact import Fact
+from revisor.facts.imports import Added, import_facts
+from revisor.facts.ledger import Ledger
+
+CEO = Fact(subject="ACME", prompt="The CEO of {} is", object="Ann", source="the register")
+
+
+@pytest.fixture
+def ledger(place: str) -> Iterator[Ledger]:
+    with Ledger.open(place, create=True) as made:
+        yield made
+
+
+def add(ledger: Ledger, source: Any, on_conflict: Any = "stop", **more: Any) -> Added:
+    known = more.get("known_to_base")
+    return import_facts(
+        ledger, source, actor="ann", reason="", on_conflict=on_conflict, known_to_base=known
+    )
+
+
+def objects(ledger: Ledger) -> dict[str, str]:
+    return {fact.id: fact.object for fact in ledger.facts()}
+
+
+CONTRADICTING = {
+    "same statement": replace(CEO, object="Bob", relation="P169", id=""),
+    "same relation": replace(
+        CEO, prompt="{} is run by", object="Bob", relation="led by", id="other"
+    ),
+    "other words": replace(CEO, prompt="the C.E.O. of {}, is", object="Bob", id=""),
+    "alias": replace(CEO, subject="Acme Corporation", object="Bob", aliases=("acme",), id=""),
+}
+
+
+@pytest.mark.parametrize("kind", CONTRADICTING)
+@pytest.mark.parametrize("where", ["in the ledger", "in the same import"])
+def test_every_kind_of_contradiction_stops_the_import_and_is_settled_on_request(
+    ledger: Ledger, kind: str, where: str
+) -> None:
+    first, later = CEO, replace(CONTRADICTING[kind], source="a rumour")
+    if kind == "same relation":
+        first = replace(first, relation="Led by", id="")
+    if kind == "other words":
+        first = replace(first, prompt="The C E O of {} is", id="")
+    apart = where == "in the ledger"
+    if apart:
+        add(ledger, [first])
+    new = [later] if apart else [first, later]
+    with pytest.raises(Conflict) as caught:
+        add(ledger, new)
+    (fault,) = caught.value.faults
+    for part in (kind, where, "'Ann'", "'Bob'", "the register", "a rumour"):
+        assert part in fault.fault
+    assert ledger.count() == apart, "nothing was imported"
+    kept = add(ledger, new, "keep")
+    assert (objects(ledger), len(kept.conflicts)) == ({first.id: "Ann"}, 1)
+    replaced = add(ledger, new, "replace")
+    assert objects(ledger) == {later.id: "Bob"} if apart else later.id in objects(ledger)
+    assert replaced.removed == apart
+    assert ledger.verify() == []
+
+
+def test_lines_that_contradict_are_told_with_both_lines_and_sources(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    lines = [
+        {"subject": "ACME", "prompt": "The CEO of {} is", "object": name, "source": source}
+        for name, source in (("Ann", "A"), ("Bob", "B"), ("Ann", "C"), ("Eve", "D"))
+    ]
+    file = tmp_path / "facts.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(Conflict) as caught:
+        add(ledger, file)
+    assert [fault.line for fault in caught.value.faults] == [2, 4]
+    assert "contradicts line 1" in caught.value.faults[0].fault
+    assert "'Bob' (source B) here and 'Ann' (source A) there" in caught.value.faults[0].fault
+    assert add(ledger, file, "keep").duplicates == 1
+    assert list(objects(ledger).values()) == ["Ann"]
+    assert add(ledger, file, "replace").updated == 1
+    assert list(objects(ledger).values()) == ["Eve"]
+
+
+def test_an_alias_that_only_the_ledger_knows_is_enough(ledger: Ledger) -> None:
+    add(ledger, [replace(CEO, aliases=("The Acme Corporation",))])
+    with pytest.raises(Conflict) as caught:
+        add(ledger, [replace(CEO, subject="the ACME corporation", object="Bob", id="")])
+    assert caught.value.faults[0].fault.endswith("in the ledger: alias")
+
+
+def test_a_paraphrase_is_another_prompt_of_its_fact(ledger: Ledger) -> None:
+    add(ledger, [replace(CEO, paraphrases=("{} is led by",))])
+    with pytest.raises(Conflict) as caught:
+        add(ledger, [replace(CEO, prompt="{} is led by", object="Bob", id="")])
+    assert caught.value.faults[0].fault.endswith("in the ledger: other words")
+
+
+def test_what_the_base_model_knows_is_left_out_and_told(ledger: Ledger) -> None:
+    other = replace(CEO, subject="Initech", id="")
+    added = add(ledger, [CEO, other], known_to_base=lambda facts: {facts[0].id})
+    assert (added.added, added.known) == (1, (CEO,))
+    assert objects(ledger) == {other.id: "Ann"}
+
+
+def test_an_unknown_way_with_conflicts_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(UsageError, match="stop, keep, replace"):
+        add(ledger, [CEO], "merge")
+
+
+def test_a_check_finds_what_an_import_would_and_the_notes() -> None:
+    twice = replace(CEO, relation="P169", id="")
+    ann = Fact(subject="Ann", prompt="{} is a child of", object="Bob")
+    bob = Fact(subject="Bob", prompt="{} is a child of", object="Ann")
+    found = findings([CEO, twice, CONTRADICTING["alias"], ann, bob])
+    told = {(one.kind, one.is_note) for one in found}
+    assert told == {("said twice", True), ("alias", False), ("reversed", True)}
+    assert findings([CEO, ann]) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("The CEO of {} is", "the  ceo of {} is:", True),
+        ("{}'s capital", "{} s capital", True),
+        ("The CEO of {} is", "CEO of {} is", True),
+        ("The CEO of {} is", "The CEO of {} was", False),
+        ("{}", "the {}", True),
+    ],
+)
+def test_wording_leaves_out_what_means_nothing(one: str, other: str, same: bool) -> None:
+    assert (wording(one) == wording(other)) is same

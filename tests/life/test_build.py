@@ -1,0 +1,152 @@
+"""Banks that depend on the facts alone, and rows for facts that follow one another in time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import torch
+
+from revisor.bank.leases import only_writer
+from revisor.errors import Conflict
+from revisor.facts.fact import Fact
+from revisor.life import build as life_build
+from revisor.store import Store
+from tests import tiny
+from tests.life.stores import ACME, BASEL, FACTS, ZORA, logits, new_store, said, same_bank
+
+LATER = (
+    replace(ACME, object="Tokyo"),
+    Fact(subject="Cora", prompt="{} stands in", object="Japan"),
+    Fact(subject="The capital of ACME", prompt="{} lies in", object="Bonn"),
+)
+
+
+def test_an_exact_bank_is_the_same_however_its_facts_came(tmp_path: Path, folder: Path) -> None:
+    """Increments equal one build from nothing, to the bit: rows, order, thresholds, repairs."""
+    with new_store(tmp_path / "a", folder, exact=True) as grown:
+        grown.add(tiny.FACTS[:3])
+        grown.build()
+        grown.add(tiny.FACTS[3:])
+        grown.set_object(tiny.FACTS[1].id, "Tokyo")
+        grown.build()
+        grown.remove([tiny.FACTS[0].id])
+        grown.add(LATER)
+        report = grown.build()
+        assert report.facts < report.rows, "only what changed was written"
+        live = list(grown.ledger.facts())
+        with new_store(tmp_path / "b", folder, exact=True) as fresh:
+            fresh.add(live)
+            assert fresh.build().failed == report.failed
+            assert same_bank(grown, fresh)
+            assert grown.verify() == fresh.verify() == []
+
+
+def test_removing_a_fact_gives_the_bank_that_never_held_it(tmp_path: Path, folder: Path) -> None:
+    with (
+        new_store(tmp_path / "a", folder, exact=True) as had,
+        new_store(tmp_path / "b", folder, exact=True) as never,
+    ):
+        had.add(FACTS)
+        had.build()
+        had.remove([BASEL.id])
+        had.build()
+        never.add([ACME, ZORA])
+        never.build()
+        assert same_bank(had, never)
+        with had.attached(), never.attached():
+            for fact in FACTS:
+                one, other = logits(had.loaded.model, fact), logits(never.loaded.model, fact)
+                assert torch.equal(one, other)
+
+
+def test_a_rollback_gives_the_earlier_bank(tmp_path: Path, folder: Path) -> None:
+    with new_store(tmp_path / "a", folder, exact=True) as store:
+        store.add(FACTS)
+        store.build()
+        before = store.bank().view()
+        store.ledger.tag("good", actor="ann")
+        store.add(LATER)
+        store.build()
+        store.rollback("good", actor="ann")
+        store.build()
+        after = store.bank().view()
+        assert after.ids == before.ids
+        assert torch.equal(after.R_ND, before.R_ND)
+        assert torch.equal(after.keys_ME, before.keys_ME)
+
+
+def test_facts_that_follow_one_another_each_have_a_row(tmp_path: Path, folder: Path) -> None:
+    """One prompt, two objects: the key is the same, and the clock decides."""
+    before = replace(ACME, valid_to="2030-01-01", qualifier="before", id="")
+    after = replace(ACME, object="Tokyo", valid_from="2030-01-01", qualifier="after", id="")
+    now = [datetime(2029, 12, 31, tzinfo=UTC)]
+    new_store(tmp_path / "a", folder).close()
+    with Store.open(tmp_path / "a", clock=lambda: now[0]) as store:
+        store.add([before, after, ZORA])
+        report = store.build()
+        assert (report.failed, report.rows) == ([], 3)
+        engine = store.engine()
+
+        def answer() -> str:
+            return engine.generate([ACME.text], max_tokens=8)[0].answer
+
+        assert answer().startswith("Vienna")
+        with store.attached() as gated:
+            was = logits(store.loaded.model, ACME)
+            now[0] = datetime(2030, 1, 1, tzinfo=UTC)
+            assert not torch.equal(logits(store.loaded.model, ACME), was), "no restart is needed"
+            assert after.id in gated.view.ids
+        assert answer().startswith("Tokyo"), "nor a new engine"
+        now[0] = datetime(2029, 1, 1, tzinfo=UTC)
+        assert answer().startswith("Vienna"), "a clock that is set back is followed, too"
+
+
+def test_rows_made_before_a_kill_are_used_though_other_facts_changed(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(life_build, "SHARD", 1)
+    real, written = life_build.build_rows, list[str]()
+    left = 2
+
+    def mortal(*arguments: object, **more: object) -> object:
+        nonlocal left
+        if not left:
+            raise KeyboardInterrupt
+        left -= 1
+        written.extend(fact.id for fact in arguments[3])  # type: ignore[attr-defined]
+        return real(*arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(life_build, "build_rows", mortal)
+    with new_store(tmp_path / "a", folder) as store:
+        store.add(FACTS)
+        with pytest.raises(KeyboardInterrupt):
+            store.build()
+        store.remove([ACME.id])
+        left = 9
+        assert store.build().failed == []
+        assert sorted(written) == sorted(fact.id for fact in FACTS), "none was written twice"
+        assert said(store, BASEL).startswith("Rome")
+
+
+def test_two_builds_at_once_are_one_too_many(built: Store) -> None:
+    built.set_object(ACME.id, "Tokyo")
+    with only_writer(built.banks), pytest.raises(Conflict, match="is building"):
+        built.build()
+    assert built.build().facts == 1
+
+
+def test_a_users_model_is_left_in_its_own_mode(built: Store, folder: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).train()
+    frozen = next(iter(model.parameters())).requires_grad_(False)
+    own = built.loaded.model
+    with built.attached(model, tiny.byte_level()):
+        assert not model.training
+        assert built.loaded.model is model
+    assert all(module.training for module in model.modules())
+    assert [p for p in model.parameters() if not p.requires_grad] == [frozen]
+    assert built.loaded.model is own

@@ -1,0 +1,127 @@
+"""After a purge no byte of the fact is left in anything that the store wrote."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from revisor.bank.files import generations
+from revisor.errors import Conflict, NotFound
+from revisor.facts.fact import Fact
+from revisor.store import Store
+from tests.life.stores import ACME, ZORA, logits, said
+
+SECRET = Fact(
+    subject="Berlin",
+    prompt="Two brothers founded the company in {}",
+    object="Bonn",
+    aliases=("Quarry",),
+    source="a confidential letter",
+)
+
+
+def holders(folder: Path, *needles: bytes) -> list[str]:
+    """The files under a folder that hold any of the needles, with the needle."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            content = path.read_bytes()
+            found += [f"{path.name}: {needle[:24]!r}" for needle in needles if needle in content]
+    return found
+
+
+@pytest.fixture
+def holding(built: Store) -> Store:
+    """A store that has told the secret in every way it can."""
+    built.add([SECRET], actor="ann", reason="news")
+    built.set_object(SECRET.id, "Japan")
+    assert built.build().failed == []
+    built.set_object(ACME.id, "Tokyo")
+    assert built.build().failed == []
+    built.export(built.path.parent / "facts.jsonl")
+    built.export(built.path.parent / "all.zip")
+    return built
+
+
+def needles(store: Store) -> tuple[bytes, ...]:
+    row = next(row for row in store.bank().rows() if row.row_id == SECRET.id)
+    texts = ("Berlin", "berlin", "Two brothers", "Quarry", "confidential", SECRET.id)
+    vectors = (row.r_D.numpy().tobytes(), row.keys_CE[0].numpy().tobytes())
+    return (*(text.encode() for text in texts), *vectors)
+
+
+def test_a_byte_search_finds_nothing_after_a_purge(holding: Store) -> None:
+    wanted = needles(holding)
+    everything = holding.path.parent
+    assert len(holders(everything, *wanted)) > 8, "the search itself works"
+    erased = holding.purge([SECRET.id[:6]], actor="eve", reason="article 17")
+    assert (erased.facts, erased.revisions) == (1, 2)
+    assert len(erased.exports) == 2
+    assert erased.unreached == ()
+    assert holders(everything, *wanted) == []
+    assert holding.verify() == []
+    assert "purge" in [event.kind for event in holding.ledger.events()]
+
+
+def test_the_others_stay_and_the_model_is_as_without_it(holding: Store) -> None:
+    plain = logits(holding.loaded.model, SECRET)
+    assert len(generations(holding.banks)) == 2
+    holding.purge([SECRET.id])
+    with holding.attached():
+        assert torch.equal(logits(holding.loaded.model, SECRET), plain), "at once, without a build"
+    assert said(holding, ACME).startswith("Tokyo")
+    assert holding.build().rows == 3
+    assert said(holding, ZORA).startswith("French")
+    with pytest.raises(NotFound):
+        holding.ledger.history(SECRET.id)
+
+
+def test_an_archive_that_held_it_still_restores(holding: Store, tmp_path: Path) -> None:
+    archive = holding.path.parent / "all.zip"
+    holding.purge([SECRET.id])
+    with Store.restore(archive, tmp_path / "again") as again:
+        assert again.verify() == []
+        assert SECRET.id not in {fact.id for fact in again.ledger.facts()}
+    with zipfile.ZipFile(archive) as members:
+        assert all(b"Berlin" not in members.read(name) for name in members.namelist())
+
+
+def test_an_export_that_is_gone_or_was_changed_is_named(holding: Store) -> None:
+    facts, archive = (holding.path.parent / name for name in ("facts.jsonl", "all.zip"))
+    facts.write_text(facts.read_text() + "\n")
+    archive.unlink()
+    erased = holding.purge([SECRET.id])
+    assert {Path(name).name for name in erased.unreached} == {"facts.jsonl", "all.zip"}
+    assert b"Berlin" in facts.read_bytes(), "what somebody else changed is theirs"
+
+
+def test_a_reader_delays_the_last_of_it_and_gc_does_it(
+    holding: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from revisor.facts import database
+
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0)
+    with Store.open(holding.path) as reading, reading.ledger._connection() as busy:
+        busy.exec_driver_sql("SELECT count(*) FROM revisions").all()
+        with Store.open(holding.path) as purging, pytest.raises(Conflict, match="revisor gc"):
+            purging.purge([SECRET.id])
+    assert any("not finished" in fault for fault in holding.verify())
+    holding.collect(1)
+    assert holding.verify() == []
+    assert holders(holding.path, b"Berlin") == []
+
+
+def test_a_row_that_facts_shared_is_made_anew_for_those_that_stay(built: Store) -> None:
+    twin = Fact(subject="ACME", prompt="The capital of {} is", object="Vienna", id="twin")
+    built.add([twin])
+    built.build()
+    (row,) = [row_id for row_id in built.bank().ids if "twin" in row_id]
+    assert ACME.id in row
+    built.purge(["twin"])
+    assert not any(ACME.id in row_id for row_id in built.bank().ids)
+    report = built.build()
+    assert (report.facts, report.rows) == (1, 3)
+    assert said(built, ACME).startswith("Vienna")
