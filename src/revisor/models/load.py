@@ -138,6 +138,13 @@ def wrap_model(name: str, model: nn.Module, tokenizer: Any) -> LoadedModel:
     return LoadedModel(name=name, model=model, tokenizer=tokenizer)
 
 
+def end_tokens(loaded: LoadedModel) -> set[int]:
+    """Token ids that end an answer."""
+    found: Any = loaded.model.generation_config.eos_token_id  # type: ignore[union-attr]
+    ends = found if isinstance(found, list) else [found]
+    return {int(token) for token in (*ends, loaded.tokenizer.eos_token_id) if token is not None}
+
+
 def _source(name: str) -> str:
     """The folder or hub id behind a model name."""
     if name == "smollm2":
