@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from revisor import __version__
-from revisor.commands import asking, bench, building, demo, facts, history
+from revisor.commands import asking, bench, building, demo, facts, history, serving
 from revisor.commands.common import fail, wants_json
 from revisor.errors import RevisorError
 
@@ -65,7 +65,8 @@ def revisor(
     """
 
 
-_START, _FACTS, _HISTORY, _OTHER = "Start here", "Facts", "History", "More"
+_START, _FACTS, _HISTORY = "Start here", "Facts", "History"
+_SERVING, _OTHER = "Serving", "More"
 
 app.command(rich_help_panel=_START)(demo.demo)
 app.command(rich_help_panel=_START)(building.init)
@@ -81,6 +82,8 @@ app.command(rich_help_panel=_FACTS)(facts.export)
 app.command(rich_help_panel=_HISTORY)(history.log)
 app.command(rich_help_panel=_HISTORY)(history.diff)
 app.command(rich_help_panel=_HISTORY)(history.rollback)
+app.command(rich_help_panel=_SERVING)(serving.serve)
+app.add_typer(serving.keys, name="keys", rich_help_panel=_SERVING)
 app.command(rich_help_panel=_OTHER)(building.verify)
 app.add_typer(bench.app, name="bench", rich_help_panel=_OTHER)
 
