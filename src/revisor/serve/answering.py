@@ -8,6 +8,7 @@ run the model (batching.py).
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -175,13 +176,16 @@ class Asking:
 
         A reader that leaves early takes the rows with it.
         """
+        looked = time.monotonic()
         try:
             while self._left:
+                if is_gone is not None and time.monotonic() - looked > POLL_S:
+                    looked = time.monotonic()
+                    if await is_gone():
+                        raise ClientGone
                 try:
                     number, piece = await asyncio.wait_for(self._queue.get(), POLL_S)
                 except TimeoutError:
-                    if is_gone is not None and await is_gone():
-                        raise ClientGone from None
                     continue
                 yield self._take(number, piece)
         finally:

@@ -115,7 +115,8 @@ class Limits:
             seconds = time.monotonic() - began
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.saw_request(route, status, seconds)
-            log.info("%s %s %d %.3f s", scope["method"], scope["path"], status, seconds)
+            # The route, not the path: a path may hold what somebody put there by mistake, a key.
+            log.info("%s %s %d %.3f s", scope["method"], route, status, seconds)
 
     def _refusal(self, scope: Scope) -> tuple[int, str, str, dict[str, str]] | None:
         """Status, code, message and headers of a request that goes no further."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import random
+import shutil
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -247,12 +248,12 @@ class Generations:
         log.info("generation %d is live with %d rows", number, len(snapshot.view.ids))
         return snapshot
 
-    def refresh(self) -> None:
+    def refresh(self, now: datetime | None = None) -> None:
         """Open the live generation again where a fact began or ceased to hold; test it again."""
-        now = datetime.now(UTC)
+        moment = now or datetime.now(UTC)
         live = self._live
-        if live is not None and live.until is not None and live.until <= now:
-            self._live = open_snapshot(self._store, live.generation)
+        if live is not None and live.until is not None and live.until <= moment:
+            self._live = open_snapshot(self._store, live.generation, moment)
         if self._live is not None:
             self.test = self._self_test(self._live)
 
@@ -283,6 +284,21 @@ class Generations:
         """End the trial; all requests go to the live generation."""
         self.canary = None
 
+    def discard(self, number: int) -> None:
+        """Delete the bank of a generation that nothing uses.
+
+        Raises:
+            NotFound: it has none.
+            Conflict: it is live or being tried.
+        """
+        with self._lock:
+            used = (self.live_number, self.canary and self.canary.snapshot.generation)
+            if number in used:
+                raise Conflict(f"Generation {number} is in use.", "Publish another one first.")
+            self.open(number)
+            del self._opened[number]
+            shutil.rmtree(generation_folder(self._store.banks, number))
+
     # Generations that wait
 
     def held(self) -> frozenset[int]:
@@ -298,11 +314,11 @@ class Generations:
         self._database.remember("held", sorted(numbers))
 
 
-def open_snapshot(store: Store, number: int) -> Snapshot:
-    """Read one generation: its bank and the facts it was built from."""
+def open_snapshot(store: Store, number: int, now: datetime | None = None) -> Snapshot:
+    """Read one generation: its bank and the facts it was built from, as they hold now."""
     folder = generation_folder(store.banks, number)
     bank = load_bank(folder, fingerprint=store.fingerprint)
-    now = datetime.now(UTC)
+    now = now or datetime.now(UTC)
     facts = {fact.id: fact for fact in store.ledger.facts(generation=number)}
     outside = {
         row_id

@@ -94,7 +94,7 @@ async def completions(
     asking = await Asking.begin(service, asked, caller, "cmpl")
     frame = _frame(service, asking, "text_completion")
     if body.stream:
-        return await _stream(asking, frame, choice, usage=body.usage_at_end)
+        return await _stream(asking, frame, choice, request, usage=body.usage_at_end)
     return await _whole(asking, frame, choice, request)
 
 
@@ -129,7 +129,8 @@ async def chat_completions(
     if body.stream:
         frame = _frame(service, asking, "chat.completion.chunk")
         first = {"delta": {"role": "assistant", "content": ""}, "logprobs": None}
-        return await _stream(asking, frame, choice, usage=body.usage_at_end, first=first)
+        usage = body.usage_at_end
+        return await _stream(asking, frame, choice, request, usage=usage, first=first)
     return await _whole(asking, _frame(service, asking, "chat.completion"), choice, request)
 
 
@@ -175,14 +176,18 @@ async def _stream(
     asking: Asking,
     frame: dict[str, Any],
     shape: Shape,
+    request: Request,
     *,
     usage: bool,
     first: dict[str, Any] | None = None,
 ) -> Response:
     """Server-sent events. The first token is awaited: by then the prompt's facts are known, and the
     headers can name them."""
-    pieces = asking.pieces()
-    begun = await anext(pieces)
+    pieces = asking.pieces(request.is_disconnected)
+    try:
+        begun = await anext(pieces)
+    except ClientGone:
+        return Response(status_code=GONE)
 
     async def events() -> AsyncIterator[str]:
         offsets = [0] * len(asking.answers)
@@ -218,6 +223,8 @@ async def _chained(
         yield begun
         async for piece in pieces:
             yield piece
+    except ClientGone:
+        return
     finally:
         await pieces.aclose()  # type: ignore[attr-defined]
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import shutil
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from revisor.bank.files import generation_folder
 from revisor.errors import Conflict, RevisorError, UsageError
 from revisor.serve.batching import Scheduler
 from revisor.serve.jobs import Build, Builds
@@ -211,13 +209,7 @@ class Service:
             NotFound: it has no bank.
         """
         caller.must_be(Role.admin, everywhere=True)
-        self.generations.open(number)
-        canary = self.generations.canary
-        if number == self.generations.live_number or (
-            canary is not None and canary.snapshot.generation == number
-        ):
-            raise Conflict(f"Generation {number} is in use.", "Publish another one first.")
-        shutil.rmtree(generation_folder(self.store.banks, number))
+        self.generations.discard(number)
 
     def rollback(self, to: int, caller: Caller, reason: str) -> dict[str, Any]:
         """Have the facts of an earlier generation again: at once where its bank is still there, and

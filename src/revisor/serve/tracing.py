@@ -16,7 +16,7 @@ from revisor.errors import UsageError
 
 
 def traced(app: ASGIApp, tracer: Any = None) -> ASGIApp:
-    """The application with a span a request: its method, path, status, generation and facts.
+    """The application with a span a request: its method, route, status, generation and facts.
 
     Args:
         tracer: OpenTelemetry's; without it the one that the `OTEL_*` variables set up.
@@ -42,10 +42,9 @@ def traced(app: ASGIApp, tracer: Any = None) -> ASGIApp:
         parent = propagate.extract(
             {k: carrier[k] for k in ("traceparent", "tracestate") if k in carrier}
         )
-        name = f"{scope['method']} {scope['path']}"
-        with tracer.start_as_current_span(name, context=parent, kind=api.SpanKind.SERVER) as span:
+        kind = api.SpanKind.SERVER
+        with tracer.start_as_current_span(scope["method"], context=parent, kind=kind) as span:
             span.set_attribute("http.request.method", scope["method"])
-            span.set_attribute("url.path", scope["path"])
 
             async def answer(message: Message) -> None:
                 if message["type"] == "http.response.start":
@@ -53,6 +52,10 @@ def traced(app: ASGIApp, tracer: Any = None) -> ASGIApp:
                 await send(message)
 
             await app(scope, receive, answer)
+            # Known when it was found; the path itself may hold anything.
+            route = getattr(scope.get("route"), "path", "other")
+            span.set_attribute("http.route", route)
+            span.update_name(f"{scope['method']} {route}")
 
     return around
 
