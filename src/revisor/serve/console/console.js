@@ -243,7 +243,7 @@ async function listGenerations() {
       : told.canary === one.number ? "canary" : told.held.includes(one.number) ? "held" : built ? "built" : "";
     const button = (label, work) => make("button", { click: doing(work), "aria-label": `${label} generation ${one.number}` }, label);
     return make("tr", {}, make("td", { class: "num" }, String(one.number)),
-      make("td", {}, make("ins", {}, `+${one.added}`), ` ~${one.updated} `, make("del", {}, `−${one.removed}`)),
+      make("td", {}, `+${one.added} ~${one.updated} −${one.removed}`),
       make("td", { class: "num" }, String(one.live)),
       make("td", { class: "soft" }, `${one.actor}, ${when(one.at)}${one.reason ? `: ${one.reason}` : ""}`),
       make("td", {}, state), make("td", { class: "actions" }, button("Diff", () => showDiff(one)),
@@ -306,7 +306,7 @@ async function look() {
   try {
     const told = await call("GET", "/figures");
     role = told.role;
-    $("state").textContent = told.healthy ? `${told.model} · generation ${told.live} · ${told.facts} facts · you may ${told.role}` : `Failing: ${told.faults.join("; ")}`;
+    $("state").textContent = told.healthy ? `${told.model} · generation ${told.live} · ${told.facts} facts · role: ${told.role}` : `Failing: ${told.faults.join("; ")}`;
     $("state").className = told.healthy ? "" : "bad";
     return true;
   } catch (error) {
