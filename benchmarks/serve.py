@@ -2,8 +2,8 @@
 
 What comes in: a built store. What goes out: one JSON line on standard output: tokens a second and
 the time to the first token with the facts over without, in alternating rounds against one
-`revisor serve`; the seconds from the order to publish until a bank of `--rows` rows is live. What it
-does not do: compare machines; ratios of one run only.
+`revisor serve`; the seconds from the order to publish until a bank of `--rows` rows is live. What
+it does not do: compare machines; ratios of one run only.
 
     python benchmarks/serve.py --store revisor-store [--rows 10000] [--rounds 6] [--clients 8]
 """
