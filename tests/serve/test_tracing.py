@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
-import pytest
+from opentelemetry import trace
 
 from revisor.serve.tracing import traced
-
-trace = pytest.importorskip("opentelemetry.trace")
 
 
 class Spans:

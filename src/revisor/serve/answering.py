@@ -19,12 +19,12 @@ from revisor.errors import RevisorError, UsageError
 from revisor.facts.fact import Fact, normal_form
 from revisor.serve.batching import Job, Piece, Reason
 from revisor.serve.engine import FactUsed, facts_used
-from revisor.serve.live import Snapshot
 from revisor.serve.metrics import Finished, is_suspect
 from revisor.serve.openai import Facts, TokenTold
 from revisor.serve.roles import Caller
 from revisor.serve.sampling import Chosen, Sampling
 from revisor.serve.service import Service
+from revisor.serve.snapshot import Snapshot
 
 POLL_S = 0.25  # between two looks whether the client is still there
 
@@ -214,9 +214,11 @@ class Asking:
         return [TokenTold(str(decode([chosen.token])), chosen.logprob, rivals)]
 
     def fired_so_far(self) -> list[str]:
-        """Ids of the facts that fired up to now, each once."""
+        """Ids of the facts that fired up to now, each once; when all has ended, of those used."""
         if self._snapshot is None:
             return []
+        if not self._left:
+            return list(dict.fromkeys(used.id for one in self.answers for used in one.used))
         found = (
             fact.id
             for job in self._jobs

@@ -78,6 +78,7 @@ class Job:
         view: its facts, on the model's device; None for the unedited model.
         sampling, max_tokens, stop, choices: how to answer.
         tell: called with every piece, in the model's thread: it must not block.
+        urgent: a test that the server makes of itself, which no crowd may keep out.
         cancelled: set it from any thread; the rows leave before the next step.
         hits: of every answer, filled while it runs; near_misses likewise, counted.
         queued_at, started_at, first_at, ended_at: monotonic seconds.
@@ -90,6 +91,7 @@ class Job:
     tell: Callable[[Piece], None]
     stop: Sequence[str] = ()
     choices: int = 1
+    urgent: bool = False
     cancelled: bool = False
     hits: list[list[Hit]] = field(default_factory=list)
     near: list[tuple[float, float]] = field(default_factory=list)
@@ -168,11 +170,8 @@ class Scheduler:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def submit(self, job: Job, *, urgent: bool = False) -> None:
+    def submit(self, job: Job) -> None:
         """Queue a job.
-
-        Args:
-            urgent: the server's own tests of itself, which no crowd may keep out.
 
         Raises:
             QueueFull: too many wait.
@@ -181,14 +180,14 @@ class Scheduler:
         with self._wake:
             if self._state != "open":
                 raise Closing("The server is shutting down.", "Ask again in a moment.")
-            if not urgent and self.waiting + job.choices > self.max_waiting:
+            if not job.urgent and self.waiting + job.choices > self.max_waiting:
                 raise QueueFull(
                     f"{self.waiting} answers wait already; at most {self.max_waiting} may.",
                     "Ask again in a few seconds.",
                 )
             job.queued_at = time.monotonic()
             job.hits = [[] for _ in range(job.choices)]
-            if urgent:
+            if job.urgent:
                 self._waiting.appendleft(job)
             else:
                 self._waiting.append(job)
@@ -266,7 +265,8 @@ class Scheduler:
         while self._waiting and budget > 0:
             with self._wake:
                 job = self._waiting[0]
-                if self._rows and len(self._rows) + job.choices > self.max_batch:
+                full = self._rows and len(self._rows) + job.choices > self.max_batch
+                if full and not job.urgent:
                     return
                 self._waiting.popleft()
             if job.cancelled:

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from revisor import data
 from revisor.bank.bank import View
@@ -18,9 +17,7 @@ from revisor.facts.fact import Fact, normal_form
 from revisor.gate.watch import Hit
 from revisor.serve.batching import Job, Piece, Scheduler
 from revisor.serve.sampling import Sampling
-
-if TYPE_CHECKING:
-    from revisor.serve.live import Snapshot
+from revisor.serve.snapshot import Snapshot
 
 PROBES = 3  # of each kind
 PATIENCE_S = 60.0
@@ -113,6 +110,13 @@ def _hits(scheduler: Scheduler, text: str, view: View) -> list[Hit] | None:
             done.set()
 
     ids = scheduler.loaded.tokenizer(text)["input_ids"][: scheduler.context - 1]
-    job = Job(prompt=ids, view=view, sampling=Sampling(temperature=0), max_tokens=1, tell=tell)
-    scheduler.submit(job, urgent=True)
+    job = Job(
+        prompt=ids,
+        view=view,
+        sampling=Sampling(temperature=0),
+        max_tokens=1,
+        tell=tell,
+        urgent=True,
+    )
+    scheduler.submit(job)
     return job.hits[0] if done.wait(PATIENCE_S) and not failed else None
