@@ -15,7 +15,8 @@ import torch
 from revisor.bank.bank import View
 from revisor.models.load import LoadedModel
 from revisor.models.spec import spec_of
-from revisor.serve.batching import Closing, Job, Piece, QueueFull, Scheduler
+from revisor.serve.batching import Scheduler
+from revisor.serve.job import Closing, Job, Piece, QueueFull
 from revisor.serve.sampling import Sampling
 from revisor.store import Store
 from tests import tiny

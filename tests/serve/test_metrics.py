@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from revisor.facts.fact import Fact, normal_form
 from revisor.gate.watch import Hit
-from revisor.serve.batching import Job
+from revisor.serve.job import Job
 from revisor.serve.metrics import ALARM_LEAST, Finished, Metrics, is_suspect
 from revisor.serve.sampling import Sampling
 

@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from revisor.bank.bank import View
 from revisor.errors import RevisorError, UsageError
 from revisor.facts.fact import Fact, normal_form
-from revisor.serve.batching import Job, Piece, Reason
 from revisor.serve.engine import FactUsed, facts_used
+from revisor.serve.job import Job, Piece, Reason
 from revisor.serve.metrics import Finished, is_suspect
 from revisor.serve.openai import Facts, TokenTold
 from revisor.serve.roles import Caller

@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 
 from revisor import __version__
 from revisor.errors import Fault, RevisorError
-from revisor.serve import routes_builds, routes_facts, routes_openai
+from revisor.serve import routes_builds, routes_facts, routes_openai, routes_server
 from revisor.serve.limits import Limits
 from revisor.serve.openai import error_body
 from revisor.serve.service import Service
@@ -59,6 +59,7 @@ def make_app(service: Service) -> FastAPI:
     app.include_router(routes_openai.router)
     app.include_router(routes_facts.router)
     app.include_router(routes_builds.router)
+    app.include_router(routes_server.router)
     for path, name in PAGES.items():
         app.add_api_route(path, _page(name), include_in_schema=False)
     app.add_exception_handler(RevisorError, _told)

@@ -17,89 +17,24 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from transformers import DynamicCache
 
-from revisor.bank.bank import View
-from revisor.errors import RevisorError
 from revisor.gate.rows import RowGate, RowHit, attach_rows
 from revisor.gate.watch import Hit
 from revisor.models.load import LoadedModel, end_tokens
 from revisor.models.spec import Spec
 from revisor.serve.cache import RowsCache
-from revisor.serve.sampling import Chosen, Sampling, choose, generator_of
+from revisor.serve.job import Closing, Job, Piece, QueueFull, Reason
+from revisor.serve.sampling import Chosen, choose, generator_of
 from revisor.serve.text import Unrolled
 
 log = logging.getLogger(__name__)
 
 PREFILL_TOKENS = 512  # of waiting prompts that are computed between two decode steps
-Reason = Literal["stop", "length", "cancelled", "error"]
-
-
-class QueueFull(RevisorError):
-    """As many requests wait as may."""
-
-    http_status = 429
-
-
-class Closing(RevisorError):
-    """The server is shutting down."""
-
-    http_status = 503
-
-
-@dataclass(frozen=True, kw_only=True)
-class Piece:
-    """What one step gave one answer.
-
-    Attributes:
-        choice: which answer of the job.
-        text: final text, possibly empty.
-        chosen: the token, None for text that was only held back.
-        reason: why the answer ends here, None while it goes on.
-    """
-
-    choice: int
-    text: str
-    chosen: Chosen | None = None
-    reason: Reason | None = None
-
-
-@dataclass(kw_only=True)
-class Job:
-    """One prompt and the answers wanted.
-
-    Attributes:
-        prompt: token ids, at least one.
-        view: its facts, on the model's device; None for the unedited model.
-        sampling, max_tokens, stop, choices: how to answer.
-        tell: called with every piece, in the model's thread: it must not block.
-        urgent: a test that the server makes of itself, which no crowd may keep out.
-        cancelled: set it from any thread; the rows leave before the next step.
-        hits: of every answer, filled while it runs; near_misses likewise, counted.
-        queued_at, started_at, first_at, ended_at: monotonic seconds.
-    """
-
-    prompt: Sequence[int]
-    view: View | None
-    sampling: Sampling
-    max_tokens: int
-    tell: Callable[[Piece], None]
-    stop: Sequence[str] = ()
-    choices: int = 1
-    urgent: bool = False
-    cancelled: bool = False
-    hits: list[list[Hit]] = field(default_factory=list)
-    near: list[tuple[float, float]] = field(default_factory=list)
-    tokens: int = 0
-    queued_at: float = 0.0
-    started_at: float = 0.0
-    first_at: float = 0.0
-    ended_at: float = 0.0
 
 
 @dataclass(kw_only=True)

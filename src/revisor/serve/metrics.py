@@ -25,7 +25,7 @@ from prometheus_client import (
 )
 
 from revisor.facts.fact import Fact, normal_form
-from revisor.serve.batching import Job
+from revisor.serve.job import Job
 
 RECENT = 500  # hits that the alarm looks at
 ALARM_SHARE = 0.05

@@ -15,7 +15,8 @@ from revisor import data
 from revisor.bank.bank import View
 from revisor.facts.fact import Fact, normal_form
 from revisor.gate.watch import Hit
-from revisor.serve.batching import Job, Piece, Scheduler
+from revisor.serve.batching import Scheduler
+from revisor.serve.job import Job, Piece
 from revisor.serve.sampling import Sampling
 from revisor.serve.snapshot import Snapshot
 
