@@ -459,8 +459,8 @@ def test_version_and_help_need_no_store() -> None:
 def test_every_command_has_a_help_text() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     assert sorted(commands) == [
-        "add", "ask", "bench", "build", "chat", "demo", "diff", "export", "init", "log", "ls",
-        "rm", "rollback", "set", "show", "verify",
+        "add", "ask", "bench", "build", "chat", "demo", "diff", "export", "init", "keys", "log",
+        "ls", "rm", "rollback", "serve", "set", "show", "verify",
     ]  # fmt: skip
     for command in commands.values():
         assert command.help
