@@ -459,8 +459,9 @@ def test_version_and_help_need_no_store() -> None:
 def test_every_command_has_a_help_text() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     assert sorted(commands) == [
-        "add", "ask", "bench", "build", "chat", "check", "demo", "diff", "export", "gc", "import",
-        "init", "log", "ls", "rm", "rollback", "set", "show", "tag", "verify",
+        "add", "ask", "bench", "build", "chat", "check", "demo", "diff", "eval", "export", "gc",
+        "import", "init", "keys", "log", "ls", "report", "rm", "rollback", "serve", "set", "show",
+        "tag", "verify",
     ]  # fmt: skip
     for command in commands.values():
         assert command.help

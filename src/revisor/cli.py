@@ -22,6 +22,7 @@ from revisor.commands import (
     facts,
     history,
     keeping,
+    serving,
 )
 from revisor.commands.common import fail, wants_json
 from revisor.errors import RevisorError
@@ -74,7 +75,8 @@ def revisor(
     """
 
 
-_START, _FACTS, _HISTORY, _OTHER = "Start here", "Facts", "History", "More"
+_START, _FACTS, _HISTORY = "Start here", "Facts", "History"
+_SERVING, _OTHER = "Serving", "More"
 
 app.command(rich_help_panel=_START)(demo.demo)
 app.command(rich_help_panel=_START)(building.init)
@@ -93,6 +95,8 @@ app.command(rich_help_panel=_HISTORY)(history.log)
 app.command(rich_help_panel=_HISTORY)(history.diff)
 app.command(rich_help_panel=_HISTORY)(history.rollback)
 app.command(rich_help_panel=_HISTORY)(keeping.tag)
+app.command(rich_help_panel=_SERVING)(serving.serve)
+app.add_typer(serving.keys, name="keys", rich_help_panel=_SERVING)
 app.command(rich_help_panel=_OTHER)(building.verify)
 app.command("eval", rich_help_panel=_OTHER)(evaluating.evaluate)
 app.command(rich_help_panel=_OTHER)(evaluating.report)

@@ -154,6 +154,13 @@ def left_as_it_was(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(was)
 
 
+def end_tokens(loaded: LoadedModel) -> set[int]:
+    """Token ids that end an answer."""
+    found: Any = loaded.model.generation_config.eos_token_id  # type: ignore[union-attr]
+    ends = found if isinstance(found, list) else [found]
+    return {int(token) for token in (*ends, loaded.tokenizer.eos_token_id) if token is not None}
+
+
 def _source(name: str) -> str:
     """The folder or hub id behind a model name."""
     if name == "smollm2":

@@ -22,7 +22,7 @@ from revisor.facts.fact import Fact, normal_form
 from revisor.gate.attach import attach
 from revisor.gate.watch import Hit, Watch
 from revisor.models.hooks import contiguous_head
-from revisor.models.load import LoadedModel
+from revisor.models.load import LoadedModel, end_tokens
 from revisor.models.spec import Spec
 
 
@@ -229,36 +229,31 @@ class Engine:
         self, prompt: str, new_T: torch.Tensor, prompt_tokens: int, hits: Sequence[Hit]
     ) -> Answer:
         ids = new_T.tolist()
-        ends = self._ends
+        ends = end_tokens(self.loaded)
         length = next((i for i, token in enumerate(ids) if token in ends), len(ids))
         text = self.loaded.tokenizer.decode(ids[:length], skip_special_tokens=True).strip()
-        used = []
-        for hit in hits:
-            if hit.position < prompt_tokens + length:
-                used += [
-                    FactUsed(
-                        id=fact.id,
-                        subject=fact.subject,
-                        object=fact.object,
-                        position=hit.position,
-                        cosine=round(hit.cosine, 4),
-                        threshold=round(hit.threshold, 4),
-                    )
-                    for fact in self._meant(hit.row_id, text)
-                ]
-        return Answer(prompt=prompt, answer=text, facts_used=tuple(used), tokens=length)
+        counted = [hit for hit in hits if hit.position < prompt_tokens + length]
+        used = facts_used(counted, self.facts_of, text)
+        return Answer(prompt=prompt, answer=text, facts_used=used, tokens=length)
 
-    def _meant(self, row_id: str, answer: str) -> Sequence[Fact]:
-        """The facts of a row; of several that share it those whose object was said, if any."""
-        facts = self.facts_of(row_id)
+
+def facts_used(
+    hits: Sequence[Hit], facts_of: Callable[[str], Sequence[Fact]], answer: str
+) -> tuple[FactUsed, ...]:
+    """The facts behind hits; of several that share a row those whose object was said, if any."""
+    used = []
+    for hit in hits:
+        facts = facts_of(hit.row_id)
         said = [fact for fact in facts if normal_form(fact.object) in normal_form(answer)]
-        return said or facts
-
-    @property
-    def _ends(self) -> set[int]:
-        """Token ids that end an answer."""
-        found: Any = self.loaded.model.generation_config.eos_token_id  # type: ignore[union-attr]
-        ends = found if isinstance(found, list) else [found]
-        return {
-            int(token) for token in (*ends, self.loaded.tokenizer.eos_token_id) if token is not None
-        }
+        used += [
+            FactUsed(
+                id=fact.id,
+                subject=fact.subject,
+                object=fact.object,
+                position=hit.position,
+                cosine=round(hit.cosine, 4),
+                threshold=round(hit.threshold, 4),
+            )
+            for fact in said or facts
+        ]
+    return tuple(used)

@@ -1,0 +1,210 @@
+"""The facts in production: serve, and the keys of a server.
+
+What comes in: a store and where to listen. What goes out: a server that runs until it is stopped;
+API keys. What it does not do: serve (serve/ does).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from revisor.commands.common import (
+    DEFAULT_STORE,
+    JsonOption,
+    StoreOption,
+    note,
+    open_store,
+    print_json,
+    say,
+    table,
+)
+from revisor.errors import UsageError
+
+NEEDED = ("fastapi", "uvicorn", "prometheus_client")
+
+keys = typer.Typer(
+    no_args_is_help=True, help="API keys of a server: who may ask, propose, approve, administer."
+)
+
+
+def serve(
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host",
+            metavar="HOST",
+            help="Where to listen; beyond this machine only with API keys (revisor keys add).",
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, metavar="N")] = 8000,
+    max_batch: Annotated[
+        int, typer.Option("--max-batch", min=1, metavar="N", help="Answers written at once.")
+    ] = 16,
+    max_waiting: Annotated[
+        int,
+        typer.Option(
+            "--max-waiting", min=1, metavar="N", help="Answers that may wait; more get 429."
+        ),
+    ] = 64,
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", min=1, metavar="N", help="Longest answer.")
+    ] = 1024,
+    rate: Annotated[
+        int,
+        typer.Option(
+            "--rate", min=0, metavar="N", help="Requests of one key a minute; 0 for no limit."
+        ),
+    ] = 600,
+    hit_log: Annotated[
+        float,
+        typer.Option(
+            "--hit-log",
+            min=0.0,
+            max=1.0,
+            metavar="SHARE",
+            help="Share of answers whose facts are logged in STORE/logs/hits.jsonl.",
+        ),
+    ] = 0.0,
+    trace: Annotated[
+        bool,
+        typer.Option("--trace", help="OpenTelemetry traces; set up by the OTEL_* variables."),
+    ] = False,
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Serve the model with its facts: OpenAI's API, the ledger over HTTP, figures, a console.
+
+    On this machine alone it is open; anywhere else every request needs an API key.
+    What `revisor build` makes meanwhile goes live without a restart.
+    """
+    _need_extra()
+    import uvicorn
+
+    from revisor.serve.app import make_app
+    from revisor.serve.service import ServeSettings, Service
+
+    settings = ServeSettings(
+        host=host,
+        port=port,
+        max_batch=max_batch,
+        max_waiting=max_waiting,
+        max_tokens=max_tokens,
+        per_minute=rate,
+        hit_log=hit_log,
+    )
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    with open_store(store) as opened:
+        service = Service(opened, settings)
+        app: Any = make_app(service)
+        if trace:
+            from revisor.serve.tracing import traced
+
+            app = traced(app)
+        place = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        access = "open to this machine" if service.is_open else "with API keys"
+        note(f"{service.name} on {place}/ ({access}); OpenAI's API under {place}/v1", style=None)
+        uvicorn.run(
+            app,
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,  # ours names no query strings
+            server_header=False,
+            timeout_graceful_shutdown=int(settings.patience_s),
+        )
+
+
+def _need_extra() -> None:
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"Serving needs {', '.join(missing)}.", "Install it: pip install 'revisor[serve]'"
+        )
+
+
+@keys.command("add")
+def add_key(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who uses it.")],
+    role: Annotated[
+        str,
+        typer.Option(
+            "--role",
+            metavar="ROLE",
+            help="read, propose, approve or admin; each may do what those before it may.",
+        ),
+    ] = "read",
+    namespace: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--namespace",
+            metavar="NAME",
+            help="Only facts of this namespace; may be given several times.",
+            show_default="all",
+        ),
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key. It is shown once; the store keeps a hash of it."""
+    from revisor.serve.roles import KeyBook, role_of
+    from revisor.serve.tables import Database
+
+    with open_store(store) as opened:
+        database = Database.of(opened)
+        token = KeyBook(database).make(name, role_of(role), namespace or None)
+        database.close()
+    if as_json:
+        print_json({"name": name, "role": role, "namespaces": namespace or None, "token": token})
+        return
+    say(token)
+    note("Keep it: it is not shown again. Send it as: Authorization: Bearer KEY")
+
+
+@keys.command("ls")
+def list_keys(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """List the keys, without their secrets."""
+    from revisor.commands.common import output
+    from revisor.serve.roles import KeyBook
+    from revisor.serve.tables import Database
+
+    with open_store(store) as opened:
+        database = Database.of(opened)
+        found = KeyBook(database).all()
+        database.close()
+    if as_json:
+        print_json({"keys": found})
+        return
+    if not found:
+        note("No keys: the store is served on this machine only. Make one: revisor keys add NAME")
+        return
+    listing = table("name", "role", "namespaces", "made", "revoked")
+    for key in found:
+        spaces = "all" if key["namespaces"] is None else ", ".join(key["namespaces"])
+        listing.add_row(key["name"], key["role"], spaces, key["made_at"], key["revoked_at"] or "")
+    output().print(listing)
+
+
+@keys.command("revoke")
+def revoke_key(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the key; `revisor keys ls`.")],
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """End a key; a running server refuses it from the next request on."""
+    from revisor.serve.roles import KeyBook
+    from revisor.serve.tables import Database
+
+    with open_store(store) as opened:
+        database = Database.of(opened)
+        KeyBook(database).revoke(name)
+        database.close()
+    if as_json:
+        print_json({"revoked": name})
+        return
+    say(f"{name} revoked")

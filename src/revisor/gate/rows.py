@@ -1,0 +1,145 @@
+"""A gate for a batch whose rows have facts of their own: one view a row, or none.
+
+What comes in: a model and, before each forward pass, the view of every row of the batch. What goes
+out: each row's output edited by its own view only, and what the gate decided in each row. What it
+does not do: know requests or facts (serve/ does), or pad: every token of the batch is looked at.
+
+A row without a view, and a row where nothing fires, keeps the projection's output bit for bit.
+B rows, S tokens a row in this pass, F key width, D hidden width.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from revisor.bank.bank import View
+from revisor.gate.module import MISS, Hits, gate
+from revisor.models.hooks import rewritten
+from revisor.models.spec import Spec
+
+NEAR = 0.05  # a cosine this little below its threshold is a near miss
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowHit:
+    """One decision of the gate that is worth telling: a hit, or a near miss.
+
+    Attributes:
+        row: of the batch.
+        column: token of this pass in that row.
+        row_id: of the bank's row that fired; None for a near miss.
+        cosine, threshold: the match; their difference is the margin.
+    """
+
+    row: int
+    column: int
+    row_id: str | None
+    cosine: float
+    threshold: float
+
+
+@dataclass
+class RowGate:
+    """The gate of a model that serves many at once.
+
+    Attributes:
+        views: one a row, on the model's device and in its dtype; None for the unedited model.
+        window_BSW: the last ids at each token of the pass (`bank.names.windows`).
+        found: hits and near misses of the pass that runs.
+        seconds: time spent in the gate so far (on a GPU: the time to queue its kernels).
+    """
+
+    views: Sequence[View | None] = ()
+    window_BSW: torch.Tensor | None = None
+    found: list[RowHit] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @contextmanager
+    def rows(
+        self, views: Sequence[View | None], window_BSW: torch.Tensor | None = None
+    ) -> Iterator[list[RowHit]]:
+        """Say what the rows of the pass in this block have; its hits and near misses come out.
+
+        Outside of such a block the gate touches nothing.
+
+        Args:
+            views: one a row.
+            window_BSW: the last ids at each token; only views that go by names need them.
+        """
+        self.views, self.window_BSW, self.found = views, window_BSW, []
+        try:
+            yield self.found
+        finally:
+            self.views, self.window_BSW = (), None
+
+    def rewrite(self, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """The projection's output with the residuals of every row's own view."""
+        groups = self._groups()
+        if not groups:
+            return value
+        began = time.perf_counter()
+        rows_all = len(self.views)
+        key_BSF = key.reshape(rows_all, -1, key.shape[-1])
+        value_BSD = value.reshape(rows_all, -1, value.shape[-1])
+        edited_BSD = value_BSD
+        for view, rows in groups:
+            whole = len(rows) == rows_all
+            k_TF = (key_BSF if whole else key_BSF[rows]).reshape(-1, key.shape[-1])
+            window_TW = None
+            if self.window_BSW is not None:
+                window_TW = self.window_BSW[rows].flatten(0, 1).to(k_TF.device)
+            delta_TD, hits = gate(k_TF, view, window_TW)
+            if not self._note(hits, view, rows, span=key_BSF.shape[1]):
+                continue
+            if edited_BSD is value_BSD:
+                edited_BSD = value_BSD.clone()
+            flat_TD = value_BSD[rows].reshape(-1, value.shape[-1])
+            fired_T1 = (hits.row_T != MISS)[:, None]
+            edited_TD = torch.where(fired_T1, flat_TD + delta_TD.to(flat_TD.dtype), flat_TD)
+            edited_BSD[rows] = edited_TD.view(len(rows), -1, value.shape[-1])
+        self.seconds += time.perf_counter() - began
+        return edited_BSD.view_as(value)
+
+    def _groups(self) -> list[tuple[View, list[int]]]:
+        """The rows of each view that holds anything."""
+        groups: dict[int, tuple[View, list[int]]] = {}
+        for row, view in enumerate(self.views):
+            if view is not None and not view.empty:
+                groups.setdefault(id(view), (view, []))[1].append(row)
+        return list(groups.values())
+
+    def _note(self, hits: Hits, view: View, rows: list[int], *, span: int) -> bool:
+        """Keep what is worth telling; whether anything fired."""
+        worth_T = hits.cosine_T > hits.gamma_T - NEAR
+        fired = False
+        for flat in worth_T.nonzero().squeeze(1).tolist():
+            index = int(hits.row_T[flat])
+            fired = fired or index != MISS
+            self.found.append(
+                RowHit(
+                    row=rows[flat // span],
+                    column=flat % span,
+                    row_id=None if index == MISS else view.ids[index],
+                    cosine=float(hits.cosine_T[flat]),
+                    threshold=float(hits.gamma_T[flat]),
+                )
+            )
+        return fired
+
+
+@contextmanager
+def attach_rows(model: nn.Module, spec: Spec, layer: int) -> Iterator[RowGate]:
+    """Give a model a gate by rows for the length of a block.
+
+    Raises:
+        UsageError: the model has no such layer.
+    """
+    found = RowGate()
+    with rewritten(spec.ffn_projection(layer), found.rewrite):
+        yield found

@@ -1,0 +1,129 @@
+"""The application: routes, limits, errors and life put around a service.
+
+What comes in: a `Service`. What goes out: an ASGI application for uvicorn. What it does not do:
+anything that a route could do.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from revisor import __version__
+from revisor.errors import Fault, RevisorError
+from revisor.serve import routes_builds, routes_facts, routes_openai, routes_server
+from revisor.serve.limits import Limits
+from revisor.serve.openai import error_body
+from revisor.serve.service import Service
+
+log = logging.getLogger(__name__)
+
+CONSOLE = Path(__file__).parent / "console"
+PAGES = {"/": "index.html", "/console.js": "console.js", "/console.css": "console.css"}
+# The console is its own three files: nothing of another origin, nothing inline.
+POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+POLICY += "img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+CODES = {401: "invalid_api_key", 403: "forbidden", 404: "not_found", 409: "conflict"}
+CODES |= {413: "too_large", 429: "queue_full", 503: "unavailable"}
+
+
+def make_app(service: Service) -> FastAPI:
+    """The application. It starts the service with itself and closes it at its end."""
+
+    @asynccontextmanager
+    async def life(_app: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(service.start)
+        try:
+            yield
+        finally:
+            await run_in_threadpool(service.close)
+
+    app = FastAPI(
+        title="revisor",
+        version=__version__,
+        description="A language model and its facts. Errors have OpenAI's shape on every route.",
+        lifespan=life,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.include_router(routes_openai.router)
+    app.include_router(routes_facts.router)
+    app.include_router(routes_builds.router)
+    app.include_router(routes_server.router)
+    for path, name in PAGES.items():
+        app.add_api_route(path, _page(name), include_in_schema=False)
+    app.add_exception_handler(RevisorError, _told)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _bug)
+    app.add_middleware(
+        Limits,
+        metrics=service.metrics,
+        per_minute=service.settings.per_minute,
+        body_bytes=service.settings.body_bytes,
+        is_open=lambda: service.is_open,
+    )
+    return app
+
+
+def _page(name: str) -> Any:
+    async def page() -> Response:
+        return FileResponse(CONSOLE / name, headers={"content-security-policy": POLICY})
+
+    return page
+
+
+async def _told(_request: Request, error: Exception) -> Response:
+    """An error meant for people."""
+    assert isinstance(error, RevisorError)
+    status = error.http_status
+    more: dict[str, Any] = {}
+    if error.hint:
+        more["hint"] = error.hint
+    if faults := getattr(error, "faults", ()):
+        more["faults"] = [_fault(fault) for fault in faults]
+    body = error_body(error.message, status=status, code=CODES.get(status), **more)
+    headers = {"retry-after": "2"} if status in (429, 503) else {}
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+def _fault(fault: Fault) -> dict[str, Any]:
+    return {"line": fault.line, "fault": fault.fault, "remedy": fault.remedy}
+
+
+async def _invalid(_request: Request, error: Exception) -> Response:
+    """A request that is not of its route's shape: 400, the first fault in the message."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"][1:]) or None
+    message = f"{place}: {first['msg']}" if place else str(first["msg"])
+    extra = first["type"] == "extra_forbidden"
+    code = "unknown_parameter" if extra else "invalid_value"
+    return JSONResponse(error_body(message, status=400, code=code, param=place), status_code=400)
+
+
+async def _http(_request: Request, error: Exception) -> Response:
+    """No such route, a wrong method, a body that is too long."""
+    assert isinstance(error, HTTPException)
+    status = error.status_code
+    body = error_body(str(error.detail), status=status, code=CODES.get(status))
+    return JSONResponse(body, status_code=status, headers=error.headers)
+
+
+async def _bug(_request: Request, _error: Exception) -> Response:
+    """Ours. The log has the traceback; the answer has none."""
+    return JSONResponse(
+        error_body("The server failed.", status=500, code="internal_error"), status_code=500
+    )

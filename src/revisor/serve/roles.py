@@ -1,0 +1,198 @@
+"""Who may do what: API keys, their roles and their namespaces.
+
+What comes in: a token out of an Authorization header. What goes out: a `Caller`, or an error. What
+it does not do: HTTP, or know what a route needs.
+
+A token is `rv-ID-SECRET`. Of the secret only a SHA-256 is kept: enough for 256 random bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from revisor.errors import Conflict, NotFound, RevisorError, UsageError
+from revisor.serve.tables import Database
+from revisor.serve.tables import keys as table
+
+PREFIX = "rv"
+
+
+class Role(IntEnum):
+    """What a key may do; each role may do what those before it may.
+
+    read: ask the model, read facts and history. propose: add, change and remove facts, as proposals
+    where the namespace asks for approval. approve: decide proposals, build, publish. admin: keys,
+    namespaces, canaries, rollback.
+    """
+
+    read = 1
+    propose = 2
+    approve = 3
+    admin = 4
+
+
+class Unauthorized(RevisorError):
+    """No key, or one that is not known or was revoked."""
+
+    http_status = 401
+
+
+class Forbidden(RevisorError):
+    """A key that may not do this, or not in this namespace."""
+
+    http_status = 403
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Who asks.
+
+    Attributes:
+        name: of the key; it is the actor in the ledger.
+        role: what it may do.
+        namespaces: whose facts it sees and changes; None for all.
+    """
+
+    name: str
+    role: Role
+    namespaces: frozenset[str] | None = None
+
+    def sees(self, namespace: str) -> bool:
+        """Whether facts of this namespace are for this caller."""
+        return self.namespaces is None or namespace in self.namespaces
+
+    def must_see(self, namespace: str) -> None:
+        """Raises Forbidden where `sees` says no."""
+        if not self.sees(namespace):
+            raise Forbidden(
+                f"The key '{self.name}' has no part in the namespace '{namespace}'.",
+                "Use a key of that namespace.",
+            )
+
+    def must_be(self, role: Role, *, everywhere: bool = False) -> None:
+        """Raises Forbidden below this role, or for a key of some namespaces only."""
+        if self.role < role:
+            raise Forbidden(
+                f"The key '{self.name}' has the role {self.role.name}; this takes {role.name}.",
+                "Use a key with that role.",
+            )
+        if everywhere and self.namespaces is not None:
+            raise Forbidden(
+                f"The key '{self.name}' is bound to namespaces; this reaches all of them.",
+                "Use a key without namespaces.",
+            )
+
+
+ANYBODY = Caller(name="loopback", role=Role.admin)
+
+
+def role_of(name: str) -> Role:
+    """The role of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    try:
+        return Role[name]
+    except KeyError as error:
+        known = ", ".join(role.name for role in Role)
+        raise UsageError(f"There is no role '{name}'.", f"Choose one of: {known}.") from error
+
+
+class KeyBook:
+    """The API keys of a store.
+
+    Args:
+        database: with the server's tables.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._seen = False
+
+    def make(self, name: str, role: Role, namespaces: list[str] | None = None) -> str:
+        """A new key; its token is told once and never again.
+
+        Raises:
+            Conflict: the name is taken.
+            UsageError: the name is empty, long or has control characters.
+        """
+        name = name.strip()
+        if not name or len(name) > 100 or not name.isprintable():
+            raise UsageError("A key needs a name of 1 to 100 printable characters.")
+        if self._database.read(sa.select(table.c.id).where(table.c.name == name)):
+            raise Conflict(f"There is a key named '{name}' already.", "Choose another name.")
+        key_id, secret = secrets.token_hex(6), secrets.token_hex(32)
+        self._database.write(
+            table.insert().values(
+                id=key_id,
+                name=name,
+                hash=_hash(secret),
+                role=role.name,
+                namespaces=json.dumps(namespaces),
+                made_at=now(),
+            )
+        )
+        return f"{PREFIX}-{key_id}-{secret}"
+
+    def all(self) -> list[dict[str, Any]]:
+        """All keys without their secrets, the first made first."""
+        columns = (column for column in table.c if column.name != "hash")
+        rows = self._database.read(sa.select(*columns).order_by(table.c.made_at))
+        return [row | {"namespaces": json.loads(row["namespaces"])} for row in rows]
+
+    def any(self) -> bool:
+        """Whether a key was ever made. Revoking the last one does not open the server again."""
+        self._seen = self._seen or bool(self._database.read(sa.select(table.c.id).limit(1)))
+        return self._seen
+
+    def revoke(self, name: str) -> None:
+        """End a key; at once, for every request after this.
+
+        Raises:
+            NotFound: no key that stands has this name.
+        """
+        standing = sa.and_(table.c.name == name, table.c.revoked_at.is_(None))
+        if not self._database.write(table.update().where(standing).values(revoked_at=now())):
+            raise NotFound(f"There is no key named '{name}'.", "See: revisor keys ls")
+
+    def who(self, token: str) -> Caller:
+        """Whose token this is.
+
+        Raises:
+            Unauthorized: nobody's, or a revoked one.
+        """
+        prefix, _, rest = token.partition("-")
+        key_id, _, secret = rest.partition("-")
+        wanted = sa.select(table).where(table.c.id == key_id, table.c.revoked_at.is_(None))
+        rows = self._database.read(wanted) if prefix == PREFIX and secret else []
+        # Compared also where there is no such key, so that both answers take as long.
+        known = rows[0]["hash"] if rows else _hash("")
+        if not hmac.compare_digest(known, _hash(secret)) or not rows:
+            raise Unauthorized(
+                "The API key is not known, or was revoked.", "Ask an admin for another one."
+            )
+        allowed = json.loads(rows[0]["namespaces"])
+        return Caller(
+            name=rows[0]["name"],
+            role=Role[rows[0]["role"]],
+            namespaces=None if allowed is None else frozenset(allowed),
+        )
+
+
+def now() -> str:
+    """The time as the tables keep it: ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

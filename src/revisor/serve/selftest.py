@@ -1,0 +1,123 @@
+"""Does a generation work? Some stored facts must fire, ordinary sentences must not.
+
+What comes in: a running scheduler and a generation. What goes out: a `SelfTest` with every fault.
+What it does not do: judge whether answers are right; the build did that.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from revisor import data
+from revisor.bank.bank import View
+from revisor.facts.fact import Fact, normal_form
+from revisor.gate.watch import Hit
+from revisor.serve.batching import Scheduler
+from revisor.serve.job import Job, Piece
+from revisor.serve.sampling import Sampling
+from revisor.serve.snapshot import Snapshot
+
+PROBES = 3  # of each kind
+PATIENCE_S = 60.0
+LONGEST_NAME = 6  # words
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfTest:
+    """What came of it.
+
+    Attributes:
+        faults: what is wrong; empty if all is well.
+        fired: facts that fired, of `asked`.
+        asked: facts that were asked for.
+        quiet: ordinary sentences in which nothing fired, of `PROBES`.
+    """
+
+    faults: tuple[str, ...]
+    fired: int
+    asked: int
+    quiet: int
+
+    @property
+    def ok(self) -> bool:
+        return not self.faults
+
+
+def run_self_test(scheduler: Scheduler, snapshot: Snapshot) -> SelfTest:
+    """Ask the model about some facts of a generation, and read it ordinary sentences."""
+    faults: list[str] = []
+    probes = _facts(snapshot)
+    fired = 0
+    for fact in probes:
+        hits = _hits(scheduler, fact.text, snapshot.view)
+        if hits is None:
+            faults.append("the model does not answer")
+            break
+        if any(fact in snapshot.facts_of(hit.row_id) for hit in hits):
+            fired += 1
+        else:
+            faults.append(f"the fact {fact.id} ({fact.subject!r}) does not fire")
+    quiet = 0
+    for sentence in _sentences(snapshot.facts.values()):
+        hits = _hits(scheduler, sentence, snapshot.view)
+        if hits is None:
+            faults.append("the model does not answer")
+            break
+        if hits:
+            named = ", ".join(sorted({hit.row_id for hit in hits}))
+            faults.append(f"the ordinary sentence {sentence[:60]!r} fires {named}")
+        else:
+            quiet += 1
+    return SelfTest(faults=tuple(faults), fired=fired, asked=len(probes), quiet=quiet)
+
+
+def _facts(snapshot: Snapshot) -> list[Fact]:
+    """Some facts that have a row in force and were built."""
+    found = (
+        fact
+        for row_id in snapshot.view.ids
+        for fact in snapshot.facts_of(row_id)[:1]
+        if fact.id not in snapshot.failed
+    )
+    return list(islice(found, PROBES))
+
+
+def _sentences(facts: Iterable[Fact]) -> Sequence[str]:
+    """Ordinary sentences that name no fact's subject."""
+    names = {normal_form(fact.subject) for fact in facts}
+    return list(islice((line for line in data.background() if not _names(line) & names), PROBES))
+
+
+def _names(line: str) -> set[str]:
+    """All runs of a few words."""
+    words = [word.strip(".,;:!?\"'()") for word in normal_form(line).split()]
+    return {
+        " ".join(words[i : i + n]) for n in range(1, LONGEST_NAME + 1) for i in range(len(words))
+    }
+
+
+def _hits(scheduler: Scheduler, text: str, view: View) -> list[Hit] | None:
+    """What fires while the model reads a text; None if it does not answer."""
+    done = threading.Event()
+    failed: list[str] = []
+
+    def tell(piece: Piece) -> None:
+        if piece.reason == "error":
+            failed.append(piece.reason)
+        if piece.reason is not None:
+            done.set()
+
+    ids = scheduler.loaded.tokenizer(text)["input_ids"][: scheduler.context - 1]
+    job = Job(
+        prompt=ids,
+        view=view,
+        sampling=Sampling(temperature=0),
+        max_tokens=1,
+        tell=tell,
+        urgent=True,
+    )
+    scheduler.submit(job)
+    return job.hits[0] if done.wait(PATIENCE_S) and not failed else None

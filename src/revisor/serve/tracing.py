@@ -1,0 +1,84 @@
+"""OpenTelemetry traces of requests, where somebody wants them.
+
+What comes in: an ASGI application. What goes out: the same, with a span around every request that
+continues the caller's trace. What it does not do: choose an exporter; the `OTEL_*` variables or the
+program around it do, as OpenTelemetry's own documentation says.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from revisor.errors import UsageError
+
+
+def traced(app: ASGIApp, tracer: Any = None) -> ASGIApp:
+    """The application with a span a request: its method, route, status, generation and facts.
+
+    Args:
+        tracer: OpenTelemetry's; without it the one that the `OTEL_*` variables set up.
+
+    Raises:
+        UsageError: OpenTelemetry is not installed.
+    """
+    try:
+        api = importlib.import_module("opentelemetry.trace")
+        propagate = importlib.import_module("opentelemetry.propagate")
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "Traces need OpenTelemetry.",
+            "pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http",
+        ) from error
+    tracer = tracer or _configured(api)
+
+    async def around(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        carrier = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
+        parent = propagate.extract(
+            {k: carrier[k] for k in ("traceparent", "tracestate") if k in carrier}
+        )
+        kind = api.SpanKind.SERVER
+        with tracer.start_as_current_span(scope["method"], context=parent, kind=kind) as span:
+            span.set_attribute("http.request.method", scope["method"])
+
+            async def answer(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    _describe(span, message)
+                await send(message)
+
+            await app(scope, receive, answer)
+            # Known when it was found; the path itself may hold anything.
+            route = getattr(scope.get("route"), "path", "other")
+            span.set_attribute("http.route", route)
+            span.update_name(f"{scope['method']} {route}")
+
+    return around
+
+
+def _describe(span: Any, message: Message) -> None:
+    span.set_attribute("http.response.status_code", message["status"])
+    for name, value in message.get("headers", ()):
+        if name in (b"x-revisor-generation", b"x-revisor-facts", b"x-request-id"):
+            span.set_attribute(name.decode().replace("x-", "", 1).replace("-", "."), value.decode())
+
+
+def _configured(api: Any) -> Any:
+    """A tracer that exports by OTLP, if the SDK and its exporter are there."""
+    try:
+        sdk = importlib.import_module("opentelemetry.sdk.trace")
+        export = importlib.import_module("opentelemetry.sdk.trace.export")
+        otlp = importlib.import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "Traces need OpenTelemetry's SDK and its OTLP exporter.",
+            "pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http",
+        ) from error
+    provider = sdk.TracerProvider()
+    provider.add_span_processor(export.BatchSpanProcessor(otlp.OTLPSpanExporter()))
+    api.set_tracer_provider(provider)
+    return provider.get_tracer("revisor")

@@ -1,0 +1,246 @@
+"""Who may do what: keys, roles, namespaces, approval; and what a server without keys refuses."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+
+import httpx
+import openai
+import pytest
+import sqlalchemy as sa
+
+from revisor.errors import Conflict, NotFound, UsageError
+from revisor.facts.fact import Fact
+from revisor.serve.roles import KeyBook, Role, Unauthorized
+from revisor.serve.service import ServeSettings, Service
+from revisor.serve.tables import Database
+from revisor.serve.tables import keys as table
+from revisor.store import Store
+from tests.serve.conftest import ACME, BASEL
+from tests.serve.serving import Running, running
+
+OTHER = {"subject": "Bonn", "prompt": "The river of {} is", "object": "Japan"}
+
+
+@pytest.fixture
+def book(store: Store) -> Iterator[KeyBook]:
+    database = Database.of(store)
+    yield KeyBook(database)
+    database.close()
+
+
+def test_a_key_is_known_by_its_token_and_only_its_hash_is_kept(store: Store, book: KeyBook) -> None:
+    token = book.make("mona", Role.propose, ["places"])
+    caller = book.who(token)
+    assert (caller.name, caller.role, caller.namespaces) == ("mona", Role.propose, {"places"})
+    database = Database.of(store)
+    (row,) = database.read(sa.select(table))
+    database.close()
+    assert token.split("-")[2] not in json.dumps(row)
+    assert "hash" not in book.all()[0]
+
+
+@pytest.mark.parametrize("wrong", ["", "x", "rv-", "rv-abc-def", "rv--", "Bearer"])
+def test_a_wrong_token_is_nobodys(wrong: str, book: KeyBook) -> None:
+    token = book.make("mona", Role.admin)
+    for bad in (wrong, token[:-1] + ("0" if token[-1] != "0" else "1"), token.upper(), token + "0"):
+        with pytest.raises(Unauthorized):
+            book.who(bad)
+
+
+def test_a_revoked_key_is_refused_and_its_name_stays_taken(book: KeyBook) -> None:
+    token = book.make("mona", Role.read)
+    book.revoke("mona")
+    with pytest.raises(Unauthorized):
+        book.who(token)
+    with pytest.raises(NotFound):
+        book.revoke("mona")
+    with pytest.raises(Conflict):
+        book.make("mona", Role.read)
+    with pytest.raises(UsageError):
+        book.make("a\nb", Role.read)
+    assert book.any()
+
+
+def test_beyond_this_machine_nothing_is_served_without_keys(store: Store, book: KeyBook) -> None:
+    with pytest.raises(UsageError, match="no API keys"):
+        Service(store, ServeSettings(host="0.0.0.0"))
+    book.make("mona", Role.admin)
+    Service(store, ServeSettings(host="0.0.0.0")).database.close()
+
+
+class Keyed:
+    """A server with one key of every role, and two that are bound to a namespace."""
+
+    def __init__(self, server: Running) -> None:
+        self.server = server
+        keys = server.service.keys
+        self.tokens = {role.name: keys.make(role.name, role) for role in Role}
+        self.tokens["places"] = keys.make("places", Role.approve, ["places"])
+        self.tokens["reader"] = keys.make("reader", Role.read, ["places"])
+
+    def of(self, name: str) -> httpx.Client:
+        return self.server.client(self.tokens[name])
+
+
+@pytest.fixture
+def keyed(store: Store) -> Iterator[Keyed]:
+    with running(store) as server:
+        yield Keyed(server)
+
+
+def test_once_there_is_a_key_every_route_but_health_needs_one(keyed: Keyed) -> None:
+    paths = [
+        (route, method)
+        for route, methods in keyed.server.client().get("/openapi.json").json()["paths"].items()
+        for method in methods
+    ]
+    assert len(paths) > 25
+    for path, method in paths:
+        filled = path.replace("{number}", "1").replace("{start}", "1").replace("{end}", "1")
+        answer = keyed.server.client().request(method, filled, json={})
+        expected = 200 if path == "/healthz" else 401
+        # A body that is not of the route's shape may be told first.
+        assert answer.status_code in (expected, 400), (method, path, answer.text)
+    health = keyed.server.client().get("/healthz").json()
+    assert health == {"status": "ok"}
+    with keyed.server.openai("rv-no-key") as client, pytest.raises(openai.AuthenticationError):
+        client.models.list()
+
+
+def test_each_role_may_do_what_those_before_it_may_and_no_more(keyed: Keyed) -> None:
+    asked = {"model": keyed.server.model, "prompt": ACME.text, "max_tokens": 1}
+    acts = {
+        Role.read: ("POST", "/v1/completions", asked),
+        Role.propose: ("POST", "/facts", {"facts": [OTHER]}),
+        Role.approve: ("POST", "/generations/1/publish", {}),
+        Role.admin: ("POST", "/keys", {"name": "new", "role": "read"}),
+    }
+    for role in Role:
+        for needed, (method, path, body) in acts.items():
+            with keyed.of(role.name) as http:
+                status = http.request(method, path, json=body).status_code
+            assert (status == 403) == (role < needed), (role, needed, status)
+
+
+def test_a_key_of_a_namespace_sees_asks_and_changes_only_that(keyed: Keyed) -> None:
+    with keyed.of("places") as http:
+        assert [f["id"] for f in http.get("/facts").json()["facts"]] == [BASEL.id]
+        assert http.get(f"/facts/{ACME.id}").status_code == 404
+        assert http.get(f"/facts/{ACME.id}/history").status_code == 404
+        assert http.get("/facts", params={"namespace": "default"}).status_code == 403
+        assert http.delete(f"/facts/{ACME.id}").status_code == 404
+        assert http.post("/facts", json={"facts": [OTHER]}).status_code == 403
+        taken = OTHER | {"namespace": "places", "id": ACME.id}
+        assert http.post("/facts", json={"facts": [taken]}).status_code == 403
+        assert http.put("/canary", json={"generation": 1}).status_code == 403
+        assert http.post("/generations/rollback", json={"to": 0}).status_code == 403
+        assert http.get("/generations/0/diff/1").json()["added"][0]["id"] == BASEL.id
+        own = http.post("/facts", json={"facts": [OTHER | {"namespace": "places"}]})
+        assert own.status_code == 201
+        assert len(http.get("/facts").json()["facts"]) == 2
+    assert keyed.server.service.store.ledger.get(ACME.id) == ACME
+    with keyed.server.openai(keyed.tokens["reader"]) as client:
+        ask = {"model": keyed.server.model, "temperature": 0, "max_tokens": 6}
+        hidden = client.completions.create(prompt=ACME.text, **ask)  # type: ignore[call-overload]
+        assert not hidden.choices[0].text.startswith(" Vienna")
+        assert hidden.revisor["facts_used"] == []
+        shown = client.completions.create(prompt=BASEL.text, **ask)  # type: ignore[call-overload]
+        assert shown.choices[0].text.startswith(" Rome")
+        with pytest.raises(openai.PermissionDeniedError):
+            client.completions.create(  # type: ignore[call-overload]
+                prompt=ACME.text, extra_body={"revisor": {"namespace": "default"}}, **ask
+            )
+
+
+def test_where_approval_is_asked_for_a_change_waits_for_somebody_else(keyed: Keyed) -> None:
+    ledger = keyed.server.service.store.ledger
+    with keyed.of("admin") as http:
+        http.put("/namespaces/default", json={"needs_approval": True})
+        # Approval is asked of everybody.
+        assert http.patch(f"/facts/{ACME.id}", json={"object": "Bonn"}).status_code == 202
+    with keyed.of("propose") as http:
+        changed = http.patch(f"/facts/{ACME.id}", json={"object": "Rome", "reason": "a letter"})
+        assert changed.status_code == 202
+        (number,) = changed.json()["proposals"]
+        removal = http.delete(f"/facts/{ACME.id}").json()["proposals"][0]
+        assert ledger.get(ACME.id) == ACME
+        assert ledger.generation == 1
+        listed = http.get("/proposals").json()["proposals"]
+        assert [p["kind"] for p in listed] == ["put", "put", "remove"]
+        assert listed[1]["fact"]["object"] == "Rome"
+        assert listed[1]["before"]["object"] == "Vienna"
+        assert http.post(f"/proposals/{number}/approve").status_code == 403
+        assert http.post(f"/proposals/{removal}/reject").status_code == 200  # one's own
+    with keyed.of("places") as http:
+        assert http.post(f"/proposals/{number}/approve").status_code == 404
+    with keyed.of("approve") as http:
+        assert http.post(f"/proposals/{number}/approve").json()["generation"] == 2
+        assert ledger.get(ACME.id).object == "Rome"
+        assert http.post(f"/proposals/{number}/approve").status_code == 409
+        stale = http.get("/proposals").json()["proposals"][0]["id"]
+        refused = http.post(f"/proposals/{stale}/approve")
+        assert refused.status_code == 409
+        assert "changed since" in refused.json()["error"]["message"]
+    last = ledger.history(ACME.id)[-1]
+    assert last.actor == "propose"
+    assert last.reason == f"a letter (proposal {number}, approved by approve)"
+
+
+def test_nobody_approves_a_proposal_of_their_own(keyed: Keyed) -> None:
+    with keyed.of("admin") as http:
+        http.put("/namespaces/default", json={"needs_approval": True})
+    with keyed.of("approve") as http:
+        (number,) = http.post("/facts", json={"facts": [OTHER]}).json()["proposals"]
+        assert http.post(f"/proposals/{number}/approve").status_code == 403
+    with keyed.of("admin") as http:
+        assert http.post(f"/proposals/{number}/approve").status_code == 200
+
+
+def test_an_approval_that_was_cut_short_is_open_again_after_a_restart(store: Store) -> None:
+    with running(store) as server:
+        desk, caller = server.service.desk, server.service.caller(None)
+        desk.set_policy("default", needs_approval=True)
+        from revisor.facts.changes import Put
+
+        fact = Fact(**OTHER)
+        (number,) = desk.change([Put(fact)], caller, "").proposed
+        desk._claim(number, replace(caller, name="other"), "approving")
+    with Store.open(store.path) as again, running(again) as server:
+        other = replace(server.service.caller(None), name="other")
+        made = server.service.desk.approve(number, other)
+        assert made.generation is not None
+        assert again.ledger.get(fact.id) == fact
+
+
+def test_keys_never_reach_the_log(keyed: Keyed, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        for name, token in keyed.tokens.items():
+            with keyed.of(name) as http:
+                http.get("/facts", params={"search": "x"})
+                http.get(f"/why/{token}")
+    assert "/facts" in caplog.text
+    ours = "\n".join(r.getMessage() for r in caplog.records if r.name.startswith("revisor"))
+    for token in keyed.tokens.values():
+        assert token.split("-")[2] not in ours
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"host": "evil.example"},
+        {"sec-fetch-site": "cross-site"},
+    ],
+)
+def test_an_open_server_does_not_answer_to_other_web_pages(
+    headers: dict[str, str], store: Store
+) -> None:
+    with running(store) as server, server.client() as http:
+        answer = http.post("/facts", json={"facts": [OTHER]}, headers=headers)
+        assert answer.status_code == 403
+        assert http.get("/facts", headers={"origin": server.url}).status_code == 200
