@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from revisor.bank.bank import View
+from revisor.bank.names import windows as recent_ids
 from revisor.editing.build import row_facts
 from revisor.editing.editor import BankEditor, Editor
 from revisor.errors import NotFound, NotSupported
@@ -22,7 +23,7 @@ from revisor.evaluate.cases import Case, Plan, Probe
 from revisor.evaluate.datasets import Source, open_text
 from revisor.evaluate.suites.base import Sizes, Suite, chosen, measured
 from revisor.facts.fact import Fact, normal_form
-from revisor.gate.module import MISS, match
+from revisor.gate.module import MISS, Hits, match
 from revisor.models.hooks import inputs_of
 from revisor.models.load import LoadedModel
 
@@ -167,11 +168,12 @@ class Gate(Suite):
             ids_BT = torch.tensor([ids_T], device=bench.loaded.device)
             with inputs_of(projection, stop=True) as keys:
                 bench.loaded.model(input_ids=ids_BT, use_cache=False)
-            k_TF = keys[0].reshape(len(ids_T), -1)
+            window_TW = recent_ids(ids_BT, len(ids_T))
+            hits = match(keys[0].reshape(len(ids_T), -1), view, window_TW)
             values = (
-                _fires(probe, k_TF, view)
+                _fires(probe, hits, view)
                 if probe.fact
-                else _quiet(bench, ids_T, k_TF, view, subject_of)
+                else _quiet(bench, ids_T, hits, view, subject_of)
             )
             cases.append(_case(editor, probe, values))
             if on_done:
@@ -182,12 +184,11 @@ class Gate(Suite):
 def _quiet(
     bench: Bench,
     ids_T: Sequence[int],  # noqa: N803
-    k_TF: torch.Tensor,  # noqa: N803
+    hits: Hits,
     view: View,
     subject_of: Mapping[str, str],
 ) -> dict[str, float]:
     """Fires in ordinary text; those where the row's subject has just been said are not false."""
-    hits = match(k_TF, view)
     false = mentions = 0
     for position in (hits.row_T != MISS).nonzero().squeeze(1).tolist():
         text = normal_form(bench.loaded.tokenizer.decode(ids_T[: position + 1][-32:]))
@@ -204,9 +205,8 @@ def _quiet(
     }
 
 
-def _fires(probe: Probe, k_TF: torch.Tensor, view: View) -> dict[str, float]:  # noqa: N803
+def _fires(probe: Probe, hits: Hits, view: View) -> dict[str, float]:
     """Whether a prompt about a fact hits its row, misses it, or hits another."""
-    hits = match(k_TF, view)
     assert probe.fact is not None  # noqa: S101
     own = wrong = False
     margin: float | None = None
