@@ -21,7 +21,7 @@ PAPER_GAMMA = 0.65  # Fei et al. 2026, section 5.1
 DTYPES = ("fp32", "bf16", "fp16")
 
 # Layers found by a full sweep (docs/layers.md); other models are probed by `revisor init`.
-SWEPT_LAYERS: Mapping[str, int] = {"smollm2": 5}
+SWEPT_LAYERS: Mapping[str, int] = {"smollm2": 10}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,7 @@ class Row:
         gamma_C: the cosine above which each of them matches.
         r_D: the residual, fp32.
         names_H: hashes of the token sequences that name its subject (names.py).
+        after: it fires where its question ends, after the name, not at the name.
     """
 
     row_id: str
@@ -37,6 +38,7 @@ class Row:
     gamma_C: torch.Tensor
     r_D: torch.Tensor
     names_H: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    after: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +108,7 @@ class Bank:
         self._died: list[int | None] = []
         self._entries: list[slice] = []
         self._names: list[torch.Tensor] = []
+        self._after: list[bool] = []
         self._keys = torch.empty(0, key_width)
         self._gamma = torch.empty(0)
         self._residuals = torch.empty(0, hidden_width)
@@ -142,6 +145,7 @@ class Bank:
             first += count
         none = torch.zeros(0, dtype=torch.long)
         bank._names = view.names.by_row() if view.names else [none] * len(view.ids)
+        bank._after = view.names.after_N.tolist() if view.names else [False] * len(view.ids)
         bank._keys, bank._gamma, bank._residuals = view.keys_ME, view.gamma_M, view.R_ND
         bank._entry_count = first
         return bank
@@ -175,6 +179,7 @@ class Bank:
         self._died.append(None)
         self._entries.append(slice(first, first + count))
         self._names.append(row.names_H)
+        self._after.append(row.after)
         self._live[row.row_id] = slot
         self.generation = max(self.generation, generation)
 
@@ -206,6 +211,7 @@ class Bank:
             gamma_C=self._gamma[part],
             r_D=self._residuals[slot],
             names_H=self._names[slot],
+            after=self._after[slot],
         )
 
     def rows(self) -> Iterable[Row]:
@@ -241,7 +247,11 @@ class Bank:
         names = None
         if self.named:
             counts = torch.bincount(row_M, minlength=len(slots))
-            names = NameIndex.of([self._names[slot] for slot in slots], counts)
+            names = NameIndex.of(
+                [self._names[slot] for slot in slots],
+                counts,
+                torch.tensor([self._after[slot] for slot in slots], dtype=torch.bool),
+            )
         return View(
             ids=tuple(self._ids[slot] for slot in slots),
             keys_ME=self._keys[index],

@@ -170,7 +170,11 @@ def _save_rows(view: View, path: Path) -> dict[str, torch.Tensor]:
         "residuals": view.R_ND.contiguous(),
     }
     if view.names is not None:
-        tensors |= {"names": view.names.hash_H, "name_row": view.names.row_H}
+        tensors |= {
+            "names": view.names.hash_H,
+            "name_row": view.names.row_H,
+            "after": view.names.after_N,
+        }
     save_file(tensors, path, metadata={"ids": json.dumps(view.ids)})
     return tensors
 
@@ -274,6 +278,7 @@ def _load_names(file: Any) -> NameIndex | None:
         file.get_tensor("names"),
         file.get_tensor("name_row"),
         torch.bincount(row_M, minlength=rows),
+        file.get_tensor("after"),
     )
 
 

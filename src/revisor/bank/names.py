@@ -9,7 +9,11 @@ A key knows well in which surroundings a word stands and badly which words make 
 a few integer operations a token, whatever the number of rows, and leaves the key to tell senses
 apart.
 
-Shapes: T tokens, W window of a token (itself last), H stored names, N rows.
+A row of a subject that has several facts fires after the name instead, where its question has been
+asked: it is a candidate at that token and the next `REACH` - 1.
+
+Shapes: B texts of T tokens, the last S of them new; W window of a token (itself last), H stored
+names, N rows, Q = B * S tokens asked about.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from dataclasses import dataclass
 import torch
 
 WINDOW = 16  # tokens of a name that are compared, counted from its end
+REACH = 64  # tokens from a name on in which rows that fire after it are candidates
 NOTHING = -1  # stands in a window where the text has no token
 _MIX = -7046029254386353131  # 2^64 / golden ratio, as a signed integer: spreads ids over 64 bits
 _BASE = 6364136223846793005  # odd, so that its powers are invertible modulo 2^64
@@ -54,26 +59,42 @@ class NameIndex:
         row_H: the row each belongs to.
         first_N: index of each row's first entry; the entries of a row are neighbours.
         count_N: how many entries it has.
+        after_N: it fires after its name, not at it.
     """
 
     hash_H: torch.Tensor
     row_H: torch.Tensor
     first_N: torch.Tensor
     count_N: torch.Tensor
+    after_N: torch.Tensor
 
     @classmethod
-    def of(cls, names: Sequence[torch.Tensor], count_N: torch.Tensor) -> NameIndex:
+    def of(
+        cls, names: Sequence[torch.Tensor], count_N: torch.Tensor, after_N: torch.Tensor
+    ) -> NameIndex:
         """Index rows by their name hashes, one tensor a row."""
         hash_H = torch.cat(list(names)) if names else torch.zeros(0, dtype=torch.long)
         lengths_N = torch.tensor([len(name) for name in names], dtype=torch.long)
         row_H = torch.arange(len(names)).repeat_interleave(lengths_N)
         order_H = hash_H.argsort(stable=True)
-        return cls.of_rows(hash_H[order_H], row_H[order_H], count_N)
+        return cls.of_rows(hash_H[order_H], row_H[order_H], count_N, after_N)
 
     @classmethod
-    def of_rows(cls, hash_H: torch.Tensor, row_H: torch.Tensor, count_N: torch.Tensor) -> NameIndex:
+    def of_rows(
+        cls,
+        hash_H: torch.Tensor,
+        row_H: torch.Tensor,
+        count_N: torch.Tensor,
+        after_N: torch.Tensor,
+    ) -> NameIndex:
         """An index from its own tensors: hashes in rising order, their rows, entries a row."""
-        return cls(hash_H=hash_H, row_H=row_H, first_N=count_N.cumsum(0) - count_N, count_N=count_N)
+        return cls(
+            hash_H=hash_H,
+            row_H=row_H,
+            first_N=count_N.cumsum(0) - count_N,
+            count_N=count_N,
+            after_N=after_N,
+        )
 
     def by_row(self) -> list[torch.Tensor]:
         """The hashes of each row, in rising order."""
@@ -87,32 +108,51 @@ class NameIndex:
             row_H=self.row_H.to(device),
             first_N=self.first_N.to(device),
             count_N=self.count_N.to(device),
+            after_N=self.after_N.to(device),
         )
 
-    def candidates(self, window_TW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Every entry of the rows whose name ends at a token, the longest name alone.
+    def candidates(self, ids_BT: torch.Tensor, new: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Every entry that may fire at each new token: those of the longest name that ends there,
+        and of the rows that fire after a name that has ended shortly before.
 
         Args:
-            window_TW: each token's last W ids, itself last, `NOTHING` before the text begins.
+            ids_BT: the texts so far, `NOTHING` where there is no token.
+            new: columns that are asked about, the last S.
 
         Returns:
-            token_C and entry_C, one pair a candidate, by token.
+            token_C and entry_C, one pair a candidate, by token; tokens are counted in (B, S).
         """
-        low_T, high_T = self._longest(window_TW)
-        token_S = (high_T > low_T).nonzero().squeeze(1)
-        low_S, high_S = low_T[token_S], high_T[token_S]
-        token_R, place_R = _spread(token_S, low_S, high_S - low_S)
-        row_R = self.row_H[place_R]
-        return _spread(token_R, self.first_N[row_R], self.count_N[row_R])
+        seen = min(ids_BT.shape[1], new + REACH - 1)
+        low_P, high_P = self._longest(windows(ids_BT, seen))
+        place_S = (high_P > low_P).nonzero().squeeze(1)
+        place_R, name_R = _spread(place_S, low_P[place_S], (high_P - low_P)[place_S])
+        row_R, text_R, column_R = self.row_H[name_R], place_R // seen, place_R % seen
+        # From which column to which one each row may fire.
+        begin_R = column_R.clamp(min=seen - new)
+        end_R = torch.where(self.after_N[row_R], column_R + REACH, column_R + 1).clamp(max=seen)
+        pair_C, column_C = _spread(
+            torch.arange(len(row_R), device=ids_BT.device), begin_R, (end_R - begin_R).clamp(min=0)
+        )
+        token_C = text_R[pair_C] * new + column_C - (seen - new)
+        order_C = token_C.argsort(stable=True)
+        token_C, row_C = token_C[order_C], row_R[pair_C][order_C]
+        return _spread(token_C, self.first_N[row_C], self.count_N[row_C])
 
-    def named(self, window_TW: torch.Tensor) -> torch.Tensor:
-        """The same as a mask over rows (T, N), in shapes that do not depend on the data."""
-        low_T, high_T = self._longest(window_TW)
-        place_H = torch.arange(len(self.hash_H), device=window_TW.device)
-        inside_TH = (place_H >= low_T[:, None]) & (place_H < high_T[:, None])
-        named_TN = inside_TH.new_zeros((len(window_TW), len(self.count_N)), dtype=torch.int8)
-        row_TH = self.row_H.expand(len(window_TW), -1)
-        return named_TN.scatter_reduce(1, row_TH, inside_TH.to(torch.int8), "amax") > 0
+    def named(self, ids_BT: torch.Tensor, new: int) -> torch.Tensor:
+        """The same as a mask over rows (Q, N), in shapes that do not depend on the data."""
+        seen = min(ids_BT.shape[1], new + REACH - 1)
+        low_P, high_P = self._longest(windows(ids_BT, seen))
+        place_H = torch.arange(len(self.hash_H), device=ids_BT.device)
+        inside_PH = (place_H >= low_P[:, None]) & (place_H < high_P[:, None])
+        at_PN = torch.zeros(len(low_P), len(self.count_N), device=ids_BT.device)
+        row_PH = self.row_H.expand(len(low_P), -1)
+        at_PN = at_PN.scatter_reduce(1, row_PH, inside_PH.float(), "amax")
+        at_BNP = at_PN.view(len(ids_BT), seen, -1).transpose(1, 2)
+        since_BNP = torch.nn.functional.max_pool1d(
+            torch.nn.functional.pad(at_BNP, (REACH - 1, 0)), REACH, stride=1
+        )
+        may_BNP = torch.where(self.after_N[:, None], since_BNP, at_BNP)
+        return may_BNP[:, :, seen - new :].transpose(1, 2).reshape(-1, len(self.count_N)) > 0
 
     def _longest(self, window_TW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Where in `hash_H` the longest name that ends at each token begins and stops."""
@@ -146,3 +186,12 @@ def windows(ids_BT: torch.Tensor, new: int) -> torch.Tensor:
     padded = torch.nn.functional.pad(ids_BT, (lead, 0), value=NOTHING)
     padded = padded[:, padded.shape[1] - new - WINDOW + 1 :]
     return padded.unfold(1, WINDOW, 1).reshape(-1, WINDOW)
+
+
+def texts(ids: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Texts of any length as (B, T), aligned at their right end."""
+    longest = max(len(text) for text in ids)
+    ids_BT = torch.full((len(ids), longest), NOTHING, dtype=torch.long)
+    for row, text in enumerate(ids):
+        ids_BT[row, longest - len(text) :] = torch.tensor(list(text), dtype=torch.long)
+    return ids_BT

@@ -1,6 +1,7 @@
 """Texts that ship with revisor, all of our own writing.
 
-`background` is ordinary text without purpose: keys are whitened and thresholds raised on it.
+`background` is ordinary text without purpose: keys are whitened on it. `relations` are unfinished
+sentences about any subject: what a fact about it must not be mistaken for.
 `probe` are subjects with a prompt, a paraphrase and a neighbour: layers are compared on it.
 `prefixes` are sentences that may stand before any prompt. `demo` is what `revisor demo` shows.
 """
@@ -28,6 +29,11 @@ def background() -> tuple[str, ...]:
 def prefixes() -> tuple[str, ...]:
     """Neutral sentences."""
     return lines("prefixes.txt")
+
+
+def relations() -> tuple[str, ...]:
+    """Unfinished sentences with a place for the subject."""
+    return lines("relations.txt")
 
 
 def records(name: str) -> list[dict[str, Any]]:

@@ -4,13 +4,16 @@ What comes in: a loaded model, its calibration, facts. What goes out: rows for a
 facts that could not be written, each with what was wrong. What it does not do: touch the ledger or
 the disk (store.py does).
 
-Facts whose subjects have one and the same key in the bare prompt ("{} was born in", "{} plays
-for") cannot be told apart by a key; they share a row, whose residual is optimised for all of them
-together. Its id is theirs joined by `+`.
+A fact that is its subject's only one is keyed at the name, and answers other wordings too. Facts
+that share a subject are keyed where their questions end (questions.py). Keys alone, as the paper
+has it, cannot tell apart facts whose subjects have the same key in the bare prompt ("{} was born
+in", "{} plays for"): there they share a row, optimised for all of them together; its id is theirs
+joined by `+`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -18,10 +21,11 @@ import torch
 
 from revisor import data
 from revisor.bank.bank import Bank, Row
-from revisor.bank.names import windows
+from revisor.bank.names import texts
 from revisor.editing.calibration import Calibration
 from revisor.editing.keys import compute_keys, key_groups, mean_keys
 from revisor.editing.names import fact_names
+from revisor.editing.questions import CEILING, asked_entries, at_end
 from revisor.editing.request import Context, ContextPlan, Request, make_requests
 from revisor.editing.score import score_contexts
 from revisor.editing.values import ValueSettings, compute_residuals
@@ -34,7 +38,7 @@ from revisor.models.spec import Spec
 JOIN = "+"
 SAME_KEY = 0.97  # bare keys of one subject nearer than this are one row
 REPAIR_ROUNDS = 2
-CEILING = 0.9995  # threshold of an entry that is to match the very text it was taken from
+AFTER_CLAMP = 1.5  # of a residual at the end of the question
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,36 +124,85 @@ def build_rows(
     """
     if not facts:
         return Built(rows=[], steps=0.0)
-    requests = make_requests(facts, loaded.tokenizer, settings.contexts)
-    merged = _merge(requests, _entries(loaded, spec, calibration, facts, settings))
-    residuals = compute_residuals(
-        loaded.model,
-        spec,
-        settings.layer,
-        [request for request, _ in merged],
-        settings.values,
-        on_done=on_done,
-    )
-    rows = [
-        Row(
-            row_id=request.fact.id,
-            keys_CE=entry.keys_CE,
-            gamma_C=entry.gamma_C,
-            r_D=residuals.R_ND[index],
-            names_H=entry.names_H,
+    several = _several(facts) if settings.named else frozenset()
+    single = [fact for fact in facts if fact.id not in several]
+    shared = [fact for fact in facts if fact.id in several]
+    requests = make_requests(single, loaded.tokenizer, settings.contexts)
+    merged = _merge(requests, _entries(loaded, spec, calibration, single, settings))
+    merged += _asked(loaded, spec, calibration, shared, settings)
+    rows: list[Row] = []
+    steps = 0.0
+    for after in (False, True):
+        part = [(request, entry) for request, entry in merged if entry.after is after]
+        found = compute_residuals(
+            loaded.model,
+            spec,
+            settings.layer,
+            [request for request, _ in part],
+            _values(settings, after=after),
+            on_done=on_done,
         )
-        for index, (request, entry) in enumerate(merged)
-    ]
-    return Built(rows=rows, steps=float(residuals.steps_N.float().mean()))
+        steps += float(found.steps_N.sum())
+        rows += [
+            Row(
+                row_id=request.fact.id,
+                keys_CE=entry.keys_CE,
+                gamma_C=entry.gamma_C,
+                r_D=found.R_ND[index],
+                names_H=entry.names_H,
+                after=after,
+            )
+            for index, (request, entry) in enumerate(part)
+        ]
+    return Built(rows=rows, steps=steps / max(1, len(rows)))
+
+
+def _several(facts: Sequence[Fact]) -> frozenset[str]:
+    """The ids of facts whose subject has others."""
+    count = Counter(normal_form(fact.subject) for fact in facts)
+    return frozenset(fact.id for fact in facts if count[normal_form(fact.subject)] > 1)
+
+
+def _values(settings: BuildSettings, *, after: bool) -> ValueSettings:
+    """How a residual is optimised; one at the end of the question takes more to be heard."""
+    return replace(settings.values, clamp=AFTER_CLAMP) if after else settings.values
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Entries:
-    """How a fact is found: encoded keys (C, E), their thresholds (C), its names' hashes (H)."""
+    """How a fact is found: encoded keys (C, E), their thresholds (C), its names' hashes (H).
+
+    `after`: where its question ends, not at the name.
+    """
 
     keys_CE: torch.Tensor
     gamma_C: torch.Tensor
     names_H: torch.Tensor
+    after: bool = False
+
+
+def _asked(
+    loaded: LoadedModel,
+    spec: Spec,
+    calibration: Calibration,
+    facts: Sequence[Fact],
+    settings: BuildSettings,
+) -> list[tuple[Request, _Entries]]:
+    """Facts that share their subject with others: each is found where its question ends."""
+    if not facts:
+        return []
+    asked = asked_entries(
+        loaded, spec, settings.layer, calibration.encoder, facts, settings.contexts
+    )
+    names = fact_names(facts, loaded.tokenizer)
+    requests = make_requests(facts, loaded.tokenizer, settings.contexts)
+    return [
+        (
+            at_end(request),
+            _Entries(keys_CE=own.keys_CE, gamma_C=own.gamma_C, names_H=names_H, after=True),
+        )
+        for request, own, names_H in zip(requests, asked, names, strict=True)
+    ]
 
 
 def _entries(
@@ -160,6 +213,8 @@ def _entries(
     settings: BuildSettings,
 ) -> list[_Entries]:
     """For each fact how it is found."""
+    if not facts:
+        return []
     groups: list[list[Context]] = []
     owner: list[int] = []
     for index, fact in enumerate(facts):
@@ -247,7 +302,12 @@ def check_rows(
     """
     fact_ids = [i for row_id in rows for i in row_facts(row_id)]
     made = make_requests([facts[i] for i in fact_ids], loaded.tokenizer, settings.contexts)
-    requests = dict(zip(fact_ids, made, strict=True))
+    requests = {
+        request.fact.id: at_end(request) if bank.get(row_id).after else request
+        for row_id, request in zip(
+            [row_id for row_id in rows for _ in row_facts(row_id)], made, strict=True
+        )
+    }
     wrong: list[_Wrong] = []
     asked = [(row_id, requests[i]) for row_id in rows for i in row_facts(row_id)]
     for round_ in range(REPAIR_ROUNDS + 1):
@@ -306,9 +366,7 @@ def _ask(
         return []
     keys = compute_keys(loaded.model, spec, settings.layer, [bare[i] for i in bad])
     keys_E = view.encoder.encode(keys)
-    texts = [bare[i].ids[: bare[i].position + 1] for i in bad]
-    windows_TW = torch.cat([windows(torch.tensor([ids]), 1) for ids in texts])
-    hits = match(keys, view, windows_TW)
+    hits = match(keys, view, texts([bare[i].ids[: bare[i].position + 1] for i in bad]))
     wrong = []
     for place, index in enumerate(bad):
         row_id, request = asked[index]
@@ -344,11 +402,11 @@ def _again(
 ) -> torch.Tensor:
     """Optimise one row harder, with all other rows in force; its bound doubles every round."""
     harder = replace(
-        settings.values,
+        _values(settings, after=bank.get(row_id).after),
         steps=3 * settings.values.steps,
         rate=settings.values.rate / 2,
         stop_nll=settings.values.stop_nll / 2,
-        clamp=2 ** (1 + round_) * settings.values.clamp,
+        clamp=2 ** (1 + round_) * _values(settings, after=bank.get(row_id).after).clamp,
     )
     contexts = tuple(context for request in requests for context in request.contexts)
     if round_ == REPAIR_ROUNDS - 1:  # the last chance: what the fact says itself, nothing else

@@ -60,6 +60,26 @@ def compute_keys(
     return keys_NF
 
 
+def tail_keys(
+    model: nn.Module,
+    spec: Spec,
+    layer: int,
+    contexts: Sequence[Context],
+    *,
+    batch: int = 64,
+) -> list[torch.Tensor]:
+    """Keys of every token of a text from its subject's last one on: (tokens, F) each, fp32."""
+    order = sorted(range(len(contexts)), key=lambda i: len(contexts[i].ids))
+    found: list[torch.Tensor] = [torch.empty(0)] * len(contexts)
+    for start in range(0, len(order), batch):
+        part = order[start : start + batch]
+        keys_BTF = ffn_inputs(model, spec, layer, [contexts[i].ids for i in part])
+        for row, index in enumerate(part):
+            tokens = len(contexts[index].ids) - contexts[index].position
+            found[index] = keys_BTF[row, keys_BTF.shape[1] - tokens :].float().cpu()
+    return found
+
+
 @torch.no_grad()
 def ffn_inputs(
     model: nn.Module, spec: Spec, layer: int, texts: Sequence[Sequence[int]]

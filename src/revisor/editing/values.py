@@ -57,7 +57,7 @@ class ValueSettings:
     steps: int = 20
     rate: float = 1.0
     retry_rates: tuple[float, ...] = (0.4,)
-    clamp: float = 1.5
+    clamp: float = 0.7
     decay: float = 0.0
     kl_weight: float = 0.0625
     stop_nll: float = 0.1

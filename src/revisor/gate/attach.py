@@ -16,7 +16,6 @@ import torch
 from torch import nn
 
 from revisor.bank.bank import View
-from revisor.bank.names import windows
 from revisor.errors import WrongModel
 from revisor.gate.module import MISS, gate
 from revisor.gate.watch import Watch
@@ -96,9 +95,9 @@ def attach(
         if not gated.enabled or gated.view.empty:
             return value
         ids = history()
-        window_TW = None if ids is None else windows(*ids).to(key.device)
+        ids_BT = None if ids is None else ids[0].to(key.device)
         flat_TD = value.reshape(-1, value.shape[-1])
-        delta_TD, hits = gate(key.reshape(-1, key.shape[-1]), gated.view, window_TW)
+        delta_TD, hits = gate(key.reshape(-1, key.shape[-1]), gated.view, ids_BT)
         fired_T = hits.row_T != MISS
         if gated.watch is not None:
             gated.watch.ids = gated.view.ids

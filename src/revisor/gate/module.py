@@ -7,7 +7,8 @@ model (attach.py) or remember anything (watch.py).
     g(k) = r_j 1[cos(k, k_j) > γ_j],   j = argmax_i cos(k, k_i)      (Fei et al. 2026, eq. 6)
 
 with a threshold an entry rather than one for all. In a named bank i runs over the entries of those
-rows alone whose subject's name ends at the token; in the paper's over all. While `torch.compile`
+rows alone whose subject's name ends at the token, or has ended before it where the row is one of
+several facts about the subject; in the paper's over all. While `torch.compile`
 traces, nothing here has a shape or a branch that depends on the data, so that one graph holds it.
 """
 
@@ -41,13 +42,14 @@ class Hits:
     gamma_T: torch.Tensor
 
 
-def match(k_TF: torch.Tensor, view: View, window_TW: torch.Tensor | None = None) -> Hits:
+def match(k_TF: torch.Tensor, view: View, ids_BT: torch.Tensor | None = None) -> Hits:
     """Which row each key hits. The view must not be empty.
 
     Args:
         k_TF: raw keys.
         view: the rows.
-        window_TW: the last ids at each token (`bank.names.windows`); only a named bank needs them.
+        ids_BT: the texts whose last tokens these are, each row's T / B of them, in order; only a
+            named bank needs them.
 
     Raises:
         UsageError: a named bank without ids.
@@ -57,20 +59,20 @@ def match(k_TF: torch.Tensor, view: View, window_TW: torch.Tensor | None = None)
         gamma_T = view.gamma_M[entry_T]
         row_T = torch.where(cosine_T > gamma_T, view.row_M[entry_T], MISS)
         return Hits(row_T=row_T, cosine_T=cosine_T, gamma_T=gamma_T)
-    if window_TW is None:
+    if ids_BT is None:
         raise UsageError(
             "The bank goes by subjects' names and was given no token ids.",
             "Run the model on input_ids, not on inputs_embeds.",
         )
     if torch.compiler.is_compiling():
-        return _match_named_densely(k_TF, view, view.names, window_TW)
-    return _match_named(k_TF, view, view.names, window_TW)
+        return _match_named_densely(k_TF, view, view.names, ids_BT)
+    return _match_named(k_TF, view, view.names, ids_BT)
 
 
-def _match_named(k_TF: torch.Tensor, view: View, names: NameIndex, window_TW: torch.Tensor) -> Hits:
+def _match_named(k_TF: torch.Tensor, view: View, names: NameIndex, ids_BT: torch.Tensor) -> Hits:
     """As `match`, over the entries of the rows that are named."""
     hits = _no_hits(k_TF)
-    token_C, entry_C = names.candidates(window_TW)
+    token_C, entry_C = names.candidates(ids_BT, len(k_TF) // len(ids_BT))
     if not len(token_C):
         return hits
     seen_S, owner_C = torch.unique_consecutive(token_C, return_inverse=True)
@@ -90,10 +92,10 @@ def _match_named(k_TF: torch.Tensor, view: View, names: NameIndex, window_TW: to
 
 
 def _match_named_densely(
-    k_TF: torch.Tensor, view: View, names: NameIndex, window_TW: torch.Tensor
+    k_TF: torch.Tensor, view: View, names: NameIndex, ids_BT: torch.Tensor
 ) -> Hits:
     """The same without a shape that depends on the data, for compiled graphs."""
-    named_TM = names.named(window_TW)[:, view.row_M]
+    named_TM = names.named(ids_BT, len(k_TF) // len(ids_BT))[:, view.row_M]
     cosine_TM = view.encoder.encode(k_TF) @ view.keys_ME.T
     cosine_T, entry_T = torch.where(named_TM, cosine_TM, 2 * UNSEEN).max(dim=1)
     seen_T = named_TM.any(1)
@@ -115,19 +117,19 @@ def _no_hits(k_TF: torch.Tensor) -> Hits:
 
 
 def gate(
-    k_TF: torch.Tensor, view: View, window_TW: torch.Tensor | None = None
+    k_TF: torch.Tensor, view: View, ids_BT: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, Hits]:
     """The residual to add at each token, exact zeros where nothing fires.
 
     Args:
-        k_TF, view, window_TW: see `match`.
+        k_TF, view, ids_BT: see `match`.
 
     Returns:
         delta_TD in the dtype of the view's residuals, and the hits. An empty view gives zeros.
     """
     if view.empty:
         return view.R_ND.new_zeros(len(k_TF), view.R_ND.shape[1]), _no_hits(k_TF)
-    hits = match(k_TF, view, window_TW)
+    hits = match(k_TF, view, ids_BT)
     residual_TD = view.R_ND[hits.row_T.clamp(min=0)]
     fired = hits.row_T != MISS
     return torch.where(fired[:, None], residual_TD, torch.zeros_like(residual_TD)), hits

@@ -50,19 +50,19 @@ class RowGate:
 
     Attributes:
         views: one a row, on the model's device and in its dtype; None for the unedited model.
-        window_BSW: the last ids at each token of the pass (`bank.names.windows`).
+        ids_BT: the texts whose last tokens are those of the pass, `NOTHING` before they begin.
         found: hits and near misses of the pass that runs.
         seconds: time spent in the gate so far (on a GPU: the time to queue its kernels).
     """
 
     views: Sequence[View | None] = ()
-    window_BSW: torch.Tensor | None = None
+    ids_BT: torch.Tensor | None = None
     found: list[RowHit] = field(default_factory=list)
     seconds: float = 0.0
 
     @contextmanager
     def rows(
-        self, views: Sequence[View | None], window_BSW: torch.Tensor | None = None
+        self, views: Sequence[View | None], ids_BT: torch.Tensor | None = None
     ) -> Iterator[list[RowHit]]:
         """Say what the rows of the pass in this block have; its hits and near misses come out.
 
@@ -70,13 +70,13 @@ class RowGate:
 
         Args:
             views: one a row.
-            window_BSW: the last ids at each token; only views that go by names need them.
+            ids_BT: the texts so far; only views that go by names need them.
         """
-        self.views, self.window_BSW, self.found = views, window_BSW, []
+        self.views, self.ids_BT, self.found = views, ids_BT, []
         try:
             yield self.found
         finally:
-            self.views, self.window_BSW = (), None
+            self.views, self.ids_BT = (), None
 
     def rewrite(self, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         """The projection's output with the residuals of every row's own view."""
@@ -91,10 +91,8 @@ class RowGate:
         for view, rows in groups:
             whole = len(rows) == rows_all
             k_TF = (key_BSF if whole else key_BSF[rows]).reshape(-1, key.shape[-1])
-            window_TW = None
-            if self.window_BSW is not None:
-                window_TW = self.window_BSW[rows].flatten(0, 1).to(k_TF.device)
-            delta_TD, hits = gate(k_TF, view, window_TW)
+            ids_BT = None if self.ids_BT is None else self.ids_BT[rows].to(k_TF.device)
+            delta_TD, hits = gate(k_TF, view, ids_BT)
             if not self._note(hits, view, rows, span=key_BSF.shape[1]):
                 continue
             if edited_BSD is value_BSD:

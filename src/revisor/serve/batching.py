@@ -23,7 +23,7 @@ from typing import Any, Literal
 import torch
 from transformers import DynamicCache
 
-from revisor.bank.names import NOTHING, WINDOW, windows
+from revisor.bank.names import REACH, WINDOW, texts
 from revisor.gate.rows import RowGate, RowHit, attach_rows
 from revisor.gate.watch import Hit
 from revisor.models.load import LoadedModel, end_tokens
@@ -47,7 +47,7 @@ class _Row:
     generator: torch.Generator
     text: Unrolled
     token: int = 0  # chosen, not yet run
-    read: deque[int] = field(default_factory=lambda: deque(maxlen=WINDOW))  # the last ids run
+    read: deque[int] = field(default_factory=deque)  # the last ids run
     length: int = 0  # tokens run so far, the prompt's included
     made: int = 0
     done: bool = False
@@ -221,7 +221,7 @@ class Scheduler:
         cache = DynamicCache()
         length = len(job.prompt)
         ids_1T = torch.tensor([list(job.prompt)], device=self.loaded.device)
-        with self._gate.rows([job.view], windows(ids_1T, length)[None]) as found:
+        with self._gate.rows([job.view], ids_1T) as found:
             logits_V = self.loaded.model(
                 input_ids=ids_1T,
                 attention_mask=torch.ones_like(ids_1T),
@@ -239,7 +239,7 @@ class Scheduler:
                 choice=choice,
                 generator=generator_of(job.sampling, choice),
                 text=Unrolled(self.loaded.tokenizer, job.stop, job.prompt),
-                read=deque(job.prompt, maxlen=WINDOW),
+                read=deque(job.prompt, maxlen=REACH + WINDOW),
                 length=length,
             )
             for choice in range(job.choices)
@@ -255,11 +255,10 @@ class Scheduler:
         rows = self._rows
         device = self.loaded.device
         self._cache.grow()
-        window_B1W = torch.full((len(rows), 1, WINDOW), NOTHING)
-        for index, row in enumerate(rows):
+        for row in rows:
             row.read.append(row.token)
-            window_B1W[index, 0, WINDOW - len(row.read) :] = torch.tensor(row.read)
-        with self._gate.rows([row.job.view for row in rows], window_B1W) as found:
+        read_BT = texts([row.read for row in rows])
+        with self._gate.rows([row.job.view for row in rows], read_BT) as found:
             logits_BV = self.loaded.model(
                 input_ids=torch.tensor([[row.token] for row in rows], device=device),
                 attention_mask=self._cache.mask_BT,

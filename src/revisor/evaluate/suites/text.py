@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 
 from revisor.bank.bank import View
-from revisor.bank.names import windows as recent_ids
 from revisor.editing.build import row_facts
 from revisor.editing.editor import BankEditor, Editor
 from revisor.errors import NotFound, NotSupported
@@ -168,8 +167,7 @@ class Gate(Suite):
             ids_BT = torch.tensor([ids_T], device=bench.loaded.device)
             with inputs_of(projection, stop=True) as keys:
                 bench.loaded.model(input_ids=ids_BT, use_cache=False)
-            window_TW = recent_ids(ids_BT, len(ids_T))
-            hits = match(keys[0].reshape(len(ids_T), -1), view, window_TW)
+            hits = match(keys[0].reshape(len(ids_T), -1), view, ids_BT)
             values = (
                 _fires(probe, hits, view)
                 if probe.fact
