@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--skip", type=int, default=0)
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--layer", type=int, default=5)
+    parser.add_argument("--layer", type=int, default=10)
     parser.add_argument("--raw", action="store_true", help="raw cosine, the preset paper's")
     parser.add_argument("--gamma", type=float)
     parser.add_argument("--prefixes", type=int, default=1)

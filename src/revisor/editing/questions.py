@@ -6,8 +6,8 @@ keys at the last token of its prompt, each with a threshold. What it does not do
 
 A key at the subject cannot see which of its facts is asked for; a key at the end of the prompt can.
 Thresholds come from prompts that must not match: the same subject asked for other things, and other
-subjects asked for the same. A prompt of the fact itself, its paraphrases, and the prompt in a chat
-have an entry each, and one is the mean over prefixed contexts.
+subjects asked for the same. The prompt itself, its paraphrases, and the prompt in a chat have an
+entry each; one is the mean over prefixed contexts, one over contexts with a long preamble.
 
 Shapes: C entries of a fact, E width of an encoded key, F key width.
 """
@@ -35,13 +35,14 @@ from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
 
 AVERAGED = 4  # prefixed contexts of the averaged entry
+FAR = 12  # sentences before the prompt in each of the two texts of the far entry
 CHATS = 6  # other questions that are also asked in a chat
 STRANGERS = 6  # other subjects that a fact's own prompt is asked of
 FLOOR = 0.5  # no threshold is lower
 CEILING = 0.9995  # or higher: an entry is to match the very text it was taken from
 OTHER_QUESTION = 0.3  # how far from the nearest other question to 1 the threshold lies
 OTHER_SUBJECT = 0.1  # how far from the nearest other subject
-REACH_MARGIN = 0.03  # below the worst of an entry's own texts: other subjects come second
+REACH_MARGIN = 0.1  # below the worst of an entry's own texts: other subjects come second
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +150,10 @@ def _write(sheet: _Sheet, fact: Fact, loaded: LoadedModel, plan: ContextPlan) ->
     chosen = choose_prefixes(fact, plan.prefixes, AVERAGED + 1)
     if chosen:
         own.append([plain(f"{prefix} {fact.prompt}", fact.subject) for prefix in chosen[:AVERAGED]])
+    if len(plan.prefixes) > FAR:
+        turned = choose_prefixes(fact, plan.prefixes, len(plan.prefixes))
+        far = [" ".join(turned[start : start + FAR]) for start in (0, len(turned) - FAR)]
+        own.append([plain(f"{before} {fact.prompt}", fact.subject) for before in far])
     if chat:
         own.append([chat_context(tokenizer, fact.prompt, fact.subject, "")])
     own += [
