@@ -47,7 +47,14 @@ def some_view(
         gamma = torch.rand(len(keys), generator=generator)
         residual = torch.randn(D, generator=generator)
         names = name_hashes([(index, n) for n in range(index % 3)])
-        row = Row(row_id=f"é{index}", keys_CE=keys, gamma_C=gamma, r_D=residual, names_H=names)
+        row = Row(
+            row_id=f"é{index}",
+            keys_CE=keys,
+            gamma_C=gamma,
+            r_D=residual,
+            names_H=names,
+            after=index % 2 == 1,
+        )
         bank.put(row, generation)
     bank.generation = generation
     return bank.view()
@@ -65,7 +72,7 @@ def assert_same(a: View, b: View) -> None:
         assert torch.equal(getattr(a, name), getattr(b, name)), name
     assert (a.names is None) == (b.names is None)
     if a.names is not None and b.names is not None:
-        for name in ("hash_H", "row_H", "first_N", "count_N"):
+        for name in ("hash_H", "row_H", "first_N", "count_N", "after_N"):
             assert torch.equal(getattr(a.names, name), getattr(b.names, name)), name
     assert a.encoder.kind == b.encoder.kind
     if a.encoder.kind == "whitened":
@@ -98,7 +105,7 @@ def test_the_manifest_says_what_is_in_the_folder(tmp_path: Path) -> None:
     assert (manifest.rows, manifest.entries, manifest.layer) == (4, 7, 1)
     assert (manifest.model, manifest.fingerprint) == ("tiny", "f00d")
     assert manifest.failed == [{"id": "x", "fault": "too hard"}]
-    names = (0 + 1 + 2 + 0) * (8 + 8)  # a hash and its row
+    names = (0 + 1 + 2 + 0) * (8 + 8) + 4  # a hash and its row; a flag a row
     assert manifest.bytes_per_fact == round((7 * (4 * E + 4 + 8) + 4 * 4 * D + names) / 4, 1)
 
 

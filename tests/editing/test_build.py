@@ -14,7 +14,6 @@ import torch.nn.functional as F
 
 from revisor.bank.bank import Bank, Row
 from revisor.bank.encode import KeyEncoder
-from revisor.bank.names import windows
 from revisor.editing.build import (
     CEILING,
     BuildSettings,
@@ -125,7 +124,8 @@ def test_the_paper_has_one_entry_a_row_the_mean_over_all_contexts(
 def test_facts_with_one_bare_key_share_a_row(
     loaded: LoadedModel, spec: Spec, calibration: Calibration
 ) -> None:
-    bank, failed = built(loaded, spec, calibration, [BORN, WRITES, LIVES])
+    by_keys = replace(SETTINGS, named=False)
+    bank, failed = built(loaded, spec, calibration, [BORN, WRITES, LIVES], by_keys)
     assert failed == []
     shared = f"{BORN.id}+{LIVES.id}"
     assert set(bank.ids) == {shared, WRITES.id}
@@ -133,16 +133,38 @@ def test_facts_with_one_bare_key_share_a_row(
     assert answered(loaded, spec, bank, [BORN, LIVES]) == [True, True]
 
 
-def test_of_facts_that_share_a_row_the_one_that_fails_is_named_and_the_row_stays(
+def test_facts_of_one_subject_have_rows_where_their_questions_end(
     loaded: LoadedModel, spec: Spec, calibration: Calibration
 ) -> None:
-    # The model says one object for a residual, whatever the prompt asks.
+    other = replace(LIVES, object="Rome")
+    alone = Fact(subject="Zora", prompt="{} lives in", object="Tokyo")
+    bank, failed = built(loaded, spec, calibration, [BORN, other, alone])
+    assert failed == []
+    assert {row.row_id: row.after for row in bank.rows()} == {
+        BORN.id: True,
+        other.id: True,
+        alone.id: False,
+    }
+    assert answered(loaded, spec, bank, [BORN, other, alone]) == [True, True, True]
+    view = bank.view()
+    for fact in (BORN, other):
+        ids = loaded.tokenizer(fact.text)["input_ids"]
+        hits = match(ffn_inputs(loaded.model, spec, LAYER, [ids])[0], view, torch.tensor([ids]))
+        fired = [view.ids[row] for row in hits.row_T.tolist() if row != MISS]
+        assert fired == [fact.id]
+        assert int(hits.row_T[-1]) != MISS
+
+
+def test_of_facts_that_share_a_row_those_that_fail_are_named_and_the_row_stays(
+    loaded: LoadedModel, spec: Spec, calibration: Calibration
+) -> None:
     other = replace(LIVES, object="Tokyo")
-    bank, failed = built(loaded, spec, calibration, [BORN, other])
+    by_keys = replace(SETTINGS, named=False)
+    bank, failed = built(loaded, spec, calibration, [BORN, other], by_keys)
     assert bank.ids == (f"{BORN.id}+{other.id}",)
     said = dict(zip((BORN.id, other.id), answered(loaded, spec, bank, [BORN, other]), strict=True))
     assert [failure.fact_id for failure in failed] == [i for i, right in said.items() if not right]
-    assert sorted(said.values()) == [False, True]
+    assert any(said.values())
 
 
 def test_a_fact_that_cannot_be_written_is_reported_with_its_loss_and_has_no_row(
@@ -194,7 +216,7 @@ def test_a_row_stays_quiet_where_its_subject_is_not_named(
     fact = tiny.FACTS[0]
     ids = loaded.tokenizer(f"The tower is old. {fact.text} and the city of Vienna")["input_ids"]
     keys = ffn_inputs(loaded.model, spec, LAYER, [ids])[0]
-    hits = match(keys, bank.view(), windows(torch.tensor([ids]), len(ids)))
+    hits = match(keys, bank.view(), torch.tensor([ids]))
     fired = [loaded.tokenizer.decode(ids[: t + 1]) for t in hits.row_T.ne(MISS).nonzero()[:, 0]]
     assert [text.endswith(fact.subject) for text in fired] == [True]
 

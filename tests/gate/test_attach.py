@@ -310,7 +310,11 @@ def test_two_disjoint_banks_nest_and_unwind(model: Any) -> None:
             row_M=torch.tensor([0]),
             R_ND=both.R_ND[i : i + 1],
             names=both.names
-            and NameIndex.of([name_hashes([IDS[: end + 1][-3:]])], torch.ones(1).long()),
+            and NameIndex.of(
+                [name_hashes([IDS[end - 2 : end + 1]])],
+                torch.tensor([1]),
+                torch.tensor([False]),
+            ),
         )
         for i, end in enumerate((5, 9))
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from revisor.bank.bank import Bank, Row, View
 from revisor.bank.encode import KeyEncoder, fit_whitening
-from revisor.bank.names import name_hashes, windows
+from revisor.bank.names import name_hashes
 from revisor.errors import UsageError
 from revisor.gate.module import MISS, UNSEEN, _match_named_densely, gate, match
 
@@ -107,9 +107,9 @@ def test_a_named_gate_compares_the_rows_that_are_named(
     view = view_of(rows, 5, 3, named=True)
     assert view.names is not None
     k_TF = torch.randn(len(text), 5, generator=generator)
-    window_TW = windows(torch.tensor([text]), len(text))
-    hits = match(k_TF, view, window_TW)
-    named_TN = view.names.named(window_TW)
+    ids_BT = torch.tensor([text])
+    hits = match(k_TF, view, ids_BT)
+    named_TN = view.names.named(ids_BT, len(text))
     for token in range(len(text)):
         alone = [row for index, row in enumerate(rows) if named_TN[token, index]]
         wanted, cosine = MISS, UNSEEN
@@ -120,7 +120,7 @@ def test_a_named_gate_compares_the_rows_that_are_named(
                 wanted = rows.index(alone[int(found.row_T)])
         assert int(hits.row_T[token]) == wanted
         assert float(hits.cosine_T[token]) == pytest.approx(cosine, abs=1e-6)
-    dense = _match_named_densely(k_TF, view, view.names, window_TW)
+    dense = _match_named_densely(k_TF, view, view.names, ids_BT)
     assert torch.equal(dense.row_T, hits.row_T)
     torch.testing.assert_close(dense.cosine_T, hits.cosine_T)
     torch.testing.assert_close(dense.gamma_T, hits.gamma_T)
