@@ -115,16 +115,21 @@ def build_rows(
     facts: Sequence[Fact],
     settings: BuildSettings,
     *,
+    crowded: Collection[str] = (),
     on_done: Callable[[int], None] | None = None,
 ) -> Built:
     """Make the rows of some facts, not yet checked (`check_rows` does).
 
     All facts of a subject must be given together. A row depends on the facts of its own subject,
     the model and the settings alone, up to the rounding of batched arithmetic.
+
+    Args:
+        crowded: subjects (normal forms) that have further facts which do not hold at the same
+            time as these.
     """
     if not facts:
         return Built(rows=[], steps=0.0)
-    several = _several(facts) if settings.named else frozenset()
+    several = _several(facts, crowded) if settings.named else frozenset()
     single = [fact for fact in facts if fact.id not in several]
     shared = [fact for fact in facts if fact.id in several]
     requests = make_requests(single, loaded.tokenizer, settings.contexts)
@@ -157,10 +162,14 @@ def build_rows(
     return Built(rows=rows, steps=steps / max(1, len(rows)))
 
 
-def _several(facts: Sequence[Fact]) -> frozenset[str]:
+def _several(facts: Sequence[Fact], crowded: Collection[str]) -> frozenset[str]:
     """The ids of facts whose subject has others."""
     count = Counter(normal_form(fact.subject) for fact in facts)
-    return frozenset(fact.id for fact in facts if count[normal_form(fact.subject)] > 1)
+    return frozenset(
+        fact.id
+        for fact in facts
+        if count[normal_form(fact.subject)] > 1 or normal_form(fact.subject) in crowded
+    )
 
 
 def _values(settings: BuildSettings, *, after: bool) -> ValueSettings:

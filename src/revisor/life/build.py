@@ -187,6 +187,12 @@ class _Build:
         made: dict[str, dict[str, Row]] = {name: {} for name, _ in shard}
         turns = {name: epochs(group) for name, group in shard}
         owner = {fact.id: name for name, group in shard for fact in group}
+        # A row is one thing at all times: found at the name, or where its question ends.
+        crowded = {
+            normal_form(group[0].subject)
+            for name, group in shard
+            if any(len(holding) > 1 for holding in turns[name])
+        }
         steps, turn = 0.0, 0
         while any(turns.values()):
             now: list[list[Fact]] = []
@@ -205,7 +211,7 @@ class _Build:
                 advance = progress.advance if turn == 0 else None
                 built = build_rows(
                     self.store.loaded, self.store.spec, self.calibration, batch, self.settings,
-                    on_done=advance,
+                    crowded=crowded, on_done=advance,
                 )  # fmt: skip
                 steps += built.steps * len(batch)
                 for row in built.rows:
