@@ -40,7 +40,7 @@ VERSION = 5  # counts up when the shipped texts or the recipe change
 BATCH = 64
 FALSE_SHARE = 0.02  # prompts about similar subjects that may fire, where keys alone decide
 MISSED_SHARE = 0.02  # paraphrases that may stay quiet, where names are known
-NEAR = 0.015  # balanced accuracy in which layers count as equally good
+NEAR = 0.05  # balanced accuracy in which layers count as equally good, since names help out
 LONGEST = 96  # tokens of a background line that are used
 
 
