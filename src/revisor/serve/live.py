@@ -197,15 +197,24 @@ class Generations:
         return snapshot
 
     def renew(self, now: datetime | None = None) -> None:
-        """Have the rows in force at this moment in every generation that is open."""
+        """Bring every open generation up to this moment: facts begin, end, and are purged."""
         moment = now or datetime.now(UTC)
         with self._lock:
             if self._live is not None:
-                self._live = self._live.at(moment)
+                before, self._live = self._live, self._renewed(self._live, moment)
+                if self._live.folder != before.folder:
+                    self._keep_on_disk(self._live.generation)
             if self.canary is not None:
-                self.canary = replace(self.canary, snapshot=self.canary.snapshot.at(moment))
+                tried = self._renewed(self.canary.snapshot, moment)
+                self.canary = replace(self.canary, snapshot=tried)
             for number, snapshot in self._opened.items():
-                self._opened[number] = snapshot.at(moment)
+                self._opened[number] = self._renewed(snapshot, moment)
+
+    def _renewed(self, snapshot: Snapshot, moment: datetime) -> Snapshot:
+        folder = generation_folder(self._store.banks, snapshot.generation)
+        if snapshot.folder is not None and folder != snapshot.folder and folder.exists():
+            snapshot = open_snapshot(self._store, snapshot.generation)  # it was published again
+        return snapshot.at(moment)
 
     def test_live(self) -> None:
         """Run the self-test of the live generation again."""

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 import torch
 
@@ -38,6 +39,7 @@ class Snapshot:
         failed: ids of facts that the build could not write.
         until: when a fact begins or ceases to hold, so that the view is out of date.
         rows: the rows of every moment; None for a generation without rows.
+        folder: of the bank.
     """
 
     generation: int
@@ -46,6 +48,7 @@ class Snapshot:
     failed: frozenset[str] = frozenset()
     until: datetime | None = None
     rows: RowsInForce | None = None
+    folder: Path | None = None
     _narrowed: OrderedDict[frozenset[str], View] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -64,6 +67,7 @@ class Snapshot:
             failed=self.failed,
             until=_next_change(self.facts, moment),
             rows=self.rows,
+            folder=self.folder,
         )
 
     def view_for(self, namespaces: frozenset[str] | None) -> View:
@@ -114,6 +118,7 @@ def open_snapshot(store: Store, number: int) -> Snapshot:
         failed=frozenset(entry["id"] for entry in read_manifest(folder).failed),
         until=_next_change(facts, now),
         rows=rows,
+        folder=folder,
     )
 
 
