@@ -1,6 +1,6 @@
 """Texts that ship with revisor, all of our own writing.
 
-`background` is ordinary text without purpose: keys are whitened and thresholds raised on it.
+`background` is ordinary text without purpose: keys are whitened on it.
 `probe` are subjects with a prompt, a paraphrase and a neighbour: layers are compared on it.
 `prefixes` are sentences that may stand before any prompt. `demo` is what `revisor demo` shows.
 """
