@@ -34,7 +34,7 @@ class StoreSettings:
         device: `auto` or a torch device.
         layer: the decoder layer whose FFN holds the gate.
         preset: `revisor`, or `paper` for the method as published.
-        gamma: floor of the cosine threshold; None for the preset's own.
+        gamma: the cosine threshold; None for the preset's own.
         layers_path, projection_path: where the FFN is, for a family that is not in the table.
         database: SQLAlchemy URL of the ledger; None for `ledger.sqlite` in the store.
         exact: make each subject's rows alone and check all rows at every build, so that a bank

@@ -56,6 +56,14 @@ def test_an_alias_is_a_name_as_well_and_another_subject_is_not() -> None:
         assert hash_in(tokenizer, f"a novel by {other}", other) not in names.tolist()
 
 
+@pytest.mark.parametrize("subject", ["Jane O'Roe", "Jane O’Roe"])
+def test_an_apostrophe_may_be_a_typewriters_or_a_printers(subject: str) -> None:
+    tokenizer = tiny.byte_level()
+    (names,) = fact_names([replace(FACT, subject=subject)], tokenizer)
+    for name in ("Jane O'Roe", "Jane O’Roe", "jane o’roe"):
+        assert hash_in(tokenizer, f"Where is {name}?", name) in names.tolist()
+
+
 def test_a_sign_at_the_end_may_be_written_together_with_what_follows() -> None:
     tokenizer = tiny.byte_level()
     (names,) = fact_names([replace(FACT, subject="ACME Inc.")], tokenizer)

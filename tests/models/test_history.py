@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -81,6 +82,16 @@ def test_beams_that_change_places_take_their_ids_along() -> None:
         model(TEXT[:, 4:5], past_key_values=cache)
     assert seen.calls[1] == ([[11, 12, 13, 8], [11, 12, 13, 14]], 1)
     assert seen.calls[2] == ([[11, 12, 9], [11, 12, 15]], 1)
+
+
+def test_the_copy_of_a_prompts_cache_goes_on_with_its_text() -> None:
+    model = tiny.model("llama")
+    with Seen(model) as seen:
+        prompt = DynamicCache(config=model.config)
+        model(TEXT[:, :4], past_key_values=prompt)
+        for _ in range(2):
+            model(TEXT[:, 4:], past_key_values=copy.deepcopy(prompt))
+    assert seen.calls[1:] == [(TEXT.tolist(), 2)] * 2
 
 
 def test_a_cache_from_before_has_unknown_tokens(model: Any) -> None:

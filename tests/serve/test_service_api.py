@@ -228,7 +228,7 @@ def test_a_bank_that_does_not_load_is_told_loudly_and_nothing_is_answered_withou
     with running(store) as server, server.client() as http:
         health = http.get("/healthz")
         assert health.status_code == 503
-        assert "cannot be read" in health.json()["faults"][0]
+        assert "was changed" in health.json()["faults"][0]
         body = {"model": server.model, "prompt": ACME.text}
         assert http.post("/v1/completions", json=body).status_code == 503
         off = body | {"revisor": {"facts": False}}
@@ -249,7 +249,7 @@ def test_a_generation_whose_facts_do_not_fire_does_not_go_live(
         assert http.get("/generations").json()["live"] == 2
         assert http.get("/healthz").status_code == 200
         server.service.generations.live.view.gamma_M.fill_(2.0)
-        server.service.generations.refresh()
+        server.service.generations.test_live()
         health = http.get("/healthz")
         assert health.status_code == 503
         assert "does not fire" in health.json()["faults"][0]
@@ -272,9 +272,27 @@ def test_facts_with_an_end_leave_when_it_has_come(store: Store) -> None:
     store.build()
     with running(store) as server, server.client() as http:
         assert said(http, server, ACME.text).startswith("Vienna")
-        server.service.generations.refresh(datetime(2999, 1, 2, tzinfo=UTC))
+        server.service.generations.renew(datetime(2999, 1, 2, tzinfo=UTC))
         assert not said(http, server, ACME.text).startswith("Vienna")
         assert said(http, server, BASEL.text).startswith("Rome")
+
+
+def test_of_facts_that_follow_one_another_the_one_that_holds_speaks(store: Store) -> None:
+    then = replace(ACME, object="Tokyo", qualifier="later", id="later", valid_from="2999-01-01")
+    store.add([replace(ACME, valid_to="2999-01-01"), then])
+    assert store.build().failed == []
+    with running(store) as server, server.client() as http:
+        assert len(server.service.generations.live.view.ids) == 3
+        assert said(http, server, ACME.text).startswith("Vienna")
+        server.service.generations.renew(datetime(2999, 1, 2, tzinfo=UTC))
+        assert said(http, server, ACME.text).startswith("Tokyo")
+
+
+def test_the_live_bank_stays_on_disk_and_comes_back_after_a_restart(two: Store) -> None:
+    with running(two) as server:
+        server.service.generations.publish(1)
+        assert two.collect(1) == [], "generation 1 is in use"
+    assert two.collect(1) == [1]
 
 
 def test_why_an_answer_was_given_can_be_asked_afterwards(store: Store) -> None:

@@ -19,7 +19,7 @@ class BankOptions:
 
     Attributes:
         preset: `paper` or `revisor`.
-        gamma: floor of the cosine thresholds; None for the preset's own.
+        gamma: the cosine threshold; None for the preset's own.
         layer: whose FFN the gate sits in; None for the binding's.
     """
 

@@ -1,4 +1,4 @@
-"""What is measured once a model and layer: the whitening, background keys, the floor of γ.
+"""What is measured once a model and layer: the whitening of keys, and γ with names and without.
 
 What comes in: a loaded model and the shipped texts. What goes out: a `Calibration`, cached on
 disk by the model's fingerprint. What it does not do: know any user's facts.

@@ -4,8 +4,8 @@ What comes in: facts and a fast tokenizer. What goes out: the hashes under which
 fact's rows up. What it does not do: match anything (bank/names.py).
 
 A tokenizer writes one name in several ways: after a space or at the start of a line, behind a
-quotation mark, in capitals or without. All of them are found by tokenising the name in such
-surroundings and cutting out the tokens that cover it.
+quotation mark, in capitals or without, with one apostrophe or the other. All of them are found by
+tokenising the name in such surroundings and cutting out the tokens that cover it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,14 @@ def fact_names(facts: Sequence[Fact], tokenizer: Any) -> list[torch.Tensor]:
 
 
 def _spellings(name: str) -> list[str]:
-    """A name as it is, in small and in capital letters, and with its first letter either way."""
+    """A name as it is, in small and in capital letters, with its first letter and its apostrophes
+    either way."""
     first, rest = name[:1], name[1:]
     forms = (name, name.lower(), name.upper(), first.upper() + rest, first.lower() + rest)
-    return list(dict.fromkeys(forms))
+    return list(
+        dict.fromkeys(
+            variant
+            for form in forms
+            for variant in (form, form.replace("'", "’"), form.replace("’", "'"))
+        )
+    )

@@ -19,7 +19,7 @@ def preset_settings(preset: str, layer: int, gamma: float | None = None) -> Buil
         preset: `paper` for one averaged raw key a fact under one threshold, written in the bare
             prompt, five prefixed ones and the KL prompt (Fei et al. 2026, section 5.1); else ours.
         layer: whose FFN the gate sits in.
-        gamma: floor of the thresholds, if not the preset's own.
+        gamma: the threshold of entries, if not the preset's own.
     """
     if preset != "paper":
         return BuildSettings(layer=layer, gamma=gamma)

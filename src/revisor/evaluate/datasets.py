@@ -21,7 +21,7 @@ from typing import Any
 from revisor.errors import BadInput, Fault, NotFound
 from revisor.evaluate.cases import Item, Keep, Local, dedupe
 from revisor.facts.fact import PLACEHOLDER, Fact, normal_form
-from revisor.facts.forms import fact_from, is_keep, template
+from revisor.facts.forms import fact_from, is_keep
 from revisor.facts.records import file_format, read_records
 
 WORDING_KEYS = ("paraphrase_prompts", "rephrase_prompt", "rephrase", "rephrases", "ood_rephrase")
@@ -284,8 +284,3 @@ def _texts(value: object) -> Sequence[str]:
     if isinstance(value, str):
         return [value] if value.strip() else []
     return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
-
-
-def names_subject(prompt: str, subject: str) -> bool:
-    """Whether a prompt is about a subject, by its name as whole words."""
-    return normal_form(subject) in normal_form(prompt) and template(prompt, subject) is not None

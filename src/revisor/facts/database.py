@@ -23,6 +23,7 @@ from revisor.errors import CannotWrite, Conflict, NotFound, StoreDamaged, UsageE
 BUSY_SECONDS = 30
 WRITES = "revisor_writes"
 _LOCK = 0x7265_7669  # "revi": the first half of the advisory lock's number
+_HOLDERS = ("revisions", "serve_proposals")  # tables that hold facts' texts
 _FULL = ("disk is full", "disk I/O error", "No space left")
 _CLOSED = ("readonly", "read-only", "unable to open", "permission denied")
 
@@ -131,7 +132,9 @@ def scrub(engine: sa.Engine, name: str) -> None:
         if engine.dialect.name == "postgresql":
             connection = connection.execution_options(isolation_level="AUTOCOMMIT")
             connection.exec_driver_sql(f"SET lock_timeout = '{BUSY_SECONDS * 1000 or 1}ms'")
-            connection.exec_driver_sql("VACUUM FULL revisions")
+            for table in sa.inspect(connection).get_table_names():
+                if table in _HOLDERS:
+                    connection.exec_driver_sql(f"VACUUM FULL {table}")
             connection.exec_driver_sql("RESET lock_timeout")
             return
         raw = connection.connection.driver_connection

@@ -20,9 +20,11 @@ from revisor.facts.database import scrub, transaction
 from revisor.facts.queries import pinned, resolve
 from revisor.facts.schema import meta, tags
 from revisor.facts.seals import ledger_faults
-from revisor.facts.writing import erase
+from revisor.facts.writing import chunks, erase
 
 _SCRUB = meta.c.key == "unscrubbed"
+# What a server keeps in the same database: changes that wait for approval hold facts, too.
+_PROPOSALS = sa.table("serve_proposals", sa.column("fact_id"))
 
 
 class Upkeep:
@@ -108,7 +110,8 @@ class Upkeep:
             return [resolve(connection, fact_id, sa.true()) for fact_id in fact_ids]
 
     def purge(self, fact_ids: Collection[str], *, actor: str, reason: str = "") -> Purged:
-        """Erase facts (whole ids) and all they ever were; `scrub` must follow.
+        """Erase facts (whole ids) and all they ever were or were proposed to be; `scrub` must
+        follow.
 
         Raises:
             NotFound: the ledger has no such fact.
@@ -117,6 +120,9 @@ class Upkeep:
         with self._connection(writes=True) as connection:
             connection.execute(meta.delete().where(_SCRUB))
             connection.execute(meta.insert().values(key="unscrubbed", value="1"))
+            if sa.inspect(connection).has_table(_PROPOSALS.name):
+                for some in chunks(whole):
+                    connection.execute(sa.delete(_PROPOSALS).where(_PROPOSALS.c.fact_id.in_(some)))
             return erase(connection, set(whole), actor=actor, reason=reason)
 
     @property

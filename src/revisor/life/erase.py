@@ -1,10 +1,10 @@
 """Erasure: a fact's text and vectors taken out of everything that a store wrote.
 
-What comes in: a store and ids. What goes out: the ledger, the banks and the exports without them,
-and an `Erased` that says what could not be reached. What it does not do: overwrite the sectors of
-a disk, or know copies that somebody else made.
+What comes in: a store and ids. What goes out: the ledger, the banks, the exports and a server's
+logs without them, and an `Erased` that says what could not be reached. What it does not do:
+overwrite the sectors of a disk, or know copies that somebody else made.
 
-The order matters: banks and exports first, the ledger last. A process that is killed in between
+The order matters: banks and files first, the ledger last. A process that is killed in between
 has erased nothing from the ledger, and the same command does the rest.
 """
 
@@ -13,11 +13,11 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from revisor.bank import leases
 from revisor.errors import CannotWrite
@@ -64,6 +64,8 @@ def purge(store: Store, fact_ids: Collection[str], *, actor: str, reason: str) -
             locks.enter_context(leases.only_writer(model))
         banks = [folder for model in models for folder in _purge_banks(model, ids)]
         exports, unreached = _purge_exports(store, ids, actor=actor)
+        for log in sorted((store.path / "logs").glob("*.jsonl")):
+            _purge_lines(log, ids, _tells_of)
         gone = store.ledger.purge(ids, actor=actor, reason=reason)
     store.ledger.scrub()
     return Erased(
@@ -144,15 +146,27 @@ def _purge_exports(store: Store, ids: set[str], *, actor: str) -> tuple[list[str
     return written, unreached
 
 
-def _purge_lines(file: Path, ids: set[str]) -> bool:
-    """Leave the facts out of an exported fact file; whether it held any."""
+def _is_one(line: dict[str, Any], ids: set[str]) -> bool:
+    """Whether the line of a fact file is one of the facts."""
+    return line["id"] in ids
+
+
+def _tells_of(line: dict[str, Any], ids: set[str]) -> bool:
+    """Whether the line of a server's hit log tells of one of the facts."""
+    return any(used["id"] in ids for used in line["facts_used"])
+
+
+def _purge_lines(
+    file: Path, ids: set[str], holds: Callable[[dict[str, Any], set[str]], bool] = _is_one
+) -> bool:
+    """Leave the lines that hold one of the facts out of a file; whether there were any."""
     found = False
     try:
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".revisor-") as scratch:
             target = Path(scratch) / file.name
             with file.open("rb") as old, target.open("wb") as new:
                 for line in old:
-                    if json.loads(line)["id"] in ids:
+                    if holds(json.loads(line), ids):
                         found = True
                     else:
                         new.write(line)
@@ -160,7 +174,7 @@ def _purge_lines(file: Path, ids: set[str]) -> bool:
                 os.replace(target, file)
     except OSError as error:
         raise CannotWrite(
-            f"The export {file} cannot be written anew: {error.strerror}.",
+            f"{file} cannot be written anew: {error.strerror}.",
             "Nothing was purged from the ledger. Make it writable, or move it away.",
         ) from error
     return found

@@ -27,10 +27,17 @@ UNKNOWN = -1  # a token that was read while nobody took note
 History = Callable[[], "tuple[torch.Tensor, int] | None"]
 
 
+class _Owner:
+    """Tells the ids of one history from those of another."""
+
+    def __deepcopy__(self, _memo: object) -> _Owner:
+        return self  # the copy of a prompt's cache goes on with the same text
+
+
 class _TokenLayer(DynamicLayer):  # type: ignore[misc]
     """Ids in the shape of keys: (B, 1, T, 1)."""
 
-    def __init__(self, owner: object) -> None:
+    def __init__(self, owner: _Owner) -> None:
         super().__init__()
         self.owner = owner
 
@@ -41,7 +48,7 @@ def token_history(model: nn.Module, spec: Spec, layer: int) -> Iterator[History]
 
     A cache that was filled before has `UNKNOWN` in place of its tokens.
     """
-    owner = object()
+    owner = _Owner()
     read: list[torch.Tensor] = []  # ids of this call
     known: list[tuple[torch.Tensor, int]] = []
 
@@ -79,7 +86,7 @@ def token_history(model: nn.Module, spec: Spec, layer: int) -> Iterator[History]
             handle.remove()
 
 
-def _layer_of(cache: Cache, owner: object, depth: int) -> _TokenLayer:
+def _layer_of(cache: Cache, owner: _Owner, depth: int) -> _TokenLayer:
     """The layer of a cache that keeps ids for `owner`, behind those of the model."""
     for layer in cache.layers:
         if isinstance(layer, _TokenLayer) and layer.owner is owner:

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import logging
 import random
-import shutil
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from revisor.bank.files import generation_folder, generations
+from revisor.bank.files import MANIFEST, generation_folder, generations, remove_generation
+from revisor.bank.leases import Lease
 from revisor.errors import Conflict, NotBuilt, NotFound, RevisorError
 from revisor.serve.selftest import SelfTest
 from revisor.serve.snapshot import Snapshot, empty_snapshot, open_snapshot
@@ -67,6 +67,7 @@ class Generations:
         self._lock = threading.RLock()
         self._opened: OrderedDict[int, Snapshot] = OrderedDict()
         self._live: Snapshot | None = None
+        self._lease: Lease | None = None  # keeps the live bank on disk, for a restart
         self.canary: Canary | None = None
         self.test: SelfTest | None = None
         self.fault = "No generation was loaded yet."
@@ -185,6 +186,7 @@ class Generations:
             self.fault = f"Generation {number} fails its self-test: {'; '.join(test.faults)}"
             raise Conflict(self.fault, "What was live stays live. Build again, or force it.")
         with self._lock:
+            self._keep_on_disk(number)
             self._live, self.test = snapshot, test
             if self.canary is not None and self.canary.snapshot.generation == number:
                 self.canary = None
@@ -194,12 +196,28 @@ class Generations:
         log.info("generation %d is live with %d rows", number, len(snapshot.view.ids))
         return snapshot
 
-    def refresh(self, now: datetime | None = None) -> None:
-        """Open the live generation again where a fact began or ceased to hold; test it again."""
+    def renew(self, now: datetime | None = None) -> None:
+        """Bring every open generation up to this moment: facts begin, end, and are purged."""
         moment = now or datetime.now(UTC)
-        live = self._live
-        if live is not None and live.until is not None and live.until <= moment:
-            self._live = open_snapshot(self._store, live.generation, moment)
+        with self._lock:
+            if self._live is not None:
+                before, self._live = self._live, self._renewed(self._live, moment)
+                if self._live.folder != before.folder:
+                    self._keep_on_disk(self._live.generation)
+            if self.canary is not None:
+                tried = self._renewed(self.canary.snapshot, moment)
+                self.canary = replace(self.canary, snapshot=tried)
+            for number, snapshot in self._opened.items():
+                self._opened[number] = self._renewed(snapshot, moment)
+
+    def _renewed(self, snapshot: Snapshot, moment: datetime) -> Snapshot:
+        folder = generation_folder(self._store.banks, snapshot.generation)
+        if snapshot.folder is not None and folder != snapshot.folder and folder.exists():
+            snapshot = open_snapshot(self._store, snapshot.generation)  # it was published again
+        return snapshot.at(moment)
+
+    def test_live(self) -> None:
+        """Run the self-test of the live generation again."""
         if self._live is not None:
             self.test = self._self_test(self._live)
 
@@ -235,15 +253,29 @@ class Generations:
 
         Raises:
             NotFound: it has none.
-            Conflict: it is live or being tried.
+            Conflict: it is live, being tried, or used by another process.
         """
         with self._lock:
             used = (self.live_number, self.canary and self.canary.snapshot.generation)
             if number in used:
                 raise Conflict(f"Generation {number} is in use.", "Publish another one first.")
             self.open(number)
+            if not remove_generation(self._store.banks, number):
+                raise Conflict(f"Generation {number} is in use.", "Another process reads it.")
             del self._opened[number]
-            shutil.rmtree(generation_folder(self._store.banks, number))
+
+    def close(self) -> None:
+        """Let go of the live generation's bank."""
+        if self._lease is not None:
+            self._lease.close()
+
+    def _keep_on_disk(self, number: int) -> None:
+        try:
+            lease = Lease(generation_folder(self._store.banks, number) / MANIFEST)
+        except FileNotFoundError as error:
+            raise NotFound(f"Generation {number} was collected at this moment.") from error
+        self.close()
+        self._lease = lease
 
     # Generations that wait
 

@@ -86,8 +86,8 @@ def _facts(snapshot: Snapshot) -> list[Fact]:
 
 
 def _sentences(facts: Iterable[Fact]) -> Sequence[str]:
-    """Ordinary sentences that name no fact's subject."""
-    names = {normal_form(fact.subject) for fact in facts}
+    """Ordinary sentences that name no fact's subject, by an alias neither."""
+    names = {normal_form(name) for fact in facts for name in (fact.subject, *fact.aliases)}
     return list(islice((line for line in data.background() if not _names(line) & names), PROBES))
 
 

@@ -137,6 +137,7 @@ class Service:
         self.scheduler.close(patience_s=self.settings.patience_s)
         if self._watcher.is_alive():
             self._watcher.join()
+        self.generations.close()
         self.database.close()
 
     def _watch(self) -> None:
@@ -146,9 +147,9 @@ class Service:
             try:
                 if self.builds.running is None:
                     self.generations.follow()
-                live = self.generations.live_number is not None
-                if live and time.monotonic() - tested > TEST_EVERY_S:
-                    self.generations.refresh()
+                self.generations.renew()
+                if time.monotonic() - tested > TEST_EVERY_S:
+                    self.generations.test_live()
                     tested = time.monotonic()
             except RevisorError as error:
                 log.error("%s", error)

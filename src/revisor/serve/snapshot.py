@@ -1,16 +1,18 @@
 """One generation, whole: its rows on the model's device, its facts, and views of parts of it.
 
 What comes in: a store and the number of a generation that was built. What goes out: a `Snapshot`,
-which no later build or publication changes. What it does not do: decide who gets it (live.py).
+which no later build or publication changes. What it does not do: decide who gets it (live.py), or
+which rows speak for facts in time (life/live.py).
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 import torch
 
@@ -18,7 +20,9 @@ from revisor.bank.bank import Bank, View
 from revisor.bank.encode import KeyEncoder
 from revisor.bank.files import generation_folder, load_bank, read_manifest
 from revisor.editing.build import row_facts
-from revisor.facts.fact import Fact, parse_time
+from revisor.facts.epochs import bounds
+from revisor.facts.fact import Fact
+from revisor.life.live import RowsInForce
 from revisor.store import Store
 
 NARROWED = 8  # views for sets of namespaces, kept for each generation
@@ -34,6 +38,8 @@ class Snapshot:
         facts: its live facts by id.
         failed: ids of facts that the build could not write.
         until: when a fact begins or ceases to hold, so that the view is out of date.
+        rows: the rows of every moment; None for a generation without rows.
+        folder: of the bank.
     """
 
     generation: int
@@ -41,8 +47,28 @@ class Snapshot:
     facts: dict[str, Fact]
     failed: frozenset[str] = frozenset()
     until: datetime | None = None
+    rows: RowsInForce | None = None
+    folder: Path | None = None
     _narrowed: OrderedDict[frozenset[str], View] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def at(self, moment: datetime) -> Snapshot:
+        """The same generation with the rows in force at a moment; itself while they are the same.
+
+        Only forward in time, and without a look at the disk.
+        """
+        if self.rows is None or self.until is None or moment < self.until:
+            return self
+        weights = self.view.R_ND
+        return Snapshot(
+            generation=self.generation,
+            view=self.rows.at(moment).to(weights.device, weights.dtype),
+            facts=self.facts,
+            failed=self.failed,
+            until=_next_change(self.facts, moment),
+            rows=self.rows,
+            folder=self.folder,
+        )
 
     def view_for(self, namespaces: frozenset[str] | None) -> View:
         """The rows whose facts are all of these namespaces; None for all rows.
@@ -54,8 +80,8 @@ class Snapshot:
         with self._lock:
             if namespaces not in self._narrowed:
                 kept = [
-                    index
-                    for index, row_id in enumerate(self.view.ids)
+                    row_id
+                    for row_id in self.view.ids
                     if all(self._is_of(fact_id, namespaces) for fact_id in row_facts(row_id))
                 ]
                 self._narrowed[namespaces] = only_rows(self.view, kept)
@@ -73,24 +99,26 @@ class Snapshot:
         return [self.facts[i] for i in row_facts(row_id) if i in self.facts]
 
 
-def open_snapshot(store: Store, number: int, now: datetime | None = None) -> Snapshot:
-    """Read one generation: its bank and the facts it was built from, as they hold now."""
+def open_snapshot(store: Store, number: int) -> Snapshot:
+    """Read one generation: its bank and the facts it was built from, as they hold now.
+
+    Raises:
+        NotBuilt, WrongModel, StoreDamaged: see `load_bank`; every file is held against its hash.
+    """
     folder = generation_folder(store.banks, number)
-    bank = load_bank(folder, fingerprint=store.fingerprint)
-    now = now or datetime.now(UTC)
+    bank = load_bank(folder, fingerprint=store.fingerprint, check=True)
+    rows = store.rows_in_force(bank)
+    now = datetime.now(UTC)
     facts = {fact.id: fact for fact in store.ledger.facts(generation=number)}
-    outside = {
-        row_id
-        for row_id in bank.ids
-        if not any(i in facts and facts[i].valid_at(now) for i in row_facts(row_id))
-    }
     weight = next(store.spec.ffn_projection(store.settings.layer).parameters())
     return Snapshot(
         generation=number,
-        view=bank.view(without=outside).to(weight.device, weight.dtype),
+        view=rows.at(now).to(weight.device, weight.dtype),
         facts=facts,
         failed=frozenset(entry["id"] for entry in read_manifest(folder).failed),
-        until=_next_change(facts.values(), now),
+        until=_next_change(facts, now),
+        rows=rows,
+        folder=folder,
     )
 
 
@@ -101,25 +129,12 @@ def empty_snapshot(store: Store) -> Snapshot:
     return Snapshot(generation=0, view=bank.view(), facts={})
 
 
-def only_rows(view: View, kept: list[int]) -> View:
-    """A view with some of its rows."""
-    place_N = torch.full((len(view.ids),), -1, device=view.row_M.device)
-    place_N[kept] = torch.arange(len(kept), device=view.row_M.device)
-    new_M = place_N[view.row_M]
-    entries_M = new_M >= 0
-    return View(
-        ids=tuple(view.ids[index] for index in kept),
-        keys_ME=view.keys_ME[entries_M],
-        gamma_M=view.gamma_M[entries_M],
-        row_M=new_M[entries_M],
-        R_ND=view.R_ND[kept],
-        encoder=view.encoder,
-        generation=view.generation,
-    )
+def only_rows(view: View, kept: Collection[str]) -> View:
+    """A view with some of its rows, which go by their names as before."""
+    weights = view.R_ND
+    whole = Bank.of(view.to(torch.device("cpu"), weights.dtype))
+    return whole.view(without=set(view.ids) - set(kept)).to(weights.device, weights.dtype)
 
 
-def _next_change(facts: Iterable[Fact], now: datetime) -> datetime | None:
-    times = (
-        parse_time(text) for fact in facts for text in (fact.valid_from, fact.valid_to) if text
-    )
-    return min((time for time in times if time > now), default=None)
+def _next_change(facts: Mapping[str, Fact], now: datetime) -> datetime | None:
+    return next((moment for moment in bounds(facts.values()) if moment > now), None)
