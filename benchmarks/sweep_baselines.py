@@ -50,7 +50,7 @@ GRID: Mapping[str, Mapping[str, list[Any]]] = {
     "grace": {"layer": [12, 16, 20], "radius": [0.3, 0.6]},
     "ultraedit": {"rate": [0.3, 1.0], "layers": [[5, 6, 7, 8], [14, 15, 16, 17]]},
     "memit": {"clamp": [0.75, 1.25], "weight": [200.0, 1000.0]},
-    "alphaedit": {"clamp": [0.75], "threshold": [1.0, 2.0], "ridge": [0.1, 1.0]},
+    "alphaedit": {"clamp": [0.75, 1.25, 3.0], "threshold": [1.0, 2.0], "ridge": [0.1, 1.0]},
     "rect": {"keep": [0.4, 0.8], "weight": [200.0, 1000.0]},
     "memit-seq": {"weight": [200.0, 1000.0]},
     "ft": {"layer": [5, 11, 17], "rate": [0.02, 0.04]},
