@@ -9,7 +9,7 @@ import torch
 
 from revisor.baselines.binding import Binding, published_range
 from revisor.baselines.closed import alphaedit_update, null_space, rome_update
-from revisor.baselines.common import leaving_at, locate_plan
+from revisor.baselines.common import apart_from_opening, leaving_at, locate_plan
 from revisor.baselines.locate import AlphaEditOptions, LocateEditor, MemitOptions, RectOptions
 from revisor.baselines.moments import second_moments
 from revisor.baselines.rome import RomeEditor, RomeOptions
@@ -65,6 +65,18 @@ def test_without_background_the_last_layer_gives_exactly_the_target_value(family
         found = leaving_at(binding.loaded, binding.spec, 1, bare(facts))
     error = (found - goal).norm(dim=1) / residuals.norm(dim=1)
     assert float(error.max()) < 0.05
+
+
+def test_a_subject_that_opens_its_prompt_is_written_in_the_other_texts_alone() -> None:
+    opening = Fact(subject="B", prompt="{} sells", object="tea")
+    (made,) = make_requests([opening], tiny.byte_level(), locate_plan(2))
+    assert [c.position for c in made.contexts if c.target][0] == 0
+    kept = apart_from_opening(made)
+    assert [c.kind for c in kept.contexts] == ["prefix", "prefix", "essence"]
+    (alone,) = make_requests([opening], tiny.byte_level(), locate_plan(0))
+    assert apart_from_opening(alone) == alone
+    (inside,) = make_requests(FACTS[:1], tiny.byte_level(), locate_plan(2))
+    assert apart_from_opening(inside) == inside
 
 
 def test_the_layers_share_the_work() -> None:

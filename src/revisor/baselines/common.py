@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 
 import torch
 
@@ -15,7 +16,7 @@ from revisor import data
 from revisor.baselines.binding import Binding
 from revisor.baselines.weights import EditedWeights
 from revisor.editing.build import Failure
-from revisor.editing.request import Context, ContextPlan, make_requests
+from revisor.editing.request import Context, ContextPlan, Request, make_requests
 from revisor.editing.score import score_contexts
 from revisor.errors import NotSupported
 from revisor.facts.fact import Fact
@@ -29,6 +30,17 @@ KEY_PREFIXES = 5  # prefixed texts beside the bare prompt in which a value is op
 def locate_plan(prefixed: int = KEY_PREFIXES) -> ContextPlan:
     """The texts of the locate-then-edit methods: as our preset `paper` has them."""
     return ContextPlan(prefixes=data.prefixes(), per_fact=prefixed, chat=False, essence=True)
+
+
+def apart_from_opening(request: Request) -> Request:
+    """The request without the texts whose first token is the subject's last, if others are left.
+
+    In a model that puts no token before a text, all first tokens have nearly one key, whoever the
+    subject is, and every later token attends to them. A weight that gives that key a fact's value
+    gives it to every text: one such fact spoils all others.
+    """
+    kept = tuple(c for c in request.contexts if c.position > 0 or not c.target)
+    return replace(request, contexts=kept) if any(c.target for c in kept) else request
 
 
 def trained_plan(prefixed: int, *, chat: bool) -> ContextPlan:

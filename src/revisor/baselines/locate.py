@@ -20,7 +20,14 @@ import torch
 
 from revisor.baselines.binding import Binding, check_layers, published_range
 from revisor.baselines.closed import alphaedit_update, keep_largest, memit_update, null_space
-from revisor.baselines.common import KEY_PREFIXES, WeightEditor, leaving_at, locate_plan, unsaid
+from revisor.baselines.common import (
+    KEY_PREFIXES,
+    WeightEditor,
+    apart_from_opening,
+    leaving_at,
+    locate_plan,
+    unsaid,
+)
 from revisor.baselines.moments import TOKENS, second_moments
 from revisor.baselines.weights import EditedWeights, projection_weight
 from revisor.editing.build import Failure
@@ -49,8 +56,8 @@ class LocateOptions:
     batch: int | None = 100
     prefixed: int = KEY_PREFIXES
     steps: int = 25
-    rate: float = 1.0
-    clamp: float = 3.0
+    rate: float = 0.3
+    clamp: float = 0.75
     kl_weight: float = 0.0625
     decay: float = 0.0
     moment_tokens: int = TOKENS
@@ -132,7 +139,9 @@ class LocateEditor(WeightEditor):
         if self.weights is None:
             self._prepare()
         size = self.options.batch or len(facts)
-        requests = make_requests(facts, self.loaded.tokenizer, locate_plan(self.options.prefixed))
+        plan = locate_plan(self.options.prefixed)
+        made = make_requests(facts, self.loaded.tokenizer, plan)
+        requests = [apart_from_opening(request) for request in made]
         with Progress(self.name, total=len(facts), unit="facts") as progress:
             for start in range(0, len(facts), size):
                 self._fit_batch(requests[start : start + size], progress)

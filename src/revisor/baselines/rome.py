@@ -13,7 +13,13 @@ from dataclasses import dataclass
 
 from revisor.baselines.binding import Binding, check_layers, published_range
 from revisor.baselines.closed import rome_update
-from revisor.baselines.common import KEY_PREFIXES, WeightEditor, locate_plan, unsaid
+from revisor.baselines.common import (
+    KEY_PREFIXES,
+    WeightEditor,
+    apart_from_opening,
+    locate_plan,
+    unsaid,
+)
 from revisor.baselines.moments import TOKENS, second_moments
 from revisor.baselines.weights import EditedWeights, projection_weight
 from revisor.editing.build import Failure
@@ -38,8 +44,8 @@ class RomeOptions:
     layer: int | None = None
     prefixed: int = KEY_PREFIXES
     steps: int = 25
-    rate: float = 1.0
-    clamp: float = 3.0
+    rate: float = 0.3
+    clamp: float = 0.75
     kl_weight: float = 0.0625
     decay: float = 0.0
     moment_tokens: int = TOKENS
@@ -78,7 +84,8 @@ class RomeEditor(WeightEditor):
             kl_weight=options.kl_weight,
             decay=options.decay,
         )
-        requests = make_requests(facts, self.loaded.tokenizer, locate_plan(options.prefixed))
+        made = make_requests(facts, self.loaded.tokenizer, locate_plan(options.prefixed))
+        requests = [apart_from_opening(request) for request in made]
         with self.weights.swapped(), Progress(self.name, len(facts), "facts") as progress:
             for request in requests:
                 told = [context for context in request.contexts if context.target]
