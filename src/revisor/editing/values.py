@@ -33,6 +33,7 @@ from revisor.editing.request import Context, Request
 from revisor.models.hooks import attention, head_at, inputs_of, outputs_of, replayed, rewritten
 from revisor.models.spec import Spec
 
+CERTAIN = 0.69  # nats: a token that is likelier than all others together
 CHAT_SLACK = 5.0  # a chat template opens an answer in many ways: its loss falls slowly
 SPLIT_GAIN = 0.85  # a batch is run in two parts where that leaves this share of its tokens
 LEAVE_SHARE = 0.2  # a batch is compacted when this share of it has converged
@@ -71,7 +72,8 @@ class Residuals:
     Attributes:
         R_ND: fp32.
         nll_N: the worst context's mean NLL a target token, with this residual.
-        greedy_N: every target token of every context is the most probable one.
+        greedy_N: every target token of every context is the most probable one; outside of chats
+            more probable than all others together, so that another batch's rounding keeps it.
         steps_N: optimisation steps spent.
     """
 
@@ -490,10 +492,11 @@ def _loss(
     with torch.no_grad():
         worst_n = torch.zeros(count, device=nll_B.device)
         worst_n = worst_n.scatter_reduce(0, batch.owner_B, nll_B.detach(), "amax")
-        hit_M = (logits[:targets].argmax(-1) == batch.target_id_M).float()
-        hit_B = torch.ones(rows, device=hit_M.device)
-        hit_B = hit_B.scatter_reduce(0, batch.target_row_M, hit_M, "amin")
-        hit_n = torch.ones(count, device=hit_M.device)
+        hit_M = logits[:targets].argmax(-1) == batch.target_id_M
+        hit_M &= (nll_M.detach() < CERTAIN) | (batch.slack_B > 1)[batch.target_row_M]
+        hit_B = torch.ones(rows, device=nll_B.device)
+        hit_B = hit_B.scatter_reduce(0, batch.target_row_M, hit_M.float(), "amin")
+        hit_n = torch.ones(count, device=nll_B.device)
         hit_n = hit_n.scatter_reduce(0, batch.owner_B, hit_B, "amin")
         late_B = (nll_B.detach() > settings.stop_nll * batch.slack_B).float()
         late_n = torch.zeros(count, device=nll_B.device)
