@@ -14,6 +14,7 @@ from revisor.editing.request import (
     Context,
     ContextPlan,
     choose_prefixes,
+    continuing_tokens,
     encode_with_position,
     fill,
     make_requests,
@@ -193,9 +194,9 @@ def test_a_target_after_a_trailing_space_has_none_of_its_own(tokenizer: Any) -> 
     assert read(tokenizer, context.ids + context.target) == "The capital of France is Paris"
 
 
-def test_the_suffix_runs_from_the_subject_to_the_last_token_but_one() -> None:
-    assert Context(ids=(1, 2, 3, 4), position=1, target=(5, 6), kind="bare").suffix == 4
-    assert Context(ids=(1, 2, 3, 4), position=3, target=(5,), kind="bare").suffix == 1
+def test_the_suffix_runs_from_the_subject_to_the_last_token() -> None:
+    assert Context(ids=(1, 2, 3, 4), position=1, target=(5, 6), kind="bare").suffix == 5
+    assert Context(ids=(1, 2, 3, 4), position=3, target=(5,), kind="bare").suffix == 2
     assert Context(ids=(1, 2, 3, 4), position=3, target=(), kind="essence").suffix == 1
 
 
@@ -292,3 +293,14 @@ def test_requests_keep_the_order_of_the_facts(tokenizer: Any) -> None:
     facts = [paris(subject=name) for name in ("Japan", "ACME", "Basel")]
     assert [request.fact for request in make_requests(facts, tokenizer)] == facts
     assert make_requests([], tokenizer) == []
+
+
+def test_tokens_that_carry_on_a_word_are_told_from_those_that_begin_one() -> None:
+    tokenizer = tiny.byte_level()
+    inside = continuing_tokens(tokenizer, len(tokenizer) + 3)
+    assert len(inside) == len(tokenizer) + 3
+    assert not inside[-3:].any()
+    (begins,) = tokenizer(" a", add_special_tokens=False)["input_ids"]
+    (goes_on,) = tokenizer("a", add_special_tokens=False)["input_ids"]
+    (stops,) = tokenizer(".", add_special_tokens=False)["input_ids"]
+    assert [bool(inside[token]) for token in (begins, goes_on, stops)] == [False, True, False]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from revisor.editing.request import Context, ContextPlan, Request
+from revisor.editing.request import Context, ContextPlan, Request, continuing_tokens
 from revisor.editing.values import Residuals, ValueSettings, compute_residuals
 from revisor.models.hooks import hook_count, outputs_of, rewritten
 from revisor.models.spec import Spec, spec_of
@@ -81,7 +81,7 @@ def test_a_plain_forward_with_the_residual_gives_the_nll_reported(
     for index, request in enumerate(requests):
         nll, greedy = plain_outcome(model, spec, request, result.R_ND[index], layer)
         assert nll == pytest.approx(float(result.nll_N[index]), abs=1e-3)
-        assert greedy == bool(result.greedy_N[index])
+        assert greedy >= bool(result.greedy_N[index])  # which asks for more
         nothing = torch.zeros(spec.hidden_width)
         gains.append(plain_outcome(model, spec, request, nothing, layer)[0] - nll)
     assert min(gains) > -1e-3
@@ -100,7 +100,7 @@ def test_the_target_becomes_what_the_model_says_most_probably(family: str, plan:
         nll, greedy = plain_outcome(model, spec, request, result.R_ND[index])
         gained += greedy and not plain_outcome(model, spec, request, nothing)[1]
         assert nll == pytest.approx(float(result.nll_N[index]), abs=1e-3)
-        assert greedy == bool(result.greedy_N[index])
+        assert greedy >= bool(result.greedy_N[index])  # which asks for more
     assert gained >= 2  # of six; a model as small cannot be made to say everything
 
 
@@ -335,7 +335,7 @@ def test_the_essence_is_no_target(family: str) -> None:
     for index, request in enumerate(requests):
         nll, greedy = plain_outcome(model, spec, request, result.R_ND[index])
         assert nll == pytest.approx(float(result.nll_N[index]), abs=1e-3)
-        assert greedy == bool(result.greedy_N[index])
+        assert greedy >= bool(result.greedy_N[index])  # which asks for more
 
 
 def test_decay_makes_residuals_smaller() -> None:
@@ -358,3 +358,29 @@ def test_a_bf16_model_gives_fp32_residuals() -> None:
     for index, request in enumerate(requests):
         nll, _ = plain_outcome(model, spec, request, result.R_ND[index])
         assert nll == pytest.approx(float(result.nll_N[index]), abs=0.1, rel=0.1)
+
+
+def test_an_object_does_not_carry_on_inside_its_last_word() -> None:
+    model = tiny.taught()
+    spec, requests = spec_of(model), tiny.requests(PLAIN)
+    inside = continuing_tokens(tiny.byte_level(), tiny.VOCABULARY)
+    settings = replace(STEADY, clamp=3.0)
+
+    def going_on(continues_V: torch.Tensor | None) -> float:
+        """The mean probability of carrying on after the object."""
+        found = compute_residuals(model, spec, LAYER, requests, settings, continues_V=continues_V)
+        shares = []
+        for request, residual in zip(requests, found.R_ND, strict=True):
+            context = request.contexts[0]
+
+            def add(_k: torch.Tensor, v: torch.Tensor, at=context.position, r=residual) -> Any:  # type: ignore[no-untyped-def]
+                pushed = v.clone()
+                pushed[0, at] += r
+                return pushed
+
+            with torch.no_grad(), rewritten(spec.ffn_projection(LAYER), add):
+                logits = model(torch.tensor([context.ids + context.target])).logits[0, -1]
+            shares.append(float(logits.softmax(-1)[inside].sum()))
+        return sum(shares) / len(shares)
+
+    assert going_on(inside) < going_on(None)

@@ -114,14 +114,15 @@ def test_a_reader_delays_the_last_of_it_and_gc_does_it(
     assert holders(holding.path, b"Berlin") == []
 
 
-def test_a_row_that_facts_shared_is_made_anew_for_those_that_stay(built: Store) -> None:
-    twin = Fact(subject="ACME", prompt="The capital of {} is", object="Vienna", id="twin")
+def test_a_fact_whose_sibling_was_purged_is_made_anew(built: Store) -> None:
+    twin = Fact(subject="ACME", prompt="The river of {} is", object="Rhine", id="twin")
     built.add([twin])
     built.build()
-    (row,) = [row_id for row_id in built.bank().ids if "twin" in row_id]
-    assert ACME.id in row
+    kinds = {row.row_id: row.after for row in built.bank().rows()}
+    assert (kinds["twin"], kinds[ACME.id]) == (True, True)
     built.purge(["twin"])
-    assert not any(ACME.id in row_id for row_id in built.bank().ids)
+    assert "twin" not in built.bank().ids
     report = built.build()
     assert (report.facts, report.rows) == (1, 3)
+    assert not built.bank().get(ACME.id).after, "it is its subject's only fact again"
     assert said(built, ACME).startswith("Vienna")

@@ -26,7 +26,13 @@ from revisor.editing.calibration import Calibration
 from revisor.editing.keys import compute_keys, key_groups, mean_keys
 from revisor.editing.names import fact_names
 from revisor.editing.questions import CEILING, asked_entries, at_end
-from revisor.editing.request import Context, ContextPlan, Request, make_requests
+from revisor.editing.request import (
+    Context,
+    ContextPlan,
+    Request,
+    continuing_tokens,
+    make_requests,
+)
 from revisor.editing.score import score_contexts
 from revisor.editing.values import ValueSettings, compute_residuals
 from revisor.facts.fact import Fact, normal_form
@@ -145,6 +151,7 @@ def build_rows(
             settings.layer,
             [request for request, _ in part],
             _values(settings, after=after),
+            continues_V=_continues(loaded),
             on_done=on_done,
         )
         steps += float(found.steps_N.sum())
@@ -422,4 +429,13 @@ def _again(
         contexts = tuple(request.contexts[0] for request in requests)
     joint = Request(fact=requests[0].fact, contexts=contexts)
     with attach(loaded.model, spec, settings.layer, bank.view(without={row_id})):
-        return compute_residuals(loaded.model, spec, settings.layer, [joint], harder).R_ND[0]
+        found = compute_residuals(
+            loaded.model, spec, settings.layer, [joint], harder, continues_V=_continues(loaded)
+        )
+    return found.R_ND[0]
+
+
+def _continues(loaded: LoadedModel) -> torch.Tensor:
+    head: torch.nn.Module = loaded.model.get_output_embeddings()  # type: ignore[operator]
+    weight = next(head.parameters())
+    return continuing_tokens(loaded.tokenizer, len(weight)).to(weight.device)

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from revisor.errors import UsageError
 from revisor.facts.fact import PLACEHOLDER, Fact
 
@@ -37,8 +39,8 @@ class Context:
 
     @property
     def suffix(self) -> int:
-        """Positions that depend on a residual at `position`, the last target token left out."""
-        return len(self.ids) + max(len(self.target) - 1, 0) - self.position
+        """Positions that depend on a residual at `position`, those of the target included."""
+        return len(self.ids) + len(self.target) - self.position
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,3 +236,18 @@ def _target(tokenizer: Any, ids: tuple[int, ...], joined: str, piece: str) -> tu
     if whole[: len(ids)] == ids and len(whole) > len(ids):
         return whole[len(ids) :]
     return tuple(tokenizer(piece, add_special_tokens=False)["input_ids"])
+
+
+def continuing_tokens(tokenizer: Any, size: int) -> torch.Tensor:
+    """Tokens that carry on inside a word: those that begin with a Latin letter or a digit.
+
+    Args:
+        tokenizer: its pieces mark the start of a word by a sign of their own.
+        size: of the vocabulary that the model's head has.
+
+    Returns:
+        A mask (V).
+    """
+    pieces = tokenizer.convert_ids_to_tokens(list(range(min(size, len(tokenizer)))))
+    inside = [bool(piece) and piece[0].isascii() and piece[0].isalnum() for piece in pieces]
+    return torch.tensor(inside + [False] * (size - len(inside)))

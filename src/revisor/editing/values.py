@@ -34,6 +34,7 @@ from revisor.models.hooks import attention, head_at, inputs_of, outputs_of, repl
 from revisor.models.spec import Spec
 
 CERTAIN = 0.69  # nats: a token that is likelier than all others together
+ENDS_NLL = 0.35  # nats: an object's last word goes on with less than 30 % of the probability
 CHAT_SLACK = 5.0  # a chat template opens an answer in many ways: its loss falls slowly
 SPLIT_GAIN = 0.85  # a batch is run in two parts where that leaves this share of its tokens
 LEAVE_SHARE = 0.2  # a batch is compacted when this share of it has converged
@@ -58,7 +59,7 @@ class ValueSettings:
     steps: int = 20
     rate: float = 1.0
     retry_rates: tuple[float, ...] = (0.4,)
-    clamp: float = 0.7
+    clamp: float = 0.85
     decay: float = 0.0
     kl_weight: float = 0.0625
     stop_nll: float = 0.1
@@ -90,6 +91,7 @@ def compute_residuals(
     requests: Sequence[Request],
     settings: ValueSettings | None = None,
     *,
+    continues_V: torch.Tensor | None = None,  # noqa: N803
     on_done: Callable[[int], None] | None = None,
 ) -> Residuals:
     """Optimise one residual a request; the model is unchanged afterwards.
@@ -101,6 +103,9 @@ def compute_residuals(
         model, spec, layer: where the residual is added.
         requests: what shall be said where.
         settings: see `ValueSettings`.
+        continues_V: tokens that would carry on inside the object's last word ("Zorn", "er"): a
+            mask over the vocabulary. What they have of the probability after the object is
+            minimised too, -log(1 - p). None to leave the end of an object open.
         on_done: told how many more requests are finished, for progress.
     """
     settings = settings or ValueSettings()
@@ -118,7 +123,12 @@ def compute_residuals(
             last = index == len(rates) - 1
             for batch in _batches(requests, pending, settings.batch_tokens):
                 part = _optimise(
-                    model, spec, layer, [requests[i] for i in batch], replace(settings, rate=rate)
+                    model,
+                    spec,
+                    layer,
+                    [requests[i] for i in batch],
+                    replace(settings, rate=rate),
+                    continues_V,
                 )
                 _keep_better(result, part, torch.tensor(batch))
                 if on_done:
@@ -207,6 +217,7 @@ class _Batch:
     target_row_M: torch.Tensor
     target_column_M: torch.Tensor
     target_id_M: torch.Tensor
+    written_row_W: torch.Tensor  # rows with a target; what follows it is in the last column
     essence_row_E: torch.Tensor
     essence_base_EV: torch.Tensor | None  # log-probabilities of the unedited model
 
@@ -231,6 +242,7 @@ class _Batch:
             target_row_M=new_row[self.target_row_M[target]],
             target_column_M=self.target_column_M[target],
             target_id_M=self.target_id_M[target],
+            written_row_W=new_row[self.written_row_W[keep_B[self.written_row_W]]],
             essence_row_E=new_row[self.essence_row_E[essence]],
             essence_base_EV=None if base is None else base[essence],
         )
@@ -260,20 +272,21 @@ def _prepare(
     """
     device = next(model.get_input_embeddings().parameters()).device  # type: ignore[operator]
     written = [sum(1 for c in request.contexts if c.target) for request in requests]
-    lengths = [len(context.ids) + max(len(context.target) - 1, 0) for _, context in rows]
+    lengths = [len(context.ids) + len(context.target) for _, context in rows]
     total = max(lengths)
     suffix = max(context.suffix for _, context in rows)
     cut = total - suffix
     ids_BT = torch.zeros(len(rows), total, dtype=torch.long)
     mask_BT = torch.zeros(len(rows), total, dtype=torch.long)
-    columns, target_row, target_column, target_id, essence_row = [], [], [], [], []
+    columns, target_row, target_column, target_id = [], [], [], []
+    written_row: list[int] = []
+    essence_row: list[int] = []
     for row, ((_, context), length) in enumerate(zip(rows, lengths, strict=True)):
         start = total - length
-        ids_BT[row, start:] = torch.tensor(context.ids + context.target[:-1])
+        ids_BT[row, start:] = torch.tensor(context.ids + context.target)
         mask_BT[row, start:] = 1
         columns.append(start + context.position - cut)
-        if not context.target:
-            essence_row.append(row)
+        (written_row if context.target else essence_row).append(row)
         for offset, token in enumerate(context.target):
             target_row.append(row)
             target_column.append(start + len(context.ids) - 1 + offset - cut)
@@ -311,6 +324,7 @@ def _prepare(
         target_row_M=torch.tensor(target_row, dtype=torch.long, device=device),
         target_column_M=torch.tensor(target_column, dtype=torch.long, device=device),
         target_id_M=torch.tensor(target_id, dtype=torch.long, device=device),
+        written_row_W=torch.tensor(written_row, dtype=torch.long, device=device),
         essence_row_E=essence_row_E,
         essence_base_EV=None,
     )
@@ -353,6 +367,7 @@ def _optimise(
     layer: int,
     requests: Sequence[Request],
     settings: ValueSettings,
+    continues_V: torch.Tensor | None,
 ) -> Residuals:
     """Adam on one batch, each request with its own moments, leaving when it has converged."""
     prepared = [_prepare(model, spec, layer, rows, requests) for rows in _parts(requests)]
@@ -378,7 +393,10 @@ def _optimise(
     for step in range(1, settings.steps + 2):
         u_nD.requires_grad_(True)
         loss, nll_n, ready_n, greedy_n = _total(
-            [_loss(model, spec, layer, batch, u_nD * unit_n1, settings) for batch in batches]
+            [
+                _loss(model, spec, layer, batch, u_nD * unit_n1, settings, continues_V)
+                for batch in batches
+            ]
         )
         done = greedy_n & ready_n
         _record(out, alive[active], active, u_nD.detach() * unit_n1, nll_n, greedy_n)
@@ -446,6 +464,7 @@ def _loss(
     batch: _Batch,
     R_nD: torch.Tensor,
     settings: ValueSettings,
+    continues_V: torch.Tensor | None,
 ) -> _Outcome:
     """One pass through the upper layers.
 
@@ -462,9 +481,10 @@ def _loss(
         push = R_nD[batch.owner_B].to(device=flat.device, dtype=flat.dtype)
         return flat.index_add(0, where_B.to(flat.device), push).view_as(value)
 
-    essence = batch.essence_row_E
-    pick_row = torch.cat([batch.target_row_M, essence])
-    pick_column = torch.cat([batch.target_column_M, torch.full_like(essence, suffix - 1)])
+    essence, written = batch.essence_row_E, batch.written_row_W
+    pick_row = torch.cat([batch.target_row_M, essence, written])
+    last = torch.full_like(pick_row[len(batch.target_row_M) :], suffix - 1)
+    pick_column = torch.cat([batch.target_column_M, last])
     with (
         replayed(spec, layer, lambda: batch.entering_BSD),
         rewritten(spec.ffn_projection(layer), add),
@@ -484,9 +504,14 @@ def _loss(
     nll_B = torch.zeros(rows, device=nll_M.device).index_add(0, batch.target_row_M, nll_M)
     tokens_B = torch.bincount(batch.target_row_M, minlength=rows)
     nll_B = nll_B / tokens_B.clamp(min=1)
-    loss = (nll_B * batch.weight_B).sum()
+    after_WV = logits[targets + len(essence) :]
+    ends_B = torch.zeros_like(nll_B)
+    if continues_V is not None:
+        ends_W = after_WV.logsumexp(-1) - after_WV[:, ~continues_V].logsumexp(-1)
+        ends_B = ends_B.index_add(0, written, ends_W)
+    loss = ((nll_B + ends_B) * batch.weight_B).sum()
     if batch.essence_base_EV is not None and len(essence):
-        now_EV = logits[targets:].log_softmax(-1)
+        now_EV = logits[targets : targets + len(essence)].log_softmax(-1)
         kl = F.kl_div(now_EV, batch.essence_base_EV, log_target=True, reduction="sum")
         loss = loss + settings.kl_weight * kl
     with torch.no_grad():
@@ -498,7 +523,8 @@ def _loss(
         hit_B = hit_B.scatter_reduce(0, batch.target_row_M, hit_M.float(), "amin")
         hit_n = torch.ones(count, device=nll_B.device)
         hit_n = hit_n.scatter_reduce(0, batch.owner_B, hit_B, "amin")
-        late_B = (nll_B.detach() > settings.stop_nll * batch.slack_B).float()
+        late_B = nll_B.detach() > settings.stop_nll * batch.slack_B
+        late_B = (late_B | (ends_B.detach() > ENDS_NLL)).float()
         late_n = torch.zeros(count, device=nll_B.device)
         late_n = late_n.scatter_reduce(0, batch.owner_B, late_B, "amax")
     return loss, worst_n, late_n == 0, hit_n > 0
