@@ -115,7 +115,7 @@ def test_a_reader_delays_the_last_of_it_and_gc_does_it(
 
 
 def test_a_fact_whose_sibling_was_purged_is_made_anew(built: Store) -> None:
-    twin = Fact(subject="ACME", prompt="The river of {} is", object="Rhine", id="twin")
+    twin = Fact(subject="ACME", prompt="{} lives in", object="Tokyo", id="twin")
     built.add([twin])
     built.build()
     kinds = {row.row_id: row.after for row in built.bank().rows()}

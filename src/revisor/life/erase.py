@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from revisor.bank import leases
 from revisor.errors import CannotWrite
+from revisor.facts.fact import normal_form
 from revisor.life.archive import file_hash, is_archive, pack, unpack
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def purge(store: Store, fact_ids: Collection[str], *, actor: str, reason: str) -
         models = [path for path in sorted(root.iterdir()) if path.is_dir()] if root.is_dir() else []
         for model in models:
             locks.enter_context(leases.only_writer(model))
-        banks = [folder for model in models for folder in _purge_banks(model, ids)]
+        alone = _left_alone(store, ids)
+        banks = [folder for model in models for folder in _purge_banks(model, ids, alone)]
         exports, unreached = _purge_exports(store, ids, actor=actor)
         for log in sorted((store.path / "logs").glob("*.jsonl")):
             _purge_lines(log, ids, _tells_of)
@@ -78,8 +80,23 @@ def purge(store: Store, fact_ids: Collection[str], *, actor: str, reason: str) -
     )
 
 
-def _purge_banks(banks: Path, ids: set[str]) -> list[str]:
-    """Publish every generation again that holds one of the facts, without its rows."""
+def _left_alone(store: Store, ids: set[str]) -> set[str]:
+    """The facts that are their subject's only ones once these are gone."""
+    ledger = store.ledger
+    going = ledger.known(ids, generation=ledger.generation)
+    staying: dict[str, list[str]] = {}
+    for fact in ledger.about({fact.subject for fact in going.values()}):
+        if fact.id not in ids:
+            staying.setdefault(normal_form(fact.subject), []).append(fact.id)
+    return {mine[0] for mine in staying.values() if len(mine) == 1}
+
+
+def _purge_banks(banks: Path, ids: set[str], alone: set[str]) -> list[str]:
+    """Publish every generation again that holds one of the facts, without its rows.
+
+    A row that told a fact from its siblings goes too where there are none left: the next build
+    makes it anew, as it would have been without them.
+    """
     from revisor.bank.files import (
         generation_folder,
         generations,
@@ -103,7 +120,10 @@ def _purge_banks(banks: Path, ids: set[str]) -> list[str]:
             kept.append(load_bank(folder, unchecked=True))
         hits = 0
         for bank in kept:
-            for row_id in [row_id for row_id in bank.ids if ids & set(row_facts(row_id))]:
+            gone = [row.row_id for row in bank.rows() if ids & set(row_facts(row.row_id))]
+            if gone:
+                gone += [row_id for row_id in alone if row_id in bank and bank.get(row_id).after]
+            for row_id in gone:
                 bank.drop(row_id, number)
                 hits += 1
         if hits or len(failed) < len(manifest.failed):
