@@ -24,8 +24,9 @@ import torch
 import torch.nn.functional as F
 
 from revisor import data
-from revisor.editing.build import BuildSettings, build_rows, check_rows, empty_bank, threshold
+from revisor.editing.build import BuildSettings, build_rows, empty_bank, threshold
 from revisor.editing.calibration import calibrate
+from revisor.editing.check import check_rows
 from revisor.editing.request import Context, ContextPlan, text_context
 from revisor.editing.score import Score, score_contexts
 from revisor.editing.values import ValueSettings

@@ -21,7 +21,12 @@ PAPER_GAMMA = 0.65  # Fei et al. 2026, section 5.1
 DTYPES = ("fp32", "bf16", "fp16")
 
 # Layers found by a full sweep (docs/layers.md); other models are probed by `revisor init`.
-SWEPT_LAYERS: Mapping[str, int] = {"smollm2": 10}
+SWEPT_LAYERS: Mapping[str, Mapping[str, int]] = {"smollm2": {"revisor": 10, "paper": 5}}
+
+
+def swept_layer(model: str, preset: str = "revisor") -> int | None:
+    """The layer that a sweep found best for a model's preset; None where nobody has swept it."""
+    return SWEPT_LAYERS.get(model, {}).get(preset)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,16 +15,15 @@ import torch.nn.functional as F
 from revisor.bank.bank import Bank, Row
 from revisor.bank.encode import KeyEncoder
 from revisor.editing.build import (
-    CEILING,
     BuildSettings,
-    Failure,
     build_rows,
-    check_rows,
     empty_bank,
     row_facts,
 )
 from revisor.editing.calibration import Calibration
+from revisor.editing.check import Failure, check_rows
 from revisor.editing.keys import compute_keys, ffn_inputs, key_groups, mean_keys
+from revisor.editing.questions import CEILING
 from revisor.editing.request import ContextPlan, make_requests
 from revisor.editing.score import score_contexts
 from revisor.editing.values import ValueSettings

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from revisor.editing.build import Failure
+from revisor.editing.check import Failure
 from revisor.errors import NotSupported, UsageError
 from revisor.evaluate import asking, cost, runner
 from revisor.evaluate.datasets import Source

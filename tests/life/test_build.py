@@ -13,6 +13,7 @@ from revisor.bank.leases import only_writer
 from revisor.errors import Conflict
 from revisor.facts.fact import Fact
 from revisor.life import build as life_build
+from revisor.life.partial import PARTIAL
 from revisor.store import Store
 from tests import tiny
 from tests.life.stores import ACME, BASEL, FACTS, ZORA, logits, new_store, said, same_bank
@@ -150,3 +151,10 @@ def test_a_users_model_is_left_in_its_own_mode(built: Store, folder: Path) -> No
     assert all(module.training for module in model.modules())
     assert [p for p in model.parameters() if not p.requires_grad] == [frozen]
     assert built.loaded.model is own
+
+
+def test_what_a_killed_build_left_is_cleared_even_if_nothing_is_to_do(built: Store) -> None:
+    left = built.banks / PARTIAL / "gen-0000000"
+    left.mkdir(parents=True)
+    assert built.build().facts == 0
+    assert not left.parent.exists()

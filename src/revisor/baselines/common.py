@@ -15,7 +15,7 @@ import torch
 from revisor import data
 from revisor.baselines.binding import Binding
 from revisor.baselines.weights import EditedWeights
-from revisor.editing.build import Failure
+from revisor.editing.check import Failure
 from revisor.editing.request import Context, ContextPlan, Request, make_requests
 from revisor.editing.score import score_contexts
 from revisor.errors import NotSupported

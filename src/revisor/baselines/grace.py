@@ -21,7 +21,7 @@ import torch
 
 from revisor.baselines.binding import Binding, check_layers, layer_at
 from revisor.baselines.common import unsaid
-from revisor.editing.build import Failure
+from revisor.editing.check import Failure
 from revisor.editing.keys import compute_keys
 from revisor.editing.request import Context, ContextPlan, make_requests
 from revisor.editing.values import ValueSettings, compute_residuals

@@ -22,7 +22,7 @@ from revisor.baselines.common import (
 )
 from revisor.baselines.moments import TOKENS, second_moments
 from revisor.baselines.weights import EditedWeights, projection_weight
-from revisor.editing.build import Failure
+from revisor.editing.check import Failure
 from revisor.editing.keys import mean_keys
 from revisor.editing.request import make_requests
 from revisor.editing.values import ValueSettings, compute_residuals

@@ -16,6 +16,7 @@ from time import perf_counter
 import torch
 
 from revisor.baselines.published import PublishedResult, published_plan, published_residual
+from revisor.editing.build import word_ends
 from revisor.editing.request import ContextPlan, make_requests
 from revisor.editing.values import ValueSettings, compute_residuals
 from revisor.errors import UsageError
@@ -74,6 +75,7 @@ def compare_build(
     reference = make_requests(chosen, loaded_fp32.tokenizer, published_plan(plan.prefixes))
     spec, spec_fp32 = spec_of(loaded_fast.model), spec_of(loaded_fp32.model)
     settings = settings or ValueSettings()
+    ends_V = word_ends(loaded_fast)
     done = on_done or (lambda _count: None)
 
     def published(index: int) -> PublishedResult:
@@ -82,11 +84,13 @@ def compare_build(
         return result
 
     published_residual(loaded_fp32.model, spec_fp32, layer, reference[0], steps=2)
-    compute_residuals(loaded_fast.model, spec, layer, requests[:1], settings)
+    compute_residuals(loaded_fast.model, spec, layer, requests[:1], settings, continues_V=ends_V)
     half = (reference_facts + 1) // 2
     results = [published(index) for index in range(half)]
     started = perf_counter()
-    residuals = compute_residuals(loaded_fast.model, spec, layer, requests, settings, on_done=done)
+    residuals = compute_residuals(
+        loaded_fast.model, spec, layer, requests, settings, continues_V=ends_V, on_done=done
+    )
     seconds = perf_counter() - started
     results += [published(index) for index in range(half, reference_facts)]
 

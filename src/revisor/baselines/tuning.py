@@ -13,7 +13,7 @@ from revisor.baselines.binding import Binding, check_layers, layer_at
 from revisor.baselines.common import WeightEditor, trained_plan, unsaid
 from revisor.baselines.training import TrainSettings, train
 from revisor.baselines.weights import EditedWeights, projection_weight
-from revisor.editing.build import Failure
+from revisor.editing.check import Failure
 from revisor.editing.request import make_requests
 from revisor.facts.fact import Fact
 

@@ -26,7 +26,7 @@ from revisor.baselines.closed import ridge_update
 from revisor.baselines.common import WeightEditor, unsaid
 from revisor.baselines.training import target_losses, target_places
 from revisor.baselines.weights import EditedWeights, projection_weight
-from revisor.editing.build import Failure
+from revisor.editing.check import Failure
 from revisor.editing.request import Context, ContextPlan, make_requests
 from revisor.facts.fact import Fact
 from revisor.models.hooks import rewritten

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from revisor.commands.common import JsonOption, note, print_json, say
+from revisor.commands.common import JsonOption, layer_of, note, print_json, say
 from revisor.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def build(
     Both run in this process, one after the other; the published way is timed on a few facts.
     """
     facts = _facts(data, data_dir, rows)
-    chosen = _layer(model, layer)
+    chosen = layer_of(model, layer)
 
     from revisor.baselines.speed import compare_build
     from revisor.editing.build import BuildSettings
@@ -120,14 +120,3 @@ def _facts(data: Path | None, data_dir: Path | None, rows: int | None) -> list[F
             "Ask for fewer rows, or name a larger file with --data.",
         )
     return facts
-
-
-def _layer(model: str, layer: int | None) -> int:
-    from revisor.config import SWEPT_LAYERS
-
-    if layer is None and model not in SWEPT_LAYERS:
-        raise UsageError(
-            f"Nobody has measured the best layer of '{model}'.",
-            "Give --layer N, the one that `revisor init` found.",
-        )
-    return SWEPT_LAYERS[model] if layer is None else layer

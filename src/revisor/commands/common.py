@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from revisor.errors import Fault, RevisorError
+from revisor.config import swept_layer
+from revisor.errors import Fault, RevisorError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -173,3 +174,18 @@ def fact_json(fact: Fact) -> dict[str, Any]:
 def plural(count: int, noun: str) -> str:
     """`1 fact`, `2 facts`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def layer_of(model: str, layer: int | None) -> int:
+    """The layer that was asked for, or the one that was swept for this model.
+
+    Raises:
+        UsageError: neither is there.
+    """
+    found = swept_layer(model) if layer is None else layer
+    if found is None:
+        raise UsageError(
+            f"Nobody has measured the best layer of '{model}'.",
+            "Give --layer N, the one that `revisor init` found.",
+        )
+    return found

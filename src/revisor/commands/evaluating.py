@@ -7,12 +7,14 @@ an HTML page and PNG files. What it does not do: measure (evaluate/) or draw (ev
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from revisor.commands.common import JsonOption, note, output, print_json, say, table
+from revisor.commands.common import JsonOption, layer_of, note, output, print_json, say, table
+from revisor.config import swept_layer
 from revisor.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -146,7 +148,7 @@ def evaluate(
             layer=at,
             sizes=Sizes(n=n, edits=edits, seed=seed),
             source=source,
-            options=_options(options, loaded.name),
+            options=_options(options, loaded.name, at),
             out=out,
         )
     )
@@ -201,7 +203,7 @@ def _source(name: str, data: Path | None, data_dir: Path | None, store: Path | N
 def _model(
     model: str | None, dtype: str, layer: int | None, store: Path | None
 ) -> tuple[LoadedModel, Spec, int]:
-    from revisor.config import SWEPT_LAYERS, read_settings
+    from revisor.config import read_settings
     from revisor.models.load import load_model
     from revisor.models.spec import spec_of
 
@@ -210,23 +212,28 @@ def _model(
         model, layer = model or settings.model, settings.layer if layer is None else layer
         dtype = settings.dtype if dtype == "auto" else dtype
     name = model or DEFAULT_MODEL
-    if layer is None:
-        if name not in SWEPT_LAYERS:
-            raise UsageError(
-                f"Nobody has measured the best layer of '{name}'.",
-                "Give --layer N, the one that `revisor init` found.",
-            )
-        layer = SWEPT_LAYERS[name]
+    layer = layer_of(name, layer)
     loaded = load_model(name, dtype=dtype)
     spec = spec_of(loaded.model)
     spec.ffn_projection(layer)  # an unknown layer is told before anything is measured
     return loaded, spec, layer
 
 
-def _options(path: Path | None, model: str) -> Mapping[str, Mapping[str, Any]]:
+def _options(path: Path | None, model: str, layer: int) -> Mapping[str, Mapping[str, Any]]:
     from revisor.baselines.registry import read_recipe
 
-    return {} if path is None else read_recipe(path, model)
+    given = {} if path is None else read_recipe(path, model)
+    return _own_layer(given, model, layer)
+
+
+def _own_layer(
+    given: Mapping[str, Mapping[str, Any]], model: str, layer: int
+) -> Mapping[str, Mapping[str, Any]]:
+    """The method as published sits where it is best, unless a layer was chosen by hand."""
+    best = swept_layer(model, "paper")
+    if best is None or layer != swept_layer(model):
+        return given
+    return {**given, "neuraldb": {"layer": best, **given.get("neuraldb", {})}}
 
 
 def _recipe(
@@ -247,6 +254,7 @@ def _recipe(
         raise UsageError("A recipe needs a folder for its runs.", "Give --out DIR.")
     wanted = read_recipe(path, size)
     loaded, spec, layer = _model(wanted.model, wanted.dtype, wanted.layer, None)
+    wanted = replace(wanted, options=_own_layer(wanted.options, loaded.name, layer))
     results = run_recipe(wanted, loaded, spec, layer, Source(folder=data_dir), out)
     if as_json:
         print_json({"recipe": path.name, "size": size, "runs": results})

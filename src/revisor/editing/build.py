@@ -1,8 +1,7 @@
-"""From facts to rows: keys, thresholds, residuals, and a check of each row through the gate.
+"""From facts to rows: keys, thresholds, residuals.
 
-What comes in: a loaded model, its calibration, facts. What goes out: rows for a bank, and the
-facts that could not be written, each with what was wrong. What it does not do: touch the ledger or
-the disk (store.py does).
+What comes in: a loaded model, its calibration, facts. What goes out: rows for a bank. What it does
+not do: ask them through the gate (check.py), or touch the ledger and the disk (life/build.py).
 
 A fact that is its subject's only one is keyed at the name, and answers other wordings too. Facts
 that share a subject are keyed where their questions end (questions.py). Keys alone, as the paper
@@ -14,18 +13,17 @@ joined by `+`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 
 from revisor import data
 from revisor.bank.bank import Bank, Row
-from revisor.bank.names import texts
 from revisor.editing.calibration import Calibration
-from revisor.editing.keys import compute_keys, key_groups, mean_keys
+from revisor.editing.keys import key_groups, mean_keys
 from revisor.editing.names import fact_names
-from revisor.editing.questions import CEILING, asked_entries, at_end
+from revisor.editing.questions import asked_entries, at_end
 from revisor.editing.request import (
     Context,
     ContextPlan,
@@ -33,17 +31,13 @@ from revisor.editing.request import (
     continuing_tokens,
     make_requests,
 )
-from revisor.editing.score import score_contexts
 from revisor.editing.values import ValueSettings, compute_residuals
 from revisor.facts.fact import Fact, normal_form
-from revisor.gate.attach import attach
-from revisor.gate.module import MISS, match
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
 
 JOIN = "+"
 SAME_KEY = 0.97  # bare keys of one subject nearer than this are one row
-REPAIR_ROUNDS = 2
 AFTER_CLAMP = 1.5  # of a residual at the end of the question
 
 
@@ -57,6 +51,8 @@ class BuildSettings:
         named: rows fire only where their subject's name, or an alias, ends in the text; False
             to have keys alone decide, as the paper has it.
         gamma: threshold of entries; None to take what calibration found.
+        finished: an object ends where it ends: what would carry its last word on is kept from
+            following it.
         averaged_only: one entry a row, the mean over all contexts, as the paper has it.
         contexts: texts a fact is written in.
         values: how residuals are optimised.
@@ -66,24 +62,12 @@ class BuildSettings:
     whiten: bool = True
     named: bool = True
     gamma: float | None = None
+    finished: bool = True
     averaged_only: bool = False
     contexts: ContextPlan = field(
         default_factory=lambda: ContextPlan(prefixes=data.prefixes(), per_fact=1)
     )
     values: ValueSettings = field(default_factory=ValueSettings)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A fact that the model does not answer with after the build.
-
-    Attributes:
-        fact_id: its id.
-        fault: what was found, with the loss that was reached.
-    """
-
-    fact_id: str
-    fault: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,8 +134,8 @@ def build_rows(
             spec,
             settings.layer,
             [request for request, _ in part],
-            _values(settings, after=after),
-            continues_V=_continues(loaded),
+            value_settings(settings, after=after),
+            continues_V=word_ends(loaded) if settings.finished else None,
             on_done=on_done,
         )
         steps += float(found.steps_N.sum())
@@ -179,7 +163,7 @@ def _several(facts: Sequence[Fact], crowded: Collection[str]) -> frozenset[str]:
     )
 
 
-def _values(settings: BuildSettings, *, after: bool) -> ValueSettings:
+def value_settings(settings: BuildSettings, *, after: bool) -> ValueSettings:
     """How a residual is optimised; one at the end of the question takes more to be heard."""
     return replace(settings.values, clamp=AFTER_CLAMP) if after else settings.values
 
@@ -295,147 +279,8 @@ def _merge(
     return merged
 
 
-def check_rows(
-    loaded: LoadedModel,
-    spec: Spec,
-    bank: Bank,
-    facts: Mapping[str, Fact],
-    rows: Collection[str],
-    settings: BuildSettings,
-    generation: int,
-) -> list[Failure]:
-    """Ask the bare prompts of some rows through the gate, with the whole bank in force.
-
-    A row that its own prompt does not hit is given that prompt's key as an entry of its own. A row
-    that is hit but does not say its object is optimised again, longer and at a smaller rate, with
-    the other rows in force. What still fails is dropped from the bank and reported; a row that
-    several facts share stays if any of them answers.
-
-    Args:
-        bank: changed in place.
-        facts: every fact of these rows, by id.
-        rows: the row ids to check.
-    """
-    fact_ids = [i for row_id in rows for i in row_facts(row_id)]
-    made = make_requests([facts[i] for i in fact_ids], loaded.tokenizer, settings.contexts)
-    requests = {
-        request.fact.id: at_end(request) if bank.get(row_id).after else request
-        for row_id, request in zip(
-            [row_id for row_id in rows for _ in row_facts(row_id)], made, strict=True
-        )
-    }
-    wrong: list[_Wrong] = []
-    asked = [(row_id, requests[i]) for row_id in rows for i in row_facts(row_id)]
-    for round_ in range(REPAIR_ROUNDS + 1):
-        wrong = _ask(loaded, spec, bank, asked, settings)
-        if not wrong or round_ == REPAIR_ROUNDS:
-            break
-        for row_id in {w.row_id for w in wrong}:
-            mine = [w for w in wrong if w.row_id == row_id]
-            row = bank.get(row_id)
-            missed = [w.key_E for w in mine if w.missed]
-            if missed:
-                row = replace(
-                    row,
-                    keys_CE=torch.cat([row.keys_CE, torch.stack(missed)]),
-                    gamma_C=torch.cat([row.gamma_C, torch.full((len(missed),), CEILING)]),
-                )
-            else:
-                own = [requests[i] for i in row_facts(row_id)]
-                row = replace(row, r_D=_again(loaded, spec, bank, row_id, own, settings, round_))
-            bank.put(row, generation)
-        # A repaired row may fire in another fact's prompt: all are asked again.
-    failed = []
-    for row_id in {w.row_id for w in wrong}:
-        mine = [w for w in wrong if w.row_id == row_id]
-        failed += [Failure(fact_id=w.fact_id, fault=w.fault) for w in mine]
-        if len(mine) == len(row_facts(row_id)):
-            bank.drop(row_id, generation)
-    return sorted(failed, key=lambda failure: failure.fact_id)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Wrong:
-    """A fact whose bare prompt is not answered; `missed` if its own row was not hit."""
-
-    row_id: str
-    fact_id: str
-    missed: bool
-    key_E: torch.Tensor
-    fault: str
-
-
-def _ask(
-    loaded: LoadedModel,
-    spec: Spec,
-    bank: Bank,
-    asked: Sequence[tuple[str, Request]],
-    settings: BuildSettings,
-) -> list[_Wrong]:
-    """The facts that do not answer their bare prompt with the bank in force."""
-    view = bank.view()
-    bare = [request.contexts[0] for _, request in asked]
-    with attach(loaded.model, spec, settings.layer, view):
-        scores = score_contexts(loaded, bare)
-    bad = [index for index, score in enumerate(scores) if not score.greedy]
-    if not bad:
-        return []
-    keys = compute_keys(loaded.model, spec, settings.layer, [bare[i] for i in bad])
-    keys_E = view.encoder.encode(keys)
-    hits = match(keys, view, texts([bare[i].ids[: bare[i].position + 1] for i in bad]))
-    wrong = []
-    for place, index in enumerate(bad):
-        row_id, request = asked[index]
-        hit = int(hits.row_T[place])
-        own = hit != MISS and view.ids[hit] == row_id
-        if own:
-            what = "its row is hit, but the model does not say the object"
-        elif hit == MISS:
-            what = "its prompt hits no row"
-        else:
-            what = f"its prompt hits the row of {view.ids[hit]}"
-        said = loaded.tokenizer.decode(scores[index].said).strip()
-        wrong.append(
-            _Wrong(
-                row_id=row_id,
-                fact_id=request.fact.id,
-                missed=not own,
-                key_E=keys_E[place],
-                fault=f"{what}; it says '{said}' (final loss {scores[index].nll:.3f} nats a token)",
-            )
-        )
-    return wrong
-
-
-def _again(
-    loaded: LoadedModel,
-    spec: Spec,
-    bank: Bank,
-    row_id: str,
-    requests: Sequence[Request],
-    settings: BuildSettings,
-    round_: int,
-) -> torch.Tensor:
-    """Optimise one row harder, with all other rows in force; its bound doubles every round."""
-    harder = replace(
-        _values(settings, after=bank.get(row_id).after),
-        steps=3 * settings.values.steps,
-        rate=settings.values.rate / 2,
-        stop_nll=settings.values.stop_nll / 2,
-        clamp=2 ** (1 + round_) * _values(settings, after=bank.get(row_id).after).clamp,
-    )
-    contexts = tuple(context for request in requests for context in request.contexts)
-    if round_ == REPAIR_ROUNDS - 1:  # the last chance: what the fact says itself, nothing else
-        contexts = tuple(request.contexts[0] for request in requests)
-    joint = Request(fact=requests[0].fact, contexts=contexts)
-    with attach(loaded.model, spec, settings.layer, bank.view(without={row_id})):
-        found = compute_residuals(
-            loaded.model, spec, settings.layer, [joint], harder, continues_V=_continues(loaded)
-        )
-    return found.R_ND[0]
-
-
-def _continues(loaded: LoadedModel) -> torch.Tensor:
+def word_ends(loaded: LoadedModel) -> torch.Tensor:
+    """The tokens that must not follow an object, because they would carry its last word on."""
     head: torch.nn.Module = loaded.model.get_output_embeddings()  # type: ignore[operator]
     weight = next(head.parameters())
     return continuing_tokens(loaded.tokenizer, len(weight)).to(weight.device)

@@ -13,13 +13,12 @@ from typing import Protocol, runtime_checkable
 from revisor.bank.bank import Bank, View
 from revisor.editing.build import (
     BuildSettings,
-    Failure,
     build_rows,
-    check_rows,
     empty_bank,
     row_facts,
 )
 from revisor.editing.calibration import Calibration, calibrate
+from revisor.editing.check import Failure, check_rows
 from revisor.facts.fact import Fact, normal_form
 from revisor.gate.attach import attach
 from revisor.models.load import LoadedModel

@@ -10,6 +10,9 @@ from revisor import data
 from revisor.config import PAPER_GAMMA
 from revisor.editing.build import BuildSettings
 from revisor.editing.request import ContextPlan
+from revisor.editing.values import ValueSettings
+
+PAPER_CLAMP = 3.0  # the published multiple of |h|, as measured on this method before
 
 
 def preset_settings(preset: str, layer: int, gamma: float | None = None) -> BuildSettings:
@@ -28,6 +31,8 @@ def preset_settings(preset: str, layer: int, gamma: float | None = None) -> Buil
         whiten=False,
         gamma=PAPER_GAMMA if gamma is None else gamma,
         named=False,
+        finished=False,
         averaged_only=True,
+        values=ValueSettings(clamp=PAPER_CLAMP),
         contexts=ContextPlan(prefixes=data.prefixes(), per_fact=5, chat=False, essence=True),
     )

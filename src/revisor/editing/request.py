@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -238,6 +239,7 @@ def _target(tokenizer: Any, ids: tuple[int, ...], joined: str, piece: str) -> tu
     return tuple(tokenizer(piece, add_special_tokens=False)["input_ids"])
 
 
+@lru_cache(maxsize=4)
 def continuing_tokens(tokenizer: Any, size: int) -> torch.Tensor:
     """Tokens that carry on inside a word: those that begin with a Latin letter or a digit.
 

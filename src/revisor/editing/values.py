@@ -22,22 +22,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from revisor.editing.request import Context, Request
-from revisor.models.hooks import attention, head_at, inputs_of, outputs_of, replayed, rewritten
+from revisor.editing.batches import Batch, grouped, parts, prepare
+from revisor.editing.request import Request
+from revisor.models.hooks import attention, head_at, replayed, rewritten
 from revisor.models.spec import Spec
 
 CERTAIN = 0.69  # nats: a token that is likelier than all others together
 ENDS_NLL = 0.35  # nats: an object's last word goes on with less than 30 % of the probability
-CHAT_SLACK = 5.0  # a chat template opens an answer in many ways: its loss falls slowly
-SPLIT_GAIN = 0.85  # a batch is run in two parts where that leaves this share of its tokens
 LEAVE_SHARE = 0.2  # a batch is compacted when this share of it has converged
+
+
+_Outcome = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +73,9 @@ class Residuals:
     Attributes:
         R_ND: fp32.
         nll_N: the worst context's mean NLL a target token, with this residual.
-        greedy_N: every target token of every context is the most probable one; outside of chats
-            more probable than all others together, so that another batch's rounding keeps it.
+        greedy_N: every target token of every context is the most probable one. Where the ends of
+            objects count, it is outside of chats more probable than all others together, so that
+            the rounding of another batch keeps it.
         steps_N: optimisation steps spent.
     """
 
@@ -121,7 +122,7 @@ def compute_residuals(
     with attention(model, "eager"):
         for index, rate in enumerate(rates):
             last = index == len(rates) - 1
-            for batch in _batches(requests, pending, settings.batch_tokens):
+            for batch in grouped(requests, pending, settings.batch_tokens):
                 part = _optimise(
                     model,
                     spec,
@@ -149,213 +150,6 @@ def _keep_better(result: Residuals, part: Residuals, index: torch.Tensor) -> Non
     result.steps_N[index] += part.steps_N
 
 
-def _batches(
-    requests: Sequence[Request], pending: Sequence[int], batch_tokens: int
-) -> list[list[int]]:
-    """Indices grouped so that rows of one batch have suffixes of about one length."""
-
-    def cost(index: int) -> tuple[int, int]:
-        contexts = requests[index].contexts
-        return max(c.suffix for c in contexts), max(len(c.ids) for c in contexts)
-
-    batches: list[list[int]] = []
-    tokens = 0
-    for index in sorted(pending, key=lambda i: (*cost(i), requests[i].fact.id)):
-        suffix = sum(context.suffix for context in requests[index].contexts)
-        if not batches or tokens + suffix > batch_tokens:
-            batches.append([])
-            tokens = 0
-        batches[-1].append(index)
-        tokens += suffix
-    return batches
-
-
-_Part = tuple[int, Context]  # a row: index of its request, and the text
-_Outcome = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
-
-
-def _parts(requests: Sequence[Request]) -> list[list[_Part]]:
-    """The rows of a batch, cut in two where that saves padding: chat turns have long suffixes."""
-    rows = [(i, context) for i, request in enumerate(requests) for context in request.contexts]
-    rows.sort(key=lambda row: row[1].suffix)  # stable: rows of a request stay in order
-    longest = rows[-1][1].suffix
-    costs = [
-        (cut * rows[cut - 1][1].suffix + (len(rows) - cut) * longest, cut)
-        for cut in range(1, len(rows))
-    ]
-    cost, cut = min(costs, default=(len(rows) * longest, 0))
-    if cost > SPLIT_GAIN * len(rows) * longest:
-        return [rows]
-    return [rows[:cut], rows[cut:]]
-
-
-class _FixedLayer(DynamicLayer):  # type: ignore[misc]
-    """A cache layer that hands out its prefix with the new K/V behind it, and keeps nothing."""
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        return (
-            torch.cat([self.keys, key_states], dim=-2),
-            torch.cat([self.values, value_states], dim=-2),
-        )
-
-
-@dataclass
-class _Batch:
-    """A batch ready to be optimised: everything that a step reads."""
-
-    ids_BS: torch.Tensor
-    mask_BT: torch.Tensor
-    place_BS: torch.Tensor  # position ids of the suffix
-    owner_B: torch.Tensor  # index of the request a row belongs to
-    column_B: torch.Tensor  # suffix column of the subject's last token
-    slack_B: torch.Tensor  # how many times `stop_nll` a row may lose and still have converged
-    weight_B: torch.Tensor  # a row's share in its request's loss
-    entering_BSD: torch.Tensor  # what enters the layer
-    prefix: list[tuple[torch.Tensor, torch.Tensor]]  # K/V of every layer
-    target_row_M: torch.Tensor
-    target_column_M: torch.Tensor
-    target_id_M: torch.Tensor
-    written_row_W: torch.Tensor  # rows with a target; what follows it is in the last column
-    essence_row_E: torch.Tensor
-    essence_base_EV: torch.Tensor | None  # log-probabilities of the unedited model
-
-    def rows(self, keep_B: torch.Tensor, renumber: torch.Tensor) -> _Batch:
-        """Only the rows in `keep_B` (a mask); requests renumbered by `renumber`."""
-        kept = keep_B.nonzero().squeeze(1)
-        new_row = torch.full((len(keep_B),), -1, dtype=torch.long, device=keep_B.device)
-        new_row[kept] = torch.arange(len(kept), device=keep_B.device)
-        target = keep_B[self.target_row_M]
-        essence = keep_B[self.essence_row_E]
-        base = self.essence_base_EV
-        return _Batch(
-            ids_BS=self.ids_BS[kept],
-            mask_BT=self.mask_BT[kept],
-            place_BS=self.place_BS[kept],
-            owner_B=renumber[self.owner_B[kept]],
-            column_B=self.column_B[kept],
-            slack_B=self.slack_B[kept],
-            weight_B=self.weight_B[kept],
-            entering_BSD=self.entering_BSD[kept],
-            prefix=[(k[kept.to(k.device)], v[kept.to(v.device)]) for k, v in self.prefix],
-            target_row_M=new_row[self.target_row_M[target]],
-            target_column_M=self.target_column_M[target],
-            target_id_M=self.target_id_M[target],
-            written_row_W=new_row[self.written_row_W[keep_B[self.written_row_W]]],
-            essence_row_E=new_row[self.essence_row_E[essence]],
-            essence_base_EV=None if base is None else base[essence],
-        )
-
-    def cache(self) -> DynamicCache:
-        cache = DynamicCache()
-        for keys, values in self.prefix:
-            layer = _FixedLayer()
-            layer.lazy_initialization(keys, values)
-            layer.keys, layer.values = keys, values
-            cache.layers.append(layer)
-        return cache
-
-
-@torch.no_grad()
-def _prepare(
-    model: nn.Module,
-    spec: Spec,
-    layer: int,
-    rows: Sequence[_Part],
-    requests: Sequence[Request],
-) -> tuple[_Batch, torch.Tensor]:
-    """Run some rows of some requests once.
-
-    Returns:
-        The batch, and |h| (B): the norm of the layer's output at the subject.
-    """
-    device = next(model.get_input_embeddings().parameters()).device  # type: ignore[operator]
-    written = [sum(1 for c in request.contexts if c.target) for request in requests]
-    lengths = [len(context.ids) + len(context.target) for _, context in rows]
-    total = max(lengths)
-    suffix = max(context.suffix for _, context in rows)
-    cut = total - suffix
-    ids_BT = torch.zeros(len(rows), total, dtype=torch.long)
-    mask_BT = torch.zeros(len(rows), total, dtype=torch.long)
-    columns, target_row, target_column, target_id = [], [], [], []
-    written_row: list[int] = []
-    essence_row: list[int] = []
-    for row, ((_, context), length) in enumerate(zip(rows, lengths, strict=True)):
-        start = total - length
-        ids_BT[row, start:] = torch.tensor(context.ids + context.target)
-        mask_BT[row, start:] = 1
-        columns.append(start + context.position - cut)
-        (written_row if context.target else essence_row).append(row)
-        for offset, token in enumerate(context.target):
-            target_row.append(row)
-            target_column.append(start + len(context.ids) - 1 + offset - cut)
-            target_id.append(token)
-    ids_BT, mask_BT = ids_BT.to(device), mask_BT.to(device)
-    place_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
-    cache = DynamicCache()
-    nothing = torch.zeros(0, dtype=torch.long, device=device)
-    if cut:
-        with head_at(model, lambda: (nothing, nothing)):
-            model(
-                input_ids=ids_BT[:, :cut],
-                attention_mask=mask_BT[:, :cut],
-                position_ids=place_BT[:, :cut],
-                past_key_values=cache,
-                use_cache=True,
-            )
-    prefix = [(part.keys, part.values) for part in cache.layers]
-    if not prefix:
-        prefix = _empty_prefix(model, spec, ids_BT[:, :1])
-    essence_row_E = torch.tensor(essence_row, dtype=torch.long, device=device)
-    last_E = torch.full_like(essence_row_E, suffix - 1)
-    batch = _Batch(
-        ids_BS=ids_BT[:, cut:],
-        mask_BT=mask_BT,
-        place_BS=place_BT[:, cut:],
-        owner_B=torch.tensor([i for i, _ in rows], device=device),
-        column_B=torch.tensor(columns, device=device),
-        slack_B=torch.tensor(
-            [CHAT_SLACK if context.kind == "chat" else 1.0 for _, context in rows], device=device
-        ),
-        weight_B=torch.tensor([1 / max(1, written[i]) for i, _ in rows], device=device),
-        entering_BSD=torch.empty(0),
-        prefix=prefix,
-        target_row_M=torch.tensor(target_row, dtype=torch.long, device=device),
-        target_column_M=torch.tensor(target_column, dtype=torch.long, device=device),
-        target_id_M=torch.tensor(target_id, dtype=torch.long, device=device),
-        written_row_W=torch.tensor(written_row, dtype=torch.long, device=device),
-        essence_row_E=essence_row_E,
-        essence_base_EV=None,
-    )
-    with (
-        inputs_of(spec.layers[layer]) as entering,
-        outputs_of(spec.layers[layer]) as leaving,
-        head_at(model, lambda: (essence_row_E, last_E)),
-    ):
-        logits = model(
-            input_ids=batch.ids_BS,
-            attention_mask=mask_BT,
-            position_ids=batch.place_BS,
-            past_key_values=batch.cache(),
-            use_cache=True,
-        ).logits[0]
-    batch.entering_BSD = entering[0]
-    if essence_row:
-        batch.essence_base_EV = logits.float().log_softmax(-1)
-    norm_B = leaving[0][torch.arange(len(rows)), batch.column_B.to(leaving[0].device)]
-    return batch, norm_B.float().norm(dim=-1).to(device)
-
-
-def _empty_prefix(
-    model: nn.Module, spec: Spec, ids_B1: torch.Tensor
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """K/V of no tokens, for prompts that begin with the subject's last token."""
-    cache = DynamicCache()
-    model(input_ids=ids_B1, past_key_values=cache, use_cache=True)
-    return [(part.keys[:, :, :0], part.values[:, :, :0]) for part in cache.layers]
-
-
 def _mean_by_owner(values_B: torch.Tensor, owner_B: torch.Tensor, count: int) -> torch.Tensor:
     total = torch.zeros(count, device=values_B.device).index_add_(0, owner_B, values_B)
     return total / torch.bincount(owner_B, minlength=count).clamp(min=1)
@@ -370,7 +164,7 @@ def _optimise(
     continues_V: torch.Tensor | None,
 ) -> Residuals:
     """Adam on one batch, each request with its own moments, leaving when it has converged."""
-    prepared = [_prepare(model, spec, layer, rows, requests) for rows in _parts(requests)]
+    prepared = [prepare(model, spec, layer, rows, requests) for rows in parts(requests)]
     batches = [batch for batch, _ in prepared]
     device = batches[0].owner_B.device
     count, width = len(requests), spec.hidden_width
@@ -446,9 +240,9 @@ def _record(
     out.nll_N[where], out.greedy_N[where] = nll[better], greedy[better]
 
 
-def _total(parts: Sequence[_Outcome]) -> _Outcome:
+def _total(outcomes: Sequence[_Outcome]) -> _Outcome:
     """Join what the parts of a batch say of the same requests."""
-    losses, nlls, ready, greedy = zip(*parts, strict=True)
+    losses, nlls, ready, greedy = zip(*outcomes, strict=True)
     return (
         torch.stack(losses).sum(),
         torch.stack(nlls).amax(0),
@@ -461,7 +255,7 @@ def _loss(
     model: nn.Module,
     spec: Spec,
     layer: int,
-    batch: _Batch,
+    batch: Batch,
     R_nD: torch.Tensor,
     settings: ValueSettings,
     continues_V: torch.Tensor | None,
@@ -482,6 +276,8 @@ def _loss(
         return flat.index_add(0, where_B.to(flat.device), push).view_as(value)
 
     essence, written = batch.essence_row_E, batch.written_row_W
+    if continues_V is None:
+        written = written[:0]
     pick_row = torch.cat([batch.target_row_M, essence, written])
     last = torch.full_like(pick_row[len(batch.target_row_M) :], suffix - 1)
     pick_column = torch.cat([batch.target_column_M, last])
@@ -518,7 +314,8 @@ def _loss(
         worst_n = torch.zeros(count, device=nll_B.device)
         worst_n = worst_n.scatter_reduce(0, batch.owner_B, nll_B.detach(), "amax")
         hit_M = logits[:targets].argmax(-1) == batch.target_id_M
-        hit_M &= (nll_M.detach() < CERTAIN) | (batch.slack_B > 1)[batch.target_row_M]
+        if continues_V is not None:
+            hit_M &= (nll_M.detach() < CERTAIN) | (batch.slack_B > 1)[batch.target_row_M]
         hit_B = torch.ones(rows, device=nll_B.device)
         hit_B = hit_B.scatter_reduce(0, batch.target_row_M, hit_M.float(), "amin")
         hit_n = torch.ones(count, device=nll_B.device)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from revisor.editing.build import Failure
+from revisor.editing.check import Failure
 from revisor.facts.fact import Fact
 
 UNEDITED = "unedited"

@@ -26,8 +26,9 @@ from revisor.bank.files import (
     recover,
     save_bank,
 )
-from revisor.editing.build import build_rows, check_rows, empty_bank, row_facts, threshold
+from revisor.editing.build import build_rows, empty_bank, row_facts, threshold
 from revisor.editing.calibration import Calibration, calibrate
+from revisor.editing.check import check_rows
 from revisor.facts.epochs import epochs, rows_in_force
 from revisor.facts.fact import Fact, normal_form
 from revisor.life.changed import Wanted, changed_facts, rows_to_check
@@ -103,6 +104,7 @@ class _Build:
             bank = before
             wanted = changed_facts(self.ledger, bank, known, self.generation)
             if not wanted.facts and bank.generation == self.generation:
+                Partial(store.banks).clear()  # of a build that was killed after it had published
                 return self._report(len(self._published()), [], 0.0, list(known.items()))
         todo = {fact.id for fact in wanted.facts}
         for row_id in bank.ids:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from revisor.config import PRESETS, SWEPT_LAYERS, StoreSettings, write_settings
+from revisor.config import PRESETS, StoreSettings, swept_layer, write_settings
 from revisor.editing.calibration import compare_layers
 from revisor.errors import CannotWrite, UsageError
 from revisor.facts.ledger import Ledger
@@ -47,7 +47,7 @@ def make_store(
     loaded = load_model(model, dtype=dtype, device=device)
     spec = spec_of(loaded.model, layers_path=layers_path, projection_path=projection_path)
     if layer is None:
-        layer = SWEPT_LAYERS.get(model)
+        layer = swept_layer(model, preset)
     if layer is None:
         layer = _probed_layer(loaded, spec)
     spec.ffn_projection(layer)

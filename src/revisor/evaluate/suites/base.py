@@ -7,6 +7,7 @@ its probes. What it does not do: fit editors or keep results.
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +61,7 @@ class Sizes:
         return n, edits
 
 
-class Suite:
+class Suite(ABC):
     """A set of questions; subclasses say which, and may measure in a way of their own.
 
     Attributes:
@@ -75,6 +76,7 @@ class Suite:
     block = 512
     bank_only = False
 
+    @abstractmethod
     def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:
         """The facts to edit and the probes to ask.
 
@@ -82,7 +84,6 @@ class Suite:
             NotFound: a file that the suite needs is missing.
             UsageError: the sizes cannot be had.
         """
-        raise NotImplementedError
 
     def blocks(self, probes: Sequence[Probe]) -> Iterator[Sequence[Probe]]:
         """Probes that are asked and kept together: what a kill may cost."""

@@ -7,6 +7,7 @@ not do: facts that follow from facts (hops.py), or several facts of a subject (s
 from __future__ import annotations
 
 import random
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -55,11 +56,11 @@ class WaySuite(Suite):
     def check(self, tokenizer: Any) -> None:
         """Raise where a model cannot be asked this way."""
 
+    @abstractmethod
     def probes(
         self, item: Item, edited: frozenset[str], dropped: Counter[str], seed: int, tokenizer: Any
     ) -> Iterator[Probe]:
         """The probes of one item."""
-        raise NotImplementedError
 
 
 class Paraphrase(WaySuite):

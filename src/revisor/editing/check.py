@@ -1,0 +1,187 @@
+"""Rows asked through the gate, repaired where they do not answer.
+
+What comes in: a bank, and which of its rows to ask. What goes out: the facts that could not be
+written, each with what was wrong; the bank repaired. What it does not do: make rows (build.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from revisor.bank.bank import Bank
+from revisor.bank.names import texts
+from revisor.editing.build import BuildSettings, row_facts, value_settings, word_ends
+from revisor.editing.keys import compute_keys
+from revisor.editing.questions import CEILING, at_end
+from revisor.editing.request import Request, make_requests
+from revisor.editing.score import score_contexts
+from revisor.editing.values import compute_residuals
+from revisor.facts.fact import Fact
+from revisor.gate.attach import attach
+from revisor.gate.module import MISS, match
+from revisor.models.load import LoadedModel
+from revisor.models.spec import Spec
+
+REPAIR_ROUNDS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A fact that the model does not answer with after the build.
+
+    Attributes:
+        fact_id: its id.
+        fault: what was found, with the loss that was reached.
+    """
+
+    fact_id: str
+    fault: str
+
+
+def check_rows(
+    loaded: LoadedModel,
+    spec: Spec,
+    bank: Bank,
+    facts: Mapping[str, Fact],
+    rows: Collection[str],
+    settings: BuildSettings,
+    generation: int,
+) -> list[Failure]:
+    """Ask the bare prompts of some rows through the gate, with the whole bank in force.
+
+    A row that its own prompt does not hit is given that prompt's key as an entry of its own. A row
+    that is hit but does not say its object is optimised again, longer and at a smaller rate, with
+    the other rows in force. What still fails is dropped from the bank and reported; a row that
+    several facts share stays if any of them answers.
+
+    Args:
+        bank: changed in place.
+        facts: every fact of these rows, by id.
+        rows: the row ids to check.
+    """
+    fact_ids = [i for row_id in rows for i in row_facts(row_id)]
+    made = make_requests([facts[i] for i in fact_ids], loaded.tokenizer, settings.contexts)
+    requests = {
+        request.fact.id: at_end(request) if bank.get(row_id).after else request
+        for row_id, request in zip(
+            [row_id for row_id in rows for _ in row_facts(row_id)], made, strict=True
+        )
+    }
+    wrong: list[_Wrong] = []
+    asked = [(row_id, requests[i]) for row_id in rows for i in row_facts(row_id)]
+    for round_ in range(REPAIR_ROUNDS + 1):
+        wrong = _ask(loaded, spec, bank, asked, settings)
+        if not wrong or round_ == REPAIR_ROUNDS:
+            break
+        for row_id in {w.row_id for w in wrong}:
+            mine = [w for w in wrong if w.row_id == row_id]
+            row = bank.get(row_id)
+            missed = [w.key_E for w in mine if w.missed]
+            if missed:
+                row = replace(
+                    row,
+                    keys_CE=torch.cat([row.keys_CE, torch.stack(missed)]),
+                    gamma_C=torch.cat([row.gamma_C, torch.full((len(missed),), CEILING)]),
+                )
+            else:
+                own = [requests[i] for i in row_facts(row_id)]
+                row = replace(row, r_D=_again(loaded, spec, bank, row_id, own, settings, round_))
+            bank.put(row, generation)
+        # A repaired row may fire in another fact's prompt: all are asked again.
+    failed = []
+    for row_id in {w.row_id for w in wrong}:
+        mine = [w for w in wrong if w.row_id == row_id]
+        failed += [Failure(fact_id=w.fact_id, fault=w.fault) for w in mine]
+        if len(mine) == len(row_facts(row_id)):
+            bank.drop(row_id, generation)
+    return sorted(failed, key=lambda failure: failure.fact_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wrong:
+    """A fact whose bare prompt is not answered; `missed` if its own row was not hit."""
+
+    row_id: str
+    fact_id: str
+    missed: bool
+    key_E: torch.Tensor
+    fault: str
+
+
+def _ask(
+    loaded: LoadedModel,
+    spec: Spec,
+    bank: Bank,
+    asked: Sequence[tuple[str, Request]],
+    settings: BuildSettings,
+) -> list[_Wrong]:
+    """The facts that do not answer their bare prompt with the bank in force."""
+    view = bank.view()
+    bare = [request.contexts[0] for _, request in asked]
+    with attach(loaded.model, spec, settings.layer, view):
+        scores = score_contexts(loaded, bare)
+    bad = [index for index, score in enumerate(scores) if not score.greedy]
+    if not bad:
+        return []
+    keys = compute_keys(loaded.model, spec, settings.layer, [bare[i] for i in bad])
+    keys_E = view.encoder.encode(keys)
+    hits = match(keys, view, texts([bare[i].ids[: bare[i].position + 1] for i in bad]))
+    wrong = []
+    for place, index in enumerate(bad):
+        row_id, request = asked[index]
+        hit = int(hits.row_T[place])
+        own = hit != MISS and view.ids[hit] == row_id
+        if own:
+            what = "its row is hit, but the model does not say the object"
+        elif hit == MISS:
+            what = "its prompt hits no row"
+        else:
+            what = f"its prompt hits the row of {view.ids[hit]}"
+        said = loaded.tokenizer.decode(scores[index].said).strip()
+        wrong.append(
+            _Wrong(
+                row_id=row_id,
+                fact_id=request.fact.id,
+                missed=not own,
+                key_E=keys_E[place],
+                fault=f"{what}; it says '{said}' (final loss {scores[index].nll:.3f} nats a token)",
+            )
+        )
+    return wrong
+
+
+def _again(
+    loaded: LoadedModel,
+    spec: Spec,
+    bank: Bank,
+    row_id: str,
+    requests: Sequence[Request],
+    settings: BuildSettings,
+    round_: int,
+) -> torch.Tensor:
+    """Optimise one row harder, with all other rows in force; its bound doubles every round."""
+    values = value_settings(settings, after=bank.get(row_id).after)
+    harder = replace(
+        values,
+        steps=3 * values.steps,
+        rate=values.rate / 2,
+        stop_nll=values.stop_nll / 2,
+        clamp=2 ** (1 + round_) * values.clamp,
+    )
+    contexts = tuple(context for request in requests for context in request.contexts)
+    if round_ == REPAIR_ROUNDS - 1:  # the last chance: what the fact says itself, nothing else
+        contexts = tuple(request.contexts[0] for request in requests)
+    joint = Request(fact=requests[0].fact, contexts=contexts)
+    with attach(loaded.model, spec, settings.layer, bank.view(without={row_id})):
+        found = compute_residuals(
+            loaded.model,
+            spec,
+            settings.layer,
+            [joint],
+            harder,
+            continues_V=word_ends(loaded) if settings.finished else None,
+        )
+    return found.R_ND[0]
