@@ -27,7 +27,7 @@ FLOORS = (
     {"baselines"},
     {"evaluate"},
     {"serve"},
-    {"cli", "commands", "demo"},
+    {"cli", "__main__", "commands", "demo"},
 )
 # The store hands out an engine; it imports it when it is asked for one.
 LAZILY = {("store", "serve.engine"), ("life", "serve.engine")}

@@ -196,7 +196,7 @@ def test_a_row_that_its_prompt_does_not_hit_is_given_that_prompts_key(
 def test_a_weak_row_is_optimised_again(
     loaded: LoadedModel, spec: Spec, calibration: Calibration
 ) -> None:
-    weak = replace(SETTINGS, values=ValueSettings(steps=2, retry_rates=()))
+    weak = replace(SETTINGS, values=ValueSettings(steps=2))
     first = build_rows(loaded, spec, calibration, tiny.FACTS, weak).rows
     bank, failed = built(loaded, spec, calibration, tiny.FACTS, weak)
     again = [row for row in first if row.row_id in bank]

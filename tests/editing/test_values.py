@@ -21,8 +21,8 @@ PREFIXES = ("The tower stands.", "Where is it?", "A river flows through Bonn.")
 PLAIN = ContextPlan(chat=False)
 RICH = ContextPlan(prefixes=PREFIXES, per_fact=2)  # every kind of context with a target
 PLANS = [PLAIN, RICH, replace(RICH, essence=True)]
-STEADY = ValueSettings(rate=0.5, retry_rates=(0.2,))  # whatever the defaults become
-BRIEF = replace(STEADY, steps=4, retry_rates=())
+STEADY = ValueSettings(rate=0.5)  # whatever the defaults become
+BRIEF = replace(STEADY, steps=4)
 TAUGHT = ("llama", "gpt2", "gemma2")
 
 
@@ -75,7 +75,7 @@ def test_a_plain_forward_with_the_residual_gives_the_nll_reported(
 ) -> None:
     model = tiny.model(family)
     spec, requests = spec_of(model), tiny.requests(plan)
-    settings = replace(STEADY, steps=8, rate=0.1, retry_rates=())
+    settings = replace(STEADY, steps=8, rate=0.1)
     result = compute_residuals(model, spec, layer, requests, settings)
     gains = []
     for index, request in enumerate(requests):
@@ -167,7 +167,7 @@ def test_the_model_is_as_it_was_also_after_a_failure(family: str, fails: bool) -
 def test_a_residual_is_at_most_so_many_times_the_layers_output(family: str, clamp: float) -> None:
     model = tiny.model(family)
     spec, requests = spec_of(model), tiny.requests(PLAIN)
-    settings = replace(STEADY, steps=8, retry_rates=(), clamp=clamp)
+    settings = replace(STEADY, steps=8, clamp=clamp)
     result = compute_residuals(model, spec, LAYER, requests, settings)
     shares = []
     for request, residual_D in zip(requests, result.R_ND, strict=True):
@@ -201,7 +201,7 @@ def test_what_cannot_be_reached_is_reported_with_a_finite_nll() -> None:
     assert not result.greedy_N.any()
     assert bool(result.nll_N.isfinite().all())
     assert bool(result.R_ND.isfinite().all())
-    assert result.steps_N.tolist() == [2] * len(tiny.FACTS)  # one for each of two rates
+    assert result.steps_N.tolist() == [1] * len(tiny.FACTS)
 
 
 def test_facts_that_converge_stop_early() -> None:
@@ -254,26 +254,12 @@ def test_facts_that_leave_a_batch_do_not_change_those_that_stay(
         assert float(alone.nll_N[0]) == pytest.approx(float(mixed.nll_N[index]), abs=1e-2)
 
 
-def test_a_retry_never_makes_a_fact_worse() -> None:
-    model = tiny.taught("gemma2")
-    spec, requests = spec_of(model), tiny.requests(RICH)
-    once = compute_residuals(model, spec, LAYER, requests, BRIEF)
-    twice = compute_residuals(model, spec, LAYER, requests, replace(BRIEF, retry_rates=(0.2, 2.0)))
-    better = twice.greedy_N & ~once.greedy_N
-    assert bool((better | (twice.nll_N <= once.nll_N)).all())
-    assert bool((twice.greedy_N | ~once.greedy_N).all())
-    assert bool((twice.nll_N < once.nll_N).any())
-
-
-@pytest.mark.parametrize("rates", [(), (0.2,), (0.2, 0.1)])
 @pytest.mark.parametrize("batch_tokens", [1, 40, 10**6])
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_every_fact_is_counted_once(
-    family: str, batch_tokens: int, rates: tuple[float, ...]
-) -> None:
+def test_every_fact_is_counted_once(family: str, batch_tokens: int) -> None:
     model = tiny.taught(family)
     counts: list[int] = []
-    settings = replace(STEADY, steps=6, retry_rates=rates, batch_tokens=batch_tokens)
+    settings = replace(STEADY, steps=6, batch_tokens=batch_tokens)
     compute_residuals(
         model, spec_of(model), LAYER, tiny.requests(PLAIN), settings, on_done=counts.append
     )
@@ -318,7 +304,7 @@ def test_the_kl_term_keeps_what_the_subject_is(family: str) -> None:
     requests = tiny.requests(ContextPlan(chat=False, essence=True))
     drift = {}
     for weight in (0.0, 100.0):
-        settings = replace(STEADY, steps=12, retry_rates=(), stop_nll=0.0, kl_weight=weight)
+        settings = replace(STEADY, steps=12, stop_nll=0.0, kl_weight=weight)
         result = compute_residuals(model, spec, LAYER, requests, settings)
         drift[weight] = sum(
             essence_drift(model, spec, request, residual_D)
@@ -341,7 +327,7 @@ def test_the_essence_is_no_target(family: str) -> None:
 def test_decay_makes_residuals_smaller() -> None:
     model = tiny.taught()
     spec, requests = spec_of(model), tiny.requests(PLAIN)
-    settings = replace(STEADY, steps=12, retry_rates=(), stop_nll=0.0, clamp=3.0)
+    settings = replace(STEADY, steps=12, stop_nll=0.0, clamp=3.0)
     free, held = (
         compute_residuals(model, spec, LAYER, requests, replace(settings, decay=decay))
         for decay in (0.0, 2.0)

@@ -28,9 +28,7 @@ SPLIT_GAIN = 0.85  # a batch is run in two parts where that leaves this share of
 Part = tuple[int, Context]  # a row: index of its request, and the text
 
 
-def grouped(
-    requests: Sequence[Request], pending: Sequence[int], batch_tokens: int
-) -> list[list[int]]:
+def grouped(requests: Sequence[Request], batch_tokens: int) -> list[list[int]]:
     """Indices grouped so that rows of one batch have suffixes of about one length."""
 
     def cost(index: int) -> tuple[int, int]:
@@ -39,7 +37,7 @@ def grouped(
 
     batches: list[list[int]] = []
     tokens = 0
-    for index in sorted(pending, key=lambda i: (*cost(i), requests[i].fact.id)):
+    for index in sorted(range(len(requests)), key=lambda i: (*cost(i), requests[i].fact.id)):
         suffix = sum(context.suffix for context in requests[index].contexts)
         if not batches or tokens + suffix > batch_tokens:
             batches.append([])

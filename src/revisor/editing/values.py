@@ -21,7 +21,7 @@ columns, D hidden width, M target positions, V vocabulary. Rows are aligned at t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -45,9 +45,9 @@ class ValueSettings:
     """How residuals are optimised.
 
     Attributes:
-        steps: Adam steps at most, for each rate.
+        steps: Adam steps at most. What has not converged by then keeps its best; the build asks
+            each fact through the gate and starts again where it does not answer (check.py).
         rate: Adam's step, in units of |h| / sqrt(D).
-        retry_rates: further rates, tried in turn on the facts that are not greedy yet.
         clamp: |r| at most, as a multiple of |h|.
         decay: weight of |r|² / |h|².
         kl_weight: weight of the KL term on contexts of kind `essence`.
@@ -56,9 +56,8 @@ class ValueSettings:
         batch_tokens: suffix tokens in a batch, all contexts counted.
     """
 
-    steps: int = 20
+    steps: int = 24
     rate: float = 1.0
-    retry_rates: tuple[float, ...] = (0.4,)
     clamp: float = 0.85
     decay: float = 0.0
     kl_weight: float = 0.0625
@@ -117,37 +116,17 @@ def compute_residuals(
         greedy_N=torch.zeros(count, dtype=torch.bool),
         steps_N=torch.zeros(count, dtype=torch.long),
     )
-    pending = list(range(count))
-    rates = (settings.rate, *settings.retry_rates)
     with attention(model, "eager"):
-        for index, rate in enumerate(rates):
-            last = index == len(rates) - 1
-            for batch in grouped(requests, pending, settings.batch_tokens):
-                part = _optimise(
-                    model,
-                    spec,
-                    layer,
-                    [requests[i] for i in batch],
-                    replace(settings, rate=rate),
-                    continues_V,
-                )
-                _keep_better(result, part, torch.tensor(batch))
-                if on_done:
-                    on_done(sum(1 for i in batch if last or bool(result.greedy_N[i])))
-            pending = [i for i in pending if not result.greedy_N[i]]
-            if not pending:
-                break
+        for batch in grouped(requests, settings.batch_tokens):
+            part = _optimise(
+                model, spec, layer, [requests[i] for i in batch], settings, continues_V
+            )
+            index = torch.tensor(batch)
+            result.R_ND[index], result.nll_N[index] = part.R_ND, part.nll_N
+            result.greedy_N[index], result.steps_N[index] = part.greedy_N, part.steps_N
+            if on_done:
+                on_done(len(batch))
     return result
-
-
-def _keep_better(result: Residuals, part: Residuals, index: torch.Tensor) -> None:
-    """Write a batch's outcome where it beats an earlier rate's."""
-    better = (part.nll_N < result.nll_N[index]) | (part.greedy_N & ~result.greedy_N[index])
-    where = index[better]
-    result.R_ND[where] = part.R_ND[better]
-    result.nll_N[where] = part.nll_N[better]
-    result.greedy_N[where] = part.greedy_N[better]
-    result.steps_N[index] += part.steps_N
 
 
 def _mean_by_owner(values_B: torch.Tensor, owner_B: torch.Tensor, count: int) -> torch.Tensor:
@@ -293,27 +272,30 @@ def _loss(
             past_key_values=batch.cache(),
             use_cache=True,
         )
-    logits = said.logits[0].float()
-    targets = len(batch.target_row_M)
-    nll_M = F.cross_entropy(logits[:targets], batch.target_id_M, reduction="none")
+    # Split, not sliced: the gradient of a slice is a tensor of zeros as large as the whole.
+    target_MV, essence_EV, after_WV = (
+        said.logits[0].float().split([len(batch.target_row_M), len(essence), len(written)])
+    )
+    nll_M = F.cross_entropy(target_MV, batch.target_id_M, reduction="none")
     count = len(R_nD)
     nll_B = torch.zeros(rows, device=nll_M.device).index_add(0, batch.target_row_M, nll_M)
     tokens_B = torch.bincount(batch.target_row_M, minlength=rows)
     nll_B = nll_B / tokens_B.clamp(min=1)
-    after_WV = logits[targets + len(essence) :]
     ends_B = torch.zeros_like(nll_B)
     if continues_V is not None:
-        ends_W = after_WV.logsumexp(-1) - after_WV[:, ~continues_V].logsumexp(-1)
+        ended_WV = after_WV.masked_fill(continues_V, float("-inf"))
+        ends_W = after_WV.logsumexp(-1) - ended_WV.logsumexp(-1)
         ends_B = ends_B.index_add(0, written, ends_W)
     loss = ((nll_B + ends_B) * batch.weight_B).sum()
     if batch.essence_base_EV is not None and len(essence):
-        now_EV = logits[targets : targets + len(essence)].log_softmax(-1)
-        kl = F.kl_div(now_EV, batch.essence_base_EV, log_target=True, reduction="sum")
+        kl = F.kl_div(
+            essence_EV.log_softmax(-1), batch.essence_base_EV, log_target=True, reduction="sum"
+        )
         loss = loss + settings.kl_weight * kl
     with torch.no_grad():
         worst_n = torch.zeros(count, device=nll_B.device)
         worst_n = worst_n.scatter_reduce(0, batch.owner_B, nll_B.detach(), "amax")
-        hit_M = logits[:targets].argmax(-1) == batch.target_id_M
+        hit_M = target_MV.argmax(-1) == batch.target_id_M
         if continues_V is not None:
             hit_M &= (nll_M.detach() < CERTAIN) | (batch.slack_B > 1)[batch.target_row_M]
         hit_B = torch.ones(rows, device=nll_B.device)
