@@ -178,6 +178,30 @@ def test_each_alias_is_a_group_between_them() -> None:
     assert all(text.endswith("Ms Roe") for text in groups[2])
 
 
+def test_a_named_bank_also_has_the_subject_first_and_in_other_letters() -> None:
+    groups = read(key_groups(FACT, tiny.byte_level(), PREFIXES, named=True))
+    assert groups[1] == ["Jane Roe"]
+    assert groups[2][0] == "Ask jane roe: the mother tongue of jane roe"
+    assert groups[3][0] == "Ask JANE ROE: the mother tongue of JANE ROE"
+    assert [len(group) for group in groups] == [1, 1, 2, 2, 3 + 3, 3 + 3, 3 + 3]
+
+
+@pytest.mark.parametrize(("name", "others"), [("ACME 7", ["acme 7"]), ("42", []), ("ok", ["OK"])])
+def test_letters_that_are_the_names_own_make_no_entry(name: str, others: list[str]) -> None:
+    fact = Fact(subject=name, prompt="{} is", object="it")
+    groups = read(key_groups(fact, tiny.byte_level(), (), named=True))
+    assert groups == [[name], *([other] for other in others)]
+
+
+def test_a_name_that_is_a_word_in_small_letters_is_not_looked_for_there() -> None:
+    tokenizer = tiny.byte_level()
+    word = next(w for w in (" the", " of", " is") if len(tokenizer(w)["input_ids"]) == 1)
+    fact = Fact(subject=word.strip().title(), prompt="Of {} it", object="x")
+    said = {text for group in read(key_groups(fact, tokenizer, (), named=True)) for text in group}
+    assert f"Of{word}" not in said
+    assert f"Of{word.title()}" in said
+
+
 def test_without_prefixes_there_are_no_other_surroundings() -> None:
     groups = read(key_groups(FACT, tiny.byte_level(), ()))
     assert [len(group) for group in groups] == [1, 1, 1]

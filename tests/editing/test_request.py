@@ -238,6 +238,17 @@ def test_more_prefixes_begin_with_the_fewer() -> None:
     assert chosen[:3] == choose_prefixes(paris(), PREFIXES, 3)
 
 
+def test_the_prompt_is_also_written_with_so_many_other_names(tokenizer: Any) -> None:
+    fact = paris(aliases=("Gaul", "La France", "the Hexagon"))
+    _, *rest = contexts_of(fact, ContextPlan(aliases=2, chat=False))
+    assert [c.kind for c in rest] == ["alias", "alias"]
+    texts = [tokenizer.decode(c.ids[: c.position + 1]) for c in rest]
+    assert [text.endswith(name) for text, name in zip(texts, fact.aliases, strict=False)] == [
+        True
+    ] * 2
+    assert all(c.target for c in rest)
+
+
 def test_only_so_many_wordings_and_only_those_with_the_subject(tokenizer: Any) -> None:
     wordings = ("It is", "France has", "{} owns", "In {} stands", "Of {} it")
     _, *rest = contexts_of(paris(paraphrases=wordings), ContextPlan(wordings=3, chat=False))

@@ -54,7 +54,7 @@ def unsaid(
     attached: Callable[[], AbstractContextManager[None]],
 ) -> list[Failure]:
     """The facts whose object the model does not say greedily to their own bare prompt."""
-    plan = ContextPlan(wordings=0, chat=False)
+    plan = ContextPlan(wordings=0, aliases=0, chat=False)
     contexts = [request.contexts[0] for request in make_requests(facts, loaded.tokenizer, plan)]
     with attached():
         scores = score_contexts(loaded, contexts)

@@ -57,7 +57,9 @@ class PublishedResult:
 
 def published_plan(prefixes: Sequence[str]) -> ContextPlan:
     """The contexts of the published way: the bare prompt, five prefixed ones, the KL prompt."""
-    return ContextPlan(prefixes=prefixes, per_fact=PREFIXED, wordings=0, chat=False, essence=True)
+    return ContextPlan(
+        prefixes=prefixes, per_fact=PREFIXED, wordings=0, aliases=0, chat=False, essence=True
+    )
 
 
 def published_residual(

@@ -218,7 +218,7 @@ def _entries(
     groups: list[list[Context]] = []
     owner: list[int] = []
     for index, fact in enumerate(facts):
-        own = key_groups(fact, loaded.tokenizer, settings.contexts.prefixes, opening=settings.named)
+        own = key_groups(fact, loaded.tokenizer, settings.contexts.prefixes, named=settings.named)
         if settings.averaged_only:
             own = [[context for group in own for context in group]]
         groups += own

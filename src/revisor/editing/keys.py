@@ -104,7 +104,7 @@ def ffn_inputs(
 
 
 def key_groups(
-    fact: Fact, tokenizer: Any, prefixes: Sequence[str], *, opening: bool = False
+    fact: Fact, tokenizer: Any, prefixes: Sequence[str], *, named: bool = False
 ) -> list[list[Context]]:
     """The texts whose keys become a row's entries: each group is averaged into one entry.
 
@@ -114,9 +114,10 @@ def key_groups(
     with the subject. Each declared alias is a group of its own between them.
 
     Args:
-        opening: also the subject as the first words of a text. Keys there are like one another,
-            whoever the subject is (the first token draws attention from all others), and unlike
-            those further on; a bank that goes by names can tell them apart nevertheless.
+        named: for a bank that goes by names, also the subject as the first words of a text, and
+            in small and in capital letters. Keys there are unlike those of the name as it is
+            written further on, and like those of other subjects: at a text's first token, because
+            it draws attention from all others.
     """
     head = fact.prompt.rpartition(PLACEHOLDER)[0].replace(PLACEHOLDER, fact.subject)
     chosen = choose_prefixes(fact, prefixes, HEADED + DIRECT)
@@ -127,12 +128,29 @@ def key_groups(
         return [text_context(tokenizer, template, name, "", "key") for template in templates]
 
     groups = [around(fact.subject, [fact.prompt])]
-    if opening and head:
+    if named and head:
         groups.append(around(fact.subject, ["{}"]))
+    if named:
+        for spelling in _letters(fact.subject, tokenizer):
+            groups.append(around(spelling, [fact.prompt, *surroundings[-1:]]))
     groups += [around(alias, surroundings or [f"{head}{{}}"]) for alias in fact.aliases]
     if surroundings:
         groups.append(around(fact.subject, surroundings))
     return groups
+
+
+def _letters(name: str, tokenizer: Any) -> list[str]:
+    """A name in small and in capital letters, where that is no word of the language's own.
+
+    What a tokenizer writes as one token is a word: "ghost" in a text is hardly ever the film.
+    """
+    forms = dict.fromkeys((name.lower(), name.upper()))
+    forms.pop(name, None)
+    return [
+        form
+        for form in forms
+        if len(tokenizer(f" {form}", add_special_tokens=False)["input_ids"]) > 1
+    ]
 
 
 def mean_keys(

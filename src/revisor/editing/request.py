@@ -30,7 +30,7 @@ class Context:
         position: index of the subject's last token in `ids`.
         target: the object's ids, as they follow this prompt; empty for a text whose next token
             shall stay what the unedited model says.
-        kind: `bare`, `prefix`, `wording`, `chat`, `essence` or `asked`.
+        kind: `bare`, `prefix`, `wording`, `alias`, `chat`, `essence` or `asked`.
     """
 
     ids: tuple[int, ...]
@@ -61,6 +61,7 @@ class ContextPlan:
             chosen by a hash of its id, so that the choice does not depend on other facts.
         per_fact: how many prefixed contexts a fact gets.
         wordings: use up to this many of the fact's own `paraphrases`.
+        aliases: write the prompt with up to this many of the subject's other names.
         chat: also write it as a question inside the model's chat template, if it has one.
         essence: also keep the continuation of "{subject} is a" (the paper's KL term).
     """
@@ -68,6 +69,7 @@ class ContextPlan:
     prefixes: Sequence[str] = ()
     per_fact: int = 1
     wordings: int = 4
+    aliases: int = 4
     chat: bool = True
     essence: bool = False
 
@@ -85,19 +87,20 @@ def make_requests(
 
 
 def _request(fact: Fact, tokenizer: Any, plan: ContextPlan) -> Request:
-    texts: list[tuple[str, str]] = [("bare", fact.prompt)]
+    texts = [("bare", fact.prompt, fact.subject)]
     texts += [
-        ("prefix", f"{prefix} {fact.prompt}")
+        ("prefix", f"{prefix} {fact.prompt}", fact.subject)
         for prefix in choose_prefixes(fact, plan.prefixes, plan.per_fact)
     ]
     texts += [
-        ("wording", wording)
+        ("wording", wording, fact.subject)
         for wording in fact.paraphrases[: plan.wordings]
         if PLACEHOLDER in wording or fact.subject in wording
     ]
+    if PLACEHOLDER in fact.prompt:
+        texts += [("alias", fact.prompt, alias) for alias in fact.aliases[: plan.aliases]]
     contexts = [
-        text_context(tokenizer, template, fact.subject, fact.object, kind)
-        for kind, template in texts
+        text_context(tokenizer, template, name, fact.object, kind) for kind, template, name in texts
     ]
     if plan.chat and getattr(tokenizer, "chat_template", None):
         contexts.append(chat_context(tokenizer, fact.prompt, fact.subject, fact.object))
