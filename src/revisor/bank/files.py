@@ -130,10 +130,8 @@ def save_bank(
         if unchecked is not None:
             _save_rows(unchecked, scratch / RAW)
             names.append(RAW)
-        encoder = {}
-        if view.encoder.matrix_FE is not None and view.encoder.mean_F is not None:
-            encoder = {"mean": view.encoder.mean_F, "matrix": view.encoder.matrix_FE}
-        save_file(encoder, scratch / ENCODER, metadata={"kind": view.encoder.kind})
+        kind = {"kind": view.encoder.kind}
+        save_file(view.encoder.tensors(), scratch / ENCODER, metadata=kind)
         stored = sum(t.numel() * t.element_size() for t in tensors.values())
         manifest = Manifest(
             fingerprint=fingerprint,
@@ -296,9 +294,7 @@ def hash_faults(folder: Path) -> list[str]:
 
 def _load_encoder(path: Path) -> KeyEncoder:
     with safe_open(path, framework="pt") as file:
-        if file.metadata()["kind"] == "raw":
-            return KeyEncoder()
-        return KeyEncoder(mean_F=file.get_tensor("mean"), matrix_FE=file.get_tensor("matrix"))
+        return KeyEncoder.of({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
 
 
 def _seal(manifest: dict[str, Any]) -> str:

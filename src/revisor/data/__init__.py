@@ -31,9 +31,10 @@ def prefixes() -> tuple[str, ...]:
     return lines("prefixes.txt")
 
 
-def relations() -> tuple[str, ...]:
-    """Unfinished sentences with a place for the subject."""
-    return lines("relations.txt")
+def relations() -> tuple[tuple[str, ...], ...]:
+    """Relations, each in several wordings with a place for the subject; most of them are
+    unfinished sentences, the first one always is."""
+    return tuple(tuple(line.split(" | ")) for line in lines("relations.txt"))
 
 
 def records(name: str) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from revisor.editing.calibration import Calibration
 from revisor.editing.keys import key_groups, mean_keys
 from revisor.editing.names import fact_names
 from revisor.editing.questions import asked_entries, at_end
+from revisor.editing.relations import with_wordings
 from revisor.editing.request import (
     Context,
     ContextPlan,
@@ -92,7 +93,7 @@ def empty_bank(spec: Spec, calibration: Calibration, settings: BuildSettings) ->
     """A bank for rows that `build_rows` makes with these settings."""
     return Bank(
         encoder=calibration.encoder,
-        key_width=spec.key_width,
+        key_width=calibration.encoder.width(spec.key_width),
         hidden_width=spec.hidden_width,
         named=settings.named,
     )
@@ -191,6 +192,10 @@ def _asked(
     """Facts that share their subject with others: each is found where its question ends."""
     if not facts:
         return []
+    if calibration.relations_RE is not None:
+        facts = with_wordings(
+            loaded, spec, settings.layer, calibration.encoder, calibration.relations_RE, facts
+        )
     asked = asked_entries(
         loaded, spec, settings.layer, calibration.encoder, facts, settings.contexts
     )
@@ -224,7 +229,7 @@ def _entries(
         groups += own
         owner += [index] * len(own)
     keys_MF = mean_keys(loaded.model, spec, settings.layer, groups)
-    keys_ME = calibration.encoder.encode(keys_MF)
+    keys_ME = calibration.encoder.whole(keys_MF)
     gamma_M = torch.full((len(keys_ME),), threshold(calibration, settings))
     counts = torch.bincount(torch.tensor(owner), minlength=len(facts)).tolist()
     none = torch.zeros(0, dtype=torch.long)

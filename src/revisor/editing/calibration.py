@@ -24,6 +24,7 @@ from torch import nn
 from revisor import data
 from revisor.bank.encode import KeyEncoder, fit_whitening
 from revisor.editing.keys import ffn_inputs, key_groups, mean_keys
+from revisor.editing.relations import knows_relations
 from revisor.editing.request import encode_with_position
 from revisor.facts.fact import Fact
 from revisor.gate.calibrate import (
@@ -36,7 +37,8 @@ from revisor.models.load import LoadedModel, fingerprint
 from revisor.models.packaged import cache_folder
 from revisor.models.spec import Spec
 
-VERSION = 5  # counts up when the shipped texts or the recipe change
+VERSION = 6  # counts up when the shipped texts or the recipe change
+RELATIONS = "relations"
 BATCH = 64
 FALSE_SHARE = 0.02  # prompts about similar subjects that may fire, where keys alone decide
 MISSED_SHARE = 0.02  # paraphrases that may stay quiet, where names are known
@@ -49,7 +51,8 @@ class Calibration:
     """What a build needs to know of one layer of a model.
 
     Attributes:
-        encoder: whitening fitted on background keys.
+        encoder: whitening fitted on background keys; it also knows what is asked.
+        relations_RE: the mean entry of each shipped relation; None where keys stay raw.
         gamma: the threshold where keys alone decide.
         named_gamma: the threshold where a subject's name must be there as well.
         accuracy: balanced accuracy on the probe, at the γ that separates best.
@@ -59,6 +62,7 @@ class Calibration:
     gamma: float
     named_gamma: float
     accuracy: float
+    relations_RE: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +125,12 @@ def _measure(loaded: LoadedModel, spec: Spec, layer: int, *, whiten: bool) -> Ca
     keys_TF, first_T = _background_keys(loaded, spec, layer)
     encoder = fit_whitening(keys_TF[~first_T]) if whiten else KeyEncoder()
     score = _probe(loaded, spec, layer, encoder)
+    relations_RE = None
+    if whiten:
+        encoder, relations_RE = knows_relations(loaded, spec, layer, encoder)
     return Calibration(
         encoder=encoder,
+        relations_RE=relations_RE,
         gamma=score.gamma,
         named_gamma=score.named_gamma,
         accuracy=score.accuracy,
@@ -197,9 +205,6 @@ def _probe(loaded: LoadedModel, spec: Spec, layer: int, encoder: KeyEncoder) -> 
 
 def _write(path: Path, found: Calibration) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {}
-    if found.encoder.mean_F is not None and found.encoder.matrix_FE is not None:
-        tensors = {"mean": found.encoder.mean_F, "matrix": found.encoder.matrix_FE}
     about = {
         "gamma": found.gamma,
         "named_gamma": found.named_gamma,
@@ -207,20 +212,16 @@ def _write(path: Path, found: Calibration) -> None:
     }
     descriptor, scratch = tempfile.mkstemp(dir=path.parent, suffix=".part")
     os.close(descriptor)
+    tensors = found.encoder.tensors()
+    if found.relations_RE is not None:
+        tensors[RELATIONS] = found.relations_RE
     save_file(tensors, scratch, metadata={"about": json.dumps(about)})
     os.replace(scratch, path)
 
 
 def _read(path: Path) -> Calibration:
     with safe_open(path, framework="pt") as file:
-        names = set(file.keys())
         about = json.loads(file.metadata()["about"])
-        encoder = (
-            KeyEncoder(mean_F=file.get_tensor("mean"), matrix_FE=file.get_tensor("matrix"))
-            if "matrix" in names
-            else KeyEncoder()
-        )
-        return Calibration(
-            encoder=encoder,
-            **about,
-        )
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    relations_RE = tensors.pop(RELATIONS, None)
+    return Calibration(encoder=KeyEncoder.of(tensors), relations_RE=relations_RE, **about)

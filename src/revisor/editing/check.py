@@ -127,7 +127,7 @@ def _ask(
     if not bad:
         return []
     keys = compute_keys(loaded.model, spec, settings.layer, [bare[i] for i in bad])
-    keys_E = view.encoder.encode(keys)
+    keys_E = view.encoder.whole(keys)
     hits = match(keys, view, texts([bare[i].ids[: bare[i].position + 1] for i in bad]))
     wrong = []
     for place, index in enumerate(bad):

@@ -22,6 +22,7 @@ import torch
 from revisor import data
 from revisor.bank.encode import KeyEncoder
 from revisor.editing.keys import compute_keys, tail_keys
+from revisor.editing.relations import SAME
 from revisor.editing.request import (
     Context,
     ContextPlan,
@@ -42,6 +43,8 @@ FLOOR = 0.5  # no threshold is lower
 CEILING = 0.9995  # or higher: an entry is to match the very text it was taken from
 OTHER_QUESTION = 0.3  # how far from the nearest other question to 1 the threshold lies
 OTHER_SUBJECT = 0.1  # how far from the nearest other subject
+OTHER_RELATION = 0.1  # the same of entries that are compared by what is asked alone
+RELATION_FLOOR = 0.6  # and the lowest threshold of those
 REACH_MARGIN = 0.1  # below the worst of an entry's own texts: other subjects come second
 
 
@@ -92,20 +95,42 @@ def asked_entries(
     found = []
     for fact in facts:
         groups = sheet.entries[fact.id]
-        keys_CE = encoder.encode(torch.stack([keys_NF[group].mean(0) for group in groups]))
-        mine = {fact.prompt, *fact.paraphrases}
-        asked = [keys for said, keys in others[normal_form(fact.subject)] if said not in mine]
-        asked_QE = encoder.encode(torch.cat(asked))
+        means_CF = torch.stack([keys_NF[group].mean(0) for group in groups])
+        keys_CE = encoder.whole(means_CF)
+        others_QE = _others(encoder, fact, means_CF, others[normal_form(fact.subject)])
         strange_QE = encoder.encode(keys_NF[sheet.strangers[fact.id]])
         gamma_C = torch.maximum(
-            _above((keys_CE @ asked_QE.T).amax(1), OTHER_QUESTION).clamp(min=FLOOR),
+            _above((keys_CE @ others_QE.T).amax(1), OTHER_QUESTION).clamp(min=FLOOR),
             torch.minimum(
                 _above((keys_CE @ strange_QE.T).amax(1), OTHER_SUBJECT),
                 torch.tensor([_reach(encoder, keys_NF[group]) for group in groups]),
             ),
         )
+        if encoder.knows_asked:
+            asked_CE = encoder.asked(means_CF)
+            above_C = _above((asked_CE @ others_QE.T).amax(1), OTHER_RELATION)
+            keys_CE = torch.cat([keys_CE, asked_CE])
+            gamma_C = torch.cat([gamma_C, above_C.clamp(min=RELATION_FLOOR)])
         found.append(Asked(keys_CE=keys_CE, gamma_C=gamma_C.clamp(max=CEILING)))
     return found
+
+
+def _others(
+    encoder: KeyEncoder,
+    fact: Fact,
+    means_CF: torch.Tensor,
+    questions: Sequence[tuple[str, torch.Tensor]],
+) -> torch.Tensor:
+    """Encoded keys of all tokens of the questions that ask for something else: (Q, E)."""
+    mine = {fact.prompt, *fact.paraphrases}
+    asked = [keys for said, keys in questions if said not in mine]
+    if encoder.knows_asked:
+        ends_QE = encoder.encode(torch.stack([keys[-1] for keys in asked]))
+        same_Q = (encoder.asked(means_CF) @ ends_QE.T).amax(0) >= SAME
+        asked = [keys for keys, same in zip(asked, same_Q.tolist(), strict=True) if not same]
+    if not asked:
+        return torch.zeros(1, encoder.width(means_CF.shape[1]))
+    return encoder.encode(torch.cat(asked))
 
 
 def _above(nearest_C: torch.Tensor, margin: float) -> torch.Tensor:
@@ -164,7 +189,7 @@ def _write(sheet: _Sheet, fact: Fact, loaded: LoadedModel, plan: ContextPlan) ->
     sheet.entries[fact.id] = [sheet.add(group) for group in own]
     subject = normal_form(fact.subject)
     if subject not in sheet.questions:
-        others = data.relations()
+        others = [wordings[0] for wordings in data.relations()]
         asked = [(other, plain(other, fact.subject)) for other in others]
         if chat:
             asked += [
