@@ -75,7 +75,7 @@ class NameIndex:
         """Index rows by their name hashes, one tensor a row."""
         hash_H = torch.cat(list(names)) if names else torch.zeros(0, dtype=torch.long)
         lengths_N = torch.tensor([len(name) for name in names], dtype=torch.long)
-        row_H = torch.arange(len(names)).repeat_interleave(lengths_N)
+        row_H = torch.arange(len(names), dtype=torch.int32).repeat_interleave(lengths_N)
         order_H = hash_H.argsort(stable=True)
         return cls.of_rows(hash_H[order_H], row_H[order_H], count_N, after_N)
 
@@ -102,6 +102,17 @@ class NameIndex:
         counts = torch.bincount(self.row_H, minlength=len(self.count_N)).tolist()
         return list(torch.split(self.hash_H[order_H], counts))
 
+    def only(self, shown_N: torch.Tensor) -> NameIndex:
+        """The names of some of the rows, which are counted anew."""
+        new_N = (shown_N.cumsum(0) - 1).int()
+        kept_H = shown_N[self.row_H]
+        return NameIndex.of_rows(
+            self.hash_H[kept_H],
+            new_N[self.row_H[kept_H]],
+            self.count_N[shown_N],
+            self.after_N[shown_N],
+        )
+
     def to(self, device: torch.device) -> NameIndex:
         return NameIndex(
             hash_H=self.hash_H.to(device),
@@ -126,7 +137,7 @@ class NameIndex:
         low_P, high_P = self._longest(windows(ids_BT, seen))
         place_S = (high_P > low_P).nonzero().squeeze(1)
         place_R, name_R = _spread(place_S, low_P[place_S], (high_P - low_P)[place_S])
-        row_R, text_R, column_R = self.row_H[name_R], place_R // seen, place_R % seen
+        row_R, text_R, column_R = self.row_H[name_R].long(), place_R // seen, place_R % seen
         # From which column to which one each row may fire.
         begin_R = column_R.clamp(min=seen - new)
         end_R = torch.where(self.after_N[row_R], column_R + REACH, column_R + 1).clamp(max=seen)
@@ -145,7 +156,7 @@ class NameIndex:
         place_H = torch.arange(len(self.hash_H), device=ids_BT.device)
         inside_PH = (place_H >= low_P[:, None]) & (place_H < high_P[:, None])
         at_PN = torch.zeros(len(low_P), len(self.count_N), device=ids_BT.device)
-        row_PH = self.row_H.expand(len(low_P), -1)
+        row_PH = self.row_H.long().expand(len(low_P), -1)
         at_PN = at_PN.scatter_reduce(1, row_PH, inside_PH.float(), "amax")
         at_BNP = at_PN.view(len(ids_BT), seen, -1).transpose(1, 2)
         since_BNP = torch.nn.functional.max_pool1d(
@@ -163,6 +174,24 @@ class NameIndex:
         length_T1 = known_TW.shape[1] - 1 - known_TW.flip(1).int().argmax(1, keepdim=True)
         low_T, high_T = low_TW.gather(1, length_T1)[:, 0], high_TW.gather(1, length_T1)[:, 0]
         return low_T, torch.where(known_TW.any(1), high_T, low_T)
+
+
+def merged(one: NameIndex, other: NameIndex) -> NameIndex:
+    """The names of both, the rows of the other counted on from those of the one."""
+    place_H = torch.searchsorted(one.hash_H, other.hash_H, right=True)
+    place_H += torch.arange(len(place_H))
+    old = torch.ones(len(one.hash_H) + len(place_H), dtype=torch.bool)
+    old[place_H] = False
+    hash_H = one.hash_H.new_empty(len(old))
+    row_H = one.row_H.new_empty(len(old))
+    hash_H[old], hash_H[place_H] = one.hash_H, other.hash_H
+    row_H[old], row_H[place_H] = one.row_H, (other.row_H + len(one.count_N)).to(row_H.dtype)
+    return NameIndex.of_rows(
+        hash_H,
+        row_H,
+        torch.cat([one.count_N, other.count_N]),
+        torch.cat([one.after_N, other.after_N]),
+    )
 
 
 def _spread(

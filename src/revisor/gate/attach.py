@@ -50,8 +50,8 @@ class Gated:
             return
         now = self.follow()
         if now is not self._followed:
-            self._followed, device = now, self.view.R_ND
-            self.view = now.to(device.device, device.dtype)
+            self._followed = now
+            self.view = now.to(self.view.device, self.view.dtype)
 
     @contextmanager
     def disabled(self) -> Iterator[None]:

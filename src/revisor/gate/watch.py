@@ -6,6 +6,7 @@ for each sequence of the batch. What it does not do: know facts; a hit names a r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -39,7 +40,7 @@ class Watch:
         calls: forward calls seen.
     """
 
-    ids: tuple[str, ...] = ()
+    ids: Sequence[str] = ()
     log: list[list[Hit]] = field(default_factory=list)
     calls: int = 0
     tokens: int = 0
