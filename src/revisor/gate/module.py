@@ -35,11 +35,19 @@ class Hits:
         row_T: index of the row that fires, or `MISS`.
         cosine_T: cosine with the nearest entry compared, whether or not it fires; `UNSEEN` if none.
         gamma_T: that entry's threshold.
+        compared: some token was compared with some entry; where none was, nothing can have fired.
     """
 
     row_T: torch.Tensor
     cosine_T: torch.Tensor
     gamma_T: torch.Tensor
+    compared: bool = True
+
+    def fired(self) -> torch.Tensor:
+        """The tokens at which a row fires, rising."""
+        if not self.compared:
+            return self.row_T.new_zeros(0)
+        return (self.row_T != MISS).nonzero().squeeze(1)
 
 
 def match(k_TF: torch.Tensor, view: View, ids_BT: torch.Tensor | None = None) -> Hits:
@@ -71,9 +79,9 @@ def match(k_TF: torch.Tensor, view: View, ids_BT: torch.Tensor | None = None) ->
 
 def _match_named(k_TF: torch.Tensor, view: View, names: NameIndex, ids_BT: torch.Tensor) -> Hits:
     """As `match`, over the entries of the rows that are named."""
-    hits = _no_hits(k_TF)
     token_C, entry_C = names.candidates(ids_BT, len(k_TF) // len(ids_BT))
-    if not len(token_C):
+    hits = _no_hits(k_TF, compared=len(token_C) > 0)
+    if not hits.compared:
         return hits
     seen_S, owner_C = torch.unique_consecutive(token_C, return_inverse=True)
     query_SE = view.encoder.encode(k_TF[seen_S])
@@ -107,12 +115,13 @@ def _match_named_densely(
     )
 
 
-def _no_hits(k_TF: torch.Tensor) -> Hits:
+def _no_hits(k_TF: torch.Tensor, *, compared: bool = False) -> Hits:
     unseen_T = torch.full((len(k_TF),), UNSEEN, device=k_TF.device)
     return Hits(
         row_T=torch.full_like(unseen_T, MISS, dtype=torch.long),
         cosine_T=unseen_T,
         gamma_T=torch.zeros_like(unseen_T),
+        compared=compared,
     )
 
 
@@ -135,9 +144,15 @@ def gate(
         fired_T1 = (hits.row_T != MISS)[:, None]
         return torch.where(fired_T1, residual_TD, torch.zeros_like(residual_TD)), hits
     delta_TD = _zeros(k_TF, view)
-    token_H = (hits.row_T != MISS).nonzero().squeeze(1)
-    delta_TD[token_H] = view.R_ND[hits.row_T[token_H]].to(view.dtype)
+    token_H = hits.fired()
+    if len(token_H):
+        delta_TD[token_H] = residuals(hits, view, token_H)
     return delta_TD, hits
+
+
+def residuals(hits: Hits, view: View, token_H: torch.Tensor) -> torch.Tensor:
+    """What is added at tokens that fire (H, D), in the view's dtype; no other row is touched."""
+    return view.R_ND[hits.row_T[token_H]].to(view.dtype)
 
 
 def _zeros(k_TF: torch.Tensor, view: View) -> torch.Tensor:

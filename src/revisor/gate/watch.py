@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from revisor.gate.module import MISS, Hits
+from revisor.gate.module import Hits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class Watch:
         if len(self.log) != batch:
             self.begin(torch.ones(batch, span))
         start, self._columns = self._columns, self._columns + span
-        where = (hits.row_T != MISS).nonzero().squeeze(1).tolist()
+        where = hits.fired().tolist()
         if not where:
             return
         rows = hits.row_T.tolist()
