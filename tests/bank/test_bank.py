@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from revisor.bank import vectors
 from revisor.bank.bank import Bank, Row, View
 from revisor.bank.encode import KeyEncoder
+from revisor.bank.names import name_hashes
 from revisor.errors import NotFound
 
 E, D = 4, 3
@@ -135,12 +139,43 @@ def test_a_view_does_not_change_with_its_bank() -> None:
     assert_shows(view, [row("a", 1)])
 
 
-def test_on_a_device_keys_stay_fp32_and_residuals_take_its_dtype() -> None:
+def test_a_view_stays_where_it_is_and_knows_the_dtype_of_its_model() -> None:
     bank = new_bank()
     bank.put(row("a", 1), 1)
-    moved = bank.view().to(torch.device("cpu"), torch.bfloat16)
-    assert (moved.keys_ME.dtype, moved.gamma_M.dtype) == (torch.float32, torch.float32)
-    assert torch.equal(moved.R_ND, bank.view().R_ND.bfloat16())
+    view = bank.view()
+    moved = view.to(torch.device("cpu"), torch.bfloat16)
+    assert (moved.dtype, moved.device.type) == (torch.bfloat16, "cpu")
+    assert moved.keys_ME is view.keys_ME
+    assert moved.R_ND is view.R_ND
+
+
+@pytest.mark.parametrize("bits", [32, 8, 4])
+def test_a_bank_over_a_view_shares_it_until_it_changes(
+    bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors, "COPIED", 0)
+    old = Bank(encoder=KeyEncoder(), key_width=E, hidden_width=2, named=True, bits=bits)
+    names = name_hashes([(1,), (2,), (1, 2)])
+    for seed, name in enumerate("abc"):
+        plain = row(name, seed, entries=seed + 1)
+        old.put(replace(plain, r_D=plain.r_D[:2], names_H=names[: seed + 1]), 1)
+    view = old.view()
+    bank = Bank.of(view)
+    assert bank.view() is view
+    bank.drop("b", 2)
+    put = replace(old.get("a"), row_id="d", gamma_C=torch.ones(1))
+    bank.put(put, 2)
+    changed = bank.view()
+    assert list(changed.ids) == ["a", "c", "d"]
+    assert torch.equal(changed.keys_ME[:], torch.cat([view.keys_ME[:][[0, 3, 4, 5]], put.keys_CE]))
+    assert torch.equal(changed.R_ND[:], torch.stack([view.R_ND[0], view.R_ND[2], put.r_D]))
+    fresh = Bank(encoder=KeyEncoder(), key_width=E, hidden_width=2, named=True, bits=bits)
+    for one in bank.rows():
+        fresh.put(one, 2)
+    for name in ("hash_H", "row_H", "first_N", "count_N", "after_N"):
+        assert torch.equal(getattr(changed.names, name), getattr(fresh.view().names, name))
+    assert list(bank.view(1).ids) == ["a", "b", "c"]
+    assert_shows(bank.view(without={"d", "a"}), [bank.get("c")])
 
 
 CHANGES = st.lists(
@@ -157,7 +192,7 @@ CHANGES = st.lists(
 def test_every_generation_is_what_a_dict_was_at_that_time(
     changes: list[tuple[str, int, bool]],
 ) -> None:
-    bank, plain, generation = new_bank(), dict[str, Row](), 1
+    bank, plain, generation = Bank.of(new_bank().view()), dict[str, Row](), 1
     at = {0: list[Row]()}
     for seed, (name, entries, later) in enumerate(changes):
         if later:
@@ -176,4 +211,8 @@ def test_every_generation_is_what_a_dict_was_at_that_time(
     at[generation] = list(plain.values())
     for number, rows in at.items():
         assert_shows(bank.view(number), rows)
+    again = Bank.of(bank.view())
+    again.put(row("new", 99), generation + 1)
+    assert_shows(again.view(), [*plain.values(), row("new", 99)])
+    assert_shows(again.view(generation), list(plain.values()))
     assert_shows(bank.view(), list(plain.values()))

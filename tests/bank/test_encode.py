@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from revisor.bank.encode import KeyEncoder, fit_whitening
+from revisor.bank.encode import KeyEncoder, fit_asked, fit_whitening
 
 T, F = 2000, 12
 
@@ -72,3 +72,61 @@ def test_moving_to_a_device_changes_nothing(keys_TF: torch.Tensor) -> None:
     for encoder in (KeyEncoder(), fit_whitening(keys_TF)):
         moved = encoder.to(torch.device("cpu"))
         assert torch.equal(moved.encode(keys_TF), encoder.encode(keys_TF))
+
+
+@pytest.fixture
+def questions() -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys that say who is asked about loudly, and what is asked for softly; what it is."""
+    generator = torch.Generator().manual_seed(2)
+    what = torch.randn(6, 40, generator=generator)
+    who = 5 * torch.randn(30, 8, generator=generator) @ torch.randn(8, 40, generator=generator)
+    noise = 0.2 * torch.randn(6, 30, 40, generator=generator)
+    keys = what[:, None] + who[None] + noise
+    return keys.reshape(-1, 40), torch.arange(6).repeat_interleave(30)
+
+
+def test_a_query_meets_a_whole_entry_in_e_and_an_asked_one_in_w(
+    questions: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    keys_NF, label_N = questions
+    encoder = fit_asked(KeyEncoder(), keys_NF, label_N)
+    query, whole, asked = (f(keys_NF) for f in (encoder.encode, encoder.whole, encoder.asked))
+    assert query.shape[1] == encoder.width(40) == 40 + 5
+    assert encoder.knows_asked
+    assert not KeyEncoder().knows_asked
+    e = KeyEncoder().encode(keys_NF)
+    torch.testing.assert_close(query @ whole.T, e @ e.T)
+    w = query[:, 40:]
+    torch.testing.assert_close(w.norm(dim=1), torch.ones(len(w)))
+    torch.testing.assert_close(query @ asked.T, w @ w.T)
+
+
+def test_w_tells_apart_what_is_asked_of_somebody_unseen(
+    questions: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    keys_NF, label_N = questions
+    seen = torch.arange(len(keys_NF)) % 30 < 20
+    encoder = fit_asked(KeyEncoder(), keys_NF[seen], label_N[seen])
+    for encode, good in ((encoder.whole, False), (encoder.asked, True)):
+        cosine = encode(keys_NF[~seen]) @ encode(keys_NF[seen]).T
+        right = label_N[seen][cosine.argmax(1)] == label_N[~seen]
+        assert (float(right.float().mean()) > 0.95) == good
+
+
+def test_an_encoder_is_made_again_from_its_tensors(
+    questions: tuple[torch.Tensor, torch.Tensor], keys_TF: torch.Tensor
+) -> None:
+    for encoder in (
+        KeyEncoder(),
+        fit_whitening(keys_TF),
+        fit_asked(KeyEncoder(), *questions),
+        fit_asked(fit_whitening(questions[0]), *questions),
+    ):
+        again = KeyEncoder.of(encoder.tensors())
+        keys = keys_TF if encoder.kind == "whitened" and not encoder.knows_asked else questions[0]
+        assert torch.equal(again.encode(keys), encoder.encode(keys))
+
+
+def test_an_encoder_without_w_makes_no_asked_entry(keys_TF: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="what is asked"):
+        KeyEncoder().asked(keys_TF)

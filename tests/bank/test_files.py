@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from revisor.bank import files
 from revisor.bank.bank import Bank, Row, View
 from revisor.bank.encode import KeyEncoder, fit_whitening
 from revisor.bank.files import (
+    CHECKED,
     ENCODER,
     MANIFEST,
     ROWS,
@@ -26,9 +28,10 @@ from revisor.bank.files import (
     save_bank,
 )
 from revisor.bank.names import name_hashes
+from revisor.bank.vectors import bits_of
 from revisor.errors import CannotWrite, NotBuilt, StoreDamaged, WrongModel
 
-E, D = 6, 5
+E, D = 6, 4
 NAMES = (ENCODER, MANIFEST, ROWS)
 
 
@@ -38,9 +41,14 @@ def encoder_of(kind: str) -> KeyEncoder:
 
 
 def some_view(
-    rows: int = 4, kind: str = "whitened", generation: int = 1, *, named: bool = True
+    rows: int = 4,
+    kind: str = "whitened",
+    generation: int = 1,
+    *,
+    named: bool = True,
+    bits: int = 32,
 ) -> View:
-    bank = Bank(encoder=encoder_of(kind), key_width=E, hidden_width=D, named=named)
+    bank = Bank(encoder=encoder_of(kind), key_width=E, hidden_width=D, named=named, bits=bits)
     generator = torch.Generator().manual_seed(rows + generation)
     for index in range(rows):
         keys = torch.randn(1 + index % 3, E, generator=generator)
@@ -69,7 +77,8 @@ def save(view: View, root: Path) -> Path:
 def assert_same(a: View, b: View) -> None:
     assert (a.ids, a.generation) == (b.ids, b.generation)
     for name in ("keys_ME", "gamma_M", "row_M", "R_ND"):
-        assert torch.equal(getattr(a, name), getattr(b, name)), name
+        assert torch.equal(getattr(a, name)[:], getattr(b, name)[:]), name
+    assert bits_of(a.keys_ME) == bits_of(b.keys_ME)
     assert (a.names is None) == (b.names is None)
     if a.names is not None and b.names is not None:
         for name in ("hash_H", "row_H", "first_N", "count_N", "after_N"):
@@ -86,13 +95,14 @@ def flip(path: Path, byte: int) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.parametrize("bits", [32, 8, 4])
 @pytest.mark.parametrize("kind", ["raw", "whitened"])
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("rows", [0, 1, 7])
 def test_what_is_loaded_is_what_was_saved(
-    rows: int, named: bool, kind: str, tmp_path: Path
+    rows: int, named: bool, kind: str, bits: int, tmp_path: Path
 ) -> None:
-    view = some_view(rows, kind, generation=3, named=named)
+    view = some_view(rows, kind, generation=3, named=named, bits=bits)
     folder = save(view, tmp_path)
     assert folder == generation_folder(tmp_path, 3)
     assert generations(tmp_path) == [3]
@@ -105,8 +115,10 @@ def test_the_manifest_says_what_is_in_the_folder(tmp_path: Path) -> None:
     assert (manifest.rows, manifest.entries, manifest.layer) == (4, 7, 1)
     assert (manifest.model, manifest.fingerprint) == ("tiny", "f00d")
     assert manifest.failed == [{"id": "x", "fault": "too hard"}]
-    names = (0 + 1 + 2 + 0) * (8 + 8) + 4  # a hash and its row; a flag a row
-    assert manifest.bytes_per_fact == round((7 * (4 * E + 4 + 8) + 4 * 4 * D + names) / 4, 1)
+    names = (0 + 1 + 2 + 0) * (8 + 4) + 4  # a hash and its row; a flag a row
+    ids = 4 * (3 + 8)  # "é0" and where it ends
+    entries = 7 * (4 * E + 4 + 4)
+    assert manifest.bytes_per_fact == round((entries + 4 * 4 * D + names + ids) / 4, 1)
 
 
 def test_a_loaded_bank_takes_rows_and_is_saved_again(tmp_path: Path) -> None:
@@ -118,6 +130,59 @@ def test_a_loaded_bank_takes_rows_and_is_saved_again(tmp_path: Path) -> None:
     assert generations(tmp_path) == [1, 2]
     assert again.ids == ("é0", "é2", "é3", "new")
     assert_same(again.view(), bank.view())
+
+
+def test_a_large_file_is_read_again_only_when_it_looks_different(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "LARGE", 1)
+    folder = save(some_view(), tmp_path)
+    read: list[str] = []
+    real = files._sha256
+
+    def counted(path: Path) -> str:
+        read.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(files, "_sha256", counted)
+    load_bank(folder, check=True)
+    assert read == []
+    assert hash_faults(folder) == []
+    assert sorted(read) == [ENCODER, ROWS]
+    flip(folder / ROWS, -1)
+    with pytest.raises(StoreDamaged, match=ROWS):
+        load_bank(folder, check=True)
+    flip(folder / ROWS, -1)
+    read.clear()
+    load_bank(folder, check=True)
+    load_bank(folder, check=True)
+    assert read == [ROWS]
+    (folder / CHECKED).write_text("[]")
+    load_bank(folder, check=True)
+    assert sorted(read) == [ENCODER, ROWS, ROWS]
+
+
+def test_a_bank_of_the_format_before_is_read(tmp_path: Path) -> None:
+    view = some_view()
+    folder = save(view, tmp_path)
+    names = view.names
+    assert names is not None
+    tensors = {
+        "keys": view.keys_ME,
+        "gamma": view.gamma_M,
+        "row": view.row_M.long(),
+        "residuals": view.R_ND,
+        "names": names.hash_H,
+        "name_row": names.row_H.long(),
+        "after": names.after_N,
+    }
+    save_file(tensors, folder / ROWS, metadata={"ids": json.dumps(list(view.ids))})
+    found = json.loads((folder / MANIFEST).read_text())
+    del found["bits"]
+    (folder / MANIFEST).write_text(json.dumps(found | {"format": 2, "seal": ""}))
+    loaded = load_bank(folder).view()
+    assert loaded.ids == view.ids
+    assert torch.equal(loaded.keys_ME[:], view.keys_ME[:])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -192,7 +257,7 @@ def test_a_manifest_that_is_none_is_damage(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("generation", [1, 2], ids=["over the old one", "a new one"])
-@pytest.mark.parametrize("failing", ["save_file", "_sha256", "os.replace"])
+@pytest.mark.parametrize("failing", ["write_tensors", "_sha256", "os.replace"])
 def test_a_failure_while_saving_leaves_what_was_there(
     failing: str, generation: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from revisor.bank.names import (
@@ -115,6 +115,31 @@ def test_a_row_after_its_name_stays_a_candidate(
     assert token_C.tolist() == sorted(token_C.tolist())
     named = index.named(ids_BT, new).nonzero().tolist()
     assert {(token, row) for token, row in named} == wanted
+
+
+@given(
+    st.lists(st.tuples(WORDS, st.booleans()), min_size=1, max_size=5),
+    st.lists(st.integers(0, 2), min_size=200, max_size=200),
+    st.lists(st.integers(1, 40), min_size=2, max_size=6),
+    st.booleans(),
+)
+@settings(max_examples=50)
+def test_a_text_that_goes_on_is_read_as_if_it_were_read_at_once(
+    rows: list[tuple[list[int], bool]], text: list[int], calls: list[int], other: bool
+) -> None:
+    def index() -> NameIndex:
+        return index_of([[name] for name, _ in rows], after=[late for _, late in rows])
+
+    ids_BT = torch.tensor([text, text[::-1]])
+    going_on, end = index(), 0
+    for number, new in enumerate(calls):
+        end = min(end + new, 200)
+        now_BT = ids_BT[:, :end]
+        if other and number == 1:
+            now_BT = now_BT.flip(0)  # the rows of a batch have changed places
+        found, fresh = going_on.candidates(now_BT, new), index().candidates(now_BT, new)
+        assert torch.equal(found[0], fresh[0])
+        assert torch.equal(found[1], fresh[1])
 
 
 def test_a_name_is_forgotten_after_a_while() -> None:

@@ -64,13 +64,14 @@ def test_other_questions_about_the_subject_lie_below_every_threshold(
     loaded: LoadedModel, spec: Spec
 ) -> None:
     plan = ContextPlan(prefixes=PREFIXES, chat=False)
-    assert BORN.prompt in data.relations(), "a fact's own question is none of the others"
+    questions = [wordings[0] for wordings in data.relations()]
+    assert BORN.prompt in questions, "a fact's own question is none of the others"
     for asked, fact in zip(
         asked_entries(loaded, spec, LAYER, KeyEncoder(), [HOME, BORN], plan),
         (HOME, BORN),
         strict=True,
     ):
-        others = [relation for relation in data.relations() if relation != fact.prompt]
+        others = [question for question in questions if question != fact.prompt]
         contexts = [
             text_context(loaded.tokenizer, other, fact.subject, "", "key") for other in others
         ]

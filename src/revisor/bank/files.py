@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,19 +25,23 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from revisor.bank.bank import Bank, View
 from revisor.bank.encode import KeyEncoder
+from revisor.bank.ids import Ids
 from revisor.bank.leases import unless_in_use
 from revisor.bank.names import NameIndex
+from revisor.bank.tensors import Stored, write_tensors
+from revisor.bank.vectors import WHOLE, Matrix, Packed, bits_of, chunks
 from revisor.errors import CannotWrite, NotBuilt, StoreDamaged, WrongModel
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 ROWS = "rows.safetensors"
 ENCODER = "encoder.safetensors"
 RAW = "unchecked.safetensors"
+CHECKED = "checked.json"
+LARGE = 1 << 28  # bytes: a file from this size on is not read whole at every opening
 PREFIX = "gen-"
 SCRATCH = ".publishing-"
 GONE = ".gone-"
@@ -53,10 +58,11 @@ class Manifest:
         layer: where its gate belongs.
         generation: of the ledger it was built from.
         rows, entries: N and M.
-        bytes_per_fact: stored bytes of keys and residuals, over the rows.
+        bytes_per_fact: stored bytes of all that makes up the rows, over the rows.
         build: settings and figures of the build that made it.
         failed: facts that could not be written: {id, fault}.
         files: name -> sha256.
+        bits: in which numbers of keys and residuals are stored.
         seal: sha256 of everything above, so that a changed manifest is found too.
     """
 
@@ -70,6 +76,7 @@ class Manifest:
     build: dict[str, Any]
     failed: list[dict[str, str]]
     files: dict[str, str]
+    bits: int = WHOLE
     format: int = FORMAT
     seal: str = ""
 
@@ -111,7 +118,8 @@ def save_bank(
 ) -> Path:
     """Publish a view as one generation; a reader sees all of it or nothing.
 
-    Residuals and keys are stored in fp32: a row that is loaded gives the same bits.
+    Vectors are written in the bits the view has them in: a row that is loaded gives the same
+    numbers. They are written piece by piece; a bank may be larger than memory.
 
     Args:
         unchecked: the rows as they were before the check through the gate, to be kept beside.
@@ -126,13 +134,11 @@ def save_bank(
         raise _cannot_write(root, error) from error
     try:
         names = [ROWS, ENCODER]
-        tensors = _save_rows(view, scratch / ROWS)
+        size = _save_rows(view, scratch / ROWS)
         if unchecked is not None:
             _save_rows(unchecked, scratch / RAW)
             names.append(RAW)
-        kind = {"kind": view.encoder.kind}
-        save_file(view.encoder.tensors(), scratch / ENCODER, metadata=kind)
-        stored = sum(t.numel() * t.element_size() for t in tensors.values())
+        _save_encoder(view.encoder, scratch / ENCODER)
         manifest = Manifest(
             fingerprint=fingerprint,
             model=model,
@@ -140,7 +146,8 @@ def save_bank(
             generation=view.generation,
             rows=len(view.ids),
             entries=len(view.keys_ME),
-            bytes_per_fact=round(stored / max(1, len(view.ids)), 1),
+            bits=bits_of(view.keys_ME),
+            bytes_per_fact=round(size / max(1, len(view.ids)), 1),
             build=build,
             failed=failed,
             files={name: _sha256(scratch / name) for name in names},
@@ -150,6 +157,7 @@ def save_bank(
         (scratch / MANIFEST).write_text(text + "\n", encoding="utf-8")
         for path in scratch.iterdir():
             _flush(path)
+        _note_checked(scratch, names)
         scratch.chmod(0o755)
         target = _publish(scratch, root, view.generation)
     except BaseException as error:
@@ -160,21 +168,46 @@ def save_bank(
     return target
 
 
-def _save_rows(view: View, path: Path) -> dict[str, torch.Tensor]:
+def _save_rows(view: View, path: Path) -> int:
+    """Write the rows of a view; the bytes of their tensors."""
+    ids = Ids.of(view.ids)
     tensors = {
-        "keys": view.keys_ME.contiguous(),
-        "gamma": view.gamma_M.contiguous(),
-        "row": view.row_M.contiguous(),
-        "residuals": view.R_ND.contiguous(),
+        "ids": Stored.of(ids.text_C),
+        "id_end": Stored.of(ids.end_N),
+        "gamma": Stored.of(view.gamma_M),
+        "row": Stored.of(view.row_M.int()),
+        **_vectors("keys", view.keys_ME),
+        **_vectors("residuals", view.R_ND),
     }
     if view.names is not None:
         tensors |= {
-            "names": view.names.hash_H,
-            "name_row": view.names.row_H,
-            "after": view.names.after_N,
+            "names": Stored.of(view.names.hash_H),
+            "name_row": Stored.of(view.names.row_H.int()),
+            "after": Stored.of(view.names.after_N),
         }
-    save_file(tensors, path, metadata={"ids": json.dumps(view.ids)})
-    return tensors
+    write_tensors(path, tensors)
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def _vectors(name: str, matrix: Matrix) -> dict[str, Stored]:
+    """What is stored of a matrix; its rows are fetched when they are written."""
+    count, width = matrix.shape
+    bits = bits_of(matrix)
+    if bits == WHOLE:
+        whole = (part for part in chunks(matrix) if isinstance(part, torch.Tensor))
+        return {name: Stored(dtype=torch.float32, shape=(count, width), parts=whole)}
+    codes = (part.codes_NB for part in chunks(matrix) if isinstance(part, Packed))
+    scales = (part.scale_N for part in chunks(matrix) if isinstance(part, Packed))
+    kind, stride = (torch.int8, width) if bits == 8 else (torch.uint8, width // 2)
+    return {
+        name: Stored(dtype=kind, shape=(count, stride), parts=codes),
+        f"{name}_scale": Stored(dtype=torch.float32, shape=(count,), parts=scales),
+    }
+
+
+def _save_encoder(encoder: KeyEncoder, path: Path) -> None:
+    tensors = {name: Stored.of(tensor) for name, tensor in encoder.tensors().items()}
+    write_tensors(path, tensors, metadata={"kind": encoder.kind})
 
 
 def _cannot_write(root: Path, error: Exception) -> CannotWrite:
@@ -229,7 +262,8 @@ def load_bank(
     Args:
         folder: one generation's folder.
         fingerprint: of the model that will run it; None to open it without a model.
-        check: compare every file with its hash first.
+        check: compare every file with its hash first; a large one that is as it was when this was
+            last done, by its size and the time it was written, is not read again.
         unchecked: the rows as they were before the check through the gate.
 
     Raises:
@@ -244,17 +278,17 @@ def load_bank(
             "Weights, tokenizer, chat template, dtype or layer differ. Run: revisor build",
         )
     if check:
-        for fault in hash_faults(folder):
+        for fault in hash_faults(folder, trust=_trusted(folder)):
             raise StoreDamaged(fault, "Build again: delete that folder and run revisor build.")
     try:
         encoder = _load_encoder(folder / ENCODER)
         with safe_open(folder / (RAW if unchecked else ROWS), framework="pt") as file:
             view = View(
-                ids=tuple(json.loads(file.metadata()["ids"])),
-                keys_ME=file.get_tensor("keys"),
+                ids=_load_ids(file),
+                keys_ME=_load_vectors(file, "keys"),
                 gamma_M=file.get_tensor("gamma"),
                 row_M=file.get_tensor("row"),
-                R_ND=file.get_tensor("residuals"),
+                R_ND=_load_vectors(file, "residuals"),
                 encoder=encoder,
                 generation=manifest.generation,
                 names=_load_names(file),
@@ -267,29 +301,70 @@ def load_bank(
         ) from error
 
 
+def _load_ids(file: Any) -> Sequence[str]:
+    if (metadata := file.metadata()) and "ids" in metadata:  # format 2
+        return tuple(json.loads(metadata["ids"]))
+    return Ids(file.get_tensor("ids"), file.get_tensor("id_end"))
+
+
+def _load_vectors(file: Any, name: str) -> Matrix:
+    found: torch.Tensor = file.get_tensor(name)
+    if found.dtype == torch.float32:
+        return found
+    return Packed(codes_NB=found, scale_N=file.get_tensor(f"{name}_scale"))
+
+
 def _load_names(file: Any) -> NameIndex | None:
     if "names" not in file.keys():  # noqa: SIM118  (a file has no `in`)
         return None
-    row_M = file.get_tensor("row")
-    rows = len(file.get_tensor("residuals"))
+    after_N = file.get_tensor("after")
     return NameIndex.of_rows(
         file.get_tensor("names"),
         file.get_tensor("name_row"),
-        torch.bincount(row_M, minlength=rows),
-        file.get_tensor("after"),
+        torch.bincount(file.get_tensor("row"), minlength=len(after_N)),
+        after_N,
     )
 
 
-def hash_faults(folder: Path) -> list[str]:
-    """Every file of a bank folder that is missing or not what its manifest says."""
-    faults = []
-    for name, expected in read_manifest(folder).files.items():
+def hash_faults(folder: Path, *, trust: Collection[str] = ()) -> list[str]:
+    """Every file of a bank folder that is missing or not what its manifest says.
+
+    Args:
+        trust: files that need not be read, if they are there.
+    """
+    faults, files = [], read_manifest(folder).files
+    for name, expected in files.items():
         path = folder / name
         if not path.exists():
             faults.append(f"{path} is missing.")
-        elif _sha256(path) != expected:
+        elif name not in trust and _sha256(path) != expected:
             faults.append(f"{path} was changed: its sha256 is not the manifest's.")
+    if not faults:
+        _note_checked(folder, files)
     return faults
+
+
+def _note_checked(folder: Path, names: Iterable[str]) -> None:
+    """Remember how the large files of a folder looked when their hashes were right."""
+    large = {name: mark for name in names if (mark := _mark(folder / name))[0] >= LARGE}
+    if not large:
+        return
+    with suppress(OSError):  # a store that may only be read is read whole at every opening
+        (folder / CHECKED).write_text(json.dumps(large), encoding="utf-8")
+
+
+def _trusted(folder: Path) -> set[str]:
+    """The large files that look as they did when their hashes were right."""
+    try:
+        noted = json.loads((folder / CHECKED).read_text(encoding="utf-8"))
+        return {name for name, mark in noted.items() if _mark(folder / name) == mark}
+    except (OSError, ValueError, AttributeError):
+        return set()
+
+
+def _mark(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ino]
 
 
 def _load_encoder(path: Path) -> KeyEncoder:

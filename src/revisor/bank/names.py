@@ -19,7 +19,8 @@ names, N rows, Q = B * S tokens asked about.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 
 import torch
 
@@ -28,6 +29,7 @@ REACH = 64  # tokens from a name on in which rows that fire after it are candida
 NOTHING = -1  # stands in a window where the text has no token
 _MIX = -7046029254386353131  # 2^64 / golden ratio, as a signed integer: spreads ids over 64 bits
 _BASE = 6364136223846793005  # odd, so that its powers are invertible modulo 2^64
+_KEPT = REACH + WINDOW - 2  # columns on which the places of the last REACH - 1 depend
 
 
 def name_hashes(names: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -42,12 +44,37 @@ def name_hashes(names: Sequence[Sequence[int]]) -> torch.Tensor:
 
 def suffix_hashes(window_TW: torch.Tensor) -> torch.Tensor:
     """Hash of the last 1, 2, ..., W tokens of each window: (T, W), int64 modulo 2^64."""
-    width = window_TW.shape[1]
-    powers_W = torch.full((width,), _BASE, device=window_TW.device).cumprod(0)
-    backwards_TW = window_TW.flip(1) + 1
-    mixed_TW = backwards_TW * _MIX
-    mixed_TW = (mixed_TW ^ (mixed_TW >> 29)) * powers_W
-    return mixed_TW.cumsum(1)
+    return _hashes(window_TW.flip(1))
+
+
+def _hashes(backwards_TW: torch.Tensor) -> torch.Tensor:
+    """The same of windows whose last token comes first."""
+    mixed_TW = (backwards_TW + 1) * _MIX
+    mixed_TW = mixed_TW ^ (mixed_TW >> 29)
+    made = _powers if torch.compiler.is_compiling() else _powers_once
+    return (mixed_TW * made(backwards_TW.shape[1], backwards_TW.device)).cumsum(1)
+
+
+def _powers(width: int, device: torch.device) -> torch.Tensor:
+    return torch.full((width,), _BASE, device=device).cumprod(0)
+
+
+_powers_once = lru_cache(maxsize=16)(_powers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """Where names ended in some texts, so that the next token's call need not look again.
+
+    Attributes:
+        ids_BT: the last columns of the texts, as many as those places depend on.
+        low_BT, high_BT: where in `hash_H` the longest name that ends at each of the last columns
+            begins and stops.
+    """
+
+    ids_BT: torch.Tensor
+    low_BT: torch.Tensor
+    high_BT: torch.Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +94,12 @@ class NameIndex:
     first_N: torch.Tensor
     count_N: torch.Tensor
     after_N: torch.Tensor
+    _before: list[_Found] = field(default_factory=list, repr=False, compare=False)
+
+    @cached_property
+    def late(self) -> bool:
+        """Some row fires after its name, so that earlier tokens count."""
+        return bool(self.after_N.any())
 
     @classmethod
     def of(
@@ -75,7 +108,7 @@ class NameIndex:
         """Index rows by their name hashes, one tensor a row."""
         hash_H = torch.cat(list(names)) if names else torch.zeros(0, dtype=torch.long)
         lengths_N = torch.tensor([len(name) for name in names], dtype=torch.long)
-        row_H = torch.arange(len(names)).repeat_interleave(lengths_N)
+        row_H = torch.arange(len(names), dtype=torch.int32).repeat_interleave(lengths_N)
         order_H = hash_H.argsort(stable=True)
         return cls.of_rows(hash_H[order_H], row_H[order_H], count_N, after_N)
 
@@ -102,6 +135,17 @@ class NameIndex:
         counts = torch.bincount(self.row_H, minlength=len(self.count_N)).tolist()
         return list(torch.split(self.hash_H[order_H], counts))
 
+    def only(self, shown_N: torch.Tensor) -> NameIndex:
+        """The names of some of the rows, which are counted anew."""
+        new_N = (shown_N.cumsum(0) - 1).int()
+        kept_H = shown_N[self.row_H]
+        return NameIndex.of_rows(
+            self.hash_H[kept_H],
+            new_N[self.row_H[kept_H]],
+            self.count_N[shown_N],
+            self.after_N[shown_N],
+        )
+
     def to(self, device: torch.device) -> NameIndex:
         return NameIndex(
             hash_H=self.hash_H.to(device),
@@ -122,11 +166,21 @@ class NameIndex:
         Returns:
             token_C and entry_C, one pair a candidate, by token; tokens are counted in (B, S).
         """
-        seen = min(ids_BT.shape[1], new + REACH - 1)
-        low_P, high_P = self._longest(windows(ids_BT, seen))
+        if not self.late:
+            seen = new
+            found = self._longest(_window(ids_BT, new))
+        else:
+            seen = min(ids_BT.shape[1], new + REACH - 1)
+            found = self._longest_since(ids_BT, new, seen)
+        if found is None:
+            none = torch.zeros(0, dtype=torch.long, device=ids_BT.device)
+            return none, none
+        low_P, high_P = found
         place_S = (high_P > low_P).nonzero().squeeze(1)
         place_R, name_R = _spread(place_S, low_P[place_S], (high_P - low_P)[place_S])
-        row_R, text_R, column_R = self.row_H[name_R], place_R // seen, place_R % seen
+        row_R, text_R, column_R = self.row_H[name_R].long(), place_R // seen, place_R % seen
+        if not self.late:
+            return _spread(place_R, self.first_N[row_R], self.count_N[row_R])
         # From which column to which one each row may fire.
         begin_R = column_R.clamp(min=seen - new)
         end_R = torch.where(self.after_N[row_R], column_R + REACH, column_R + 1).clamp(max=seen)
@@ -141,11 +195,11 @@ class NameIndex:
     def named(self, ids_BT: torch.Tensor, new: int) -> torch.Tensor:
         """The same as a mask over rows (Q, N), in shapes that do not depend on the data."""
         seen = min(ids_BT.shape[1], new + REACH - 1)
-        low_P, high_P = self._longest(windows(ids_BT, seen))
+        low_P, high_P = self._places(_window(ids_BT, seen))
         place_H = torch.arange(len(self.hash_H), device=ids_BT.device)
         inside_PH = (place_H >= low_P[:, None]) & (place_H < high_P[:, None])
         at_PN = torch.zeros(len(low_P), len(self.count_N), device=ids_BT.device)
-        row_PH = self.row_H.expand(len(low_P), -1)
+        row_PH = self.row_H.long().expand(len(low_P), -1)
         at_PN = at_PN.scatter_reduce(1, row_PH, inside_PH.float(), "amax")
         at_BNP = at_PN.view(len(ids_BT), seen, -1).transpose(1, 2)
         since_BNP = torch.nn.functional.max_pool1d(
@@ -154,15 +208,90 @@ class NameIndex:
         may_BNP = torch.where(self.after_N[:, None], since_BNP, at_BNP)
         return may_BNP[:, :, seen - new :].transpose(1, 2).reshape(-1, len(self.count_N)) > 0
 
-    def _longest(self, window_TW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Where in `hash_H` the longest name that ends at each token begins and stops."""
-        hash_TW = suffix_hashes(window_TW)
+    def _longest_since(
+        self, ids_BT: torch.Tensor, new: int, seen: int
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """As `_longest` for the last `seen` columns; where the text goes on from that of the call
+        before, only the new ones are looked up."""
+        past_BT = ids_BT[:, : ids_BT.shape[1] - new][:, -_KEPT:]
+        before = self._before[0] if self._before else None
+        known = (
+            before is not None
+            and before.ids_BT.shape == past_BT.shape
+            and before.low_BT.shape[1] >= seen - new
+            and bool(torch.equal(before.ids_BT, past_BT))
+        )
+        looked = new if known else seen
+        found = self._longest(_window(ids_BT, looked))
+        if found is None:
+            low_BT = high_BT = torch.zeros(
+                len(ids_BT), looked, dtype=torch.long, device=ids_BT.device
+            )
+        else:
+            low_BT, high_BT = (part.view(len(ids_BT), looked) for part in found)
+        if known and before is not None and seen > new:
+            low_BT = torch.cat([before.low_BT[:, new - seen :], low_BT], 1)
+            high_BT = torch.cat([before.high_BT[:, new - seen :], high_BT], 1)
+        # One assignment, so that a thread beside this one sees all of it or nothing.
+        self._before[:] = [
+            _Found(
+                ids_BT=ids_BT[:, -_KEPT:].clone(),
+                low_BT=low_BT[:, -REACH:],
+                high_BT=high_BT[:, -REACH:],
+            )
+        ]
+        if not bool((high_BT > low_BT).any()):
+            return None
+        return low_BT.reshape(-1), high_BT.reshape(-1)
+
+    def _longest(self, backwards_TW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Where in `hash_H` the longest name that ends at each token begins and stops, equal
+        numbers where none ends; None if none ends anywhere.
+
+        Args:
+            backwards_TW: the windows of the tokens, the last token first.
+        """
+        if not len(self.hash_H):
+            return None
+        hash_TW = _hashes(backwards_TW)
         low_TW = torch.searchsorted(self.hash_H, hash_TW)
-        high_TW = torch.searchsorted(self.hash_H, hash_TW, right=True)
-        known_TW = (high_TW > low_TW) & (window_TW.flip(1) != NOTHING)
+        known_TW = self.hash_H[low_TW.clamp(max=len(self.hash_H) - 1)] == hash_TW
+        known_TW &= backwards_TW != NOTHING
+        return self._spans(hash_TW, low_TW, known_TW) if bool(known_TW.any()) else None
+
+    def _places(self, backwards_TW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `_longest`, without a look at the data."""
+        hash_TW = _hashes(backwards_TW)
+        low_TW = torch.searchsorted(self.hash_H, hash_TW)
+        known_TW = torch.searchsorted(self.hash_H, hash_TW, right=True) > low_TW
+        return self._spans(hash_TW, low_TW, known_TW & (backwards_TW != NOTHING))
+
+    def _spans(
+        self, hash_TW: torch.Tensor, low_TW: torch.Tensor, known_TW: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of each token's known names the longest."""
         length_T1 = known_TW.shape[1] - 1 - known_TW.flip(1).int().argmax(1, keepdim=True)
-        low_T, high_T = low_TW.gather(1, length_T1)[:, 0], high_TW.gather(1, length_T1)[:, 0]
+        low_T = low_TW.gather(1, length_T1)[:, 0]
+        high_T = torch.searchsorted(self.hash_H, hash_TW.gather(1, length_T1)[:, 0], right=True)
         return low_T, torch.where(known_TW.any(1), high_T, low_T)
+
+
+def merged(one: NameIndex, other: NameIndex) -> NameIndex:
+    """The names of both, the rows of the other counted on from those of the one."""
+    place_H = torch.searchsorted(one.hash_H, other.hash_H, right=True)
+    place_H += torch.arange(len(place_H))
+    old = torch.ones(len(one.hash_H) + len(place_H), dtype=torch.bool)
+    old[place_H] = False
+    hash_H = one.hash_H.new_empty(len(old))
+    row_H = one.row_H.new_empty(len(old))
+    hash_H[old], hash_H[place_H] = one.hash_H, other.hash_H
+    row_H[old], row_H[place_H] = one.row_H, (other.row_H + len(one.count_N)).to(row_H.dtype)
+    return NameIndex.of_rows(
+        hash_H,
+        row_H,
+        torch.cat([one.count_N, other.count_N]),
+        torch.cat([one.after_N, other.after_N]),
+    )
 
 
 def _spread(
@@ -173,6 +302,13 @@ def _spread(
     which = torch.arange(len(owner_S), device=owner_S.device).repeat_interleave(count_S)
     offset = torch.arange(len(which), device=owner_S.device) - start_S[which]
     return owner_S[which], first_S[which] + offset
+
+
+def _window(ids_BT: torch.Tensor, new: int) -> torch.Tensor:
+    """The windows of the last `new` columns, the last token first: (B * new, W)."""
+    if new == 1 and ids_BT.shape[1] >= WINDOW:
+        return ids_BT[:, -WINDOW:].flip(1)
+    return windows(ids_BT, new).flip(1)
 
 
 def windows(ids_BT: torch.Tensor, new: int) -> torch.Tensor:

@@ -147,7 +147,4 @@ class BankEditor:
     @property
     def stored_bytes(self) -> int:
         view = self.view
-        if view is None:
-            return 0
-        tensors = (view.keys_ME, view.gamma_M, view.row_M, view.R_ND)
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        return 0 if view is None else view.nbytes

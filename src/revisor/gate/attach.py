@@ -17,7 +17,7 @@ from torch import nn
 
 from revisor.bank.bank import View
 from revisor.errors import WrongModel
-from revisor.gate.module import MISS, gate
+from revisor.gate.module import MISS, gate, match, residuals
 from revisor.gate.watch import Watch
 from revisor.models.history import History, token_history
 from revisor.models.hooks import rewritten
@@ -50,8 +50,8 @@ class Gated:
             return
         now = self.follow()
         if now is not self._followed:
-            self._followed, device = now, self.view.R_ND
-            self.view = now.to(device.device, device.dtype)
+            self._followed = now
+            self.view = now.to(self.view.device, self.view.dtype)
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
@@ -96,16 +96,22 @@ def attach(
             return value
         ids = history()
         ids_BT = None if ids is None else ids[0].to(key.device)
+        k_TF = key.reshape(-1, key.shape[-1])
         flat_TD = value.reshape(-1, value.shape[-1])
-        delta_TD, hits = gate(key.reshape(-1, key.shape[-1]), gated.view, ids_BT)
-        fired_T = hits.row_T != MISS
+        if torch.compiler.is_compiling():
+            delta_TD, hits = gate(k_TF, gated.view, ids_BT)
+            edited_TD = flat_TD + delta_TD.to(flat_TD.dtype)
+            fired_T1 = (hits.row_T != MISS)[:, None]
+            return torch.where(fired_T1, edited_TD, flat_TD).view_as(value)
+        hits = match(k_TF, gated.view, ids_BT)
         if gated.watch is not None:
             gated.watch.ids = gated.view.ids
             gated.watch.see(hits, tuple(key.shape[:-1]))
-        if not torch.compiler.is_compiling() and not bool(fired_T.any()):
+        token_H = hits.fired()
+        if not len(token_H):
             return value
-        edited_TD = flat_TD + delta_TD.to(flat_TD.dtype)
-        return torch.where(fired_T[:, None], edited_TD, flat_TD).view_as(value)
+        delta_HD = residuals(hits, gated.view, token_H).to(flat_TD.dtype)
+        return flat_TD.index_add(0, token_H, delta_HD).view_as(value)
 
     if view.names is None:
         history: History = _no_history

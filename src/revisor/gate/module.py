@@ -35,11 +35,19 @@ class Hits:
         row_T: index of the row that fires, or `MISS`.
         cosine_T: cosine with the nearest entry compared, whether or not it fires; `UNSEEN` if none.
         gamma_T: that entry's threshold.
+        compared: some token was compared with some entry; where none was, nothing can have fired.
     """
 
     row_T: torch.Tensor
     cosine_T: torch.Tensor
     gamma_T: torch.Tensor
+    compared: bool = True
+
+    def fired(self) -> torch.Tensor:
+        """The tokens at which a row fires, rising."""
+        if not self.compared:
+            return self.row_T.new_zeros(0)
+        return (self.row_T != MISS).nonzero().squeeze(1)
 
 
 def match(k_TF: torch.Tensor, view: View, ids_BT: torch.Tensor | None = None) -> Hits:
@@ -57,7 +65,7 @@ def match(k_TF: torch.Tensor, view: View, ids_BT: torch.Tensor | None = None) ->
     if view.names is None:
         cosine_T, entry_T = nearest(view.encoder.encode(k_TF), view.keys_ME)
         gamma_T = view.gamma_M[entry_T]
-        row_T = torch.where(cosine_T > gamma_T, view.row_M[entry_T], MISS)
+        row_T = torch.where(cosine_T > gamma_T, view.row_M[entry_T].long(), MISS)
         return Hits(row_T=row_T, cosine_T=cosine_T, gamma_T=gamma_T)
     if ids_BT is None:
         raise UsageError(
@@ -71,9 +79,9 @@ def match(k_TF: torch.Tensor, view: View, ids_BT: torch.Tensor | None = None) ->
 
 def _match_named(k_TF: torch.Tensor, view: View, names: NameIndex, ids_BT: torch.Tensor) -> Hits:
     """As `match`, over the entries of the rows that are named."""
-    hits = _no_hits(k_TF)
     token_C, entry_C = names.candidates(ids_BT, len(k_TF) // len(ids_BT))
-    if not len(token_C):
+    hits = _no_hits(k_TF, compared=len(token_C) > 0)
+    if not hits.compared:
         return hits
     seen_S, owner_C = torch.unique_consecutive(token_C, return_inverse=True)
     query_SE = view.encoder.encode(k_TF[seen_S])
@@ -85,7 +93,7 @@ def _match_named(k_TF: torch.Tensor, view: View, names: NameIndex, ids_BT: torch
     entry_S = torch.full((len(seen_S),), len(view.keys_ME), device=k_TF.device)
     entry_S = entry_S.scatter_reduce(0, owner_C, first_C, "amin")
     gamma_S = view.gamma_M[entry_S]
-    hits.row_T[seen_S] = torch.where(best_S > gamma_S, view.row_M[entry_S], MISS)
+    hits.row_T[seen_S] = torch.where(best_S > gamma_S, view.row_M[entry_S].long(), MISS)
     hits.cosine_T[seen_S] = best_S
     hits.gamma_T[seen_S] = gamma_S
     return hits
@@ -96,23 +104,24 @@ def _match_named_densely(
 ) -> Hits:
     """The same without a shape that depends on the data, for compiled graphs."""
     named_TM = names.named(ids_BT, len(k_TF) // len(ids_BT))[:, view.row_M]
-    cosine_TM = view.encoder.encode(k_TF) @ view.keys_ME.T
+    cosine_TM = view.encoder.encode(k_TF) @ view.keys_ME[:].T
     cosine_T, entry_T = torch.where(named_TM, cosine_TM, 2 * UNSEEN).max(dim=1)
     seen_T = named_TM.any(1)
     gamma_T = view.gamma_M[entry_T]
     return Hits(
-        row_T=torch.where(seen_T & (cosine_T > gamma_T), view.row_M[entry_T], MISS),
+        row_T=torch.where(seen_T & (cosine_T > gamma_T), view.row_M[entry_T].long(), MISS),
         cosine_T=torch.where(seen_T, cosine_T, UNSEEN),
         gamma_T=torch.where(seen_T, gamma_T, 0.0),
     )
 
 
-def _no_hits(k_TF: torch.Tensor) -> Hits:
+def _no_hits(k_TF: torch.Tensor, *, compared: bool = False) -> Hits:
     unseen_T = torch.full((len(k_TF),), UNSEEN, device=k_TF.device)
     return Hits(
         row_T=torch.full_like(unseen_T, MISS, dtype=torch.long),
         cosine_T=unseen_T,
         gamma_T=torch.zeros_like(unseen_T),
+        compared=compared,
     )
 
 
@@ -125,11 +134,26 @@ def gate(
         k_TF, view, ids_BT: see `match`.
 
     Returns:
-        delta_TD in the dtype of the view's residuals, and the hits. An empty view gives zeros.
+        delta_TD in the view's dtype, and the hits. An empty view gives zeros.
     """
     if view.empty:
-        return view.R_ND.new_zeros(len(k_TF), view.R_ND.shape[1]), _no_hits(k_TF)
+        return _zeros(k_TF, view), _no_hits(k_TF)
     hits = match(k_TF, view, ids_BT)
-    residual_TD = view.R_ND[hits.row_T.clamp(min=0)]
-    fired = hits.row_T != MISS
-    return torch.where(fired[:, None], residual_TD, torch.zeros_like(residual_TD)), hits
+    if torch.compiler.is_compiling():
+        residual_TD = view.R_ND[hits.row_T.clamp(min=0)].to(view.dtype)
+        fired_T1 = (hits.row_T != MISS)[:, None]
+        return torch.where(fired_T1, residual_TD, torch.zeros_like(residual_TD)), hits
+    delta_TD = _zeros(k_TF, view)
+    token_H = hits.fired()
+    if len(token_H):
+        delta_TD[token_H] = residuals(hits, view, token_H)
+    return delta_TD, hits
+
+
+def residuals(hits: Hits, view: View, token_H: torch.Tensor) -> torch.Tensor:
+    """What is added at tokens that fire (H, D), in the view's dtype; no other row is touched."""
+    return view.R_ND[hits.row_T[token_H]].to(view.dtype)
+
+
+def _zeros(k_TF: torch.Tensor, view: View) -> torch.Tensor:
+    return torch.zeros(len(k_TF), view.R_ND.shape[1], dtype=view.dtype, device=k_TF.device)

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from revisor.bank.bank import View
-from revisor.gate.module import MISS, Hits, gate
+from revisor.gate.module import MISS, Hits, match, residuals
 from revisor.models.hooks import rewritten
 from revisor.models.spec import Spec
 
@@ -92,14 +92,15 @@ class RowGate:
             whole = len(rows) == rows_all
             k_TF = (key_BSF if whole else key_BSF[rows]).reshape(-1, key.shape[-1])
             ids_BT = None if self.ids_BT is None else self.ids_BT[rows].to(k_TF.device)
-            delta_TD, hits = gate(k_TF, view, ids_BT)
-            if not self._note(hits, view, rows, span=key_BSF.shape[1]):
+            hits = match(k_TF, view, ids_BT)
+            self._note(hits, view, rows, span=key_BSF.shape[1])
+            token_H = hits.fired()
+            if not len(token_H):
                 continue
-            if edited_BSD is value_BSD:
-                edited_BSD = value_BSD.clone()
-            flat_TD = value_BSD[rows].reshape(-1, value.shape[-1])
-            fired_T1 = (hits.row_T != MISS)[:, None]
-            edited_TD = torch.where(fired_T1, flat_TD + delta_TD.to(flat_TD.dtype), flat_TD)
+            delta_HD = residuals(hits, view, token_H).to(value.dtype)
+            flat_TD = edited_BSD[rows].reshape(-1, value.shape[-1])
+            edited_TD = flat_TD.index_add(0, token_H, delta_HD)
+            edited_BSD = edited_BSD.clone() if edited_BSD is value_BSD else edited_BSD
             edited_BSD[rows] = edited_TD.view(len(rows), -1, value.shape[-1])
         self.seconds += time.perf_counter() - began
         return edited_BSD.view_as(value)
@@ -112,13 +113,13 @@ class RowGate:
                 groups.setdefault(id(view), (view, []))[1].append(row)
         return list(groups.values())
 
-    def _note(self, hits: Hits, view: View, rows: list[int], *, span: int) -> bool:
-        """Keep what is worth telling; whether anything fired."""
+    def _note(self, hits: Hits, view: View, rows: list[int], *, span: int) -> None:
+        """Keep what is worth telling."""
+        if not hits.compared:
+            return
         worth_T = hits.cosine_T > hits.gamma_T - NEAR
-        fired = False
         for flat in worth_T.nonzero().squeeze(1).tolist():
             index = int(hits.row_T[flat])
-            fired = fired or index != MISS
             self.found.append(
                 RowHit(
                     row=rows[flat // span],
@@ -128,7 +129,6 @@ class RowGate:
                     threshold=float(hits.gamma_T[flat]),
                 )
             )
-        return fired
 
 
 @contextmanager

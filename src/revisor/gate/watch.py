@@ -6,11 +6,12 @@ for each sequence of the batch. What it does not do: know facts; a hit names a r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 
-from revisor.gate.module import MISS, Hits
+from revisor.gate.module import Hits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class Watch:
         calls: forward calls seen.
     """
 
-    ids: tuple[str, ...] = ()
+    ids: Sequence[str] = ()
     log: list[list[Hit]] = field(default_factory=list)
     calls: int = 0
     tokens: int = 0
@@ -66,7 +67,7 @@ class Watch:
         if len(self.log) != batch:
             self.begin(torch.ones(batch, span))
         start, self._columns = self._columns, self._columns + span
-        where = (hits.row_T != MISS).nonzero().squeeze(1).tolist()
+        where = hits.fired().tolist()
         if not where:
             return
         rows = hits.row_T.tolist()

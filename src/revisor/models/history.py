@@ -37,9 +37,21 @@ class _Owner:
 class _TokenLayer(DynamicLayer):  # type: ignore[misc]
     """Ids in the shape of keys: (B, 1, T, 1)."""
 
+    keys: torch.Tensor
+    values: torch.Tensor
+
     def __init__(self, owner: _Owner) -> None:
         super().__init__()
         self.owner = owner
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_args: Any, **_kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As of any layer, but keys and values are one: they grow by one copy a token, not two."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        self.keys = self.values = torch.cat([self.keys, key_states], dim=-2)
+        return self.keys, self.values
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import ipaddress
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -279,7 +280,7 @@ class Service:
             lambda: self.metrics.alarm,
         )
 
-    def _live_rows(self) -> tuple[str, ...]:
+    def _live_rows(self) -> Sequence[str]:
         return () if self.generations.live_number is None else self.generations.live.view.ids
 
     def never_hit(self) -> list[str]:

@@ -59,10 +59,9 @@ class Snapshot:
         """
         if self.rows is None or self.until is None or moment < self.until:
             return self
-        weights = self.view.R_ND
         return Snapshot(
             generation=self.generation,
-            view=self.rows.at(moment).to(weights.device, weights.dtype),
+            view=self.rows.at(moment).to(self.view.device, self.view.dtype),
             facts=self.facts,
             failed=self.failed,
             until=_next_change(self.facts, moment),
@@ -131,9 +130,8 @@ def empty_snapshot(store: Store) -> Snapshot:
 
 def only_rows(view: View, kept: Collection[str]) -> View:
     """A view with some of its rows, which go by their names as before."""
-    weights = view.R_ND
-    whole = Bank.of(view.to(torch.device("cpu"), weights.dtype))
-    return whole.view(without=set(view.ids) - set(kept)).to(weights.device, weights.dtype)
+    whole = Bank.of(view.to(torch.device("cpu"), view.dtype))
+    return whole.view(without=set(view.ids) - set(kept)).to(view.device, view.dtype)
 
 
 def _next_change(facts: Mapping[str, Fact], now: datetime) -> datetime | None:
