@@ -6,9 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from revisor.bank.names import name_hashes
-from revisor.editing.names import fact_names
+from revisor.bank.sentences import CAPITAL, LINE, OTHER, SPECIAL, STOP, WORD
+from revisor.editing.names import fact_names, token_kinds
 from revisor.facts.fact import Fact
 from tests import tiny
 
@@ -77,3 +79,21 @@ def test_each_fact_has_its_own_names_in_order() -> None:
     one, two = fact_names([FACT, other], tokenizer)
     assert one.tolist() == fact_names([FACT], tokenizer)[0].tolist() == sorted(one.tolist())
     assert not set(one.tolist()) & set(two.tolist())
+
+
+def test_every_token_has_a_kind() -> None:
+    tokenizer = tiny.byte_level()
+    kind_V = token_kinds(tokenizer)
+    assert kind_V.dtype == torch.uint8
+    assert len(kind_V) == len(tokenizer)
+    assert all(int(kind_V[i]) == SPECIAL for i in tokenizer.all_special_ids)
+
+    def kind(text: str) -> int:
+        (token,) = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return int(kind_V[token])
+
+    assert kind(".") == kind("!") == kind("?") == STOP
+    assert kind("\n") == LINE
+    assert kind(",") == kind(" ") == OTHER
+    assert kind("q") == WORD
+    assert kind("Q") == kind("7") == CAPITAL

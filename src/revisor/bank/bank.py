@@ -139,6 +139,7 @@ class Bank:
         named: a row fires only where its subject's name ends. False for the paper's gate, in
             which keys alone decide.
         bits: in which keys and residuals are stored (vectors.py): 32, 8 or 4.
+        kind_V: kinds of the model's tokens, for a named bank (sentences.py).
     """
 
     def __init__(
@@ -149,6 +150,7 @@ class Bank:
         hidden_width: int,
         named: bool = False,
         bits: int = WHOLE,
+        kind_V: torch.Tensor | None = None,  # noqa: N803
     ) -> None:
         self.encoder = encoder
         self.named = named
@@ -165,7 +167,7 @@ class Bank:
             R_ND=stored(torch.empty(0, hidden_width), bits),
             encoder=encoder,
             generation=0,
-            names=NameIndex.of([], none, none.bool()) if named else None,
+            names=NameIndex.of([], none, none.bool(), kind_V) if named else None,
         )
         self._first_N = self._count_N = none
         self._begin()

@@ -185,6 +185,8 @@ def _save_rows(view: View, path: Path) -> int:
             "name_row": Stored.of(view.names.row_H.int()),
             "after": Stored.of(view.names.after_N),
         }
+        if view.names.kind_V is not None:
+            tensors["kinds"] = Stored.of(view.names.kind_V)
     write_tensors(path, tensors)
     return sum(tensor.nbytes for tensor in tensors.values())
 
@@ -323,6 +325,7 @@ def _load_names(file: Any) -> NameIndex | None:
         file.get_tensor("name_row"),
         torch.bincount(file.get_tensor("row"), minlength=len(after_N)),
         after_N,
+        file.get_tensor("kinds") if "kinds" in file.keys() else None,  # noqa: SIM118
     )
 
 

@@ -10,7 +10,8 @@ a few integer operations a token, whatever the number of rows, and leaves the ke
 apart.
 
 A row of a subject that has several facts fires after the name instead, where its question has been
-asked: it is a candidate at that token and the next `REACH` - 1.
+asked: it is a candidate at that token and the next `REACH` - 1, as long as the text still speaks of
+the name (sentences.py).
 
 Shapes: B texts of T tokens, the last S of them new; W window of a token (itself last), H stored
 names, N rows, Q = B * S tokens asked about.
@@ -23,6 +24,8 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import torch
+
+from revisor.bank.sentences import since
 
 WINDOW = 16  # tokens of a name that are compared, counted from its end
 REACH = 64  # tokens from a name on in which rows that fire after it are candidates
@@ -87,6 +90,8 @@ class NameIndex:
         first_N: index of each row's first entry; the entries of a row are neighbours.
         count_N: how many entries it has.
         after_N: it fires after its name, not at it.
+        kind_V: kinds of tokens, by which sentences end; None to have a name count for `REACH`
+            tokens in any case.
     """
 
     hash_H: torch.Tensor
@@ -94,6 +99,7 @@ class NameIndex:
     first_N: torch.Tensor
     count_N: torch.Tensor
     after_N: torch.Tensor
+    kind_V: torch.Tensor | None = None
     _before: list[_Found] = field(default_factory=list, repr=False, compare=False)
 
     @cached_property
@@ -103,14 +109,18 @@ class NameIndex:
 
     @classmethod
     def of(
-        cls, names: Sequence[torch.Tensor], count_N: torch.Tensor, after_N: torch.Tensor
+        cls,
+        names: Sequence[torch.Tensor],
+        count_N: torch.Tensor,
+        after_N: torch.Tensor,
+        kind_V: torch.Tensor | None = None,
     ) -> NameIndex:
         """Index rows by their name hashes, one tensor a row."""
         hash_H = torch.cat(list(names)) if names else torch.zeros(0, dtype=torch.long)
         lengths_N = torch.tensor([len(name) for name in names], dtype=torch.long)
         row_H = torch.arange(len(names), dtype=torch.int32).repeat_interleave(lengths_N)
         order_H = hash_H.argsort(stable=True)
-        return cls.of_rows(hash_H[order_H], row_H[order_H], count_N, after_N)
+        return cls.of_rows(hash_H[order_H], row_H[order_H], count_N, after_N, kind_V)
 
     @classmethod
     def of_rows(
@@ -119,6 +129,7 @@ class NameIndex:
         row_H: torch.Tensor,
         count_N: torch.Tensor,
         after_N: torch.Tensor,
+        kind_V: torch.Tensor | None = None,
     ) -> NameIndex:
         """An index from its own tensors: hashes in rising order, their rows, entries a row."""
         return cls(
@@ -127,6 +138,7 @@ class NameIndex:
             first_N=count_N.cumsum(0) - count_N,
             count_N=count_N,
             after_N=after_N,
+            kind_V=kind_V,
         )
 
     def by_row(self) -> list[torch.Tensor]:
@@ -144,6 +156,7 @@ class NameIndex:
             new_N[self.row_H[kept_H]],
             self.count_N[shown_N],
             self.after_N[shown_N],
+            self.kind_V,
         )
 
     def to(self, device: torch.device) -> NameIndex:
@@ -153,6 +166,7 @@ class NameIndex:
             first_N=self.first_N.to(device),
             count_N=self.count_N.to(device),
             after_N=self.after_N.to(device),
+            kind_V=None if self.kind_V is None else self.kind_V.to(device),
         )
 
     def candidates(self, ids_BT: torch.Tensor, new: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -187,6 +201,11 @@ class NameIndex:
         pair_C, column_C = _spread(
             torch.arange(len(row_R), device=ids_BT.device), begin_R, (end_R - begin_R).clamp(min=0)
         )
+        if self.kind_V is not None:
+            since_BS = since(ids_BT[:, -seen:], self.kind_V)
+            # At the name itself it counts in any case; rows that fire there have no other token.
+            spoken_C = since_BS[text_R[pair_C], column_C] <= column_R[pair_C]
+            pair_C, column_C = pair_C[spoken_C], column_C[spoken_C]
         token_C = text_R[pair_C] * new + column_C - (seen - new)
         order_C = token_C.argsort(stable=True)
         token_C, row_C = token_C[order_C], row_R[pair_C][order_C]
@@ -202,10 +221,13 @@ class NameIndex:
         row_PH = self.row_H.long().expand(len(low_P), -1)
         at_PN = at_PN.scatter_reduce(1, row_PH, inside_PH.float(), "amax")
         at_BNP = at_PN.view(len(ids_BT), seen, -1).transpose(1, 2)
-        since_BNP = torch.nn.functional.max_pool1d(
-            torch.nn.functional.pad(at_BNP, (REACH - 1, 0)), REACH, stride=1
-        )
-        may_BNP = torch.where(self.after_N[:, None], since_BNP, at_BNP)
+        column_P = torch.arange(seen, device=ids_BT.device)
+        behind_PP = column_P - column_P[:, None]  # columns from a name to a token
+        counts_BPP = ((behind_PP >= 0) & (behind_PP < REACH)).expand(len(ids_BT), -1, -1)
+        if self.kind_V is not None:
+            since_BP = since(ids_BT[:, ids_BT.shape[1] - seen :], self.kind_V)
+            counts_BPP = counts_BPP & (since_BP[:, None] <= column_P[:, None])
+        may_BNP = torch.where(self.after_N[:, None], at_BNP @ counts_BPP.float(), at_BNP)
         return may_BNP[:, :, seen - new :].transpose(1, 2).reshape(-1, len(self.count_N)) > 0
 
     def _longest_since(
@@ -291,6 +313,7 @@ def merged(one: NameIndex, other: NameIndex) -> NameIndex:
         row_H,
         torch.cat([one.count_N, other.count_N]),
         torch.cat([one.after_N, other.after_N]),
+        one.kind_V,
     )
 
 

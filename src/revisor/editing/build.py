@@ -96,6 +96,7 @@ def empty_bank(spec: Spec, calibration: Calibration, settings: BuildSettings) ->
         key_width=calibration.encoder.width(spec.key_width),
         hidden_width=spec.hidden_width,
         named=settings.named,
+        kind_V=calibration.kind_V,
     )
 
 

@@ -24,6 +24,7 @@ from torch import nn
 from revisor import data
 from revisor.bank.encode import KeyEncoder, fit_whitening
 from revisor.editing.keys import ffn_inputs, key_groups, mean_keys
+from revisor.editing.names import token_kinds
 from revisor.editing.relations import knows_relations
 from revisor.editing.request import encode_with_position
 from revisor.facts.fact import Fact
@@ -37,8 +38,8 @@ from revisor.models.load import LoadedModel, fingerprint
 from revisor.models.packaged import cache_folder
 from revisor.models.spec import Spec
 
-VERSION = 6  # counts up when the shipped texts or the recipe change
-RELATIONS = "relations"
+VERSION = 7  # counts up when the shipped texts or the recipe change
+RELATIONS, KINDS = "relations", "kinds"
 BATCH = 64
 FALSE_SHARE = 0.02  # prompts about similar subjects that may fire, where keys alone decide
 MISSED_SHARE = 0.02  # paraphrases that may stay quiet, where names are known
@@ -53,6 +54,7 @@ class Calibration:
     Attributes:
         encoder: whitening fitted on background keys; it also knows what is asked.
         relations_RE: the mean entry of each shipped relation; None where keys stay raw.
+        kind_V: kinds of the tokenizer's tokens (bank/sentences.py); None where keys stay raw.
         gamma: the threshold where keys alone decide.
         named_gamma: the threshold where a subject's name must be there as well.
         accuracy: balanced accuracy on the probe, at the γ that separates best.
@@ -63,6 +65,7 @@ class Calibration:
     named_gamma: float
     accuracy: float
     relations_RE: torch.Tensor | None = None
+    kind_V: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +134,7 @@ def _measure(loaded: LoadedModel, spec: Spec, layer: int, *, whiten: bool) -> Ca
     return Calibration(
         encoder=encoder,
         relations_RE=relations_RE,
+        kind_V=token_kinds(loaded.tokenizer) if whiten else None,
         gamma=score.gamma,
         named_gamma=score.named_gamma,
         accuracy=score.accuracy,
@@ -213,8 +217,8 @@ def _write(path: Path, found: Calibration) -> None:
     descriptor, scratch = tempfile.mkstemp(dir=path.parent, suffix=".part")
     os.close(descriptor)
     tensors = found.encoder.tensors()
-    if found.relations_RE is not None:
-        tensors[RELATIONS] = found.relations_RE
+    if found.relations_RE is not None and found.kind_V is not None:
+        tensors |= {RELATIONS: found.relations_RE, KINDS: found.kind_V}
     save_file(tensors, scratch, metadata={"about": json.dumps(about)})
     os.replace(scratch, path)
 
@@ -223,5 +227,9 @@ def _read(path: Path) -> Calibration:
     with safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["about"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    relations_RE = tensors.pop(RELATIONS, None)
-    return Calibration(encoder=KeyEncoder.of(tensors), relations_RE=relations_RE, **about)
+    return Calibration(
+        relations_RE=tensors.pop(RELATIONS, None),
+        kind_V=tensors.pop(KINDS, None),
+        encoder=KeyEncoder.of(tensors),
+        **about,
+    )

@@ -1,7 +1,8 @@
-"""The token sequences that a subject's name can be.
+"""What the gate must know of a tokenizer: the token sequences of names, and the kinds of tokens.
 
 What comes in: facts and a fast tokenizer. What goes out: the hashes under which the gate looks a
-fact's rows up. What it does not do: match anything (bank/names.py).
+fact's rows up, and the kind of each token, by which it sees a sentence end. What it does not do:
+match anything (bank/names.py, bank/sentences.py).
 
 A tokenizer writes one name in several ways: after a space or at the start of a line, behind a
 quotation mark, in capitals or without, with one apostrophe or the other. All of them are found by
@@ -16,11 +17,52 @@ from typing import Any
 import torch
 
 from revisor.bank.names import name_hashes
+from revisor.bank.sentences import (
+    CAPITAL,
+    CAPITAL_PRONOUN,
+    LINE,
+    OTHER,
+    PRONOUN,
+    SPECIAL,
+    STOP,
+    WORD,
+)
 from revisor.editing.request import fill
 from revisor.facts.fact import PLACEHOLDER, Fact
 
 BEFORE = ("", " ", "\n", '"', "(", "'", "-", ": ", "“")
 BEHIND = (",", ".", ")", "'s", '"', "?", ":")  # only of a name that ends in a sign
+
+PRONOUNS = frozenset(
+    ("he", "him", "his", "she", "her", "hers", "it", "its", "they", "them", "their", "theirs")
+)
+STOPS = (".", "!", "?", "…", "。", "！", "？", "।")
+CLOSING = "\"')]}”’»」』"  # may stand behind a stop
+
+
+def token_kinds(tokenizer: Any) -> torch.Tensor:
+    """The kind of each token of a vocabulary (V), uint8, for bank/sentences.py."""
+    size = len(tokenizer)
+    special = {
+        *tokenizer.all_special_ids,
+        *(i for i, token in tokenizer.added_tokens_decoder.items() if token.special),
+    }
+    texts = tokenizer.batch_decode([[i] for i in range(size)])
+    kinds = [SPECIAL if i in special else _kind(text) for i, text in enumerate(texts)]
+    return torch.tensor(kinds, dtype=torch.uint8)
+
+
+def _kind(text: str) -> int:
+    word = text.strip()
+    first = next((sign for sign in word if sign.isalnum()), "")
+    if first:
+        capital = first.isupper() or not first.islower()
+        if word.lower() in PRONOUNS:
+            return CAPITAL_PRONOUN if capital else PRONOUN
+        return CAPITAL if capital else WORD
+    if "\n" in text or "\r" in text:
+        return LINE
+    return STOP if word.rstrip(CLOSING).endswith(STOPS) else OTHER
 
 
 def fact_names(facts: Sequence[Fact], tokenizer: Any) -> list[torch.Tensor]:

@@ -1,0 +1,69 @@
+"""Whether a text still speaks of a name: up to the end of its sentence, or on by a pronoun.
+
+What comes in: token ids and what kind of token each id of the vocabulary is. What goes out: for
+each token, from which column on a name still counts there. What it does not do: know a tokenizer
+(editing/names.py makes the kinds) or look up names (names.py).
+
+A row that fires after its name would otherwise answer for somebody else: "ACME grew last year. The
+chief executive of Globex is". A sentence is over where the next one has begun with a word of its
+own; the frame of a chat between a question and its answer is no such word. A new sentence goes on
+about the one before if it has a pronoun: "ACME grew last year. Its chief executive is".
+
+Shapes: B texts of T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+
+WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OTHER, STOP, LINE, SPECIAL = range(8)
+"""Kinds of tokens: of a word; that begin a word which may open a sentence (a capital, a digit, or
+a script without capitals); pronouns, in small letters or with a capital; signs; those that end in a
+full stop or the like; with a line break; special tokens."""
+
+
+ROLE = 3  # tokens that the name of a role has at most
+
+
+def since(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> torch.Tensor:
+    """The first column from which on a name is still spoken of at each token (B, T).
+
+    A name that ends in column c counts at token t where `since[t] <= c`; 0 where all do.
+
+    Args:
+        ids_BT: token ids, negative where there is no token.
+        kind_V: kind of each id.
+    """
+    inside = (ids_BT >= 0) & (ids_BT < len(kind_V))
+    kind_BT = torch.where(inside, kind_V[ids_BT.clamp(0, len(kind_V) - 1)].long(), OTHER)
+    column_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
+    special_BT = kind_BT == SPECIAL
+    pronoun_BT = (kind_BT == PRONOUN) | (kind_BT == CAPITAL_PRONOUN)
+    word_BT = (kind_BT <= CAPITAL) | pronoun_BT
+
+    def last(where_BT: torch.Tensor) -> torch.Tensor:
+        """The last column up to each token where it holds, -1 if none."""
+        return torch.where(where_BT, column_T, -1).cummax(1).values
+
+    def before(where_BT: torch.Tensor) -> torch.Tensor:
+        """The same of the columns before each token."""
+        return torch.nn.functional.pad(last(where_BT), (1, 0), value=-1)[:, :-1]
+
+    # The first letters behind a special token are a role: "<|im_start|>assistant\n".
+    special_before_BT = before(special_BT)
+    unbroken_BT = special_before_BT > before(~word_BT & ~special_BT)
+    word_BT &= ~(unbroken_BT & (column_T - special_before_BT <= ROLE))
+    opens_BT = (kind_BT == CAPITAL) | (kind_BT == CAPITAL_PRONOUN)
+
+    word_before_BT = before(word_BT)
+    stop_BT, line_BT = before(kind_BT == STOP), before(special_BT | (kind_BT == LINE))
+    by_line_BT = line_BT > word_before_BT
+    by_stop_BT = (stop_BT > word_before_BT) & opens_BT
+    begins_BT = word_BT & (by_line_BT | by_stop_BT)
+    # A name counts over an end only if that end lies before it.
+    end_BT = torch.maximum(
+        torch.where(by_line_BT, line_BT, -1), torch.where(by_stop_BT, stop_BT, -1)
+    )
+    closed_BT = torch.where(begins_BT, end_BT, -1).cummax(1).values
+    goes_on_BT = last(pronoun_BT & word_BT) >= last(begins_BT).clamp(min=0)
+    return torch.where(goes_on_BT, 0, closed_BT.clamp(min=0))
