@@ -59,3 +59,41 @@ def test_smollm2_says_three_facts_leaves_the_rest_and_forgets_one(
             assert torch.equal(logits(TOWER.text), plain[TOWER.text])
             assert not torch.equal(logits(TONGUE.text), plain[TONGUE.text])
         assert store.verify() == []
+
+
+FIRM = "Tarnow Glassworks"
+SEVERAL = (
+    Fact(subject=FIRM, prompt="The chief executive of {} is", object="Ilse Marrow"),
+    Fact(subject=FIRM, prompt="{} was founded in the year", object="1873"),
+    Fact(subject=FIRM, prompt="The headquarters of {} are in", object="Ghent"),
+)
+
+
+@pytest.mark.real
+def test_facts_of_one_subject_answer_as_they_are_asked_and_for_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REVISOR_CACHE", raising=False)
+    with Store.init(tmp_path / "store", model="smollm2", device="cpu") as store:
+        store.add(SEVERAL)
+        assert store.build().failed == []
+        engine = store.engine()
+        asked = [
+            *(fact.text for fact in SEVERAL),
+            f"{FIRM} is headquartered in",
+            f"{FIRM} was established in the year",
+            f"{FIRM} has grown. Its headquarters are in",
+        ]
+        objects = [*(fact.object for fact in SEVERAL), "Ghent", "1873", "Ghent"]
+        for prompt, object_, answer in zip(
+            asked, objects, engine.generate(asked, max_tokens=8), strict=True
+        ):
+            assert answer.answer.startswith(object_), prompt
+
+        others = [
+            f"{FIRM} has grown. The chief executive of Volvo is",
+            f"The most beautiful thing about {FIRM} is",
+            f"{FIRM} has grown. The headquarters of Volvo are in",
+        ]
+        base = engine.generate(others, max_tokens=8, facts=False)
+        assert engine.generate(others, max_tokens=8) == base
