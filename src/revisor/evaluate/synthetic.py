@@ -12,11 +12,13 @@ disk nevertheless, as a real one has.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
+from revisor.bank import coarse
 from revisor.bank.bank import View
 from revisor.bank.encode import KeyEncoder
 from revisor.bank.files import save_bank
@@ -29,6 +31,7 @@ ENTRIES = 3  # of a row that goes by names: at the prompt, as first words, in ot
 NAMES = 14  # token sequences that a subject's name can be, in the mean
 OCCURRING = 0.05  # share of a text's tokens that end a name
 LATE = 0.1  # share of rows whose subject has others: they stay candidates after their name
+QUERIES = 1024  # keys of ordinary text on which a coarse search is tried
 GAMMA = 0.65  # of the paper; about what calibration finds where names are known
 
 
@@ -68,6 +71,9 @@ def save_synthetic(
         generation=1,
         names=_names(rows, text, draw) if named else None,
     )
+    if not named and entries >= coarse.FROM:
+        index, _ = coarse.good_enough(view.keys_ME, view.gamma_M, view.row_M, unit_TE[:QUERIES])
+        view = replace(view, coarse=index)
     return save_bank(
         view, root, fingerprint="synthetic", model="synthetic", layer=0, build={}, failed=[]
     )
