@@ -2,8 +2,8 @@
 
     python benchmarks/precision.py --store STORE
 
-Takes the newest bank of a store, stores its rows anew in fewer bits, and asks every fact on its own
-prompt and on the wordings that the file gave as held out (`--data`, a benchmark file), with all rows
+Takes the newest bank of a store, stores its rows anew in fewer bits, and asks every fact on its
+own prompt and on wordings that no build saw (`--data`, a benchmark file), with all rows
 in force. Rows are not repaired after rounding, as a build in fewer bits would: this is the loss
 before the check through the gate.
 """

@@ -37,6 +37,7 @@ from revisor.evaluate.cost import resident_mb
 from revisor.evaluate.synthetic import save_synthetic
 from revisor.gate.attach import attach
 from revisor.gate.module import MISS, gate, match
+from revisor.models.hooks import contiguous_head
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec, spec_of
 from revisor.progress import Progress
@@ -121,6 +122,7 @@ class Reader:
 
     def measure(self, folder: Path, batches: Sequence[int]) -> list[dict[str, Any]]:
         """One result a batch size for the bank in a folder."""
+        self._warm(max(batches))
         before = resident_mb()
         began = time.perf_counter()
         view = load_bank(folder).view()
@@ -148,6 +150,12 @@ class Reader:
         return [result | {"agreement": agreement} for result in results]
 
     @torch.inference_mode()
+    def _warm(self, batch: int) -> None:
+        """Have the plain model take the memory that it needs by itself."""
+        length = self._length(batch, 1)
+        self._call(0, self._texts(batch, length), DynamicCache())()
+
+    @torch.inference_mode()
     def _keys(self) -> torch.Tensor:
         """Raw keys of the text's first tokens."""
         ids = [list(self.text[:PROMPT_TOKENS])]
@@ -171,8 +179,7 @@ class Reader:
     @torch.inference_mode()
     def _speeds(self, batch: int) -> dict[str, float]:
         steps = max(8, min(DECODED, STEPS // batch))
-        room = int(getattr(self.loaded.model.config, "max_position_embeddings", 1 << 20)) - steps
-        length = min(room, max(8, PROMPT_TOKENS // batch))
+        length = self._length(batch, steps)
         ids_BT = self._texts(batch, length + steps)
         prefill: tuple[list[float], list[float]] = ([], [])
         caches: list[DynamicCache] = []
@@ -200,11 +207,19 @@ class Reader:
             "decode_tokens_per_second_without": round(batch / _low(decode[0]), 2),
         }
 
+    def _length(self, batch: int, steps: int) -> int:
+        """Tokens of a prompt that is followed by so many steps."""
+        room = int(getattr(self.loaded.model.config, "max_position_embeddings", 1 << 20)) - steps
+        return min(room, max(8, PROMPT_TOKENS // batch))
+
     def _call(self, which: int, ids_BS: torch.Tensor, cache: DynamicCache) -> Callable[[], object]:
         model: Any = self.loaded.model if which else self.plain
-        return lambda: model(
-            input_ids=ids_BS, past_key_values=cache, use_cache=True, logits_to_keep=1
-        )
+
+        def run() -> None:
+            with contiguous_head(model):
+                model(input_ids=ids_BS, past_key_values=cache, use_cache=True, logits_to_keep=1)
+
+        return run
 
     def _texts(self, batch: int, length: int) -> torch.Tensor:
         """Texts that begin at different places."""
