@@ -548,6 +548,15 @@ def test_bench_build_compares_both_ways(taught_folder: Path, tmp_path: Path) -> 
     assert "counterfact.jsonl.gz" in absent.json["error"]["message"]
 
 
+def test_bench_read_compares_with_the_model_without(taught_folder: Path) -> None:
+    asked = ("bench", "read", "--model", taught_folder, "--layer", 1, "--json")
+    found = run(*asked, "--rows", 30, "--batch", 2)
+    assert found.code == 0
+    assert [(one["rows"], one["batch"]) for one in found.json["results"]] == [(30, 2)]
+    assert run(*asked, "--bits", 7).code == 2
+    assert run(*asked[:-3], "--json").code == 2, "nobody knows this model's layer"
+
+
 @pytest.mark.real
 def test_the_demo_flips_its_facts_and_leaves_the_rest() -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM
 
 from revisor.bank.bank import Row
 from revisor.bank.files import generation_folder, generations
+from revisor.bank.vectors import bits_of
 from revisor.errors import BadInput, NotBuilt, NotFound, UsageError, WrongModel
 from revisor.facts.fact import Fact
 from revisor.gate.watch import Watch
@@ -314,6 +315,31 @@ def test_the_paper_preset_has_one_entry_a_row_at_its_gamma(tmp_path: Path, folde
         assert settings.contexts.essence
 
 
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_store_in_few_bits_says_its_facts_from_rows_of_these_bits(
+    bits: int, tmp_path: Path, folder: Path
+) -> None:
+    made = Store.init(
+        tmp_path / "s", model=str(folder), dtype="fp32", device="cpu", layer=1, bits=bits
+    )
+    with closing(made):
+        made.add(FACTS[:2])
+        assert made.build().failed == []
+        assert bits_of(made.bank().view().keys_ME) == bits
+        for fact in FACTS[:2]:
+            said = made.engine().generate([fact.text], max_tokens=8)[0].answer
+            assert said.startswith(fact.object)
+        kept = {row.row_id: row for row in made.bank().rows()}
+        made.add(FACTS[2:])
+        made.build()
+        for row_id, row in kept.items():
+            again = made.bank().get(row_id)
+            assert torch.equal(again.keys_CE, row.keys_CE), "a standing row keeps its bits"
+            assert torch.equal(again.r_D, row.r_D)
+    with pytest.raises(UsageError, match="7 bits"):
+        Store.init(tmp_path / "other", model=str(folder), bits=7)
+
+
 def test_every_fault_of_store_toml_is_listed(built: Store) -> None:
     (built.path / "store.toml").write_text(
         'model = 7\ndtyp = "fp32"\nlayer = "four"\npreset = "papers"\ngamma = 2.0\n'
@@ -331,6 +357,8 @@ def test_every_fault_of_store_toml_is_listed(built: Store) -> None:
     [
         ("layer = true", "layer"),
         ("layer = -1", "layer"),
+        ("bits = 16", "bits"),
+        ("bits = true", "bits"),
         ("gamma = true", "gamma"),
         ("device = 7", "device"),
         ("database = 7", "database"),

@@ -19,6 +19,7 @@ from revisor.errors import BadInput, Fault, NotFound
 PRESETS = ("revisor", "paper")
 PAPER_GAMMA = 0.65  # Fei et al. 2026, section 5.1
 DTYPES = ("fp32", "bf16", "fp16")
+BITS = (32, 8, 4)
 
 # Layers found by a full sweep (docs/layers.md); other models are probed by `revisor init`.
 SWEPT_LAYERS: Mapping[str, Mapping[str, int]] = {"smollm2": {"revisor": 10, "paper": 5}}
@@ -44,6 +45,7 @@ class StoreSettings:
         database: SQLAlchemy URL of the ledger; None for `ledger.sqlite` in the store.
         exact: make each subject's rows alone and check all rows at every build, so that a bank
             depends on the facts alone, to the bit, and not on how they came; slower.
+        bits: in which a number of a row is stored: 32, 8 or 4 (docs/scale.md).
     """
 
     model: str
@@ -56,6 +58,7 @@ class StoreSettings:
     projection_path: str | None = None
     database: str | None = None
     exact: bool = False
+    bits: int = 32
 
 
 def write_settings(path: Path, settings: StoreSettings) -> None:
@@ -63,7 +66,7 @@ def write_settings(path: Path, settings: StoreSettings) -> None:
     known = {
         key: value
         for key, value in asdict(settings).items()
-        if value is not None and value is not False
+        if value is not None and value is not False and (key, value) != ("bits", BITS[0])
     }
     # A JSON string, number or boolean is a TOML one.
     text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in known.items())
@@ -102,7 +105,7 @@ def _faults(found: Mapping[str, Any]) -> list[Fault]:
     for key in ("model", "dtype", "layer"):
         if key not in found:
             faults.append(Fault(line=0, fault=f"setting '{key}' is missing"))
-    for key in sorted(found.keys() & names - {"layer", "gamma", "exact"}):
+    for key in sorted(found.keys() & names - {"layer", "gamma", "exact", "bits"}):
         if not isinstance(found[key], str):
             faults.append(Fault(line=0, fault=f"'{key}' is {found[key]!r}", remedy="a string"))
     layer = found.get("layer", 0)
@@ -115,6 +118,9 @@ def _faults(found: Mapping[str, Any]) -> list[Fault]:
             )
     if not isinstance(found.get("exact", False), bool):
         faults.append(Fault(line=0, fault=f"'exact' is {found['exact']!r}", remedy="true or false"))
+    bits = found.get("bits", BITS[0])
+    if type(bits) is not int or bits not in BITS:
+        faults.append(Fault(line=0, fault=f"'bits' is {bits!r}", remedy=f"one of {BITS}"))
     gamma = found.get("gamma")
     if gamma is not None and not (type(gamma) in (int, float) and -1 <= gamma <= 1):
         faults.append(Fault(line=0, fault=f"'gamma' is {gamma!r}", remedy="a cosine in [-1, 1]"))

@@ -80,6 +80,7 @@ class Store:
         projection_path: str | None = None,
         database: str | None = None,
         exact: bool = False,
+        bits: int = 32,
     ) -> Store:
         """Make a store: open the model once, choose a layer, write `store.toml`.
 
@@ -89,7 +90,7 @@ class Store:
                 short probe of the model's own keys.
             database: SQLAlchemy URL of a ledger elsewhere, such as PostgreSQL; one that has facts
                 is used with them.
-            exact: see `StoreSettings`.
+            exact, bits: see `StoreSettings`.
 
         Raises:
             UsageError: there is a store already, or an unknown preset.
@@ -109,6 +110,7 @@ class Store:
             projection_path=projection_path,
             database=database,
             exact=exact,
+            bits=bits,
         )
 
     @classmethod
@@ -299,7 +301,8 @@ class Store:
         """What the preset and `store.toml` say of a build."""
         from revisor.editing.presets import preset_settings
 
-        return preset_settings(self.settings.preset, self.settings.layer, self.settings.gamma)
+        settings = preset_settings(self.settings.preset, self.settings.layer, self.settings.gamma)
+        return replace(settings, bits=self.settings.bits)
 
     def settings_digest(self) -> str:
         """What names the content of `store.toml`."""

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from revisor.bank import coarse
+from revisor.bank.files import generation_folder, read_manifest
 from revisor.bank.leases import only_writer
 from revisor.errors import Conflict
 from revisor.facts.fact import Fact
@@ -158,3 +160,24 @@ def test_what_a_killed_build_left_is_cleared_even_if_nothing_is_to_do(built: Sto
     left.mkdir(parents=True)
     assert built.build().facts == 0
     assert not left.parent.exists()
+
+
+@pytest.mark.parametrize("enough", [0.9, 1.1], ids=["agrees", "never agrees"])
+def test_a_large_bank_of_keys_alone_gets_an_index_that_agrees_or_none(
+    enough: float, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coarse, "FROM", 2)
+    monkeypatch.setattr(coarse, "ENOUGH", enough)
+    with new_store(tmp_path / "a", folder, preset="paper") as store:
+        store.add(FACTS)
+        store.build()
+        noted = read_manifest(generation_folder(store.banks, 1)).build["search"]
+        view = store.bank().view()
+        if enough > 1:
+            assert view.coarse is None
+            assert noted["kind"] == "exact"
+            assert noted["coarse"]["tokens"] > 0
+        else:
+            assert view.coarse is not None
+            assert noted["kind"] == "coarse"
+            assert noted["agreement"] >= enough

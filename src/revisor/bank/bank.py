@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from revisor.bank.coarse import Coarse
 from revisor.bank.encode import KeyEncoder
 from revisor.bank.names import NameIndex, merged
 from revisor.bank.vectors import WHOLE, Matrix, Packed, bits_of, on_device, picked, stored
@@ -55,6 +56,8 @@ class View:
         names: which rows may fire at a token, by the words that end there; None if any may.
         generation: the generation it shows.
         dtype: of the residuals that a gate gives out.
+        coarse: an index over the keys of a large bank in which keys alone decide; None to look at
+            all of them.
     """
 
     ids: Sequence[str]
@@ -66,6 +69,7 @@ class View:
     generation: int
     names: NameIndex | None = None
     dtype: torch.dtype = torch.float32
+    coarse: Coarse | None = None
 
     @property
     def empty(self) -> bool:
@@ -100,6 +104,7 @@ class View:
             encoder=self.encoder.to(device),
             names=None if self.names is None else self.names.to(device),
             dtype=dtype,
+            coarse=None if self.coarse is None else self.coarse.to(device),
         )
 
 

@@ -27,6 +27,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from revisor.bank.bank import Bank, View
+from revisor.bank.coarse import Coarse
 from revisor.bank.encode import KeyEncoder
 from revisor.bank.ids import Ids
 from revisor.bank.leases import unless_in_use
@@ -187,6 +188,8 @@ def _save_rows(view: View, path: Path) -> int:
         }
         if view.names.kind_V is not None:
             tensors["kinds"] = Stored.of(view.names.kind_V)
+    if view.coarse is not None:
+        tensors |= _coarse(view.coarse)
     write_tensors(path, tensors)
     return sum(tensor.nbytes for tensor in tensors.values())
 
@@ -205,6 +208,34 @@ def _vectors(name: str, matrix: Matrix) -> dict[str, Stored]:
         name: Stored(dtype=kind, shape=(count, stride), parts=codes),
         f"{name}_scale": Stored(dtype=torch.float32, shape=(count,), parts=scales),
     }
+
+
+def _coarse(index: Coarse) -> dict[str, Stored]:
+    tensors = {
+        "direction": index.direction_EW,
+        "centre": index.centre_CW,
+        "start": index.start_C,
+        "codes": index.codes_MW.codes_NB,
+        "codes_scale": index.codes_MW.scale_N,
+        "entry": index.entry_M,
+        "probes": torch.tensor([index.probes]),
+    }
+    return {f"coarse_{name}": Stored.of(tensor) for name, tensor in tensors.items()}
+
+
+def _load_coarse(file: Any) -> Coarse | None:
+    if "coarse_entry" not in file.keys():  # noqa: SIM118
+        return None
+    return Coarse(
+        direction_EW=file.get_tensor("coarse_direction"),
+        centre_CW=file.get_tensor("coarse_centre"),
+        start_C=file.get_tensor("coarse_start"),
+        codes_MW=Packed(
+            codes_NB=file.get_tensor("coarse_codes"), scale_N=file.get_tensor("coarse_codes_scale")
+        ),
+        entry_M=file.get_tensor("coarse_entry"),
+        probes=int(file.get_tensor("coarse_probes")),
+    )
 
 
 def _save_encoder(encoder: KeyEncoder, path: Path) -> None:
@@ -294,6 +325,7 @@ def load_bank(
                 encoder=encoder,
                 generation=manifest.generation,
                 names=_load_names(file),
+                coarse=_load_coarse(file),
             )
         return Bank.of(view)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:

@@ -1,7 +1,7 @@
-"""`revisor bench build`: how fast facts are written, against the published way.
+"""`revisor bench`: how fast facts are written, and what a model that has them costs to read with.
 
-What comes in: how many facts, and of which file. What goes out: the figures of
-baselines/speed.py. What it does not do: measure; or use a store.
+What comes in: how many facts, and of which file; or how many rows. What goes out: the figures of
+baselines/speed.py and evaluate/reading.py. What it does not do: measure; or use a store.
 """
 
 from __future__ import annotations
@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from revisor.commands.building import Preset
 from revisor.commands.common import JsonOption, layer_of, note, print_json, say
+from revisor.config import BITS
 from revisor.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from revisor.facts.fact import Fact
 
 COUNTERFACT = Path("counterfact") / "counterfact.jsonl.gz"
+ROWS = (1_000, 10_000, 100_000)
+BATCHES = (1, 8, 64)
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
 
@@ -96,6 +100,75 @@ def build(
         f"{result['reference_facts_per_second']} facts/s: {result['speedup']} times as fast"
     )
     note(", ".join(f"{name} {value}" for name, value in result.items()))
+
+
+@app.command()
+def read(
+    rows: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--rows",
+            min=1,
+            metavar="N",
+            help="Rows of a bank; give it several times.",
+            show_default="1000, 10000, 100000",
+        ),
+    ] = None,
+    batch: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--batch",
+            min=1,
+            metavar="B",
+            help="Texts read at once; give it several times.",
+            show_default="1, 8, 64",
+        ),
+    ] = None,
+    model: Annotated[str, typer.Option("--model", metavar="MODEL", help="As in init.")] = "smollm2",
+    layer: Annotated[
+        int | None,
+        typer.Option(
+            "--layer", min=0, metavar="N", help="The gate's layer.", show_default="the model's"
+        ),
+    ] = None,
+    preset: Annotated[
+        Preset, typer.Option("--preset", help="Rows that go by names, or the paper's keys alone.")
+    ] = Preset.revisor,
+    bits: Annotated[
+        int, typer.Option("--bits", metavar="N", help="Bits a number of a row is stored in.")
+    ] = 8,
+    as_json: JsonOption = False,
+) -> None:
+    """Time a model with the gate against the same model without, over banks of many rows.
+
+    The banks are synthetic and lie in the temporary folder (TMPDIR) meanwhile: 5 GB at a million
+    rows in 8 bits. Both ways take turns step by step in this process.
+    """
+    if bits not in BITS:
+        raise UsageError(f"Cannot store rows in {bits} bits.", f"Choose one of: {BITS}.")
+    chosen = layer_of(model, layer)
+
+    from revisor.evaluate.reading import bench_read
+    from revisor.models.load import load_model
+
+    result = bench_read(
+        load_model(model),
+        chosen,
+        rows=rows or ROWS,
+        batches=batch or BATCHES,
+        named=preset is Preset.revisor,
+        bits=bits,
+    )
+    if as_json:
+        print_json(result)
+        return
+    for one in result["results"]:
+        say(
+            f"{one['rows']} rows, batch {one['batch']}: decode {one['decode_overhead']:+.1%}, "
+            f"prefill {one['prefill_overhead']:+.1%}, lookup {one['lookup_us']} us"
+        )
+    last = result["results"][-1]
+    note(f"{last['bytes_per_fact']} bytes a fact, {last['peak_rss_mb']} MB beside the model")
 
 
 def _facts(data: Path | None, data_dir: Path | None, rows: int | None) -> list[Fact]:

@@ -106,6 +106,14 @@ def init(
             help="Banks that depend on the facts alone, to the bit, however they came; slower.",
         ),
     ] = False,
+    bits: Annotated[
+        int,
+        typer.Option(
+            "--bits",
+            metavar="N",
+            help="Bits a number of a row is stored in: 32, or 8 or 4 to save room.",
+        ),
+    ] = 32,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -127,6 +135,7 @@ def init(
         projection_path=projection_path,
         database=database,
         exact=exact,
+        bits=bits,
     ) as made:
         settings = made.settings
     if as_json:

@@ -20,6 +20,7 @@ import torch
 
 from revisor import data
 from revisor.bank.bank import Bank, Row
+from revisor.bank.vectors import WHOLE
 from revisor.editing.calibration import Calibration
 from revisor.editing.keys import key_groups, mean_keys
 from revisor.editing.names import fact_names
@@ -57,6 +58,7 @@ class BuildSettings:
         averaged_only: one entry a row, the mean over all contexts, as the paper has it.
         contexts: texts a fact is written in.
         values: how residuals are optimised.
+        bits: in which rows are stored (bank/vectors.py); the check through the gate asks them so.
     """
 
     layer: int
@@ -69,6 +71,7 @@ class BuildSettings:
         default_factory=lambda: ContextPlan(prefixes=data.prefixes(), per_fact=1)
     )
     values: ValueSettings = field(default_factory=ValueSettings)
+    bits: int = WHOLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +100,7 @@ def empty_bank(spec: Spec, calibration: Calibration, settings: BuildSettings) ->
         hidden_width=spec.hidden_width,
         named=settings.named,
         kind_V=calibration.kind_V,
+        bits=settings.bits,
     )
 
 

@@ -63,7 +63,11 @@ def match(k_TF: torch.Tensor, view: View, ids_BT: torch.Tensor | None = None) ->
         UsageError: a named bank without ids.
     """
     if view.names is None:
-        cosine_T, entry_T = nearest(view.encoder.encode(k_TF), view.keys_ME)
+        query_TE = view.encoder.encode(k_TF)
+        if view.coarse is None or torch.compiler.is_compiling():
+            cosine_T, entry_T = nearest(query_TE, view.keys_ME)
+        else:
+            cosine_T, entry_T = view.coarse.nearest(query_TE, view.keys_ME)
         gamma_T = view.gamma_M[entry_T]
         row_T = torch.where(cosine_T > gamma_T, view.row_M[entry_T].long(), MISS)
         return Hits(row_T=row_T, cosine_T=cosine_T, gamma_T=gamma_T)

@@ -10,13 +10,15 @@ made for each set of them that does (facts/epochs.py), and checked with that set
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from revisor.bank import leases
+from revisor import data
+from revisor.bank import coarse, leases
 from revisor.bank.bank import Bank, Row, View
 from revisor.bank.files import (
     generation_folder,
@@ -27,10 +29,10 @@ from revisor.bank.files import (
     save_bank,
 )
 from revisor.editing.build import build_rows, empty_bank, row_facts, threshold
-from revisor.editing.calibration import Calibration, calibrate
+from revisor.editing.calibration import LONGEST, Calibration, calibrate, token_keys
 from revisor.editing.check import check_rows
 from revisor.facts.epochs import epochs, rows_in_force
-from revisor.facts.fact import Fact, normal_form
+from revisor.facts.fact import PLACEHOLDER, Fact, normal_form
 from revisor.life.changed import Wanted, changed_facts, rows_to_check
 from revisor.life.collect import collect
 from revisor.life.partial import Partial, digest_of
@@ -40,7 +42,11 @@ if TYPE_CHECKING:
     from revisor.store import Store
 
 SHARD = 512  # facts whose rows are written before the next are begun
+ASKED = 512  # facts whose prompts a coarse search is tried on
 KEPT = 2  # bank generations that a build leaves on disk
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,6 +290,7 @@ class _Build:
     def _save(
         self, view: View, unchecked: View | None, report: BuildReport, steps: float, anchor: object
     ) -> None:
+        view, search = self._indexed(view)
         save_bank(
             view,
             self.store.banks,
@@ -299,11 +306,33 @@ class _Build:
                 "seconds": report.seconds,
                 "mean_steps": round(steps, 2),
                 "encoder": self.calibration.encoder.kind,
+                "search": search,
                 "audit": [getattr(anchor, "seq", 0), getattr(anchor, "hash", "")],
             },
             failed=report.failed,
             unchecked=unchecked,
         )
+
+    def _indexed(self, view: View) -> tuple[View, dict[str, Any]]:
+        """A large view in which keys alone decide with an index, if that decides as a search
+        through all keys does; and what to note of it."""
+        if view.names is not None or len(view.keys_ME) < coarse.FROM:
+            return view, {"kind": "exact"}
+        facts = islice(self.ledger.facts(generation=self.generation), ASKED)
+        texts = [*data.background(), *(text for fact in facts for text in _wordings(fact))]
+        loaded = self.store.loaded
+        ids = [tuple(loaded.tokenizer(text)["input_ids"])[:LONGEST] for text in texts]
+        keys_TF, _ = token_keys(loaded.model, self.store.spec, self.settings.layer, ids)
+        queries_TE = view.encoder.encode(keys_TF)
+        index, share = coarse.good_enough(view.keys_ME, view.gamma_M, view.row_M, queries_TE)
+        measured = {"agreement": round(share, 6), "tokens": len(queries_TE)}
+        if index is None:
+            _log.warning(
+                "A coarse search decides otherwise than an exact one in %.3f %% of tokens; the "
+                "bank is published without it.", 100 * (1 - share),
+            )  # fmt: skip
+            return view, {"kind": "exact", "coarse": measured}
+        return replace(view, coarse=index), {"kind": "coarse", "lists": index.probes, **measured}
 
     def _report(
         self, rows: int, written: Sequence[Fact], seconds: float, failed: list[tuple[str, str]]
@@ -316,6 +345,11 @@ class _Build:
             failed=[{"id": fact_id, "fault": fault} for fact_id, fault in failed],
             generation=self.generation,
         )
+
+
+def _wordings(fact: Fact) -> list[str]:
+    """The texts in which a fact is asked for."""
+    return [fact.text, *(text.replace(PLACEHOLDER, fact.subject) for text in fact.paraphrases)]
 
 
 def by_subject(facts: Sequence[Fact]) -> list[list[Fact]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from revisor.config import PRESETS, StoreSettings, swept_layer, write_settings
+from revisor.config import BITS, PRESETS, StoreSettings, swept_layer, write_settings
 from revisor.editing.calibration import compare_layers
 from revisor.errors import CannotWrite, UsageError
 from revisor.facts.ledger import Ledger
@@ -36,6 +36,7 @@ def make_store(
     projection_path: str | None,
     database: str | None,
     exact: bool,
+    bits: int,
 ) -> Store:
     """See `Store.init`, of which this is the work."""
     if (path / "store.toml").exists():
@@ -44,6 +45,8 @@ def make_store(
         )
     if preset not in PRESETS:
         raise UsageError(f"Unknown preset '{preset}'.", f"Choose one of: {', '.join(PRESETS)}.")
+    if bits not in BITS:
+        raise UsageError(f"Cannot store rows in {bits} bits.", f"Choose one of: {BITS}.")
     loaded = load_model(model, dtype=dtype, device=device)
     spec = spec_of(loaded.model, layers_path=layers_path, projection_path=projection_path)
     if layer is None:
@@ -63,6 +66,7 @@ def make_store(
         projection_path=projection_path,
         database=database,
         exact=exact,
+        bits=bits,
     )
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,98 @@
+"""A bank of any size in the geometry of a real one, to measure time and memory on.
+
+What comes in: keys of ordinary text, and how many rows. What goes out: a bank on disk. What it does
+not do: say anything about facts; its residuals are noise, and only a share of its names occurs in
+any text.
+
+A key is one of ordinary text with half of another mixed in, so that keys are as near to one another
+as those of real subjects are. Keys repeat once there are `POOL` of them; each has its own place on
+disk nevertheless, as a real one has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from revisor.bank import coarse
+from revisor.bank.bank import View
+from revisor.bank.encode import KeyEncoder
+from revisor.bank.files import save_bank
+from revisor.bank.ids import Ids
+from revisor.bank.names import NameIndex, name_hashes
+from revisor.bank.vectors import Picked, stored
+
+POOL = 1 << 17
+ENTRIES = 3  # of a row that goes by names: at the prompt, as first words, in other surroundings
+NAMES = 14  # token sequences that a subject's name can be, in the mean
+OCCURRING = 0.05  # share of a text's tokens that end a name
+LATE = 0.1  # share of rows whose subject has others: they stay candidates after their name
+QUERIES = 1024  # keys of ordinary text on which a coarse search is tried
+GAMMA = 0.65  # of the paper; about what calibration finds where names are known
+
+
+def save_synthetic(
+    root: Path,
+    rows: int,
+    keys_TF: torch.Tensor,
+    encoder: KeyEncoder,
+    *,
+    hidden_width: int,
+    named: bool,
+    bits: int,
+    text: Sequence[int],
+    seed: int = 0,
+) -> Path:
+    """Write a bank of so many rows; its folder.
+
+    Args:
+        keys_TF: raw keys of ordinary text.
+        hidden_width: D.
+        named: rows that go by names, several entries each; else one entry a row.
+        text: token ids, of which `OCCURRING` end the name of a row.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    entries = rows * (ENTRIES if named else 1)
+    unit_TE = encoder.encode(keys_TF)
+    one_P, other_P = torch.randint(len(unit_TE), (2, min(POOL, entries)), generator=draw)
+    pool_PE = F.normalize(unit_TE[one_P] + 0.5 * unit_TE[other_P], dim=-1)
+    noise_PD = torch.randn(min(POOL, rows), hidden_width, generator=draw)
+    view = View(
+        ids=Ids.of([f"{row:016x}" for row in range(rows)]),
+        keys_ME=Picked(parts=(stored(pool_PE, bits),), index_N=_spread(len(pool_PE), entries)),
+        gamma_M=torch.full((entries,), GAMMA),
+        row_M=torch.arange(rows, dtype=torch.int32).repeat_interleave(entries // max(1, rows)),
+        R_ND=Picked(parts=(stored(noise_PD, bits),), index_N=_spread(len(noise_PD), rows)),
+        encoder=encoder,
+        generation=1,
+        names=_names(rows, text, draw) if named else None,
+    )
+    if not named and entries >= coarse.FROM:
+        index, _ = coarse.good_enough(view.keys_ME, view.gamma_M, view.row_M, unit_TE[:QUERIES])
+        view = replace(view, coarse=index)
+    return save_bank(
+        view, root, fingerprint="synthetic", model="synthetic", layer=0, build={}, failed=[]
+    )
+
+
+def _spread(count: int, wanted: int) -> torch.Tensor:
+    return torch.arange(wanted) % max(1, count)
+
+
+def _names(rows: int, text: Sequence[int], draw: torch.Generator) -> NameIndex:
+    """Hashes that no text has, and some of the names that this one has: all of single rows."""
+    hash_H = torch.randint(-(2**63), 2**63 - 1, (rows * NAMES,), generator=draw)
+    ends = torch.randperm(len(text), generator=draw)[: round(OCCURRING * len(text))].tolist()
+    spelled = [tuple(text[max(0, end - 2) : end + 1]) for end in ends][:rows]
+    hash_H[: len(spelled)] = name_hashes(spelled)
+    hash_H, order_H = hash_H.sort()
+    return NameIndex.of_rows(
+        hash_H,
+        (order_H % rows).int(),
+        torch.full((rows,), ENTRIES),
+        torch.rand(rows, generator=draw) < LATE,
+    )
