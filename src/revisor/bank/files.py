@@ -126,14 +126,10 @@ def save_bank(
         raise _cannot_write(root, error) from error
     try:
         names = [ROWS, ENCODER]
-        tensors = _save_rows(view, scratch / ROWS)
+        tensors = write_view(view, scratch)
         if unchecked is not None:
             _save_rows(unchecked, scratch / RAW)
             names.append(RAW)
-        encoder = {}
-        if view.encoder.matrix_FE is not None and view.encoder.mean_F is not None:
-            encoder = {"mean": view.encoder.mean_F, "matrix": view.encoder.matrix_FE}
-        save_file(encoder, scratch / ENCODER, metadata={"kind": view.encoder.kind})
         stored = sum(t.numel() * t.element_size() for t in tensors.values())
         manifest = Manifest(
             fingerprint=fingerprint,
@@ -160,6 +156,15 @@ def save_bank(
             raise _cannot_write(root, error) from error
         raise
     return target
+
+
+def write_view(view: View, folder: Path) -> dict[str, torch.Tensor]:
+    """Write a view's two files into a folder; returns the tensors of its rows."""
+    encoder = {}
+    if view.encoder.matrix_FE is not None and view.encoder.mean_F is not None:
+        encoder = {"mean": view.encoder.mean_F, "matrix": view.encoder.matrix_FE}
+    save_file(encoder, folder / ENCODER, metadata={"kind": view.encoder.kind})
+    return _save_rows(view, folder / ROWS)
 
 
 def _save_rows(view: View, path: Path) -> dict[str, torch.Tensor]:
@@ -249,24 +254,28 @@ def load_bank(
         for fault in hash_faults(folder):
             raise StoreDamaged(fault, "Build again: delete that folder and run revisor build.")
     try:
-        encoder = _load_encoder(folder / ENCODER)
-        with safe_open(folder / (RAW if unchecked else ROWS), framework="pt") as file:
-            view = View(
-                ids=tuple(json.loads(file.metadata()["ids"])),
-                keys_ME=file.get_tensor("keys"),
-                gamma_M=file.get_tensor("gamma"),
-                row_M=file.get_tensor("row"),
-                R_ND=file.get_tensor("residuals"),
-                encoder=encoder,
-                generation=manifest.generation,
-                names=_load_names(file),
-            )
-        return Bank.of(view)
+        rows = folder / (RAW if unchecked else ROWS)
+        return Bank.of(read_view(rows, folder / ENCODER, generation=manifest.generation))
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise StoreDamaged(
             f"The bank at {folder} cannot be read: {error}.",
             "Build again: delete that folder and run revisor build.",
         ) from error
+
+
+def read_view(rows: Path, encoder: Path, *, generation: int) -> View:
+    """The view that `write_view` wrote; its tensors are memory-mapped."""
+    with safe_open(rows, framework="pt") as file:
+        return View(
+            ids=tuple(json.loads(file.metadata()["ids"])),
+            keys_ME=file.get_tensor("keys"),
+            gamma_M=file.get_tensor("gamma"),
+            row_M=file.get_tensor("row"),
+            R_ND=file.get_tensor("residuals"),
+            encoder=_load_encoder(encoder),
+            generation=generation,
+            names=_load_names(file),
+        )
 
 
 def _load_names(file: Any) -> NameIndex | None:
