@@ -47,7 +47,7 @@ class CarriesFacts:
     facts: Gated | None
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(config, *args, **kwargs)
+        super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
         self.facts = None
         self._bank_files: dict[str, Path] = {}
         self._attached = ExitStack()

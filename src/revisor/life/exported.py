@@ -269,7 +269,7 @@ def _appearing(folder: Path) -> Iterator[Path]:
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise CannotWrite(
-            f"Cannot write {folder}: {reason}.", 
+            f"Cannot write {folder}: {reason}.",
             "Nothing was left there. Make room, or choose another place, and run it again.",
         ) from error
     finally:
@@ -280,13 +280,16 @@ def _appearing(folder: Path) -> Iterator[Path]:
 @contextmanager
 def _replacing(folder: Path) -> Iterator[Path]:
     """As `_appearing`, of a copy of a folder that takes the folder's place; weights are shared."""
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=_GONE) as gone:
-        with _appearing(folder) as scratch:
-            shutil.copytree(folder, scratch, copy_function=_link, dirs_exist_ok=True)
-            for path in (scratch / BANK, scratch / FACTS, scratch / CARD, scratch / MANIFEST):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-            yield scratch
-            os.replace(folder, Path(gone) / folder.name)
+    with (
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=_GONE) as gone,
+        _appearing(folder) as scratch,
+    ):
+        shutil.copytree(folder, scratch, copy_function=_link, dirs_exist_ok=True)
+        shutil.rmtree(scratch / BANK)
+        for name in (FACTS, CARD, MANIFEST):
+            (scratch / name).unlink()
+        yield scratch
+        os.replace(folder, Path(gone) / folder.name)
 
 
 def _link(source: str, target: str) -> None:
