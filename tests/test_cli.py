@@ -477,8 +477,8 @@ def test_every_command_has_a_help_text() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     assert sorted(commands) == [
         "add", "ask", "bench", "build", "chat", "check", "demo", "diff", "eval", "export", "gc",
-        "import", "init", "keys", "log", "ls", "mcp", "report", "rm", "rollback", "serve", "set", "show",
-        "tag", "verify",
+        "import", "init", "keys", "log", "ls", "mcp", "report", "rm", "rollback", "serve", "set",
+        "show", "tag", "verify",
     ]  # fmt: skip
     for command in commands.values():
         assert command.help
