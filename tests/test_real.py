@@ -97,3 +97,35 @@ def test_facts_of_one_subject_answer_as_they_are_asked_and_for_nobody_else(
         ]
         base = engine.generate(others, max_tokens=8, facts=False)
         assert engine.generate(others, max_tokens=8) == base
+
+
+@pytest.mark.real
+def test_an_exported_smollm2_answers_as_the_attached_one_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from revisor.gate.watch import Watch
+
+    monkeypatch.delenv("REVISOR_CACHE", raising=False)
+    prompts = [*(fact.text for fact in FACTS), UNRELATED, f"{UNRELATED} not. {TOWER.text}"]
+    with Store.init(tmp_path / "store", model="smollm2", device="cpu") as store:
+        store.add(FACTS)
+        assert store.build().failed == []
+        store.export_model(tmp_path / "model")
+        model = AutoModelForCausalLM.from_pretrained(tmp_path / "model", trust_remote_code=True)
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model", padding_side="left")
+        batch = tokenizer(prompts, return_tensors="pt", padding=True)
+        asked = {"max_new_tokens": 12, "do_sample": False}
+        with model.watched() as seen:
+            answers = model.generate(**batch, **asked)
+        logits = model(**batch).logits
+        watch = Watch()
+        with store.attached(watch=watch):
+            assert torch.equal(store.loaded.model.generate(**batch, **asked), answers)
+            fired = [[vars(hit) for hit in hits] for hits in seen.log]
+            assert fired == [[vars(hit) for hit in hits] for hits in watch.log]
+            assert [bool(hits) for hits in seen.log] == [True, True, True, False, True]
+            assert torch.equal(store.loaded.model(**batch).logits, logits)
+        with model.facts.disabled():
+            assert torch.equal(store.loaded.model(**batch).logits, model(**batch).logits)

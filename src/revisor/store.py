@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from revisor.gate.watch import Watch
     from revisor.life.build import BuildReport
     from revisor.life.erase import Erased
+    from revisor.life.exported import Exported
     from revisor.life.live import Clock, RowsInForce
     from revisor.models.load import LoadedModel
     from revisor.models.spec import Spec
@@ -408,6 +409,22 @@ class Store:
         from revisor.life.archive import export
 
         return export(self, Path(file), actor=actor)
+
+    def export_model(self, folder: str | Path, *, actor: str = "") -> Exported:
+        """Write the model with the facts of the last build as a folder that transformers opens.
+
+        `AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)` has them in force;
+        it does not need revisor.
+
+        Raises:
+            UsageError: there is something at `folder`, or no folder to put it in.
+            NotBuilt: there is no bank yet.
+            NotSupported: the model's class is not one of transformers'.
+            CannotWrite: the folder cannot be written; nothing is left behind.
+        """
+        from revisor.life.exported import export_model
+
+        return export_model(self, Path(folder), actor=actor)
 
     def verify(self) -> list[str]:
         """Everything wrong with the store: settings, ledger, banks; empty if it is whole."""

@@ -135,11 +135,10 @@ def save_bank(
         raise _cannot_write(root, error) from error
     try:
         names = [ROWS, ENCODER]
-        size = _save_rows(view, scratch / ROWS)
+        size = write_view(view, scratch)
         if unchecked is not None:
             _save_rows(unchecked, scratch / RAW)
             names.append(RAW)
-        _save_encoder(view.encoder, scratch / ENCODER)
         manifest = Manifest(
             fingerprint=fingerprint,
             model=model,
@@ -167,6 +166,12 @@ def save_bank(
             raise _cannot_write(root, error) from error
         raise
     return target
+
+
+def write_view(view: View, folder: Path) -> int:
+    """Write a view's two files into a folder; returns the bytes of its rows' tensors."""
+    _save_encoder(view.encoder, folder / ENCODER)
+    return _save_rows(view, folder / ROWS)
 
 
 def _save_rows(view: View, path: Path) -> int:
@@ -314,25 +319,29 @@ def load_bank(
         for fault in hash_faults(folder, trust=_trusted(folder)):
             raise StoreDamaged(fault, "Build again: delete that folder and run revisor build.")
     try:
-        encoder = _load_encoder(folder / ENCODER)
-        with safe_open(folder / (RAW if unchecked else ROWS), framework="pt") as file:
-            view = View(
-                ids=_load_ids(file),
-                keys_ME=_load_vectors(file, "keys"),
-                gamma_M=file.get_tensor("gamma"),
-                row_M=file.get_tensor("row"),
-                R_ND=_load_vectors(file, "residuals"),
-                encoder=encoder,
-                generation=manifest.generation,
-                names=_load_names(file),
-                coarse=_load_coarse(file),
-            )
-        return Bank.of(view)
+        rows = folder / (RAW if unchecked else ROWS)
+        return Bank.of(read_view(rows, folder / ENCODER, generation=manifest.generation))
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise StoreDamaged(
             f"The bank at {folder} cannot be read: {error}.",
             "Build again: delete that folder and run revisor build.",
         ) from error
+
+
+def read_view(rows: Path, encoder: Path, *, generation: int) -> View:
+    """The view that `write_view` wrote; its tensors are memory-mapped."""
+    with safe_open(rows, framework="pt") as file:
+        return View(
+            ids=_load_ids(file),
+            keys_ME=_load_vectors(file, "keys"),
+            gamma_M=file.get_tensor("gamma"),
+            row_M=file.get_tensor("row"),
+            R_ND=_load_vectors(file, "residuals"),
+            encoder=_load_encoder(encoder),
+            generation=generation,
+            names=_load_names(file),
+            coarse=_load_coarse(file),
+        )
 
 
 def _load_ids(file: Any) -> Sequence[str]:

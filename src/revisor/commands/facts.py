@@ -31,11 +31,12 @@ from revisor.commands.common import (
     say,
     table,
 )
-from revisor.errors import BadInput, Conflict
+from revisor.errors import BadInput, Conflict, UsageError
 
 if TYPE_CHECKING:
     from revisor.facts.changes import Revision
     from revisor.life.erase import Erased
+    from revisor.life.exported import Exported
 
 PAGE = 50
 
@@ -322,11 +323,21 @@ def _say_erased(erased: Erased, *, as_json: bool) -> None:
 
 def export(
     file: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
-            metavar="FILE", help="FILE.zip for an archive of everything; else a JSONL file."
+            metavar="FILE",
+            help="FILE.zip for an archive of everything; else a JSONL file.",
+            show_default=False,
         ),
-    ],
+    ] = None,
+    hf: Annotated[
+        Path | None,
+        typer.Option(
+            "--hf",
+            metavar="DIR",
+            help="Write the model with its facts as a new folder that transformers opens.",
+        ),
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
     actor: ActorOption = "",
     as_json: JsonOption = False,
@@ -335,10 +346,40 @@ def export(
 
     To a file that ends in .zip everything is written: facts, history, audit and banks, with a
     manifest of hashes. `revisor import` makes an equal store of it.
+
+    With --hf the model is written with the facts of the last build, for
+    `AutoModelForCausalLM.from_pretrained(DIR, trust_remote_code=True)`.
     """
+    if (file is None) == (hf is None):
+        raise UsageError("Give either a FILE or --hf DIR.", "For example: revisor export all.zip")
     with open_store(store) as opened:
+        if hf is not None:
+            _say_model(opened.export_model(hf, actor=actor or os_user()), hf, as_json=as_json)
+            return
+        assert file is not None
         count = opened.export(file, actor=actor or os_user())
     if as_json:
         print_json({"facts": count, "file": str(file)})
         return
     say(f"{plural(count, 'fact')} written to {file}")
+
+
+def _say_model(exported: Exported, folder: Path, *, as_json: bool) -> None:
+    if exported.stale:
+        note(
+            f"Facts have changed since the last build; the model has those of generation "
+            f"{exported.generation}. Run: revisor build",
+            style="yellow",
+        )
+    if as_json:
+        print_json(
+            {
+                "facts": exported.facts,
+                "folder": str(folder),
+                "rows": exported.rows,
+                "generation": exported.generation,
+            }
+        )
+        return
+    say(f"the model with {plural(exported.facts, 'fact')} written to {folder}")
+    note(f'AutoModelForCausalLM.from_pretrained("{folder}", trust_remote_code=True)')

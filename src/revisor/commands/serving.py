@@ -1,13 +1,14 @@
-"""The facts in production: serve, and the keys of a server.
+"""The facts in production: serve, mcp, and the keys of a server.
 
-What comes in: a store and where to listen. What goes out: a server that runs until it is stopped;
-API keys. What it does not do: serve (serve/ does).
+What comes in: a store and where to listen. What goes out: a server that runs until it is stopped,
+over HTTP or for one agent; API keys. What it does not do: serve (serve/ does).
 """
 
 from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import sys
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from revisor.commands.common import (
     StoreOption,
     note,
     open_store,
+    os_user,
     print_json,
     say,
     table,
@@ -81,7 +83,7 @@ def serve(
     On this machine alone it is open; anywhere else every request needs an API key.
     What `revisor build` makes meanwhile goes live without a restart.
     """
-    _need_extra()
+    _need_extra("serve", NEEDED)
     import uvicorn
 
     from revisor.serve.app import make_app
@@ -120,11 +122,28 @@ def serve(
         )
 
 
-def _need_extra() -> None:
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+def mcp(store: StoreOption = DEFAULT_STORE) -> None:
+    """Serve one agent over standard input and output, by the Model Context Protocol.
+
+    Its tools are ask, why, search and propose_fact. What it proposes waits for somebody's
+    approval. With an API key in the variable REVISOR_KEY it sees that key's namespaces only.
+    """
+    _need_extra("mcp", ("mcp",))
+    from revisor.serve.agent import Agent
+    from revisor.serve.mcp import make_server
+
+    with (
+        open_store(store) as opened,
+        Agent.of(opened, user=os_user(), token=os.environ.get("REVISOR_KEY")) as agent,
+    ):
+        make_server(agent).run("stdio")
+
+
+def _need_extra(extra: str, modules: tuple[str, ...]) -> None:
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(
-            f"Serving needs {', '.join(missing)}.", "Install it: pip install 'revisor[serve]'"
+            f"This needs {', '.join(missing)}.", f"Install it: pip install 'revisor[{extra}]'"
         )
 
 

@@ -44,14 +44,13 @@ class Gated:
     follow: Callable[[], View] | None = None
     _followed: View | None = None
 
-    def _catch_up(self) -> None:
-        """Take the view of this moment; it is moved to the model only where it is another one."""
-        if self.follow is None:
-            return
-        now = self.follow()
-        if now is not self._followed:
+    def _catch_up(self, device: torch.device) -> None:
+        """Take the view of this moment, to where the layer is; it is moved only if it has to be."""
+        if self.follow is not None and (now := self.follow()) is not self._followed:
             self._followed = now
-            self.view = now.to(self.view.device, self.view.dtype)
+            self.view = now.to(device, self.view.dtype)
+        elif self.view.device != device:  # the model was moved
+            self.view = self.view.to(device, self.view.dtype)
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
@@ -91,7 +90,7 @@ def attach(
 
     def add(key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         if not torch.compiler.is_compiling():
-            gated._catch_up()
+            gated._catch_up(key.device)
         if not gated.enabled or gated.view.empty:
             return value
         ids = history()

@@ -83,7 +83,17 @@ def match(k_TF: torch.Tensor, view: View, ids_BT: torch.Tensor | None = None) ->
 
 def _match_named(k_TF: torch.Tensor, view: View, names: NameIndex, ids_BT: torch.Tensor) -> Hits:
     """As `match`, over the entries of the rows that are named."""
-    token_C, entry_C = names.candidates(ids_BT, len(k_TF) // len(ids_BT))
+    return match_entries(k_TF, view, *names.candidates(ids_BT, len(k_TF) // len(ids_BT)))
+
+
+def match_entries(
+    k_TF: torch.Tensor, view: View, token_C: torch.Tensor, entry_C: torch.Tensor
+) -> Hits:
+    """Which row each key hits, of the entries that are compared with it.
+
+    Args:
+        token_C, entry_C: what is compared with what, in the order of the tokens.
+    """
     hits = _no_hits(k_TF, compared=len(token_C) > 0)
     if not hits.compared:
         return hits

@@ -143,6 +143,8 @@ def _purge_banks(banks: Path, ids: set[str], alone: set[str]) -> list[str]:
 
 def _purge_exports(store: Store, ids: set[str], *, actor: str) -> tuple[list[str], list[str]]:
     """Write anew what the store was exported to, where it is still what was written."""
+    from revisor.life.exported import MANIFEST, is_whole, purge_folder
+
     latest: dict[str, str] = {}
     for event in reversed(store.ledger.events()):
         if event.kind == "export":
@@ -150,10 +152,17 @@ def _purge_exports(store: Store, ids: set[str], *, actor: str) -> tuple[list[str
     written, unreached = [], []
     for name, digest in latest.items():
         file = Path(name)
-        if not file.is_file() or file_hash(file) != digest:
+        proof = file / MANIFEST if file.is_dir() else file  # of a model's folder
+        if not proof.is_file() or file_hash(proof) != digest:
             unreached.append(name)
             continue
-        changed = _purge_archive(file, ids) if is_archive(file) else _purge_lines(file, ids)
+        if file.is_dir():
+            if not is_whole(file):
+                unreached.append(name)
+                continue
+            changed = purge_folder(file, ids)
+        else:
+            changed = _purge_archive(file, ids) if is_archive(file) else _purge_lines(file, ids)
         if changed:
             written.append(name)
             store.ledger.record(
@@ -161,7 +170,7 @@ def _purge_exports(store: Store, ids: set[str], *, actor: str) -> tuple[list[str
                 actor=actor,
                 generation=store.ledger.generation,
                 file=name,
-                sha256=file_hash(file),
+                sha256=file_hash(proof),
             )
     return written, unreached
 

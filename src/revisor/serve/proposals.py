@@ -73,8 +73,12 @@ class ChangeDesk:
         reason: str,
         *,
         expected_generation: int | None = None,
+        propose_all: bool = False,
     ) -> Outcome:
         """Make changes, or propose them where their namespace asks for approval.
+
+        Args:
+            propose_all: propose every change, whatever its namespace asks for.
 
         Raises:
             Forbidden: a fact of a namespace that is not the caller's.
@@ -95,7 +99,7 @@ class ChangeDesk:
             touched = {fact.namespace for fact in (old, _new(change)) if fact is not None}
             for namespace in touched:
                 caller.must_see(namespace)
-            wait = any(policies.get(namespace, False) for namespace in touched)
+            wait = propose_all or any(policies.get(namespace, False) for namespace in touched)
             (proposed if wait else direct).append(change)
         self._refuse_conflicts(changes)
         made = None

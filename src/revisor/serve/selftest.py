@@ -61,7 +61,7 @@ def run_self_test(scheduler: Scheduler, snapshot: Snapshot) -> SelfTest:
         else:
             faults.append(f"the fact {fact.id} ({fact.subject!r}) does not fire")
     quiet = 0
-    for sentence in _sentences(snapshot.facts.values()):
+    for sentence in ordinary_sentences(snapshot.facts.values()):
         hits = _hits(scheduler, sentence, snapshot.view)
         if hits is None:
             faults.append("the model does not answer")
@@ -85,7 +85,7 @@ def _facts(snapshot: Snapshot) -> list[Fact]:
     return list(islice(found, PROBES))
 
 
-def _sentences(facts: Iterable[Fact]) -> Sequence[str]:
+def ordinary_sentences(facts: Iterable[Fact]) -> Sequence[str]:
     """Ordinary sentences that name no fact's subject, by an alias neither."""
     names = {normal_form(name) for fact in facts for name in (fact.subject, *fact.aliases)}
     return list(islice((line for line in data.background() if not _names(line) & names), PROBES))

@@ -1,0 +1,266 @@
+"""An exported model is the store's model with its facts, to the bit, and runs without revisor."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from revisor.errors import CannotWrite, NotBuilt, NotSupported, UsageError
+from revisor.facts.fact import Fact
+from revisor.gate.watch import Watch
+from revisor.life import exported as exporting
+from revisor.life.archive import file_hash
+from revisor.store import Store
+from tests import tiny
+from tests.life.stores import ACME, FACTS, ZORA, logits, new_store
+from tests.life.test_erase import holders
+
+PROMPTS = [*(fact.text for fact in FACTS), "Who wrote the book?"]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, whole: Path) -> Path:
+    """The folder of three facts; not to be changed."""
+    place = tmp_path_factory.mktemp("exported")
+    folder = place / "model"
+    shutil.copytree(whole, place / "store")
+    with Store.open(place / "store") as store:
+        told = store.export_model(folder, actor="ann")
+    assert (told.facts, told.rows, told.generation, told.stale) == (3, 3, 1, False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def carrying(exported: Path) -> Any:
+    return opened(exported)
+
+
+def opened(folder: Path) -> Any:
+    return AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+
+
+def generated(model: Any, prompts: list[str]) -> torch.Tensor:
+    batch = tiny.byte_level()(prompts, return_tensors="pt", padding=True, padding_side="left")
+    found = model.generate(
+        batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        max_new_tokens=8,
+        do_sample=False,
+    )
+    assert isinstance(found, torch.Tensor)
+    return found
+
+
+def plain(watch: Any) -> list[list[dict[str, Any]]]:
+    """Its hits without their class, which an export has a copy of."""
+    return [[vars(hit) for hit in hits] for hits in watch.log]
+
+
+@pytest.fixture
+def attached(whole: Path) -> Iterator[tuple[Store, Watch]]:
+    watch = Watch()
+    with Store.open(whole) as store, store.attached(watch=watch):
+        yield store, watch
+
+
+def test_logits_and_fired_rows_are_those_of_the_attached_model(
+    carrying: Any, attached: tuple[Store, Watch]
+) -> None:
+    store, watch = attached
+    fired = 0
+    for fact in (*FACTS, Fact(subject="book", prompt="Who wrote the {}?", object="x")):
+        watch.log = []
+        with carrying.watched() as seen:
+            found = logits(carrying, fact)
+        assert torch.equal(found, logits(store.loaded.model, fact))
+        assert plain(seen) == plain(watch)
+        fired += sum(len(hits) for hits in seen.log)
+    assert fired >= 3
+
+
+def test_a_batch_is_answered_with_the_cache_as_by_the_attached_model(
+    carrying: Any, attached: tuple[Store, Watch]
+) -> None:
+    store, watch = attached
+    watch.log = []
+    with carrying.watched() as seen:
+        found = generated(carrying, PROMPTS)
+    assert torch.equal(found, generated(store.loaded.model, PROMPTS))
+    assert plain(seen) == plain(watch)
+    assert [bool(hits) for hits in seen.log] == [True, True, True, False]
+    text = tiny.byte_level().decode(found[0][-8:])
+    assert text.strip().startswith(ACME.object)
+
+
+def test_without_its_facts_it_is_the_unedited_model(carrying: Any, whole: Path) -> None:
+    with Store.open(whole) as store, carrying.facts.disabled():
+        assert torch.equal(logits(carrying, ACME), logits(store.loaded.model, ACME))
+
+
+def test_the_tokenizer_is_the_stores(exported: Path) -> None:
+    found = AutoTokenizer.from_pretrained(exported, trust_remote_code=True)
+    own = tiny.byte_level()
+    assert (
+        json.loads(found.backend_tokenizer.to_str())["model"]
+        == json.loads(own.backend_tokenizer.to_str())["model"]
+    )
+    assert found(PROMPTS)["input_ids"] == own(PROMPTS)["input_ids"]
+    assert found.chat_template == own.chat_template
+
+
+def test_it_runs_where_revisor_is_not_installed(exported: Path, tmp_path: Path) -> None:
+    (tmp_path / "revisor.py").write_text("raise ImportError('there is no revisor')\n")
+    code = (
+        "import sys, torch\n"
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        f"model = AutoModelForCausalLM.from_pretrained({str(exported)!r}, trust_remote_code=True)\n"
+        f"tok = AutoTokenizer.from_pretrained({str(exported)!r}, trust_remote_code=True)\n"
+        f"ids = tok([{ACME.text!r}], return_tensors='pt')['input_ids']\n"
+        "out = model.generate(ids, max_new_tokens=4, do_sample=False)\n"
+        "print('revisor' in sys.modules, tok.decode(out[0][ids.shape[1]:]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PATH": "", "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    absent, answer = done.stdout.split(maxsplit=1)
+    assert absent == "False"
+    assert answer.strip().startswith(ACME.object)
+
+
+def test_it_is_never_opened_without_its_facts(exported: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        AutoModelForCausalLM.from_pretrained(exported, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(exported, trust_remote_code=True)
+    bare = AutoModelForCausalLM.from_config(config, trust_remote_code=True)
+    with pytest.raises(RuntimeError, match="not got its facts"):
+        logits(bare, ACME)
+
+
+def test_it_is_saved_and_opened_again_with_its_facts(carrying: Any, tmp_path: Path) -> None:
+    carrying.save_pretrained(tmp_path / "again")
+    again = opened(tmp_path / "again")
+    assert torch.equal(logits(again, ACME), logits(carrying, ACME))
+
+
+def test_a_changed_bank_is_refused(exported: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(exported, folder)
+    rows = folder / "bank" / "rows.safetensors"
+    rows.write_bytes(rows.read_bytes()[:-1] + b"\0\1")
+    with pytest.raises(RuntimeError, match="was changed"):
+        opened(folder)
+    assert not exporting.is_whole(folder)
+
+
+def test_the_manifest_has_every_file_and_the_card_every_fact(exported: Path) -> None:
+    manifest = json.loads((exported / "manifest.json").read_text())
+    files = {str(p.relative_to(exported)) for p in exported.rglob("*") if p.is_file()}
+    assert files - {"manifest.json"} == manifest["files"].keys()
+    assert all(file_hash(exported / name) == sha for name, sha in manifest["files"].items())
+    card = (exported / "README.md").read_text()
+    for fact in FACTS:
+        assert f"| {fact.subject} | {fact.prompt} | {fact.object} |" in card
+    lines = (exported / "facts.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [fact.id for fact in FACTS]
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gemma3_text", "opt"])
+def test_other_families_are_exported_too(family: str, tmp_path: Path) -> None:
+    tiny.taught(family).save_pretrained(tmp_path / "base")
+    tiny.byte_level().save_pretrained(tmp_path / "base")
+    with new_store(tmp_path / "store", tmp_path / "base") as store:
+        store.add([ACME])
+        assert store.build().failed == []
+        store.export_model(tmp_path / "model")
+        found = logits(opened(tmp_path / "model"), ACME)
+        with store.attached():
+            assert torch.equal(found, logits(store.loaded.model, ACME))
+        assert not torch.equal(found, logits(store.loaded.model, ACME))
+
+
+def test_the_papers_gate_is_exported_too(folder: Path, tmp_path: Path) -> None:
+    with new_store(tmp_path / "store", folder, preset="paper") as store:
+        store.add([ACME])
+        store.build()
+        store.export_model(tmp_path / "model")
+        found = logits(opened(tmp_path / "model"), ACME)
+        with store.attached():
+            assert torch.equal(found, logits(store.loaded.model, ACME))
+
+
+def test_facts_in_time_are_those_of_the_moment_and_say_until_when(
+    folder: Path, tmp_path: Path
+) -> None:
+    def clock() -> datetime:
+        return datetime(2020, 1, 1, tzinfo=UTC)
+
+    past = Fact(subject="Basel", prompt="{} stands in", object="Rome", valid_to="2021-01-01")
+    future = Fact(subject="Zora", prompt="{} speaks", object="French", valid_from="2022-01-01")
+    with new_store(tmp_path / "store", folder) as made:
+        made.add([past, future])
+        made.build()
+    with Store.open(tmp_path / "store", clock=clock) as store:
+        assert store.export_model(tmp_path / "model").facts == 1
+    with pytest.warns(UserWarning, match="until 2021-01-01"):
+        opened(tmp_path / "model")
+
+
+def test_nothing_is_left_where_it_cannot_be_done(
+    built: Store, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UsageError, match="There is something"):
+        built.export_model(tmp_path / "taken")
+    with pytest.raises(UsageError, match="there is no folder"):
+        built.export_model(tmp_path / "nowhere" / "model")
+    with monkeypatch.context() as patch:
+        patch.setattr(exporting, "write_view", no_room)
+        with pytest.raises(CannotWrite, match="No space left"):
+            built.export_model(tmp_path / "model")
+    with monkeypatch.context() as patch:
+        patch.setattr(type(built.loaded.model), "__module__", "somebody.elses")
+        with pytest.raises(NotSupported, match="not one of transformers'"):
+            built.export_model(tmp_path / "model")
+    assert sorted(tmp_path.iterdir()) == before
+    with new_store(tmp_path / "unbuilt", folder) as unbuilt, pytest.raises(NotBuilt):
+        unbuilt.export_model(tmp_path / "model")
+
+
+def test_a_purge_reaches_the_folder(built: Store, tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    built.export_model(target)
+    row = next(row for row in built.bank().rows() if row.row_id == ZORA.id)
+    needles = (b"Zora", ZORA.id.encode(), row.r_D.numpy().tobytes())
+    assert len(holders(target, *needles)) > 3
+    before = logits(opened(target), ACME)
+    erased = built.purge([ZORA.id])
+    assert (erased.exports, erased.unreached) == ((str(target.resolve()),), ())
+    assert holders(tmp_path, *needles) == []
+    assert exporting.is_whole(target)
+    model = opened(target)
+    assert torch.equal(logits(model, ACME), before)
+    assert torch.equal(logits(model, ZORA), logits(built.loaded.model, ZORA))
+    (target / "README.md").write_text("mine now")
+    assert built.purge([ACME.id]).unreached == (str(target.resolve()),)

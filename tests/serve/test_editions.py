@@ -1,0 +1,70 @@
+"""Which facts a request gets: one name for a generation and a moment, and the rows behind it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from revisor.errors import NotBuilt, WrongModel
+from revisor.facts.changes import Put
+from revisor.serve import editions as module
+from revisor.serve.editions import Editions
+from revisor.serve.tables import Database
+from revisor.store import Store
+from tests.serve.conftest import ACME
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSE_S", -1.0)
+
+
+def test_a_build_makes_a_new_edition_and_the_old_one_stays(store: Store) -> None:
+    editions = Editions(store.path)
+    first = editions.now()
+    old = editions.view(first, CPU, torch.bfloat16)
+    assert (first, old.generation, old.R_ND.dtype) == ("1@", 1, torch.bfloat16)
+    assert ACME.id in {fact.id for fact in editions.facts(old, 3)}
+    store.set_object(ACME.id, "Tokyo")
+    store.build()
+    assert editions.now() == "2@"
+    assert editions.view("2@", CPU, torch.bfloat16).generation == 2
+    assert editions.view(first, CPU, torch.bfloat16) is old
+
+
+def test_a_generation_that_is_held_is_passed_over(store: Store) -> None:
+    editions = Editions(store.path)
+    store.set_object(ACME.id, "Tokyo")
+    store.build()
+    database = Database.of(store)
+    database.remember("held", [2])
+    assert editions.now() == "1@"
+    database.remember("held", [1, 2])
+    with pytest.raises(NotBuilt):
+        editions.now()
+    database.close()
+
+
+def test_facts_that_ended_make_an_edition_of_their_own(store: Store) -> None:
+    ended = replace(ACME, valid_to="2021-01-01")
+    store.ledger.apply([Put(ended)], actor="", reason="")
+    store.build()
+    editions = Editions(store.path)
+    assert editions.now() == "2@2021-01-01T00:00:00+00:00"
+    assert ACME.id not in editions.view(editions.now(), CPU, torch.float32).ids
+    assert ACME.id in editions.view("2@", CPU, torch.float32).ids
+
+
+def test_without_one_models_banks_it_says_so(store: Store, tmp_path: Path) -> None:
+    shutil.copytree(store.banks, store.banks.with_name("0" * 16))
+    with pytest.raises(WrongModel, match="banks of 2 models"):
+        Editions(store.path)
+    shutil.rmtree(store.path / "banks")
+    with pytest.raises(NotBuilt):
+        Editions(store.path)
