@@ -490,6 +490,16 @@ def test_bad_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
     assert (done.code, done.out) == (2, "")
 
 
+@pytest.mark.parametrize(
+    "arguments", [("nonsense",), ("ls", "--nonsense"), ("show",), ("ls", "--limit", "x")]
+)
+def test_bad_usage_is_told_as_json_too(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments, "--json")
+    assert done.code == 2
+    assert done.json["error"]["message"]
+    assert done.json["error"]["hint"]
+
+
 def test_what_needs_no_model_loads_none(built: Path, tmp_path: Path) -> None:
     more = {"subject": "Delta", "prompt": "{} is", "object": "Rome"}
     file = fact_file(tmp_path / "more.jsonl", [more])

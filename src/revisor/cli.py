@@ -25,17 +25,24 @@ from revisor.commands import (
     serving,
 )
 from revisor.commands.common import fail, wants_json
-from revisor.errors import RevisorError
+from revisor.errors import RevisorError, UsageError
 
 INTERRUPTED = 130
+_BadUsage: Any = typer.BadParameter.__mro__[1]  # typer does not name its base, UsageError
 
 
 class Commands(TyperGroup):
     """The commands; an error meant for people ends any of them without a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
+        given = [*getattr(ctx, "_protected_args", ()), *ctx.args]
         try:
             return super().invoke(ctx)
+        except _BadUsage as error:
+            # The command's options are not parsed then, so nobody has seen --json yet.
+            if "--json" not in given:
+                raise
+            fail(UsageError(error.format_message(), "See --help."), as_json=True)
         except RevisorError as error:
             fail(error, as_json=wants_json(ctx))
         except KeyboardInterrupt as stop:

@@ -100,3 +100,21 @@ def test_a_check_tells_what_is_in_the_store_and_fails(store: Path) -> None:
 
 def test_an_unknown_tag_is_bad_input(store: Path) -> None:
     assert "no generation" in run(store, "rollback", "--to", "nowhere", code=2)["error"]["message"]
+
+
+def test_a_tag_moves_only_when_it_is_told_to(store: Path, tmp_path: Path) -> None:
+    run(
+        store,
+        "add",
+        lines(tmp_path / "a.jsonl", {"subject": "A", "prompt": "{} is", "object": "B"}),
+    )
+    run(store, "tag", "best")
+    run(
+        store,
+        "add",
+        lines(tmp_path / "b.jsonl", {"subject": "C", "prompt": "{} is", "object": "D"}),
+    )
+    assert "generation 1" in run(store, "tag", "best", code=3)["error"]["message"]
+    assert run(store, "tag")["tags"] == {"best": 1}
+    assert run(store, "tag", "best", "1")["tags"] == {"best": 1}, "it stays where it is"
+    assert run(store, "tag", "best", "--force")["tags"] == {"best": 2}

@@ -91,6 +91,9 @@ def tag(
         typer.Argument(metavar="GEN", help="A generation, or a tag of it.", show_default="last"),
     ] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Take the tag away.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Move a tag that names another generation.")
+    ] = False,
     store: StoreOption = DEFAULT_STORE,
     actor: ActorOption = "",
     as_json: JsonOption = False,
@@ -100,7 +103,7 @@ def tag(
         if name is not None and delete:
             opened.ledger.untag(name, actor=actor or os_user())
         elif name is not None:
-            opened.ledger.tag(name, generation, actor=actor or os_user())
+            opened.ledger.tag(name, generation, actor=actor or os_user(), move=force)
         tags = opened.ledger.tags()
     if as_json:
         print_json({"tags": tags})

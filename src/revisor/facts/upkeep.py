@@ -13,7 +13,7 @@ from typing import IO, Any, Self
 
 import sqlalchemy as sa
 
-from revisor.errors import NotFound, StoreDamaged, UsageError
+from revisor.errors import Conflict, NotFound, StoreDamaged, UsageError
 from revisor.facts import audit, dump
 from revisor.facts.changes import Purged
 from revisor.facts.database import scrub, transaction
@@ -53,11 +53,22 @@ class Upkeep:
         with transaction(self._engine, self.name, writes=writes) as connection:
             yield connection
 
-    def tag(self, name: str, generation: int | str | None = None, *, actor: str) -> int:
-        """Give a generation (the last by default) a name; a name that is there moves.
+    def tag(
+        self,
+        name: str,
+        generation: int | str | None = None,
+        *,
+        actor: str,
+        move: bool = True,
+    ) -> int:
+        """Give a generation (the last by default) a name.
+
+        Args:
+            move: a name that is there moves; without it, that is refused.
 
         Raises:
             UsageError: the name is empty, too long, or reads as a number.
+            Conflict: another generation has the name, and it must not move.
             NotFound: there is no such generation.
         """
         if not name.strip() or len(name) > 64 or name.lstrip("-").isdigit():
@@ -68,6 +79,13 @@ class Upkeep:
             number = pinned(connection, generation)
             if number == 0:
                 raise NotFound("There is no generation yet.", "Add facts first: revisor add FILE")
+            has = sa.select(tags.c.generation).where(tags.c.name == name)
+            before = connection.execute(has).scalar()
+            if before not in (None, number) and not move:
+                raise Conflict(
+                    f"The tag '{name}' names generation {before}.",
+                    "Choose another name, or move it: --force",
+                )
             connection.execute(tags.delete().where(tags.c.name == name))
             connection.execute(tags.insert().values(name=name, generation=number))
             audit.record(connection, "tag", actor=actor, generation=number, details={"name": name})
