@@ -29,7 +29,7 @@ def test_a_build_makes_a_new_edition_and_the_old_one_stays(store: Store) -> None
     editions = Editions(store.path)
     first = editions.now()
     old = editions.view(first, CPU, torch.bfloat16)
-    assert (first, old.generation, old.R_ND.dtype) == ("1@", 1, torch.bfloat16)
+    assert (first, old.generation, old.dtype) == ("1@", 1, torch.bfloat16)
     assert ACME.id in {fact.id for fact in editions.facts(old, 3)}
     store.set_object(ACME.id, "Tokyo")
     store.build()
