@@ -168,12 +168,17 @@ def lines() -> list[dict[str, Any]]:
     return [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
 
 
+def rank(line: Mapping[str, Any]) -> tuple[int, float]:
+    """A sweep of few facts cannot see damage that adds up."""
+    return line["facts"], score(line)
+
+
 def write_winners(path: Path) -> None:
-    """The best setting of each method and model, as a recipe."""
+    """The best setting of each method and model, as a recipe; more facts outweigh a score."""
     best: dict[tuple[str, str], dict[str, Any]] = {}
     for line in lines():
         key = (line["model"], line["method"])
-        if line["method"] in GRID and (key not in best or score(line) > score(best[key])):
+        if line["method"] in GRID and (key not in best or rank(line) > rank(best[key])):
             best[key] = line
     head = path.read_text(encoding="utf-8").split("\n\n")[0].rstrip()
     text = head + "\n"
