@@ -240,5 +240,5 @@ def test_at_scale_a_larger_number_begins_with_the_same_facts(folder: Path) -> No
     assert kept
     assert not any(name in prompt for name in edited for prompt in kept)
     assert scores(few)["text"] == 3
-    with pytest.raises(UsageError, match="There are 16 facts, not 17"):
+    with pytest.raises(UsageError, match="has 16 facts that can be edited, not 17"):
         plan("scale", folder, edits=17, n=3)

@@ -34,7 +34,7 @@ class Known:
     aliases: tuple[str, ...]
 
 
-class Collection:
+class KnownFacts:
     """All facts of some files whose relations have a template.
 
     Args:

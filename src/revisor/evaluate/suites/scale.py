@@ -16,13 +16,12 @@ from itertools import islice
 from typing import Any
 
 from revisor.editing.editor import BankEditor, Editor
-from revisor.errors import UsageError
 from revisor.evaluate.asking import Bench, ask
 from revisor.evaluate.cases import Case, Item, Keep, Plan, Probe
 from revisor.evaluate.datasets import Source
-from revisor.evaluate.suites.base import DEFAULT_N, Sizes, Suite, chosen, subjects
+from revisor.evaluate.suites.base import Sizes, Suite, chosen, subjects
 from revisor.evaluate.suites.facts import direct, keep_probes
-from revisor.evaluate.suites.known import Collection
+from revisor.evaluate.suites.known import KnownFacts
 from revisor.evaluate.suites.text import WIKITEXT, Gate, Perplexity, windows
 from revisor.facts.fact import normal_form
 
@@ -42,9 +41,11 @@ class Scale(Suite):
             edited, keeps = list(read.items[:edits]), list(read.keeps)
             dropped.update(read.dropped)
         else:
-            edits = sizes.edits or max(sizes.n or 0, DEFAULT_EDITS)
-            n = min(sizes.n or DEFAULT_N, edits)
-            edited, keeps = draw(source, edits, n, sizes.seed)
+            known = KnownFacts(source, sizes.seed, FILES)
+            have = sum(map(len, known.facts.values()))
+            wanted = sizes.edits or min(have, max(sizes.n or 0, DEFAULT_EDITS))
+            n, edits = replace(sizes, edits=wanted).counted(have, "entityquestions")
+            edited, keeps = draw(known, edits, n)
         asked = random.Random(sizes.seed).sample(edited, n)
         names = subjects(edited)
         probes = [probe for item in asked for probe in direct(item)]
@@ -85,27 +86,17 @@ class Scale(Suite):
         return Perplexity().finish(scores, cases, unedited)
 
 
-def draw(source: Source, edits: int, keeps: int, seed: int) -> tuple[list[Item], list[Keep]]:
-    """The first facts in an order drawn by seed, and prompts about subjects that come after.
+def draw(known: KnownFacts, edits: int, keeps: int) -> tuple[list[Item], list[Keep]]:
+    """The first facts in an order drawn by seed, and prompts about subjects that are not edited.
 
-    A larger number of edits begins with the same facts, so that an editor can grow.
-
-    Raises:
-        NotFound: a file is missing.
-        UsageError: there are not so many.
+    A larger number of edits begins with the same facts, so that an editor can grow; the prompts
+    are taken from the end, so that all sizes keep the same ones.
     """
-    collection = Collection(source, seed, FILES)
-    every = [fact for facts in collection.facts.values() for fact in facts.values()]
-    if edits > len(every):
-        raise UsageError(
-            f"There are {len(every):,} facts, not {edits:,}.",
-            "Ask for fewer with --edits, or name a larger file with --data.",
-        )
-    every.sort(key=lambda fact: collection.order(f"{fact.subject}|{fact.relation}"))
+    every = [fact for facts in known.facts.values() for fact in facts.values()]
+    every.sort(key=lambda fact: known.order(f"{fact.subject}|{fact.relation}"))
     names = {normal_form(fact.subject) for fact in every[:edits]}
-    # From the end, so that all sizes keep the same prompts.
     others = (fact for fact in reversed(every[edits:]) if normal_form(fact.subject) not in names)
     return (
-        [collection.item(fact) for fact in every[:edits]],
-        [collection.keep(fact) for fact in islice(others, keeps)],
+        [known.item(fact) for fact in every[:edits]],
+        [known.keep(fact) for fact in islice(others, keeps)],
     )

@@ -19,7 +19,7 @@ from revisor.evaluate.datasets import Source
 from revisor.evaluate.metrics import case_means
 from revisor.evaluate.suites.base import DEFAULT_N, Sizes, Suite, chosen, subjects
 from revisor.evaluate.suites.facts import beside, direct, keep_probes
-from revisor.evaluate.suites.known import Collection
+from revisor.evaluate.suites.known import KnownFacts
 from revisor.facts.fact import normal_form
 
 EDITED = 3  # facts of a subject that are edited, at most; at least one relation is left alone
@@ -103,7 +103,7 @@ def draw(source: Source, edits: int, seed: int) -> tuple[list[Item], list[Keep]]
         NotFound: a file is missing.
         UsageError: there are not so many.
     """
-    collection = Collection(source, seed)
+    collection = KnownFacts(source, seed)
     known = collection.facts
     several = sorted((s for s in known if len(known[s]) >= LEAST), key=collection.order)
     items: list[Item] = []
