@@ -129,7 +129,8 @@ def test_a_method_grows_along_a_curve_or_is_fitted_afresh(
 
     written = write_report([out], tmp_path / "report")
     assert {path.name for path in written} == {
-        "report.html", "edits-counterfact-tiny.png", "cost-counterfact-tiny.png",
+        "report.html", "edits-counterfact-tiny.png", "edits-counterfact-said-tiny.png",
+        "cost-counterfact-tiny.png",
     } - ({"cost-counterfact-tiny.png"} if not results[-1]["methods"]["rag"]["seconds_per_fact"]
          else set())  # fmt: skip
 
