@@ -50,7 +50,8 @@ figcaption, .made { color: #555; font-size: .9rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
 th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap;
          border-bottom: 1px solid #e4e4e4; font-variant-numeric: tabular-nums; }
-th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; } td small { color: #666; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0;
+                               background: #fff; } td small { color: #666; }
 """
 
 
