@@ -4,12 +4,14 @@
     python -m benchmarks.sweep_baselines --winners recipes/baselines.toml
 
 The facts are CounterFact's records 2,000 to 2,100 with `first_of_pair`, by case_id: no figure in
-the documentation is measured on them. Sequential methods get batches of a fifth of the facts, so
-that the sweep sees five of them. A setting that is in the results already is not run again.
+the documentation is measured on them. They are measured as `revisor eval` measures all facts, but
+for the free text. Sequential methods get batches of a fifth of the facts, so that the sweep sees
+five of them. A setting that is in the results already is not run again.
 
 The score that ranks settings is the harmonic mean of strict efficacy, generalization (the mean of
-its loose and strict form), loose specificity, and the share of its fluency on WikiText-2's
-validation split that the model keeps (perplexity before / after, at most 1).
+its loose and strict form), loose specificity, and the share of its fluency on WikiText-2 that the
+model keeps (perplexity before / after, at most 1). Lines without a `protocol` are older: strict
+there means that the object's tokens are the most probable ones, teacher-forced.
 """
 
 from __future__ import annotations
@@ -18,27 +20,28 @@ import argparse
 import gzip
 import json
 import os
-import time
+import tempfile
 from collections.abc import Iterator, Mapping
-from itertools import product
+from dataclasses import replace
+from itertools import islice, product
 from pathlib import Path
 from statistics import harmonic_mean
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-
-from benchmarks.counterfact import loose, plain, read, share
-from revisor.baselines.registry import default_options, make_editor
-from revisor.editing.editor import Editor
-from revisor.editing.score import score_contexts
-from revisor.facts.fact import Fact
-from revisor.models.load import LoadedModel, fingerprint, load_model
-from revisor.models.spec import Spec, spec_of
+from revisor.baselines.registry import default_options
+from revisor.evaluate.cases import Case
+from revisor.evaluate.datasets import Source
+from revisor.evaluate.runner import Evaluation, Fitted, Job
+from revisor.evaluate.suites.base import Sizes
+from revisor.evaluate.suites.text import FACTS
+from revisor.evaluate.unedited import UNEDITED
+from revisor.models.load import fingerprint, load_model
+from revisor.models.spec import spec_of
 
 RESULTS = Path(__file__).parent / "results" / "sweep.jsonl"
 SKIP = 2000  # the development split starts here
-PARAPHRASES, NEIGHBOURS = 2, 4  # prompts of each kind a fact
+WINDOWS = 16  # of WikiText-2
+PROTOCOL = 2  # 1 was teacher-forced
 
 QUESTION = "Facts:\n{facts}\n\n{prompt}"
 REPEATED = "{facts} {prompt}"
@@ -59,78 +62,56 @@ GRID: Mapping[str, Mapping[str, list[Any]]] = {
     "rome": {"layer": [4, 6, 8]},
 }
 SEQUENTIAL = ("memit-seq", "rect", "alphaedit", "ultraedit")
+Line = dict[str, Any]
 
 
-def settings(methods: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def settings(methods: list[str]) -> Iterator[tuple[str, Line]]:
     for name in methods:
         names = list(GRID[name])
         for values in product(*GRID[name].values()):
             yield name, dict(zip(names, values, strict=True))
 
 
-def perplexity(loaded: LoadedModel, folder: Path, tokens: int = 2048, width: int = 128) -> float:
-    with gzip.open(folder / "corpus" / "wikitext2_raw_valid.txt.gz", "rt") as stream:
-        ids = loaded.tokenizer(stream.read(tokens * 8))["input_ids"][:tokens]
-    windows = torch.tensor(ids[: len(ids) // width * width]).view(-1, width)
-    total = 0.0
-    with torch.no_grad():
-        for part in windows.split(8):
-            logits = loaded.model(input_ids=part).logits[:, :-1].float()
-            total += float(F.cross_entropy(logits.flatten(0, 1), part[:, 1:].flatten())) * len(part)
-    return float(torch.tensor(total / len(windows)).exp())
+def write_split(source: Path, count: int, target: Path) -> None:
+    """The development split as a file of facts, without the prompts for free text."""
+    with gzip.open(source, "rt", encoding="utf-8") as stream:
+        records = (json.loads(line) for line in stream)
+        firsts = (record for record in records if record["first_of_pair"])
+        with target.open("w", encoding="utf-8") as out:
+            for record in islice(firsts, SKIP, SKIP + count):
+                out.write(json.dumps({**record, "generation_prompts": []}) + "\n")
 
 
-def prompts(record: Mapping[str, Any], kind: str) -> list[str]:
-    paraphrases = record["paraphrase_prompts"] or record["paraphrase_constructed"]
-    neighbours = record["neighborhood_prompts"] or record["neighborhood_pool"]
-    rewrite = record["requested_rewrite"]
-    return {
-        "efficacy": [rewrite["prompt"].replace("{}", rewrite["subject"])],
-        "generalization": paraphrases[:PARAPHRASES],
-        "specificity": neighbours[:NEIGHBOURS],
-    }[kind]
+class Sweep:
+    """Settings measured one after another; the unedited model is asked once.
 
+    Args:
+        job: the model and where its data are; `source.data` is the split.
+        facts: how many the split holds.
+    """
 
-def fact_of(record: Mapping[str, Any]) -> Fact:
-    rewrite = record["requested_rewrite"]
-    return Fact(
-        subject=rewrite["subject"],
-        prompt=rewrite["prompt"],
-        object=rewrite["target_new"]["str"],
-        object_before=rewrite["target_true"]["str"],
-    )
+    def __init__(self, job: Job, facts: int) -> None:
+        self.job, self.facts = job, facts
+        self.base: dict[str, list[Case]] = {}
 
-
-def measure(
-    loaded: LoadedModel, folder: Path, records: list[dict[str, Any]], editor: Editor | None
-) -> dict[str, float]:
-    """Scores of an editor, or of the unedited model."""
-    found: dict[str, float] = {}
-
-    def ask() -> None:
-        for kind in ("efficacy", "generalization", "specificity"):
-            new, old = [], []
-            for record in records:
-                fact = fact_of(record)
-                # A neighbour prompt is about no fact: in-context gets none there.
-                given = None if kind == "specificity" else fact
-                for prompt in prompts(record, kind):
-                    text = editor.reword(prompt, given) if editor else prompt
-                    new.append(plain(loaded, text, fact.object))
-                    old.append(plain(loaded, text, fact.object_before or ""))
-            said, kept = score_contexts(loaded, new), score_contexts(loaded, old)
-            wins = share(loose(said, kept))
-            found[kind] = round(1 - wins, 4) if kind == "specificity" else wins
-            if kind != "specificity":
-                found[f"{kind}_strict"] = share([score.greedy for score in said])
-        found["perplexity"] = round(perplexity(loaded, folder), 3)
-
-    if editor is None:
-        ask()
-    else:
-        with editor.attached():
-            ask()
-    return found
+    def measure(self, name: str, options: Line) -> Line:
+        """Scores and costs of one setting, and the unedited model's perplexity."""
+        fixed = {"batch": max(1, self.facts // 5)} if name in SEQUENTIAL else {}
+        tuples = {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
+        found: Line = {}
+        fitted: Fitted | None = None
+        for suite, n in (("counterfact", self.facts), ("perplexity", WINDOWS)):
+            sizes = Sizes(n=n, edits=self.facts)
+            evaluation = Evaluation(
+                replace(self.job, suite=suite, sizes=sizes, options={name: tuples | fixed})
+            )
+            evaluation.adopt(self.base.get(suite, []))
+            plain = evaluation.measure(UNEDITED)
+            self.base[suite] = evaluation.store.cases(UNEDITED, evaluation.ids)
+            fitted = fitted or evaluation.begin(name)
+            scores = evaluation.measure(name, fitted)
+            found |= {key: v for key, v in scores.items() if not isinstance(v, Mapping)}
+        return found | {"unedited_perplexity": plain["perplexity"]}
 
 
 def score(line: Mapping[str, Any]) -> float:
@@ -141,28 +122,12 @@ def score(line: Mapping[str, Any]) -> float:
     return round(harmonic_mean(parts), 4)
 
 
-def run(
-    loaded: LoadedModel,
-    spec: Spec,
-    folder: Path,
-    records: list[dict[str, Any]],
-    name: str,
-    options: dict[str, Any],
-) -> dict[str, Any]:
-    fixed = {"batch": max(1, len(records) // 5)} if name in SEQUENTIAL else {}
-    editor = make_editor(name, loaded, spec, 5, options | fixed, folder)
-    started = time.perf_counter()
-    failed = editor.fit([fact_of(record) for record in records])
-    seconds = time.perf_counter() - started
-    found: dict[str, Any] = dict(measure(loaded, folder, records, editor))
-    return found | {
-        "seconds_per_fact": round(seconds / len(records), 3),
-        "stored_bytes_per_fact": round(editor.stored_bytes / len(records)),
-        "failed": len(failed),
-    }
+def rank(line: Mapping[str, Any]) -> tuple[int, int, float]:
+    """A sweep of few facts cannot see damage that adds up: more facts outweigh a score."""
+    return line.get("protocol", 1), line["facts"], score(line)
 
 
-def lines() -> list[dict[str, Any]]:
+def lines() -> list[Line]:
     if not RESULTS.exists():
         return []
     return [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
@@ -170,10 +135,10 @@ def lines() -> list[dict[str, Any]]:
 
 def write_winners(path: Path) -> None:
     """The best setting of each method and model, as a recipe."""
-    best: dict[tuple[str, str], dict[str, Any]] = {}
+    best: dict[tuple[str, str], Line] = {}
     for line in lines():
         key = (line["model"], line["method"])
-        if line["method"] in GRID and (key not in best or score(line) > score(best[key])):
+        if line["method"] in GRID and (key not in best or rank(line) > rank(best[key])):
             best[key] = line
     head = path.read_text(encoding="utf-8").split("\n\n")[0].rstrip()
     text = head + "\n"
@@ -198,27 +163,35 @@ def main() -> None:
     if given.winners:
         write_winners(given.winners)
         return
-    folder = Path(given.data_dir)
-    records = read(folder, min(given.facts, 100), SKIP)
+    folder, facts = Path(given.data_dir), min(given.facts, 100)
     loaded = load_model(given.model)
-    spec = spec_of(loaded.model)
-    about = {"model": given.model, "facts": len(records), "skip": SKIP}
+    about = {"model": given.model, "facts": facts, "skip": SKIP, "protocol": PROTOCOL}
     about["fingerprint"] = fingerprint(loaded, layer=0)
     known = {
         json.dumps([line["method"], line["options"], line["facts"], line["fingerprint"]])
         for line in lines()
+        if line.get("protocol") == PROTOCOL
     }
-    base = measure(loaded, folder, records, None)
-    print(json.dumps({"method": "unedited"} | about | base), flush=True)
-    for name, options in settings(given.methods.split(",")):
-        if json.dumps([name, options, len(records), about["fingerprint"]]) in known:
-            continue
-        line = {"method": name, "options": options} | about
-        line |= run(loaded, spec, folder, records, name, options)
-        line["unedited_perplexity"] = base["perplexity"]
-        with RESULTS.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
-        print(json.dumps(line), flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        split = Path(scratch) / "development.jsonl"
+        write_split(folder / FACTS, facts, split)
+        job = Job(
+            suite="",
+            methods=(),
+            loaded=loaded,
+            spec=spec_of(loaded.model),
+            layer=5,
+            source=Source(folder=folder, data=split),
+        )
+        sweep = Sweep(job, facts)
+        for name, options in settings(given.methods.split(",")):
+            key = json.dumps([name, options, facts, about["fingerprint"]])
+            if key in known:
+                continue
+            line = {"method": name, "options": options} | about | sweep.measure(name, options)
+            with RESULTS.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(line) + "\n")
+            print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from revisor.baselines import targets
 from revisor.baselines.binding import Binding, published_range
 from revisor.baselines.closed import alphaedit_update, null_space, rome_update
 from revisor.baselines.common import apart_from_opening, leaving_at, locate_plan
@@ -17,6 +18,7 @@ from revisor.baselines.weights import as_DF, projection_weight
 from revisor.editing.keys import ffn_inputs, mean_keys
 from revisor.editing.request import Context, ContextPlan, make_requests
 from revisor.editing.values import compute_residuals
+from revisor.errors import UsageError
 from revisor.facts.fact import Fact
 from revisor.models.load import wrap_model
 from revisor.models.spec import spec_of
@@ -200,3 +202,56 @@ def test_the_published_layers_are_scaled_to_the_depth() -> None:
     assert published_range(bind("gpt2", n_layer=48)) == (13, 14, 15, 16, 17)
     assert published_range(bind("gpt2", n_layer=12)) == (3, 4)
     assert published_range(bind()) == (0, 1)
+
+
+def test_target_values_of_the_unedited_model_are_made_once_for_all_methods(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[int] = []
+
+    def counted(*given: Any, **named: Any) -> Any:
+        made.append(len(given[3]))
+        return compute_residuals(*given, **named)
+
+    monkeypatch.setattr(targets, "compute_residuals", counted)
+    binding = bind()
+    shared: dict[str, Any] = {**SHARED, "batch": 2, "steps": 7, "targets": "unedited"}
+    first = LocateEditor(binding, MemitOptions(**shared), name="memit-seq")
+    first.fit(FACTS)
+    assert made == [2, 2]
+    assert first.spared_seconds == 0.0
+    again = LocateEditor(binding, MemitOptions(**shared), name="memit-seq")
+    again.fit(FACTS)
+    LocateEditor(binding, AlphaEditOptions(**shared), name="alphaedit").fit(FACTS)
+    assert made == [2, 2]
+    assert again.spared_seconds > 0.0
+    with first.attached():
+        expected = weight(binding, 1)
+    with again.attached():
+        assert torch.equal(weight(binding, 1), expected)
+    other = LocateEditor(binding, MemitOptions(**{**shared, "clamp": 0.5}), name="memit-seq")
+    other.fit(FACTS)
+    assert made == [2, 2, 2, 2]
+
+
+def test_after_the_first_batch_target_values_are_those_of_the_edited_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[bool] = []
+    binding = bind()
+    plain = weight(binding, 1)
+
+    def watched(*given: Any, **named: Any) -> Any:
+        asked.append(torch.equal(weight(binding, 1), plain))
+        return compute_residuals(*given, **named)
+
+    monkeypatch.setattr(targets, "compute_residuals", watched)
+    options = MemitOptions(**SHARED, batch=2, steps=6)
+    LocateEditor(binding, options, name="memit-seq").fit(FACTS)
+    assert asked == [True, False]
+
+
+def test_a_model_for_target_values_that_there_is_not_is_refused() -> None:
+    with pytest.raises(UsageError) as caught:
+        LocateEditor(bind(), MemitOptions(targets="base"), name="memit")
+    assert "'edited' or 'unedited'" in caught.value.hint

@@ -129,7 +129,8 @@ def test_a_method_grows_along_a_curve_or_is_fitted_afresh(
 
     written = write_report([out], tmp_path / "report")
     assert {path.name for path in written} == {
-        "report.html", "edits-counterfact-tiny.png", "cost-counterfact-tiny.png",
+        "report.html", "edits-counterfact-tiny.png", "edits-counterfact-said-tiny.png",
+        "cost-counterfact-tiny.png",
     } - ({"cost-counterfact-tiny.png"} if not results[-1]["methods"]["rag"]["seconds_per_fact"]
          else set())  # fmt: skip
 
@@ -174,3 +175,31 @@ def test_an_option_varies_along_a_curve(
     assert [options["gamma"] for name, _, options in editors if name == "icl"] == [0.5, 0.9]
     names = {path.name for path in write_report([out], tmp_path / "report")}
     assert "gamma-counterfact-rag-2-tiny.png" in names
+
+
+def test_a_recipe_sets_options_over_those_of_its_file(tmp_path: Path) -> None:
+    (tmp_path / "options.toml").write_text("[tiny.rag]\ntop = 2\nretriever = 'dense'\n")
+    text = RECIPE.replace(
+        "n = {",
+        'options = "options.toml"\n'
+        'set = { rag = { top = 5 }, icl = { template = "{prompt}" } }\nn = {',
+    )
+    recipe = read_recipe(recipe_file(tmp_path, text), "laptop")
+    assert recipe.options == {
+        "rag": {"top": 5, "retriever": "dense"},
+        "icl": {"template": "{prompt}"},
+    }
+    with pytest.raises(UsageError) as caught:
+        read_recipe(recipe_file(tmp_path, text.replace("top = 5", "tpo = 5")), "laptop")
+    assert "'top'" in caught.value.hint
+
+
+def test_all_methods_are_measured_at_a_point_before_the_next(
+    tmp_path: Path, loaded: LoadedModel, source: Source, editors: list[Any]
+) -> None:
+    text = RECIPE.replace("0.5", "0.0").replace('"counterfact", "perplexity"', '"counterfact"')
+    recipe = read_recipe(recipe_file(tmp_path, text), "laptop")
+    out = tmp_path / "out"
+    run_recipe(recipe, loaded, spec_of(loaded.model), 1, source, out)
+    at = [(out / f"edits/counterfact-{size}/methods.json").stat().st_mtime_ns for size in (2, 4, 6)]
+    assert at == sorted(at)

@@ -101,6 +101,27 @@ def test_drawing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
+def test_a_run_is_drawn_without_its_cases(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", "counterfact", 100)
+    (run / "cases.jsonl").unlink()
+    pictures = {path.name for path in write_report([run], tmp_path / "out")}
+    assert pictures == {"report.html", "cost-counterfact-tiny.png"}
+
+
+def test_an_average_is_of_whole_cases() -> None:
+    parts = make_suite("counterfact").averages["average"]
+    cases = [
+        Case(method="m", probe=f"{case}/{name}", case=case, values={name: value})
+        for case, value in (("a", 1.0), ("b", 0.0))
+        for name in parts
+    ]
+    found = summarise(make_suite("counterfact"), cases, {}, seed=0)
+    assert found["average"] == 0.5
+    # A case is right in all three or in none: its draws are as wide as those of one score.
+    assert found["intervals"]["average"] == found["intervals"]["efficacy"]
+    assert "average_strict" not in found
+
+
 def test_a_folder_without_a_finished_run_is_told(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no folder"):
         write_report([tmp_path / "none"], tmp_path / "out")

@@ -14,7 +14,7 @@ from revisor.evaluate.cases import Case, Plan
 from revisor.evaluate.datasets import Source
 from revisor.evaluate.suites import SUITES, make_suite
 from revisor.evaluate.suites.base import Sizes
-from revisor.evaluate.suites.subjects import wordings
+from revisor.evaluate.suites.known import wordings
 from revisor.evaluate.suites.ways import negated, unrelated_text
 from revisor.facts.fact import Fact
 from tests import tiny
@@ -188,8 +188,8 @@ def test_statements_are_judged_both_ways(folder: Path) -> None:
     made = plan("true-false", folder, n=2)
     assert scores(made) == {"true_accepted": 2, "false_rejected": 2}
     new, old = made.probes[:2]
-    assert new.prompt.endswith(f"{new.fact.object}.\nAnswer:")  # type: ignore[union-attr]
-    assert old.prompt.endswith(f"{old.fact.object_before}.\nAnswer:")  # type: ignore[union-attr]
+    assert new.prompt.endswith(f"{new.fact.text} {new.fact.object}.\nTrue or false:")  # type: ignore[union-attr]
+    assert old.prompt.endswith(f"{old.fact.object_before}.\nTrue or false:")  # type: ignore[union-attr]
     assert (new.wanted, old.wanted) == (("True",), ("False",))
     balanced = make_suite("true-false").finish(
         {"true_accepted": 1.0, "false_rejected": 0.0}, [], {}
@@ -227,3 +227,18 @@ def test_perplexity_counts_windows_and_edits_facts(folder: Path) -> None:
     assert {len(probe.extra["ids"]) for probe in made.probes} == {256}
     found = make_suite("perplexity").finish({"nll": 2.0}, [], {"nll": 1.5})
     assert found["perplexity_ratio"] == pytest.approx(1.6487, abs=1e-4)
+
+
+def test_at_scale_a_larger_number_begins_with_the_same_facts(folder: Path) -> None:
+    few, more = (plan("scale", folder, edits=edits, n=3) for edits in (6, 10))
+    assert more.facts[:6] == few.facts
+    assert (few.n, len(few.facts), len(more.facts)) == (3, 6, 10)
+    truth = {(fact.subject, fact.relation): fact.object_before for fact in more.facts}
+    assert all(fact.object != truth[fact.subject, fact.relation] for fact in more.facts)
+    edited = {fact.subject for fact in few.facts}
+    kept = [p.prompt for p in few.probes if p.score == "unedited_subjects_kept"]
+    assert kept
+    assert not any(name in prompt for name in edited for prompt in kept)
+    assert scores(few)["text"] == 3
+    with pytest.raises(UsageError, match="has 16 facts that can be edited, not 17"):
+        plan("scale", folder, edits=17, n=3)

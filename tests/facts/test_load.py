@@ -21,7 +21,7 @@ from revisor.errors import BadInput, Conflict, Fault, NotFound
 from revisor.facts import load
 from revisor.facts.fact import Fact
 from revisor.facts.forms import fact_from, template
-from revisor.facts.load import Duplicate, FactFile, load_facts, load_keeps
+from revisor.facts.load import Duplicate, FactFile, load_facts
 from revisor.facts.records import LINE_LIMIT, read_records
 
 ACME = {"subject": "ACME", "prompt": "The CEO of {} is", "object": "Jane Roe"}
@@ -169,17 +169,10 @@ class TestForms:
         record = {**ACME, "prompt": "Question: who leads {}?\nAnswer:"}
         assert next(load_facts(lines(file, record))).prompt == record["prompt"]
 
-    def test_records_to_keep_are_no_facts_but_can_be_read(self, file: Path) -> None:
+    def test_records_to_keep_are_no_facts(self, file: Path) -> None:
         keep = {"role": "keep", "prompt": "The capital of France is"}
         lines(file, keep, ACME, keep)
         assert list(load_facts(file)) == [Fact(**ACME)]
-        assert list(load_keeps(file)) == [keep, keep]
-
-    def test_a_record_to_keep_needs_a_prompt(self, file: Path) -> None:
-        lines(file, ACME, {"role": "keep"})
-        with pytest.raises(BadInput) as caught:
-            list(load_keeps(file))
-        assert [fault.line for fault in caught.value.faults] == [2]
 
 
 class TestFormats:

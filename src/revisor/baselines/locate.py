@@ -29,14 +29,17 @@ from revisor.baselines.common import (
     unsaid,
 )
 from revisor.baselines.moments import TOKENS, second_moments
+from revisor.baselines.targets import goals, kept_goals
 from revisor.baselines.weights import EditedWeights, projection_weight
 from revisor.editing.check import Failure
 from revisor.editing.keys import mean_keys
 from revisor.editing.request import Request, make_requests
-from revisor.editing.values import ValueSettings, compute_residuals
+from revisor.editing.values import ValueSettings
 from revisor.errors import UsageError
 from revisor.facts.fact import Fact
 from revisor.progress import Progress
+
+EDITED, UNEDITED = "edited", "unedited"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,8 @@ class LocateOptions:
         prefixed: prefixed contexts of a fact beside its bare prompt.
         steps, rate, clamp, kl_weight, decay: see `ValueSettings`.
         moment_tokens: background tokens that C is measured on.
+        targets: the model on which target values are optimised: `edited`, as the batches before
+            have left it, or `unedited`, once for all methods and kept (targets.py).
     """
 
     layers: tuple[int, ...] | None = None
@@ -61,6 +66,7 @@ class LocateOptions:
     kl_weight: float = 0.0625
     decay: float = 0.0
     moment_tokens: int = TOKENS
+    targets: str = EDITED
 
     def values(self) -> ValueSettings:
         """How target values are optimised."""
@@ -116,6 +122,9 @@ class LocateEditor(WeightEditor):
         options: `MemitOptions`, `RectOptions` or `AlphaEditOptions`.
         name: of the method.
 
+    Attributes:
+        spared_seconds: what target values that were read from the cache had taken to make.
+
     Raises:
         UsageError: layers that the model does not have, or a batch of no facts.
     """
@@ -128,6 +137,13 @@ class LocateEditor(WeightEditor):
             raise UsageError(f"A batch of {options.batch} facts edits nothing.", "Give 1 or more.")
         if isinstance(options, RectOptions) and not 0 < options.keep <= 1:
             raise UsageError(f"RECT cannot keep a share of {options.keep}.", "Give 0 < keep <= 1.")
+        if options.targets not in (EDITED, UNEDITED):
+            raise UsageError(
+                f"There is no model '{options.targets}' to optimise target values on.",
+                f"Give targets '{EDITED}' or '{UNEDITED}'.",
+            )
+        self.spared_seconds = 0.0
+        self._batches = 0
         self._moments: dict[int, torch.Tensor] = {}
         self._projections: dict[int, torch.Tensor] = {}
         self._earlier: dict[int, torch.Tensor] = {}
@@ -169,21 +185,20 @@ class LocateEditor(WeightEditor):
         last = self.layers[-1]
         bare = [request.contexts[0] for request in requests]
         told = [[c for c in request.contexts if c.target] for request in requests]
+        values, done = self.options.values(), progress.advance
+        goal_ND = None
+        if self.options.targets == UNEDITED or not self._batches:
+            goal_ND, spared = kept_goals(self.binding, last, requests, values, done)
+            self.spared_seconds += spared
         with self.weights.swapped():
-            residuals = compute_residuals(
-                self.loaded.model,
-                self.spec,
-                last,
-                requests,
-                self.options.values(),
-                on_done=progress.advance,
-            )
-            goal_ND = leaving_at(self.loaded, self.spec, last, bare) + residuals.R_ND
+            if goal_ND is None:
+                goal_ND = goals(self.binding, last, requests, values, done)
             for left, layer in zip(range(len(self.layers), 0, -1), self.layers, strict=True):
                 K_NF = mean_keys(self.loaded.model, self.spec, layer, told)
                 gap_ND = goal_ND - leaving_at(self.loaded, self.spec, last, bare)
                 delta_DF = self._solve(layer, K_NF, gap_ND / left)
                 self.weights.add(self.spec.ffn_projection(layer), delta_DF)
+        self._batches += 1
 
     @property
     def _solver(self) -> torch.device:

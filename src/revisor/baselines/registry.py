@@ -174,12 +174,21 @@ def read_recipe(path: Path, model: str) -> dict[str, dict[str, Any]]:
         raise NotFound(f"There is no recipe {path}.", "Check the path.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} is not TOML: {error}.", "Mend that line.") from error
-    recipe: dict[str, dict[str, Any]] = {}
-    for name, options in found.get(model, {}).items():
+    return checked_options(found.get(model, {}))
+
+
+def checked_options(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Options by method as TOML has them, with lists as tuples.
+
+    Raises:
+        UsageError: an unknown method or option, or a value of the wrong kind.
+    """
+    checked: dict[str, dict[str, Any]] = {}
+    for name, options in tables.items():
         method = _method(name)
         module = import_module(method.editor.partition(":")[0])
-        recipe[name] = _checked(name, getattr(module, method.options), options)
-    return recipe
+        checked[name] = _checked(name, getattr(module, method.options), options)
+    return checked
 
 
 def _method(name: str) -> Method:

@@ -31,7 +31,7 @@ def evaluate(
         typer.Argument(
             metavar="SUITE",
             help="counterfact, zsre, same-subject, paraphrase, negation, true-false, preamble, "
-            "chat, multi-hop, general, perplexity, gate, or facts (your own).",
+            "chat, multi-hop, general, perplexity, gate, scale, or facts (your own).",
             show_default="facts, where --data or --store names them",
         ),
     ] = None,

@@ -4,7 +4,8 @@ What comes in: points with intervals. What goes out: PNG bytes. What it does not
 (report.py).
 
 Colours are Okabe and Ito's (2008), told apart by all; every line has a marker of its own, too.
-Shares are drawn from 0 to 100 %, so that a small difference looks small.
+Shares are drawn from 0 to 100 %, so that a small difference looks small. Points with one x stand a
+little apart, so that equal ones are all seen; the best known method lies on top.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = "osD^vPX*<>hp"
 FIXED = ("revisor", "neuraldb", "memit-seq", "rect", "alphaedit", "memit", "rag", "icl")
 GREY = "#767676"
+APART = 0.012  # of the axis, from line to line
 SIZE_IN = (6.4, 4.2)
 DPI = 160
 
@@ -61,18 +63,23 @@ def draw_lines(
     """Lines over one axis, with bars for 95 % intervals."""
     figure, axes = _figure(title, across, up)
     order = list(dict.fromkeys(line.name for line in lines))
+    ticks = sorted({x for line in lines for x, _ in line.points})
+    logarithmic = logarithmic and ticks[0] > 0
+    handles = []
     for line in lines:
         colour, marker = _look(line.name, order)
-        xs = [x for x, _ in line.points]
+        step = APART * (order.index(line.name) - (len(order) - 1) / 2)
+        xs = [_moved(x, step, ticks, logarithmic) for x, _ in line.points]
         ys = [100 * one.mean for _, one in line.points]
         bars = [
             [max(0.0, 100 * (one.mean - one.low)) for _, one in line.points],
             [max(0.0, 100 * (one.high - one.mean)) for _, one in line.points],
         ]
-        axes.errorbar(
+        drawn = axes.errorbar(
             xs,
             ys,
             yerr=bars,
+            zorder=3 - order.index(line.name) / len(order),
             color=colour,
             marker=marker,
             markersize=5.5,
@@ -81,31 +88,53 @@ def draw_lines(
             linestyle=":" if line.name == UNEDITED else "--" if line.dashed else "-",
             capsize=2.5,
             elinewidth=0.9,
-            label=f"{line.name}, strict" if line.dashed else line.name,
         )
-    ticks = sorted({x for line in lines for x, _ in line.points})
-    if logarithmic and min(ticks) > 0:
+        drawn.lines[0].set_label(f"{line.name}, strict" if line.dashed else line.name)
+        handles.append(drawn.lines[0])
+    if logarithmic:
         axes.set_xscale("log")
     axes.set_xticks(ticks, [f"{x:,g}" for x in ticks])
     axes.minorticks_off()
     axes.set_ylim(0, 102)
-    axes.legend(
-        frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0
-    )
+    _legend(axes, handles)
     return _png(figure)
+
+
+def _moved(x: float, step: float, ticks: Sequence[float], logarithmic: bool) -> float:
+    """x, moved by a share of the axis."""
+    low, high = ticks[0], ticks[-1]
+    if logarithmic:
+        return float(x * (high / low) ** step)
+    return x + step * (high - low)
+
+
+def _legend(axes: Any, handles: Sequence[Any]) -> None:
+    """Beside the picture, where it covers nothing; without the bars."""
+    axes.legend(
+        handles=handles,
+        frameon=False,
+        fontsize=8,
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.0),
+        borderaxespad=0,
+    )
 
 
 def draw_costs(dots: Sequence[Dot], *, title: str, across: str, up: str) -> bytes:
     """Quality against cost, each method by name; cost on a logarithmic axis."""
+    need("matplotlib")
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
     figure, axes = _figure(title, across, up)
     order = [dot.name for dot in dots]
+    handles = []
     for dot in dots:
         colour, marker = _look(dot.name, order)
         bars = [
             [max(0.0, 100 * (dot.quality.mean - dot.quality.low))],
             [max(0.0, 100 * (dot.quality.high - dot.quality.mean))],
         ]
-        axes.errorbar(
+        drawn = axes.errorbar(
             [dot.cost],
             [100 * dot.quality.mean],
             yerr=bars,
@@ -115,15 +144,17 @@ def draw_costs(dots: Sequence[Dot], *, title: str, across: str, up: str) -> byte
             capsize=2.5,
             elinewidth=0.9,
             linestyle="",
-            label=dot.name,
         )
+        drawn.lines[0].set_label(dot.name)
+        handles.append(drawn.lines[0])
     axes.set_xscale("log")
     costs = [dot.cost for dot in dots]
     axes.set_xlim(min(costs) / 2, max(costs) * 2)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylim(0, 102)
-    axes.legend(
-        frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0
-    )
+    _legend(axes, handles)
     return _png(figure)
 
 

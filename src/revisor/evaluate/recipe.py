@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from revisor.baselines.registry import did_you_mean
+from revisor.baselines.registry import checked_options, did_you_mean
 from revisor.baselines.registry import read_recipe as read_options
 from revisor.errors import BadInput, Fault, NotFound
 from revisor.evaluate.cases import Case
@@ -36,6 +36,7 @@ SIZE_KEYS = {
     "layer": int,
     "seed": int,
     "options": str,
+    "set": dict,
     "stop_below": float,
     "n": dict,
 }
@@ -79,7 +80,8 @@ class Recipe:
         model, dtype, layer, seed: as of `revisor eval`.
         n: how many are measured, by suite.
         stop_below: a method whose strict efficacy falls below is not given more facts.
-        options: hyperparameters by method.
+        options: hyperparameters by method: of the file that `options` names, and over them
+            those that the recipe itself has under `set`.
         curves: what to run, in order.
     """
 
@@ -125,10 +127,11 @@ def read_recipe(path: Path, size: str) -> Recipe:
             faults.append(Fault(line=0, fault=fault, remedy=f"write {size} = [100, 300]"))
     if faults:
         raise BadInput(f"{path} has {len(faults)} fault(s).", "Mend them all.", faults)
-    options = chosen.pop("options", None)
+    file, own = chosen.pop("options", None), checked_options(chosen.pop("set", {}))
+    known = {} if file is None else read_options(path.parent / file, chosen["model"])
     return Recipe(
         **chosen,
-        options={} if options is None else read_options(path.parent / options, chosen["model"]),
+        options={name: {**known.get(name, {}), **own.get(name, {})} for name in {**known, **own}},
         curves=tuple(_curve(table, size) for table in tables),
     )
 
@@ -198,43 +201,47 @@ class _Kitchen:
         self.stopped: dict[str, str] = {}
 
     def run(self, curve: Curve) -> None:
+        """One point after another, all methods at each: what is there so far is a figure."""
         values: Sequence[Any] = curve.values if curve.option else (None,)
-        for method in curve.methods:
-            for value in values:
-                self._method(curve, method, value)
+        growing: dict[tuple[str, Any], Fitted | None] = {}
+        for place in range(len(curve.edits)):
+            for method in curve.methods:
+                for value in values:
+                    if f"{curve.name}/{method}" in self.stopped:
+                        growing.pop((method, value), None)
+                        continue
+                    fitted = self._point(curve, method, value, place, growing.get((method, value)))
+                    growing[method, value] = None if method in curve.fresh else fitted
 
-    def _method(self, curve: Curve, method: str, value: Any) -> None:
-        """One method along a curve, its editor growing."""
-        job = self.job
+    def _point(
+        self, curve: Curve, method: str, value: Any, place: int, fitted: Fitted | None
+    ) -> Fitted | None:
+        """One method at one point of a curve; its editor as it is afterwards."""
+        job, edits = self.job, curve.edits[place]
         if curve.option:
             varied = {
                 name: {**job.options.get(name, {}), curve.option: value} for name in curve.methods
             }
             job = replace(job, options={**job.options, **varied}, varied={curve.option: value})
-        fitted: Fitted | None = None
-        for place, edits in enumerate(curve.edits):
-            for suite in curve.suites:
-                label = f"{edits}" if value is None else f"{curve.option}-{value}"
-                folder = f"{curve.name}/{suite}-{label}"
-                evaluation = self._evaluation(job, folder, suite, edits, curve.methods)
-                facts = evaluation.plan.facts
-                if not evaluation.complete(method):
-                    if fitted is None or not fitted.can_grow(facts):
-                        fitted = evaluation.begin(method)
-                    # A resumed curve takes the steps that were taken before: some methods' results
-                    # depend on which facts came together.
-                    earlier = () if method in curve.fresh else curve.edits[:place]
-                    for size in earlier:
-                        if len(fitted.facts) < size < len(facts):
-                            fitted.grow(facts[:size])
-                summary = evaluation.measure(method, fitted)
-                evaluation.result()
-                if not curve.option and summary.get(JUDGED, 1.0) < self.recipe.stop_below:
-                    self._stop(curve, method, f"says too few of {edits} facts")
-            if f"{curve.name}/{method}" in self.stopped:
-                return
-            if method in curve.fresh:
-                fitted = None
+        for suite in curve.suites:
+            label = f"{edits}" if value is None else f"{curve.option}-{value}"
+            folder = f"{curve.name}/{suite}-{label}"
+            evaluation = self._evaluation(job, folder, suite, edits, curve.methods)
+            facts = evaluation.plan.facts
+            if not evaluation.complete(method):
+                if fitted is None or not fitted.can_grow(facts):
+                    fitted = evaluation.begin(method)
+                # A resumed curve takes the steps that were taken before: some methods' results
+                # depend on which facts came together.
+                earlier = () if method in curve.fresh else curve.edits[:place]
+                for size in earlier:
+                    if len(fitted.facts) < size < len(facts):
+                        fitted.grow(facts[:size])
+            summary = evaluation.measure(method, fitted)
+            evaluation.result()
+            if not curve.option and summary.get(JUDGED, 1.0) < self.recipe.stop_below:
+                self._stop(curve, method, f"says too few of {edits} facts")
+        return fitted
 
     def _evaluation(
         self, job: Job, folder: str, suite: str, edits: int, methods: Sequence[str]
@@ -247,9 +254,11 @@ class _Kitchen:
             sizes = Sizes(n=n, edits=edits, seed=self.recipe.seed)
             one = replace(job, suite=suite, sizes=sizes, out=self.out / folder)
             evaluation = Evaluation(one)
-            evaluation.adopt(
-                [case for probe in evaluation.ids for case in self.said.get((suite, probe), ())]
-            )
+            # All or none: what a method said is compared with what the model said in the same
+            # batches, and the rounding of other batches alone changes some answers.
+            found = [self.said.get((suite, probe), []) for probe in evaluation.ids]
+            if all(found):
+                evaluation.adopt([case for cases in found for case in cases])
             evaluation.measure(UNEDITED)
             for case in evaluation.store.cases(UNEDITED, evaluation.ids):
                 known = self.said.setdefault((suite, case.probe), [])

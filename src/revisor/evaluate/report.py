@@ -11,21 +11,35 @@ import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from revisor.errors import BadInput, NotFound
-from revisor.evaluate.metrics import Mean, joint_mean
+from revisor.evaluate.metrics import Mean
 from revisor.evaluate.plots import Dot, Line, by_name, draw_costs, draw_lines
 from revisor.evaluate.runner import COSTS
-from revisor.evaluate.runs import CASES, RESULT, RUN
+from revisor.evaluate.runs import RESULT, RUN
 from revisor.evaluate.suites.general import BY_NAME as TASKS
 from revisor.evaluate.unedited import UNEDITED
 
 PAGE = "report.html"
 THREE = ("efficacy", "generalization", "specificity")
-FACT_SUITES = ("counterfact", "zsre")
+FACT_SUITES, GENERAL = ("counterfact", "zsre"), "general"
+_LOOSE = (
+    "",
+    "mean of efficacy, generalization, specificity",
+    "Loose scores, as the papers have them: the right object is the more probable one.",
+)
+_STRICT = (
+    "-said",
+    "mean of what is said",
+    "Strict scores: the fact is said, it is said in other words, and beside it the unedited "
+    "model's answer is said. The unedited model has a third by saying what it says.",
+)
+AVERAGES: Mapping[str, Mapping[str, tuple[str, str, str]]] = {
+    **{suite: {"average": _LOOSE, "average_strict": _STRICT} for suite in FACT_SUITES},
+    GENERAL: {"average": ("", "mean accuracy of six tasks", f"Mean of {', '.join(TASKS)}.")},
+}
 VARIED = ("gamma", "layer")
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
@@ -36,7 +50,8 @@ figcaption, .made { color: #555; font-size: .9rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
 th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap;
          border-bottom: 1px solid #e4e4e4; font-variant-numeric: tabular-nums; }
-th:first-child, td:first-child { text-align: left; } td small { color: #666; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0;
+                               background: #fff; } td small { color: #666; }
 """
 
 
@@ -77,29 +92,13 @@ class Loaded:
         """Whether no option is varied."""
         return not self.made["settings"]["varied"]
 
-    @cached_property
-    def by_case(self) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
-        """method -> case -> score -> the case's own mean."""
-        sums: dict[str, dict[str, dict[str, list[float]]]] = {}
-        for line in (self.folder / CASES).read_text(encoding="utf-8").splitlines():
-            case = json.loads(line)
-            scores = sums.setdefault(case["method"], {}).setdefault(case["case"], {})
-            for name, value in case["values"].items():
-                scores.setdefault(name, []).append(value)
-        return {
-            method: {
-                case: {name: sum(values) / len(values) for name, values in scores.items()}
-                for case, scores in cases.items()
-            }
-            for method, cases in sums.items()
-        }
-
-    def mean(self, method: str, names: Sequence[str]) -> Mean | None:
-        """The mean of several scores, or None where the method lacks one."""
-        if not all(name in self.methods[method] for name in names):
+    def mean(self, method: str, name: str) -> Mean | None:
+        """A score with its interval, or None where the method lacks it."""
+        scores = self.methods[method]
+        if name not in scores or name not in scores["intervals"]:
             return None
-        cases = self.by_case[method]
-        return joint_mean(cases, names, seed=int(self.result["seed"]))
+        low, high = scores["intervals"][name]
+        return Mean(mean=scores[name], low=low, high=high, cases=scores["cases"][name])
 
 
 @dataclass
@@ -209,46 +208,34 @@ def _curves(page: Page, runs: Sequence[Loaded]) -> None:
     """Figure 1 of the paper: quality and general ability against the number of edits."""
     for model in _models(runs):
         mine = [run for run in runs if run.result["model"] == model and run.plain]
-        for suite in FACT_SUITES:
-            lines = _along_edits([run for run in mine if run.suite == suite], THREE)
-            if lines:
-                page.heading(f"{suite}: mean of {', '.join(THREE)} against the number of edits")
+        for suite in (*FACT_SUITES, GENERAL):
+            for score, (suffix, up, caption) in AVERAGES[suite].items():
+                lines = _along_edits([run for run in mine if run.suite == suite], score)
+                if not lines:
+                    continue
+                page.heading(f"{suite}: {up} against the number of edits")
                 page.picture(
-                    f"edits-{suite}-{_slug(model)}.png",
+                    f"edits-{suite}{suffix}-{_slug(model)}.png",
                     draw_lines(
                         lines,
-                        title=f"{suite}, {model}: efficacy, generalization, specificity",
+                        title=f"{suite}, {model}",
                         across="facts in the model",
-                        up="mean of the three, loose (%)",
+                        up=f"{up} (%)",
                         logarithmic=True,
                     ),
-                    "Loose scores, as the papers have them; bars are 95 % bootstrap intervals over "
-                    "facts. A line that ends early was stopped, or not run further.",
+                    f"{caption} Bars are 95 % bootstrap intervals. A line that ends early was "
+                    "stopped, or not run further.",
                 )
-        lines = _along_edits([run for run in mine if run.suite == "general"], tuple(TASKS))
-        if lines:
-            page.heading("General ability against the number of edits")
-            page.picture(
-                f"edits-general-{_slug(model)}.png",
-                draw_lines(
-                    lines,
-                    title=f"Six tasks, {model}",
-                    across="facts in the model",
-                    up="mean accuracy (%)",
-                    logarithmic=True,
-                ),
-                f"Mean of {', '.join(TASKS)}; bars are 95 % bootstrap intervals over questions.",
-            )
 
 
-def _along_edits(runs: Sequence[Loaded], names: Sequence[str]) -> list[Line]:
+def _along_edits(runs: Sequence[Loaded], score: str) -> list[Line]:
     """A line a method; none where all runs have one number of edits."""
     if len({run.edits for run in runs}) < 2:
         return []
     lines: dict[str, dict[float, Mean]] = {}
     for run in runs:
         for method in run.methods:
-            mean = run.mean(method, names)
+            mean = run.mean(method, score)
             if mean is not None:
                 lines.setdefault(method, {})[float(run.edits)] = mean
     return by_name(lines)
@@ -288,7 +275,7 @@ def _along_option(runs: Sequence[Loaded], option: str, method: str) -> list[Line
         for form in ("", "_strict"):
             points: dict[float, Mean] = {}
             for run in runs:
-                at, mean = run.varied(option), run.mean(method, [f"{name}{form}"])
+                at, mean = run.varied(option), run.mean(method, f"{name}{form}")
                 if at is not None and mean is not None:
                     points[at] = mean
             if len(points) > 1:
@@ -313,7 +300,7 @@ def _costs(page: Page, runs: Sequence[Loaded]) -> None:
                 Dot(name=method, cost=float(cost), quality=mean)
                 for method, run in latest.items()
                 if (cost := run.methods[method].get("seconds_per_fact"))
-                and (mean := run.mean(method, THREE))
+                and (mean := run.mean(method, "average"))
             ]
             if not dots:
                 continue

@@ -9,20 +9,36 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from revisor.evaluate.cases import Case
-from revisor.evaluate.metrics import Mean, bootstrap, case_means
+from revisor.evaluate.metrics import Mean, bootstrap, joint_mean
 from revisor.evaluate.suites.base import Suite
 
 DIGITS = 5
 
 
-def means(cases: Sequence[Case], *, seed: int) -> dict[str, Mean]:
-    """Every score's mean over its cases, with its interval."""
-    values: dict[str, list[tuple[str, float]]] = {}
+def means(
+    cases: Sequence[Case], averages: Mapping[str, Sequence[str]], *, seed: int
+) -> dict[str, Mean]:
+    """Every score's mean over its cases with its interval, and the averages of several."""
+    by_case: dict[str, dict[str, list[float]]] = {}
     for case in cases:
         for name, value in case.values.items():
-            values.setdefault(name, []).append((case.case, value))
-    return {name: bootstrap(case_means(found), seed=seed) for name, found in values.items()}
+            by_case.setdefault(case.case, {}).setdefault(name, []).append(value)
+    own = {
+        case: {name: sum(values) / len(values) for name, values in scores.items()}
+        for case, scores in by_case.items()
+    }
+    names = dict.fromkeys(name for scores in own.values() for name in scores)
+    found = {
+        name: bootstrap(np.array([one[name] for one in own.values() if name in one]), seed=seed)
+        for name in names
+    }
+    for name, parts in averages.items():
+        if all(part in names for part in parts):
+            found[name] = joint_mean(own, parts, seed=seed)
+    return found
 
 
 def summarise(
@@ -33,7 +49,7 @@ def summarise(
     Returns:
         Scores by name, then `intervals` ([low, high] by name) and `cases` (counts by name).
     """
-    found = means(cases, seed=seed)
+    found = means(cases, suite.averages, seed=seed)
     scores = {name: one.mean for name, one in found.items()}
     scores |= suite.finish(scores, cases, unedited)
     return {

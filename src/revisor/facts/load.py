@@ -12,14 +12,13 @@ exception rolls back, as `Ledger.apply` does.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from revisor.errors import BadInput, Conflict, Fault
 from revisor.facts.fact import Fact, normal_form
-from revisor.facts.forms import TEXT_LIMIT, fact_from, is_keep
+from revisor.facts.forms import fact_from, is_keep
 from revisor.facts.records import Record, file_format, read_records
 
 FAULT_LIMIT = 10_000
@@ -159,33 +158,6 @@ def load_facts(path: str | Path) -> Iterator[Fact]:
         file.raise_if_bad()
 
     return facts()
-
-
-def load_keeps(path: str | Path) -> Iterator[Mapping[str, Any]]:
-    """The records with `"role": "keep"` as they are written: prompts that no fact may change.
-
-    Raises:
-        NotFound: there is no such file.
-        BadInput: as `load_facts`, for lines that are no records and keeps without a prompt.
-    """
-    path = Path(path)
-    file_format(path)
-
-    def keeps() -> Iterator[Mapping[str, Any]]:
-        faults: list[Fault] = []
-        for line, record in _good_records(path, faults):
-            if not is_keep(record):
-                continue
-            prompt = record.get("prompt")
-            if isinstance(prompt, str) and prompt.strip() and len(prompt) <= TEXT_LIMIT:
-                yield record
-            else:
-                fault = "a record to keep without a prompt, or with one that is no short text"
-                faults.append(Fault(line=line, fault=fault, remedy="give 'prompt' as text"))
-        if faults:
-            raise _bad_input(path, faults)
-
-    return keeps()
 
 
 def _good_records(path: Path, faults: list[Fault]) -> Iterator[tuple[int, Record]]:

@@ -13,6 +13,7 @@ from revisor.evaluate.suites.base import Suite
 from revisor.evaluate.suites.facts import FactSuite
 from revisor.evaluate.suites.general import General
 from revisor.evaluate.suites.hops import MultiHop
+from revisor.evaluate.suites.scale import Scale
 from revisor.evaluate.suites.subjects import SameSubject
 from revisor.evaluate.suites.text import Gate, Perplexity
 from revisor.evaluate.suites.ways import Chat, Negation, Paraphrase, Preamble, TrueFalse
@@ -37,6 +38,7 @@ SUITES: Mapping[str, Callable[[], Suite]] = {
     "general": General,
     "perplexity": Perplexity,
     "gate": Gate,
+    "scale": Scale,
 }
 
 

@@ -10,7 +10,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from revisor.editing.editor import Editor
 from revisor.errors import UsageError
@@ -69,12 +69,14 @@ class Suite(ABC):
         summary: one line for people.
         block: probes that are asked and kept together.
         bank_only: only methods that keep a bank can be measured.
+        averages: scores that are means of other scores, with the names of those.
     """
 
     name = ""
     summary = ""
     block = 512
     bank_only = False
+    averages: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     @abstractmethod
     def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from revisor.evaluate.cases import Item, Keep, Local, Plan, Probe
 from revisor.evaluate.datasets import Source
@@ -21,7 +21,16 @@ FREE = 100  # facts whose subjects are written about freely: a hundred tokens ea
 
 
 class FactSuite(Suite):
-    """Facts of one file, each asked for in its own words, in others, and beside others."""
+    """Facts of one file, each asked for in its own words, in others, and beside others.
+
+    `average` is that of figure 1 of Fei et al. (2026); `average_strict` is of what is said: the
+    fact, the fact in other words, and beside it what was said before.
+    """
+
+    averages: ClassVar = {
+        "average": ("efficacy", "generalization", "specificity"),
+        "average_strict": ("efficacy_strict", "generalization_strict", "specificity_kept_strict"),
+    }
 
     def __init__(self, name: str, file: str, summary: str) -> None:
         self.name, self.file, self.summary = name, file, summary

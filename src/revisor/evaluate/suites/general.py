@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from revisor.editing.editor import Editor
 from revisor.errors import UsageError
@@ -148,6 +148,7 @@ BY_NAME: Mapping[str, Task] = {task.name: task for task in TASKS}
 
 class General(Suite):
     name = "general"
+    averages: ClassVar = {"average": tuple(BY_NAME)}  # of figure 1 of Fei et al. (2026)
     summary = "MMLU, SciQ, CommonsenseQA, ARC-Challenge, LAMBADA, WSC273, by lm-evaluation-harness"
 
     def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:
@@ -184,14 +185,6 @@ class General(Suite):
         if on_done:
             on_done(len(probes))
         return cases
-
-    def finish(
-        self, scores: dict[str, float], cases: Sequence[Case], unedited: Mapping[str, float]
-    ) -> dict[str, float]:
-        """The mean of the six tasks (Fei et al. 2026, figure 1)."""
-        if not all(name in scores for name in BY_NAME):
-            return {}
-        return {"average": sum(scores[name] for name in BY_NAME) / len(BY_NAME)}
 
 
 def _probe(task: Task, place: str, extra: Record) -> Probe:

@@ -1,20 +1,16 @@
 """Several facts about one subject: do all answer, and does the rest of the subject stay?
 
-What comes in: real facts of entityquestions and kamel with their templates, or a user's own file.
-What goes out: probes for the edited facts, for other relations of the same subjects and for
-subjects that are not edited. What it does not do: merge or order rows; that is the editor's.
-
-The new objects are counterfactual: drawn by seed from the other objects of the same relation, as
-CounterFact's and zsRE's were.
+What comes in: real facts of entityquestions and kamel (known.py), or a user's own file. What goes
+out: probes for the edited facts, for other relations of the same subjects and for subjects that
+are not edited. What it does not do: merge or order rows; that is the editor's.
 """
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from revisor.errors import UsageError
@@ -23,22 +19,11 @@ from revisor.evaluate.datasets import Source
 from revisor.evaluate.metrics import case_means
 from revisor.evaluate.suites.base import DEFAULT_N, Sizes, Suite, chosen, subjects
 from revisor.evaluate.suites.facts import beside, direct, keep_probes
-from revisor.facts.fact import Fact, normal_form
+from revisor.evaluate.suites.known import KnownFacts
+from revisor.facts.fact import normal_form
 
-FILES = ("entityquestions", "kamel")
 EDITED = 3  # facts of a subject that are edited, at most; at least one relation is left alone
 LEAST = 3  # facts that a subject must have
-SLOT = "[X]"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Known:
-    """A real fact: the object `o` of subject `s`, and other names of it."""
-
-    subject: str
-    relation: str
-    object: str
-    aliases: tuple[str, ...]
 
 
 class SameSubject(Suite):
@@ -104,8 +89,6 @@ def _plan(
 
 def _of_case(probe: Probe, case: str) -> Probe:
     """The probe, counted with all others of its subject."""
-    from dataclasses import replace
-
     return replace(probe, case=case)
 
 
@@ -120,30 +103,9 @@ def draw(source: Source, edits: int, seed: int) -> tuple[list[Item], list[Keep]]
         NotFound: a file is missing.
         UsageError: there are not so many.
     """
-    templates = source.json("facts/relation_templates.json")
-    known: dict[str, dict[str, Known]] = defaultdict(dict)
-    objects: dict[str, set[str]] = defaultdict(set)
-    prompts: dict[str, tuple[str, ...]] = {}
-    for name in FILES:
-        for relation, forms in templates[name].items():
-            if found := wordings(forms):
-                prompts[f"{name}/{relation}"] = found
-        for record in source.records(f"facts/{name}.jsonl.gz"):
-            relation = f"{name}/{record['r']}"
-            if relation not in prompts:
-                continue
-            objects[relation].add(record["o"])
-            known[record["s"]][relation] = Known(
-                subject=record["s"],
-                relation=relation,
-                object=record["o"],
-                aliases=tuple(record.get("a") or ()),
-            )
-    several = sorted(
-        (subject for subject, facts in known.items() if len(facts) >= LEAST),
-        key=lambda subject: hashlib.sha256(f"{seed}|{subject}".encode()).digest(),
-    )
-    pools = {relation: sorted(values) for relation, values in objects.items()}
+    collection = KnownFacts(source, seed)
+    known = collection.facts
+    several = sorted((s for s in known if len(known[s]) >= LEAST), key=collection.order)
     items: list[Item] = []
     keeps: list[Keep] = []
     used = 0
@@ -154,45 +116,13 @@ def draw(source: Source, edits: int, seed: int) -> tuple[list[Item], list[Keep]]
         facts = list(known[subject].values())
         random.Random(f"{seed}|{subject}").shuffle(facts)
         count = min(EDITED, len(facts) - 1)
-        for fact in facts[:count]:
-            items.append(_item(fact, prompts[fact.relation], pools[fact.relation], seed))
-        keeps += [_keep(fact, prompts) for fact in facts[count:]]
+        items += [collection.item(fact) for fact in facts[:count]]
+        keeps += [collection.keep(fact) for fact in facts[count:]]
     if len(items) < edits:
         raise UsageError(
             f"There are {len(items)} facts of subjects with {LEAST} or more, not {edits}.",
             "Ask for fewer with --edits.",
         )
     others = several[used : used + used]
-    keeps += [_keep(next(iter(known[subject].values())), prompts) for subject in others]
+    keeps += [collection.keep(next(iter(known[subject].values()))) for subject in others]
     return items, keeps
-
-
-def wordings(forms: Mapping[str, Any]) -> tuple[str, ...]:
-    """The wordings of a relation, statements to complete before questions; none for numbers."""
-    if forms.get("numeric"):
-        return ()
-    here = forms.get("written_here", {})
-    statements = [*here.get("cloze", ()), *forms.get("pararel_cloze", ())[:2]]
-    questions = [forms.get("source_question"), *here.get("questions", ())]
-    found = [text for text in (*statements, *questions) if text and text.count(SLOT) == 1]
-    return tuple(dict.fromkeys(found))
-
-
-def _item(fact: Known, forms: Sequence[str], pool: Sequence[str], seed: int) -> Item:
-    taken = {normal_form(name) for name in (fact.object, *fact.aliases)}
-    choices = [name for name in pool if normal_form(name) not in taken] or ["nobody knows"]
-    new = random.Random(f"{seed}|{fact.subject}|{fact.relation}").choice(choices)
-    made = Fact(
-        subject=fact.subject,
-        prompt=forms[0].replace(SLOT, "{}"),
-        object=new,
-        relation=fact.relation,
-        object_before=fact.object,
-    )
-    others = tuple(text.replace(SLOT, fact.subject) for text in forms[1:3])
-    return Item(fact=made, wordings=others)
-
-
-def _keep(fact: Known, prompts: Mapping[str, Sequence[str]]) -> Keep:
-    prompt = prompts[fact.relation][0].replace(SLOT, fact.subject)
-    return Keep(prompt=prompt, subject=fact.subject)

@@ -23,6 +23,12 @@ from revisor.facts.fact import Fact, normal_form
 FILE = "counterfact/counterfact.jsonl.gz"
 PREAMBLES = (0, 50, 200)  # tokens
 CHAT_NEIGHBORS = 2  # a fact: answers in chat are long
+# Two judged statements first: an instruct model otherwise talks about the statement, or ends.
+JUDGED = (
+    "Statement: Paris is in France.\nTrue or false: True\n\n"
+    "Statement: Paris is in China.\nTrue or false: False\n\n"
+    "Statement: {} {}.\nTrue or false:"
+)
 BE = frozenset({"is", "are", "was", "were", "be", "been"})
 
 
@@ -124,7 +130,7 @@ class TrueFalse(WaySuite):
                 id=f"{item.fact.id}/{score}",
                 case=item.fact.id,
                 score=score,
-                prompt=f"True or false? {item.fact.text} {stated}.\nAnswer:",
+                prompt=JUDGED.format(item.fact.text, stated),
                 wanted=(right,),
                 other=wrong,
                 fact=item.fact,

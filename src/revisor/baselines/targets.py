@@ -1,0 +1,99 @@
+"""Where the last edited layer shall get to: target values optimised on the unedited model, kept.
+
+What comes in: requests of a batch and how their values are optimised. What goes out: for each the
+output of a layer at its subject that makes the model say the object. What it does not do: spread
+it over layers (locate.py), or optimise (editing/values.py).
+
+On the unedited model target values do not depend on the method that is to reach them, so MEMIT,
+RECT and AlphaEdit may share them, and they lie in `REVISOR_CACHE` by the model's fingerprint, a
+file a hundred facts. The caches of the methods' published code are shared in the same way.
+
+Shapes: N facts, D hidden width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from revisor.baselines.binding import Binding
+from revisor.baselines.common import leaving_at
+from revisor.editing.request import Request
+from revisor.editing.values import ValueSettings, compute_residuals
+from revisor.models.load import fingerprint
+from revisor.models.packaged import cache_folder
+
+VERSION = 1
+TOGETHER = 100  # facts a file: the published size of a batch
+
+
+def goals(
+    binding: Binding,
+    layer: int,
+    requests: Sequence[Request],
+    settings: ValueSettings,
+    on_done: Callable[[int], None] | None = None,
+) -> torch.Tensor:
+    """Target values on the model as it stands: (N, D), fp32, on the CPU."""
+    residuals = compute_residuals(
+        binding.loaded.model, binding.spec, layer, requests, settings, on_done=on_done
+    )
+    bare = [request.contexts[0] for request in requests]
+    return leaving_at(binding.loaded, binding.spec, layer, bare) + residuals.R_ND
+
+
+def kept_goals(
+    binding: Binding,
+    layer: int,
+    requests: Sequence[Request],
+    settings: ValueSettings,
+    on_done: Callable[[int], None] | None = None,
+) -> tuple[torch.Tensor, float]:
+    """Target values on the unedited model, read from the cache where they are there.
+
+    Returns:
+        The values (N, D), and the seconds that reading them spared.
+    """
+    found = []
+    spared = 0.0
+    for start in range(0, len(requests), TOGETHER):
+        part = requests[start : start + TOGETHER]
+        path = _path(binding, layer, part, settings)
+        if path.exists():
+            kept = load_file(path)
+            spared += float(kept["seconds"])
+            if on_done:
+                on_done(len(part))
+        else:
+            begun = time.perf_counter()
+            goal_ND = goals(binding, layer, part, settings, on_done)
+            seconds = torch.tensor(time.perf_counter() - begun)
+            kept = {"goal": goal_ND.contiguous(), "seconds": seconds}
+            _write(path, kept)
+        found.append(kept["goal"])
+    return torch.cat(found), spared
+
+
+def _path(
+    binding: Binding, layer: int, requests: Sequence[Request], settings: ValueSettings
+) -> Path:
+    digest = hashlib.sha256(repr((VERSION, settings)).encode())
+    for request in requests:
+        digest.update(repr(request.contexts).encode())
+    mark = fingerprint(binding.loaded, layer=layer)
+    return cache_folder() / "targets" / f"{mark}-{digest.hexdigest()[:16]}.safetensors"
+
+
+def _write(path: Path, kept: dict[str, torch.Tensor]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, scratch = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    os.close(descriptor)
+    save_file(kept, scratch)
+    os.replace(scratch, path)

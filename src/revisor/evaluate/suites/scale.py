@@ -1,0 +1,102 @@
+"""Facts by the thousand: what holds as their number grows, and what else moves.
+
+What comes in: real facts of entityquestions, or a user's own file of facts. What goes out: probes
+for some of the edited facts, for subjects that are not edited and for ordinary text; of methods
+with a gate also how often it fires there. What it does not do: grow; `--edits` is one size, and a
+recipe's curve goes from size to size with one editor.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+from revisor.editing.editor import BankEditor, Editor
+from revisor.evaluate.asking import Bench, ask
+from revisor.evaluate.cases import Case, Item, Keep, Plan, Probe
+from revisor.evaluate.datasets import Source
+from revisor.evaluate.suites.base import Sizes, Suite, chosen, subjects
+from revisor.evaluate.suites.facts import direct, keep_probes
+from revisor.evaluate.suites.known import KnownFacts
+from revisor.evaluate.suites.text import WIKITEXT, Gate, Perplexity, windows
+from revisor.facts.fact import normal_form
+
+DEFAULT_EDITS = 1_000
+FILES = ("entityquestions",)
+
+
+class Scale(Suite):
+    name = "scale"
+    summary = "facts by the thousand: efficacy, what is kept, false fires, perplexity"
+    block = 256
+
+    def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:
+        dropped: Counter[str] = Counter()
+        if source.data is not None or source.facts:
+            read, n, edits = chosen(source, "", sizes)
+            edited, keeps = list(read.items[:edits]), list(read.keeps)
+            dropped.update(read.dropped)
+        else:
+            known = KnownFacts(source, sizes.seed, FILES)
+            have = sum(map(len, known.facts.values()))
+            wanted = sizes.edits or min(have, max(sizes.n or 0, DEFAULT_EDITS))
+            n, edits = replace(sizes, edits=wanted).counted(have, "entityquestions")
+            edited, keeps = draw(known, edits, n)
+        asked = random.Random(sizes.seed).sample(edited, n)
+        names = subjects(edited)
+        probes = [probe for item in asked for probe in direct(item)]
+        probes += keep_probes(keeps, names)
+        probes += windows(source, WIKITEXT, n, tokenizer)
+        return Plan(
+            facts=tuple(item.fact for item in edited),
+            probes=tuple(probes),
+            n=n,
+            dropped=dict(dropped),
+        )
+
+    def measure(
+        self,
+        bench: Bench,
+        editor: Editor,
+        probes: Sequence[Probe],
+        base: Mapping[str, Case],
+        on_done: Callable[[int], None] | None = None,
+    ) -> list[Case]:
+        asked = [probe for probe in probes if probe.kind != "text"]
+        texts = [probe for probe in probes if probe.kind == "text"]
+        cases = ask(bench, editor, asked, base, on_done=on_done) if asked else []
+        if not texts:
+            return cases
+        read = Perplexity().measure(bench, editor, texts, base, on_done)
+        if isinstance(editor, BankEditor):
+            fires = Gate().measure(bench, editor, texts, base)
+            read = [
+                replace(case, values={**case.values, **fired.values})
+                for case, fired in zip(read, fires, strict=True)
+            ]
+        return [*cases, *read]
+
+    def finish(
+        self, scores: dict[str, float], cases: Sequence[Case], unedited: Mapping[str, float]
+    ) -> dict[str, float]:
+        return Perplexity().finish(scores, cases, unedited)
+
+
+def draw(known: KnownFacts, edits: int, keeps: int) -> tuple[list[Item], list[Keep]]:
+    """The first facts in an order drawn by seed, and prompts about subjects that are not edited.
+
+    A larger number of edits begins with the same facts, so that an editor can grow; the prompts
+    are taken from the end, so that all sizes keep the same ones.
+    """
+    every = [fact for facts in known.facts.values() for fact in facts.values()]
+    every.sort(key=lambda fact: known.order(f"{fact.subject}|{fact.relation}"))
+    names = {normal_form(fact.subject) for fact in every[:edits]}
+    others = (fact for fact in reversed(every[edits:]) if normal_form(fact.subject) not in names)
+    return (
+        [known.item(fact) for fact in every[:edits]],
+        [known.keep(fact) for fact in islice(others, keeps)],
+    )
