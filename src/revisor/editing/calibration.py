@@ -38,7 +38,7 @@ from revisor.models.load import LoadedModel, fingerprint
 from revisor.models.packaged import cache_folder
 from revisor.models.spec import Spec
 
-VERSION = 7  # counts up when the shipped texts or the recipe change
+VERSION = 8  # counts up when the shipped texts or the recipe change
 RELATIONS, KINDS = "relations", "kinds"
 BATCH = 64
 FALSE_SHARE = 0.02  # prompts about similar subjects that may fire, where keys alone decide
