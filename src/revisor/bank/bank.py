@@ -87,6 +87,8 @@ class View:
         tensors: list[Matrix] = [self.keys_ME, self.gamma_M, self.row_M, self.R_ND]
         if self.names is not None:
             tensors += [self.names.hash_H, self.names.row_H, self.names.after_N]
+        if self.coarse is not None:
+            tensors += [self.coarse.codes_MW, self.coarse.entry_M, self.coarse.centre_CW]
         return sum(tensor.nbytes for tensor in tensors)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> View:

@@ -1,8 +1,8 @@
-"""Banks on disk: safetensors and a JSON manifest with hashes, published by one rename.
+"""Banks on disk: a view's files and a JSON manifest with hashes, published by one rename.
 
 What comes in: a `View` to save, or a folder to open. What goes out: a folder `gen-NNNNNNN` that
-is either whole or absent, or a `Bank` over the files. What it does not do: decide which generation
-is served (store.py). Nothing is pickled.
+is either whole or absent, or a `Bank` over the files. What it does not do: lay tensors out in files
+(storage.py), or decide which generation is served (store.py).
 
 A generation that is published again gets a folder of its own, `gen-NNNNNNN.2` and so on; the last
 one counts, and the others are taken away. So at no moment is a generation missing or half there,
@@ -17,29 +17,22 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from revisor.bank.bank import Bank, View
-from revisor.bank.coarse import Coarse
-from revisor.bank.encode import KeyEncoder
-from revisor.bank.ids import Ids
 from revisor.bank.leases import unless_in_use
-from revisor.bank.names import NameIndex
-from revisor.bank.tensors import Stored, write_tensors
-from revisor.bank.vectors import WHOLE, Matrix, Packed, bits_of, chunks
+from revisor.bank.storage import ENCODER, ROWS, read_view, write_rows, write_view
+from revisor.bank.vectors import WHOLE, bits_of
 from revisor.errors import CannotWrite, NotBuilt, StoreDamaged, WrongModel
 
 FORMAT = 3
 MANIFEST = "manifest.json"
-ROWS = "rows.safetensors"
-ENCODER = "encoder.safetensors"
 RAW = "unchecked.safetensors"
 CHECKED = "checked.json"
 LARGE = 1 << 28  # bytes: a file from this size on is not read whole at every opening
@@ -137,7 +130,7 @@ def save_bank(
         names = [ROWS, ENCODER]
         size = write_view(view, scratch)
         if unchecked is not None:
-            _save_rows(unchecked, scratch / RAW)
+            write_rows(unchecked, scratch / RAW)
             names.append(RAW)
         manifest = Manifest(
             fingerprint=fingerprint,
@@ -166,86 +159,6 @@ def save_bank(
             raise _cannot_write(root, error) from error
         raise
     return target
-
-
-def write_view(view: View, folder: Path) -> int:
-    """Write a view's two files into a folder; returns the bytes of its rows' tensors."""
-    _save_encoder(view.encoder, folder / ENCODER)
-    return _save_rows(view, folder / ROWS)
-
-
-def _save_rows(view: View, path: Path) -> int:
-    """Write the rows of a view; the bytes of their tensors."""
-    ids = Ids.of(view.ids)
-    tensors = {
-        "ids": Stored.of(ids.text_C),
-        "id_end": Stored.of(ids.end_N),
-        "gamma": Stored.of(view.gamma_M),
-        "row": Stored.of(view.row_M.int()),
-        **_vectors("keys", view.keys_ME),
-        **_vectors("residuals", view.R_ND),
-    }
-    if view.names is not None:
-        tensors |= {
-            "names": Stored.of(view.names.hash_H),
-            "name_row": Stored.of(view.names.row_H.int()),
-            "after": Stored.of(view.names.after_N),
-        }
-        if view.names.kind_V is not None:
-            tensors["kinds"] = Stored.of(view.names.kind_V)
-    if view.coarse is not None:
-        tensors |= _coarse(view.coarse)
-    write_tensors(path, tensors)
-    return sum(tensor.nbytes for tensor in tensors.values())
-
-
-def _vectors(name: str, matrix: Matrix) -> dict[str, Stored]:
-    """What is stored of a matrix; its rows are fetched when they are written."""
-    count, width = matrix.shape
-    bits = bits_of(matrix)
-    if bits == WHOLE:
-        whole = (part for part in chunks(matrix) if isinstance(part, torch.Tensor))
-        return {name: Stored(dtype=torch.float32, shape=(count, width), parts=whole)}
-    codes = (part.codes_NB for part in chunks(matrix) if isinstance(part, Packed))
-    scales = (part.scale_N for part in chunks(matrix) if isinstance(part, Packed))
-    kind, stride = (torch.int8, width) if bits == 8 else (torch.uint8, width // 2)
-    return {
-        name: Stored(dtype=kind, shape=(count, stride), parts=codes),
-        f"{name}_scale": Stored(dtype=torch.float32, shape=(count,), parts=scales),
-    }
-
-
-def _coarse(index: Coarse) -> dict[str, Stored]:
-    tensors = {
-        "direction": index.direction_EW,
-        "centre": index.centre_CW,
-        "start": index.start_C,
-        "codes": index.codes_MW.codes_NB,
-        "codes_scale": index.codes_MW.scale_N,
-        "entry": index.entry_M,
-        "probes": torch.tensor([index.probes]),
-    }
-    return {f"coarse_{name}": Stored.of(tensor) for name, tensor in tensors.items()}
-
-
-def _load_coarse(file: Any) -> Coarse | None:
-    if "coarse_entry" not in file.keys():  # noqa: SIM118
-        return None
-    return Coarse(
-        direction_EW=file.get_tensor("coarse_direction"),
-        centre_CW=file.get_tensor("coarse_centre"),
-        start_C=file.get_tensor("coarse_start"),
-        codes_MW=Packed(
-            codes_NB=file.get_tensor("coarse_codes"), scale_N=file.get_tensor("coarse_codes_scale")
-        ),
-        entry_M=file.get_tensor("coarse_entry"),
-        probes=int(file.get_tensor("coarse_probes")),
-    )
-
-
-def _save_encoder(encoder: KeyEncoder, path: Path) -> None:
-    tensors = {name: Stored.of(tensor) for name, tensor in encoder.tensors().items()}
-    write_tensors(path, tensors, metadata={"kind": encoder.kind})
 
 
 def _cannot_write(root: Path, error: Exception) -> CannotWrite:
@@ -328,48 +241,6 @@ def load_bank(
         ) from error
 
 
-def read_view(rows: Path, encoder: Path, *, generation: int) -> View:
-    """The view that `write_view` wrote; its tensors are memory-mapped."""
-    with safe_open(rows, framework="pt") as file:
-        return View(
-            ids=_load_ids(file),
-            keys_ME=_load_vectors(file, "keys"),
-            gamma_M=file.get_tensor("gamma"),
-            row_M=file.get_tensor("row"),
-            R_ND=_load_vectors(file, "residuals"),
-            encoder=_load_encoder(encoder),
-            generation=generation,
-            names=_load_names(file),
-            coarse=_load_coarse(file),
-        )
-
-
-def _load_ids(file: Any) -> Sequence[str]:
-    if (metadata := file.metadata()) and "ids" in metadata:  # format 2
-        return tuple(json.loads(metadata["ids"]))
-    return Ids(file.get_tensor("ids"), file.get_tensor("id_end"))
-
-
-def _load_vectors(file: Any, name: str) -> Matrix:
-    found: torch.Tensor = file.get_tensor(name)
-    if found.dtype == torch.float32:
-        return found
-    return Packed(codes_NB=found, scale_N=file.get_tensor(f"{name}_scale"))
-
-
-def _load_names(file: Any) -> NameIndex | None:
-    if "names" not in file.keys():  # noqa: SIM118  (a file has no `in`)
-        return None
-    after_N = file.get_tensor("after")
-    return NameIndex.of_rows(
-        file.get_tensor("names"),
-        file.get_tensor("name_row"),
-        torch.bincount(file.get_tensor("row"), minlength=len(after_N)),
-        after_N,
-        file.get_tensor("kinds") if "kinds" in file.keys() else None,  # noqa: SIM118
-    )
-
-
 def hash_faults(folder: Path, *, trust: Collection[str] = ()) -> list[str]:
     """Every file of a bank folder that is missing or not what its manifest says.
 
@@ -409,11 +280,6 @@ def _trusted(folder: Path) -> set[str]:
 def _mark(path: Path) -> list[int]:
     found = path.stat()
     return [found.st_size, found.st_mtime_ns, found.st_ino]
-
-
-def _load_encoder(path: Path) -> KeyEncoder:
-    with safe_open(path, framework="pt") as file:
-        return KeyEncoder.of({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
 
 
 def _seal(manifest: dict[str, Any]) -> str:

@@ -20,8 +20,6 @@ WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OTHER, STOP, LINE, SPECIAL = range(8)
 """Kinds of tokens: of a word; that begin a word which may open a sentence (a capital, a digit, or
 a script without capitals); pronouns, in small letters or with a capital; signs; those that end in a
 full stop or the like; with a line break; special tokens."""
-
-
 ROLE = 3  # tokens that the name of a role has at most
 
 
@@ -54,7 +52,6 @@ def since(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> torch.Tensor:
     unbroken_BT = special_before_BT > before(~word_BT & ~special_BT)
     word_BT &= ~(unbroken_BT & (column_T - special_before_BT <= ROLE))
     opens_BT = (kind_BT == CAPITAL) | (kind_BT == CAPITAL_PRONOUN)
-
     word_before_BT = before(word_BT)
     stop_BT, line_BT = before(kind_BT == STOP), before(special_BT | (kind_BT == LINE))
     by_line_BT = line_BT > word_before_BT

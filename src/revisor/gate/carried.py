@@ -20,7 +20,7 @@ from typing import Any
 
 from transformers.utils import cached_file
 
-from revisor.bank.files import ENCODER, ROWS, read_view
+from revisor.bank.storage import ENCODER, ROWS, read_view
 from revisor.gate.attach import Gated, attach
 from revisor.gate.watch import Watch
 from revisor.models.spec import Spec

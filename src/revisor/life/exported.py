@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from revisor import __version__
 from revisor.bank.bank import Bank, View
-from revisor.bank.files import ENCODER, ROWS, read_view, write_view
+from revisor.bank.storage import ENCODER, ROWS, read_view, write_view
 from revisor.editing.build import row_facts
 from revisor.errors import CannotWrite, NotSupported, UsageError
 from revisor.facts.epochs import bounds

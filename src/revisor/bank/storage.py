@@ -1,0 +1,149 @@
+"""A view as two safetensors files: its rows, and the encoder of its keys.
+
+What comes in: a `View`, or the files. What goes out: the files, written piece by piece, or a view
+whose tensors are memory-mapped. What it does not do: manifests, hashes and publishing (files.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from revisor.bank.bank import View
+from revisor.bank.coarse import Coarse
+from revisor.bank.encode import KeyEncoder
+from revisor.bank.ids import Ids
+from revisor.bank.names import NameIndex
+from revisor.bank.tensors import Stored, write_tensors
+from revisor.bank.vectors import WHOLE, Matrix, Packed, bits_of, chunks
+
+ROWS = "rows.safetensors"
+ENCODER = "encoder.safetensors"
+
+
+def write_view(view: View, folder: Path) -> int:
+    """Write a view's two files into a folder; returns the bytes of its rows' tensors."""
+    tensors = {name: Stored.of(tensor) for name, tensor in view.encoder.tensors().items()}
+    write_tensors(folder / ENCODER, tensors, metadata={"kind": view.encoder.kind})
+    return write_rows(view, folder / ROWS)
+
+
+def write_rows(view: View, path: Path) -> int:
+    """Write the rows of a view; the bytes of their tensors."""
+    ids = Ids.of(view.ids)
+    tensors = {
+        "ids": Stored.of(ids.text_C),
+        "id_end": Stored.of(ids.end_N),
+        "gamma": Stored.of(view.gamma_M),
+        "row": Stored.of(view.row_M.int()),
+        **_vectors("keys", view.keys_ME),
+        **_vectors("residuals", view.R_ND),
+    }
+    if view.names is not None:
+        tensors |= {
+            "names": Stored.of(view.names.hash_H),
+            "name_row": Stored.of(view.names.row_H.int()),
+            "after": Stored.of(view.names.after_N),
+        }
+        if view.names.kind_V is not None:
+            tensors["kinds"] = Stored.of(view.names.kind_V)
+    if view.coarse is not None:
+        tensors |= _coarse(view.coarse)
+    write_tensors(path, tensors)
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def _vectors(name: str, matrix: Matrix) -> dict[str, Stored]:
+    """What is stored of a matrix; its rows are fetched when they are written."""
+    count, width = matrix.shape
+    bits = bits_of(matrix)
+    if bits == WHOLE:
+        whole = (part for part in chunks(matrix) if isinstance(part, torch.Tensor))
+        return {name: Stored(dtype=torch.float32, shape=(count, width), parts=whole)}
+    codes = (part.codes_NB for part in chunks(matrix) if isinstance(part, Packed))
+    scales = (part.scale_N for part in chunks(matrix) if isinstance(part, Packed))
+    kind, stride = (torch.int8, width) if bits == 8 else (torch.uint8, width // 2)
+    return {
+        name: Stored(dtype=kind, shape=(count, stride), parts=codes),
+        f"{name}_scale": Stored(dtype=torch.float32, shape=(count,), parts=scales),
+    }
+
+
+def _coarse(index: Coarse) -> dict[str, Stored]:
+    tensors = {
+        "direction": index.direction_EW,
+        "centre": index.centre_CW,
+        "start": index.start_C,
+        "codes": index.codes_MW.codes_NB,
+        "codes_scale": index.codes_MW.scale_N,
+        "entry": index.entry_M,
+        "probes": torch.tensor([index.probes]),
+    }
+    return {f"coarse_{name}": Stored.of(tensor) for name, tensor in tensors.items()}
+
+
+def read_view(rows: Path, encoder: Path, *, generation: int) -> View:
+    """The view that `write_view` wrote; its tensors are memory-mapped."""
+    with safe_open(rows, framework="pt") as file:
+        return View(
+            ids=_load_ids(file),
+            keys_ME=_load_vectors(file, "keys"),
+            gamma_M=file.get_tensor("gamma"),
+            row_M=file.get_tensor("row"),
+            R_ND=_load_vectors(file, "residuals"),
+            encoder=_load_encoder(encoder),
+            generation=generation,
+            names=_load_names(file),
+            coarse=_load_coarse(file),
+        )
+
+
+def _load_ids(file: Any) -> Sequence[str]:
+    if (metadata := file.metadata()) and "ids" in metadata:  # format 2
+        return tuple(json.loads(metadata["ids"]))
+    return Ids(file.get_tensor("ids"), file.get_tensor("id_end"))
+
+
+def _load_vectors(file: Any, name: str) -> Matrix:
+    found: torch.Tensor = file.get_tensor(name)
+    if found.dtype == torch.float32:
+        return found
+    return Packed(codes_NB=found, scale_N=file.get_tensor(f"{name}_scale"))
+
+
+def _load_names(file: Any) -> NameIndex | None:
+    if "names" not in file.keys():  # noqa: SIM118  (a file has no `in`)
+        return None
+    after_N = file.get_tensor("after")
+    return NameIndex.of_rows(
+        file.get_tensor("names"),
+        file.get_tensor("name_row"),
+        torch.bincount(file.get_tensor("row"), minlength=len(after_N)),
+        after_N,
+        file.get_tensor("kinds") if "kinds" in file.keys() else None,  # noqa: SIM118
+    )
+
+
+def _load_coarse(file: Any) -> Coarse | None:
+    if "coarse_entry" not in file.keys():  # noqa: SIM118
+        return None
+    return Coarse(
+        direction_EW=file.get_tensor("coarse_direction"),
+        centre_CW=file.get_tensor("coarse_centre"),
+        start_C=file.get_tensor("coarse_start"),
+        codes_MW=Packed(
+            codes_NB=file.get_tensor("coarse_codes"), scale_N=file.get_tensor("coarse_codes_scale")
+        ),
+        entry_M=file.get_tensor("coarse_entry"),
+        probes=int(file.get_tensor("coarse_probes")),
+    )
+
+
+def _load_encoder(path: Path) -> KeyEncoder:
+    with safe_open(path, framework="pt") as file:
+        return KeyEncoder.of({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
