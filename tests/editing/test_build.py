@@ -106,7 +106,7 @@ def test_a_row_has_an_entry_for_the_prompt_each_alias_and_other_surroundings(
     forms = {fact.subject.lower(), fact.subject.upper()} - {fact.subject}
     read = [loaded.tokenizer(f" {form}", add_special_tokens=False)["input_ids"] for form in forms]
     letters = sum(len(ids) > 1 for ids in read)
-    assert len(groups) == 3 + (not fact.prompt.startswith("{}")) + letters
+    assert len(groups) == 4 + (not fact.prompt.startswith("{}")) + letters
     assert torch.equal(row.keys_CE, keys)
 
 

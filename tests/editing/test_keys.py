@@ -183,7 +183,8 @@ def test_a_named_bank_also_has_the_subject_first_and_in_other_letters() -> None:
     assert groups[1] == ["Jane Roe"]
     assert groups[2][0] == "Ask jane roe: the mother tongue of jane roe"
     assert groups[3][0] == "Ask JANE ROE: the mother tongue of JANE ROE"
-    assert [len(group) for group in groups] == [1, 1, 2, 2, 3 + 3, 3 + 3, 3 + 3]
+    assert groups[4] == ["Ask J. Roe: the mother tongue of J. Roe"]
+    assert [len(group) for group in groups] == [1, 1, 2, 2, 1, 3 + 3, 1, 3 + 3, 3 + 3]
 
 
 @pytest.mark.parametrize(("name", "others"), [("ACME 7", ["acme 7"]), ("42", []), ("ok", ["OK"])])

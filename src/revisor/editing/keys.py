@@ -111,7 +111,8 @@ def key_groups(
     The first group is the bare prompt alone, the last one the subject in other surroundings:
     after the prompt's own words and directly after a sentence, behind prefixes chosen by the
     fact's id. A key depends on what stands before it, never on what follows, so the texts end
-    with the subject. Each declared alias is a group of its own between them.
+    with the subject. Each declared alias is a group of its own between them, and in a named bank
+    one more in the bare prompt.
 
     Args:
         named: for a bank that goes by names, also the subject as the first words of a text, and
@@ -133,7 +134,10 @@ def key_groups(
     if named:
         for spelling in _letters(fact.subject, tokenizer):
             groups.append(around(spelling, [fact.prompt, *surroundings[-1:]]))
-    groups += [around(alias, surroundings or [f"{head}{{}}"]) for alias in fact.aliases]
+    for alias in fact.aliases:
+        if named:  # an alias that opens a text has another key, as the subject has
+            groups.append(around(alias, [fact.prompt]))
+        groups.append(around(alias, surroundings or [f"{head}{{}}"]))
     if surroundings:
         groups.append(around(fact.subject, surroundings))
     return groups
