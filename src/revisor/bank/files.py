@@ -154,7 +154,7 @@ def save_bank(
             linked = {name: read_manifest(before).files[name] for name in (ROWS, ENCODER)}
             trusted = _trusted(before) & linked.keys()
             for name in linked:
-                _link(before / name, scratch / name)
+                link_file(before / name, scratch / name)
             size = (scratch / ROWS).stat().st_size + write_changes(since, scratch / FRESH)
             names = [FRESH]
         else:
@@ -204,7 +204,7 @@ def _small_changes(view: View) -> Changes | None:
     return since if changed <= MERGED * len(since.base.ids) else None
 
 
-def _link(source: Path, target: Path) -> None:
+def link_file(source: Path, target: Path) -> None:
     """One file under two names; a copy where the file system has no links."""
     try:
         os.link(source, target)
