@@ -156,10 +156,10 @@ class NameIndex:
         if bool(shown_N.all()):
             return self
         new_N = (shown_N.cumsum(0) - 1).int()
-        kept_H = shown_N[self.row_H]
+        kept_H = shown_N.index_select(0, self.row_H)
         return NameIndex.of_rows(
             self.hash_H[kept_H],
-            new_N[self.row_H[kept_H]],
+            new_N.index_select(0, self.row_H[kept_H]),
             self.count_N[shown_N],
             self.after_N[shown_N],
             self.kind_V,
