@@ -32,7 +32,7 @@ def test_a_build_makes_a_new_edition_and_the_old_one_stays(store: Store) -> None
     first = editions.now()
     old = editions.view(first, CPU, torch.bfloat16)
     assert (first, old.generation, old.dtype) == ("gen-0000001@", 1, torch.bfloat16)
-    assert ACME.id in {fact.id for fact in editions.facts(old, 3)}
+    assert ACME.id in {fact.id for fact in editions.facts(first, 3)}
     store.set_object(ACME.id, "Tokyo")
     store.build()
     second = editions.now()

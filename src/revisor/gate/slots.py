@@ -4,9 +4,9 @@ What comes in: before each forward pass which tokens it reads, into which slots 
 which requests, and the view of facts of each. What goes out: the layer's output, edited in place.
 What it does not do: know a server (serve/vllm.py does), or choose views.
 
-Token ids are kept by slot, and what fired there. A slot that prefix caching gives to another request
-holds the same text under the same facts, so what it was written with is still true; a slot that is
-used anew is written before it is read.
+Token ids are kept by slot, and what fired there. A slot that prefix caching gives to another
+request holds the same text under the same facts, so what it was written with is still true; a slot
+that is used anew is written before it is read.
 
 B requests, T tokens of a pass, S slots, W blocks of a request, F key width, D hidden width.
 """
@@ -135,7 +135,7 @@ class SlotGate:
         return torch.where(inside_BT, self.ids_S[slot_BT], NOTHING)
 
     def recall(self, batch: Batch, request: int, count: int) -> list[SlotHit]:
-        """What fired in the first tokens of a request when their slots were written, by whomever."""
+        """What fired in the first tokens of a request when their slots were written."""
         place_T = torch.arange(count, device=self.ids_S.device)
         block_T = batch.blocks_BW[request].long()[place_T // self.block]
         slot_T = block_T * self.block + place_T % self.block

@@ -16,6 +16,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from threading import RLock
 
@@ -52,11 +53,13 @@ class _Opened:
     Attributes:
         rows: of every moment.
         moments: when facts of it begin or end.
+        failed: ids of facts that its build could not write.
         lease: keeps it on disk.
     """
 
     rows: RowsInForce
     moments: list[datetime]
+    failed: frozenset[str]
     lease: Lease
 
 
@@ -144,7 +147,10 @@ class Editions:
                 bank = load_bank(folder, check=True)
                 timed = self.store.ledger.timed(generation=bank.generation)
                 self._opened[name] = _Opened(
-                    rows=self.store.rows_in_force(bank), moments=bounds(timed), lease=lease
+                    rows=self.store.rows_in_force(bank),
+                    moments=bounds(timed),
+                    failed=frozenset(entry["id"] for entry in read_manifest(folder).failed),
+                    lease=lease,
                 )
             except BaseException:
                 lease.close()
@@ -159,12 +165,15 @@ class Editions:
         """
         found = self._views.get(edition)
         if found is None:
-            with self._lock:
-                name, _, moment = edition.partition("@")
-                at = datetime.fromisoformat(moment) if moment else datetime.min.replace(tzinfo=UTC)
-                found = self._open(name).rows.at(at).to(device, dtype)
-                self._views[edition] = found
+            found = self._views[edition] = self.rows(edition).to(device, dtype)
         return found
+
+    def rows(self, edition: str) -> View:
+        """The same where the bank has them, made anew at each call."""
+        name, _, moment = edition.partition("@")
+        at = datetime.fromisoformat(moment) if moment else datetime.min.replace(tzinfo=UTC)
+        with self._lock:
+            return self._open(name).rows.at(at)
 
     def keep(self, used: Collection[str]) -> None:
         """Let go of the editions that are not used, the latest few excepted."""
@@ -176,11 +185,15 @@ class Editions:
             for name in self._opened.keys() - needed:
                 self._opened.pop(name).lease.close()
 
-    def facts(self, view: View, count: int) -> list[Fact]:
-        """The first facts of a view's rows."""
-        ids = [i for row_id in view.ids[:count] for i in row_facts(row_id)[:1]]
-        known = self.known(view.generation, ids)
-        return [known[i] for i in ids if i in known]
+    def facts(self, edition: str, count: int) -> list[Fact]:
+        """Some facts that an edition has rows for."""
+        view = self.rows(edition)
+        with self._lock:
+            failed = self._open(edition.partition("@")[0]).failed
+        ids = (i for row_id in view.ids for i in row_facts(row_id)[:1] if i not in failed)
+        chosen = list(islice(ids, count))
+        known = self.known(view.generation, chosen)
+        return [known[i] for i in chosen if i in known]
 
     def known(self, generation: int, ids: Iterable[str]) -> dict[str, Fact]:
         """Facts of a generation by id; without those that were purged since."""
