@@ -20,7 +20,7 @@ from revisor.store import Store
 from tests_vllm.common import AFTER, LONG, PIANO, TOWER, UNRELATED, environment
 
 KEY = "sesame"
-STARTS_S = 900
+STARTS_S = 3000
 
 
 @pytest.fixture(scope="module")

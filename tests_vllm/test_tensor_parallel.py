@@ -82,5 +82,5 @@ def test_the_whole_key_decides_and_the_residual_is_added_once(tmp_path: Path) ->
         for rank in range(2)
     ]
     for rank, process in enumerate(ranks):
-        out, err = process.communicate(timeout=600)
+        out, err = process.communicate(timeout=3000)
         assert f"RANK {rank} OK" in out, err[-3000:]
