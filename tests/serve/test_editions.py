@@ -90,7 +90,7 @@ def test_a_purge_is_an_edition_of_its_own(store: Store) -> None:
     editions = Editions(store.path)
     first = editions.now()
     assert ACME.id in editions.view(first, CPU, torch.float32).ids
-    store.purge(ACME.id)
+    store.purge([ACME.id])
     assert editions.now() != first
     assert ACME.id not in editions.view(editions.now(), CPU, torch.float32).ids
 
