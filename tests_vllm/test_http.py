@@ -101,12 +101,8 @@ def test_each_choice_has_its_own_facts(client: OpenAI) -> None:
 
 def test_a_stream_names_them_in_its_last_chunk(client: OpenAI) -> None:
     chunks = list(
-        client.chat.completions.create(
-            model="smollm2",
-            messages=[{"role": "user", "content": "In which city is the Eiffel Tower located?"}],
-            temperature=0,
-            max_tokens=6,
-            stream=True,
+        client.completions.create(
+            model="smollm2", prompt=TOWER.text, temperature=0, max_tokens=6, stream=True
         )
     )
     told = [chunk.model_extra["revisor"] for chunk in chunks if "revisor" in chunk.model_extra]
