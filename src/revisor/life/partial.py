@@ -9,24 +9,34 @@ changed between the kill and the next build, and rows of facts that changed are 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from revisor.bank.bank import Bank, Row
+from revisor.bank.encode import KeyEncoder
 from revisor.bank.files import generation_folder, generations, load_bank, read_manifest, save_bank
 from revisor.errors import StoreDamaged
 
 PARTIAL = ".partial"
 
 
-def digest_of(value: Any) -> str:
-    """16 hex digits that name a value by its content."""
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """Rows on disk, read when they are asked for.
+
+    Attributes:
+        bank: the shard they are in.
+        ids: theirs.
+    """
+
+    bank: Bank
+    ids: Sequence[str]
+
+    def rows(self) -> list[Row]:
+        """Them, in the order they were made."""
+        return [self.bank.get(row_id) for row_id in self.ids]
 
 
 class Partial:
@@ -39,35 +49,48 @@ class Partial:
     def __init__(self, banks: Path) -> None:
         self.root = banks / PARTIAL
 
-    def save(self, rows: Mapping[str, Sequence[Row]], bank: Bank, *, fingerprint: str) -> None:
-        """Write a shard: the rows of some digests, through an empty bank of their encoder."""
+    def save(
+        self, rows: Mapping[str, Sequence[Row]], *, fingerprint: str, named: bool, bits: int
+    ) -> dict[str, Held]:
+        """Write a shard: the rows of some digests, as a bank stores them; where they are now.
+
+        The encoder of their keys is left out: it is larger than a shard.
+        """
         found = generations(self.root)
         number = found[-1] + 1 if found else 0
-        for group in rows.values():
-            for row in group:
-                bank.put(row, number)
+        flat = [row for group in rows.values() for row in group]
+        bank = Bank(
+            encoder=KeyEncoder(),
+            key_width=flat[0].keys_CE.shape[1] if flat else 0,
+            hidden_width=len(flat[0].r_D) if flat else 0,
+            named=named,
+            bits=bits,
+        )
+        for row in flat:
+            bank.put(row, number)
         bank.generation = number
-        save_bank(
+        ids = {name: [row.row_id for row in group] for name, group in rows.items()}
+        folder = save_bank(
             bank.view(),
             self.root,
             fingerprint=fingerprint,
             model="",
             layer=0,
-            build={"rows": {name: [row.row_id for row in group] for name, group in rows.items()}},
+            build={"rows": ids},
             failed=[],
         )
+        return _held(load_bank(folder), ids)
 
-    def rows(self, wanted: Collection[str]) -> dict[str, list[Row]]:
+    def rows(self, wanted: Collection[str]) -> dict[str, Held]:
         """The rows of those digests that are there. A damaged shard counts as none."""
-        found: dict[str, list[Row]] = {}
+        found: dict[str, Held] = {}
         for number in generations(self.root):
             folder = generation_folder(self.root, number)
             try:
                 held = read_manifest(folder).build["rows"]
                 mine = {name: ids for name, ids in held.items() if name in wanted}
                 if mine:
-                    bank = load_bank(folder, check=True)
-                    found |= {name: [bank.get(i) for i in ids] for name, ids in mine.items()}
+                    found |= _held(load_bank(folder, check=True), mine)
             except StoreDamaged:
                 continue
         return found
@@ -75,3 +98,7 @@ class Partial:
     def clear(self) -> None:
         """Remove all shards."""
         shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _held(bank: Bank, ids: Mapping[str, Sequence[str]]) -> dict[str, Held]:
+    return {name: Held(bank=bank, ids=mine) for name, mine in ids.items()}
