@@ -42,7 +42,7 @@ def need_ray() -> Any:
     return ray
 
 
-class Cluster:
+class RayCluster:
     """A connection to a running Ray cluster; a context manager that ends it.
 
     Args:
@@ -71,7 +71,7 @@ class Cluster:
                 "Start one with `ray start --head`, or give HOST:PORT of one that runs.",
             ) from error
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> RayCluster:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -111,8 +111,9 @@ class Actors:
         UsageError: the job runs on a GPU and the cluster has none.
     """
 
-    def __init__(self, cluster: Cluster, job: Job, size: int) -> None:
+    def __init__(self, cluster: RayCluster, job: Job, size: int) -> None:
         self.size = size
+        self.job = job
         self._ray = cluster.ray
         gpus = int(_on_gpu(job.device))
         if gpus and not cluster.places(job.device):
@@ -121,14 +122,14 @@ class Actors:
                 "Add machines that have one, or build here without --ray.",
             )
         self._kind = self._ray.remote(num_cpus=job.threads, num_gpus=gpus, max_restarts=0)(_Actor)
-        self._job = self._ray.put(job)
+        self._put = self._ray.put(job)
         self._actors: dict[int, Any] = {}
         self._said: dict[Any, int] = {}  # what is still to be heard, and from which place
 
     def start(self, place: int) -> None:
         """See `Crew`."""
         self._actors[place] = self._kind.remote()
-        self._listen(place, self._actors[place].begin, self._job)
+        self._listen(place, self._actors[place].begin, self._put)
 
     def give(self, place: int, shard: Shard) -> None:
         """See `Crew`."""

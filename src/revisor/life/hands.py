@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from revisor.life.cluster import Actors, Cluster
+from revisor.life.cluster import Actors, RayCluster
 from revisor.life.processes import Processes
 from revisor.life.shards import Job, Maker
 from revisor.life.workers import Executor, Workers, in_this_process
@@ -55,7 +55,7 @@ def executor(hands: Hands, maker: Maker, job: Job, shards: int) -> Iterator[Exec
         with Workers(Processes(replace(job, threads=threads), min(size, shards))) as workers:
             yield workers
     else:
-        with Cluster(hands.ray) as cluster:
+        with RayCluster(hands.ray) as cluster:
             size = hands.workers or max(1, cluster.places(job.device))
             threads = _asked_threads() or cluster.threads(size)
             crew = Actors(cluster, replace(job, threads=threads), min(size, shards))

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from revisor.errors import RevisorError, WorkersLost
-from revisor.life.shards import Made, Maker, Shard
+from revisor.life.shards import Job, Made, Maker, Shard
 
 LIVES = 3  # workers that may die over one shard, or one after the other while they start
 PATIENCE_S = 1.0  # between two looks at workers that say nothing
@@ -90,6 +90,7 @@ class Crew(Protocol):
     """Workers in numbered places. What a worker says comes back from `wait`, with its place."""
 
     size: int
+    job: Job
 
     def start(self, place: int) -> None:
         """Begin to start a worker there, in place of one that died or of none."""
