@@ -1,7 +1,8 @@
 """`revisor bench`: how fast facts are written, and what a model that has them costs to read with.
 
 What comes in: how many facts, and of which file; or how many rows. What goes out: the figures of
-baselines/speed.py, life/rate.py and evaluate/reading.py. What it does not do: measure; or use a store.
+baselines/speed.py, life/rate.py and evaluate/reading.py. What it does not do: measure; or use a
+store.
 """
 
 from __future__ import annotations
@@ -117,8 +118,9 @@ def build(
     )
     note(", ".join(f"{name} {value}" for name, value in result.items()))
     for one in by_workers:
+        size, threads = int(one["workers"]), int(one["threads"])
         say(
-            f"by {plural(int(one['workers']), 'worker')} of {plural(int(one['threads']), 'thread')}: "
+            f"{plural(size, 'worker')}, {plural(threads, 'thread')} each: "
             f"{one['facts_per_second']} facts/s"
         )
 
