@@ -27,16 +27,19 @@ class Held:
     """Rows on disk, read when they are asked for.
 
     Attributes:
-        bank: the shard they are in.
+        partial: whose they are.
+        folder: the shard they are in.
         ids: theirs.
     """
 
-    bank: Bank
+    partial: Partial
+    folder: Path
     ids: Sequence[str]
 
     def rows(self) -> list[Row]:
         """Them, in the order they were made."""
-        return [self.bank.get(row_id) for row_id in self.ids]
+        bank = self.partial.opened(self.folder)
+        return [bank.get(row_id) for row_id in self.ids]
 
 
 class Partial:
@@ -48,6 +51,14 @@ class Partial:
 
     def __init__(self, banks: Path) -> None:
         self.root = banks / PARTIAL
+        self._next: int | None = None
+        self._opened: tuple[Path, Bank] | None = None
+
+    def opened(self, folder: Path) -> Bank:
+        """A shard. One is open at a time: of ten million facts there are more than may be."""
+        if self._opened is None or self._opened[0] != folder:
+            self._opened = folder, load_bank(folder)
+        return self._opened[1]
 
     def save(
         self, rows: Mapping[str, Sequence[Row]], *, fingerprint: str, named: bool, bits: int
@@ -56,8 +67,9 @@ class Partial:
 
         The encoder of their keys is left out: it is larger than a shard.
         """
-        found = generations(self.root)
-        number = found[-1] + 1 if found else 0
+        if self._next is None:
+            self._next = max(generations(self.root), default=-1) + 1
+        number, self._next = self._next, self._next + 1
         flat = [row for group in rows.values() for row in group]
         bank = Bank(
             encoder=KeyEncoder(),
@@ -79,7 +91,7 @@ class Partial:
             build={"rows": ids},
             failed=[],
         )
-        return _held(load_bank(folder), ids)
+        return self._held(folder, ids)
 
     def rows(self, wanted: Collection[str]) -> dict[str, Held]:
         """The rows of those digests that are there. A damaged shard counts as none."""
@@ -90,15 +102,15 @@ class Partial:
                 held = read_manifest(folder).build["rows"]
                 mine = {name: ids for name, ids in held.items() if name in wanted}
                 if mine:
-                    found |= _held(load_bank(folder, check=True), mine)
+                    load_bank(folder, check=True)
+                    found |= self._held(folder, mine)
             except StoreDamaged:
                 continue
         return found
 
+    def _held(self, folder: Path, ids: Mapping[str, Sequence[str]]) -> dict[str, Held]:
+        return {name: Held(partial=self, folder=folder, ids=mine) for name, mine in ids.items()}
+
     def clear(self) -> None:
         """Remove all shards."""
         shutil.rmtree(self.root, ignore_errors=True)
-
-
-def _held(bank: Bank, ids: Mapping[str, Sequence[str]]) -> dict[str, Held]:
-    return {name: Held(bank=bank, ids=mine) for name, mine in ids.items()}
