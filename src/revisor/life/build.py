@@ -182,10 +182,10 @@ class _Build:
         partial = Partial(self.store.banks)
         groups = {digest_of([self.recipe, [asdict(f) for f in g]]): g for g in by_subject(facts)}
         held = partial.rows(groups.keys())
-        shards = [shard.without(held) for shard in cut(groups)]
+        shards = cut(groups)
         before = sum(len(groups[name]) for name in held)
         steps = 0.0
-        left = [shard for shard in shards if shard.groups]
+        left = [rest for shard in shards if (rest := shard.without(held)).groups]
         with (
             executor(self.hands, self.maker(), self.job(), len(left)) as make,
             Progress("Writing facts", total=len(facts), unit="facts", before=before) as progress,
@@ -199,7 +199,7 @@ class _Build:
                     bits=self.settings.bits,
                 )
         ids = []
-        for name in groups:
+        for name in (name for shard in shards for name in shard.groups):
             for row in held[name].rows():
                 bank.put(row, self.generation)
                 ids.append(row.row_id)
