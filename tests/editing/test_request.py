@@ -215,6 +215,14 @@ def test_a_prefix_stands_before_the_prompt_and_moves_the_subject(tokenizer: Any)
     assert prefixed.target == bare.target
 
 
+def test_several_sentences_may_stand_before_the_prompt(tokenizer: Any) -> None:
+    plan = ContextPlan(prefixes=PREFIXES, per_fact=2, sentences=3, chat=False)
+    _, first, second = contexts_of(paris(), plan)
+    chosen = choose_prefixes(paris(), PREFIXES, 6)
+    for context, sentences in ((first, chosen[:3]), (second, chosen[3:])):
+        assert read(tokenizer, context.ids) == f"{' '.join(sentences)} The capital of France is"
+
+
 def test_the_choice_of_prefixes_depends_on_the_id_alone(tokenizer: Any) -> None:
     plan = ContextPlan(prefixes=PREFIXES, per_fact=3, chat=False)
     other = paris(subject="Japan")

@@ -12,7 +12,7 @@ import torch
 
 from revisor.editing.request import Context, ContextPlan, Request, continuing_tokens
 from revisor.editing.values import Residuals, ValueSettings, compute_residuals
-from revisor.models.hooks import hook_count, outputs_of, rewritten
+from revisor.models.hooks import ffn_rewritten, hook_count, outputs_of
 from revisor.models.spec import Spec, spec_of
 from tests import tiny
 
@@ -37,7 +37,7 @@ def plain_logits(
         return pushed
 
     ids = torch.tensor([context.ids + context.target[:-1]])
-    with rewritten(spec.ffn_projection(layer), add):
+    with ffn_rewritten(spec, layer, add):
         return model(ids, attention_mask=torch.ones_like(ids)).logits[0].float()
 
 
@@ -364,7 +364,7 @@ def test_an_object_does_not_carry_on_inside_its_last_word() -> None:
                 pushed[0, at] += r
                 return pushed
 
-            with torch.no_grad(), rewritten(spec.ffn_projection(LAYER), add):
+            with torch.no_grad(), ffn_rewritten(spec, LAYER, add):
                 logits = model(torch.tensor([context.ids + context.target])).logits[0, -1]
             shares.append(float(logits.softmax(-1)[inside].sum()))
         return sum(shares) / len(shares)

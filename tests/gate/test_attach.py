@@ -137,9 +137,9 @@ def test_the_residual_is_what_is_added(model: Any) -> None:
     def look(_module: Any, _args: Any, output: torch.Tensor) -> None:
         seen.append(output.reshape(len(IDS), -1))
 
-    projection = spec.ffn_projection(LAYER)
+    output = spec.ffn_output(LAYER)
     with attach(model, spec, LAYER, view) as gated:
-        handle = projection.register_forward_hook(look)
+        handle = output.register_forward_hook(look)
         logits(model)
         with gated.disabled():
             logits(model)
@@ -150,8 +150,9 @@ def test_the_residual_is_what_is_added(model: Any) -> None:
 
 def test_hooks_after_are_hooks_before(model: Any) -> None:
     view, spec, before = bank_of(model, [(IDS, 5)]), spec_of(model), tiny.wide_hooks(model)
+    hooks = (3 if Kind.named else 1) + (spec.output is not None)
     with attach(model, spec, LAYER, view):
-        assert tiny.wide_hooks(model) == before + (3 if Kind.named else 1)
+        assert tiny.wide_hooks(model) == before + hooks
     assert tiny.wide_hooks(model) == before
     with pytest.raises(ZeroDivisionError), attach(model, spec, LAYER, view):
         raise ZeroDivisionError
@@ -249,13 +250,15 @@ def test_beam_search_hits_in_every_beam(model: Any) -> None:
     assert found[: len(IDS)] == list(IDS)
 
 
-def test_compiled_it_gives_the_logits_of_eager_mode(llama: Any) -> None:
-    view, spec, ids = bank_of(llama, [(IDS, 5)]), spec_of(llama), torch.tensor([IDS])
-    plain = llama(ids, use_cache=False).logits
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_compiled_it_gives_the_logits_of_eager_mode(family: str) -> None:
+    model = tiny.model(family)
+    view, spec, ids = bank_of(model, [(IDS, 5)]), spec_of(model), torch.tensor([IDS])
+    plain = model(ids, use_cache=False).logits
     torch.compiler.reset()
-    with attach(llama, spec, LAYER, view) as gated:
-        eager = llama(ids, use_cache=False).logits
-        compiled = torch.compile(llama, backend="aot_eager", fullgraph=False)
+    with attach(model, spec, LAYER, view) as gated:
+        eager = model(ids, use_cache=False).logits
+        compiled = torch.compile(model, backend="aot_eager", fullgraph=False)
         torch.testing.assert_close(compiled(ids, use_cache=False).logits, eager)
         assert not torch.allclose(eager, plain)
         with gated.disabled():

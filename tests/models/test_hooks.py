@@ -11,6 +11,7 @@ import torch
 
 from revisor.models.hooks import (
     attention,
+    ffn_rewritten,
     head_at,
     hook_count,
     inputs_of,
@@ -34,6 +35,7 @@ MANAGERS: dict[str, Callable[[Any, Any], AbstractContextManager[Any]]] = {
     "inputs_of, stopping": lambda model, spec: inputs_of(spec.ffn_projection(1), stop=True),
     "outputs_of": lambda model, spec: outputs_of(spec.layers[1]),
     "rewritten": lambda model, spec: rewritten(spec.ffn_projection(1), rewrite_nothing),
+    "ffn_rewritten": lambda model, spec: ffn_rewritten(spec, 1, rewrite_nothing),
     "replayed": lambda model, spec: replayed(spec, 2, lambda: torch.zeros(2, 12, 32)),
     "head_at": lambda model, spec: head_at(model, lambda: (torch.tensor([0]), torch.tensor([3]))),
     "attention": lambda model, spec: attention(model, "eager"),
@@ -236,3 +238,24 @@ def test_another_attention_runs_inside_and_says_the_same(family: str) -> None:
     with attention(model, "eager"):
         assert model.config._attn_implementation == "eager"
         torch.testing.assert_close(model(IDS_BT).logits, plain, **CLOSE)
+
+
+def test_what_is_added_to_the_ffn_is_added_to_the_residual_stream_as_it_is(family: str) -> None:
+    model = tiny.model(family)
+    spec = spec_of(model)
+    r_D = torch.linspace(-1, 1, spec.hidden_width)
+    keys: list[torch.Tensor] = []
+
+    def add(key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        keys.append(key)
+        return value + r_D
+
+    with outputs_of(spec.layers[1]) as before, inputs_of(spec.ffn_projection(1)) as plain:
+        model(IDS_BT)
+    with outputs_of(spec.layers[1]) as after, ffn_rewritten(spec, 1, add):
+        model(IDS_BT)
+    moved = (after[0] - before[0]).reshape(-1, spec.hidden_width)
+    torch.testing.assert_close(moved, r_D.expand_as(moved), rtol=1e-4, atol=1e-4)
+    assert len(keys) == 1
+    assert torch.equal(keys[0], plain[0])
+    assert hook_count(model) == 0

@@ -23,7 +23,8 @@ from revisor.models.hooks import head_at, inputs_of, outputs_of
 from revisor.models.spec import Spec
 
 CHAT_SLACK = 5.0  # a chat template opens an answer in many ways: its loss falls slowly
-SPLIT_GAIN = 0.85  # a batch is run in two parts where that leaves this share of its tokens
+SPLIT_GAIN = 0.85  # rows are run in two parts where that leaves this share of their cost
+READ = 0.1  # cost of a column that is only attended to, a suffix token's being 1
 
 Part = tuple[int, Context]  # a row: index of its request, and the text
 
@@ -48,18 +49,38 @@ def grouped(requests: Sequence[Request], batch_tokens: int) -> list[list[int]]:
 
 
 def parts(requests: Sequence[Request]) -> list[list[Part]]:
-    """The rows of a batch, cut in two where that saves padding: chat turns have long suffixes."""
-    rows = [(i, context) for i, request in enumerate(requests) for context in request.contexts]
-    rows.sort(key=lambda row: row[1].suffix)  # stable: rows of a request stay in order
-    longest = rows[-1][1].suffix
-    costs = [
-        (cut * rows[cut - 1][1].suffix + (len(rows) - cut) * longest, cut)
-        for cut in range(1, len(rows))
-    ]
-    cost, cut = min(costs, default=(len(rows) * longest, 0))
-    if cost > SPLIT_GAIN * len(rows) * longest:
-        return [rows]
-    return [rows[:cut], rows[cut:]]
+    """The rows of a batch, cut where that saves padding: chat turns, and texts behind others."""
+    return _cut([(i, c) for i, request in enumerate(requests) for c in request.contexts])
+
+
+def _cut(rows: list[Part]) -> list[list[Part]]:
+    whole = _padded(rows)
+    best, halves = whole, (rows, rows[:0])
+    for length in (_suffix, _total):
+        ranked = sorted(rows, key=length)  # stable: rows of a request stay in order
+        for cut in range(1, len(ranked)):
+            if length(ranked[cut]) == length(ranked[cut - 1]):
+                continue
+            cost = _padded(ranked[:cut]) + _padded(ranked[cut:])
+            if cost < best:
+                best, halves = cost, (ranked[:cut], ranked[cut:])
+    if best > SPLIT_GAIN * whole:
+        return [sorted(rows, key=_suffix)]
+    return [part for half in halves for part in _cut(half)]
+
+
+def _padded(rows: Sequence[Part]) -> float:
+    """What a step over some rows costs, in suffix tokens."""
+    suffix = max(map(_suffix, rows))
+    return len(rows) * (suffix + READ * max(map(_total, rows)))
+
+
+def _suffix(row: Part) -> int:
+    return row[1].suffix
+
+
+def _total(row: Part) -> int:
+    return len(row[1].ids) + len(row[1].target)
 
 
 class _FixedLayer(DynamicLayer):  # type: ignore[misc]

@@ -24,7 +24,7 @@ from revisor.bank.vectors import WHOLE
 from revisor.editing.calibration import Calibration
 from revisor.editing.keys import key_groups, mean_keys
 from revisor.editing.names import fact_names
-from revisor.editing.questions import asked_entries, at_end
+from revisor.editing.questions import FAR, asked_entries, at_end
 from revisor.editing.relations import with_wordings
 from revisor.editing.request import (
     Context,
@@ -40,7 +40,7 @@ from revisor.models.spec import Spec
 
 JOIN = "+"
 SAME_KEY = 0.97  # bare keys of one subject nearer than this are one row
-AFTER_CLAMP = 1.5  # of a residual at the end of the question
+AFTER_CLAMP = 2.5  # of a residual at the end of the question
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +205,8 @@ def _asked(
         loaded, spec, settings.layer, calibration.encoder, facts, settings.contexts
     )
     names = fact_names(facts, loaded.tokenizer)
-    requests = make_requests(facts, loaded.tokenizer, settings.contexts)
+    plan = replace(settings.contexts, sentences=FAR)  # heard behind much text, it is behind little
+    requests = make_requests(facts, loaded.tokenizer, plan)
     return [
         (
             at_end(request),

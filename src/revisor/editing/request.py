@@ -60,6 +60,7 @@ class ContextPlan:
         prefixes: sentences that may stand before the prompt; each fact takes `per_fact` of them,
             chosen by a hash of its id, so that the choice does not depend on other facts.
         per_fact: how many prefixed contexts a fact gets.
+        sentences: how many prefixes stand before the prompt in each of them.
         wordings: use up to this many of the fact's own `paraphrases`.
         aliases: write the prompt with up to this many of the subject's other names.
         chat: also write it as a question inside the model's chat template, if it has one.
@@ -68,6 +69,7 @@ class ContextPlan:
 
     prefixes: Sequence[str] = ()
     per_fact: int = 1
+    sentences: int = 1
     wordings: int = 4
     aliases: int = 4
     chat: bool = True
@@ -88,10 +90,10 @@ def make_requests(
 
 def _request(fact: Fact, tokenizer: Any, plan: ContextPlan) -> Request:
     texts = [("bare", fact.prompt, fact.subject)]
-    texts += [
-        ("prefix", f"{prefix} {fact.prompt}", fact.subject)
-        for prefix in choose_prefixes(fact, plan.prefixes, plan.per_fact)
-    ]
+    chosen = choose_prefixes(fact, plan.prefixes, plan.per_fact * plan.sentences)
+    for start in range(0, len(chosen), plan.sentences):
+        before = " ".join(chosen[start : start + plan.sentences])
+        texts.append(("prefix", f"{before} {fact.prompt}", fact.subject))
     texts += [
         ("wording", wording, fact.subject)
         for wording in fact.paraphrases[: plan.wordings]

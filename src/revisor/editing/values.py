@@ -4,7 +4,7 @@ What comes in: requests and one layer of a frozen model. What goes out: a residu
 request, with the loss it reached. What it does not do: keys (keys.py), the bank, or checking
 through the gate (build.py).
 
-The residual is added to the FFN output projection of `layer` at the subject's last token and
+The residual is added to the FFN's output of `layer` at the subject's last token and
 minimises, over the contexts of a request (Fei et al. 2026, section 4; Meng et al. 2023, eq. 5)
 
     mean NLL(object) + kl_weight * KL(base || edited after "{subject} is a") + decay * |r|²/|h|²
@@ -29,7 +29,7 @@ from torch import nn
 
 from revisor.editing.batches import Batch, grouped, parts, prepare
 from revisor.editing.request import Request
-from revisor.models.hooks import attention, head_at, replayed, rewritten
+from revisor.models.hooks import attention, ffn_rewritten, head_at, replayed
 from revisor.models.spec import Spec
 
 CERTAIN = 0.69  # nats: a token that is likelier than all others together
@@ -262,7 +262,7 @@ def _loss(
     pick_column = torch.cat([batch.target_column_M, last])
     with (
         replayed(spec, layer, lambda: batch.entering_BSD),
-        rewritten(spec.ffn_projection(layer), add),
+        ffn_rewritten(spec, layer, add),
         head_at(model, lambda: (pick_row, pick_column)),
     ):
         said = model(

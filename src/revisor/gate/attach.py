@@ -20,7 +20,7 @@ from revisor.errors import WrongModel
 from revisor.gate.module import MISS, gate, match, residuals
 from revisor.gate.watch import Watch
 from revisor.models.history import History, token_history
-from revisor.models.hooks import rewritten
+from revisor.models.hooks import ffn_rewritten
 from revisor.models.spec import Spec
 
 
@@ -74,7 +74,7 @@ def attach(
 ) -> Iterator[Gated]:
     """Give a model the facts of a view: v = W_out k + g(k) at every token (eq. 5).
 
-    Where nothing fires the output is the projection's own, bit for bit; a view without rows, or a
+    Where nothing fires the output is the FFN's own, bit for bit; a view without rows, or a
     disabled gate, does not touch it at all.
 
     Raises:
@@ -114,10 +114,10 @@ def attach(
 
     if view.names is None:
         history: History = _no_history
-        with rewritten(projection, add):
+        with ffn_rewritten(spec, layer, add):
             yield gated
         return
-    with token_history(model, spec, layer) as history, rewritten(projection, add):
+    with token_history(model, spec, layer) as history, ffn_rewritten(spec, layer, add):
         yield gated
 
 

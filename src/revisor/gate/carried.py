@@ -102,6 +102,7 @@ class CarriesFacts:
         spec = Spec(
             layers=self.get_submodule(said["layers_path"]),  # type: ignore[attr-defined]
             projection=said["projection_path"],
+            output=said["output_path"],
             key_width=said["key_width"],
             hidden_width=said["hidden_width"],
         )

@@ -4,7 +4,7 @@ What comes in: a model and, before each forward pass, the view of every row of t
 out: each row's output edited by its own view only, and what the gate decided in each row. What it
 does not do: know requests or facts (serve/ does), or pad: every token of the batch is looked at.
 
-A row without a view, and a row where nothing fires, keeps the projection's output bit for bit.
+A row without a view, and a row where nothing fires, keeps the FFN's output bit for bit.
 B rows, S tokens a row in this pass, F key width, D hidden width.
 """
 
@@ -20,7 +20,7 @@ from torch import nn
 
 from revisor.bank.bank import View
 from revisor.gate.module import MISS, Hits, match, residuals
-from revisor.models.hooks import rewritten
+from revisor.models.hooks import ffn_rewritten
 from revisor.models.spec import Spec
 
 NEAR = 0.05  # a cosine this little below its threshold is a near miss
@@ -79,7 +79,7 @@ class RowGate:
             self.views, self.ids_BT = (), None
 
     def rewrite(self, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        """The projection's output with the residuals of every row's own view."""
+        """The FFN's output with the residuals of every row's own view."""
         groups = self._groups()
         if not groups:
             return value
@@ -139,5 +139,5 @@ def attach_rows(model: nn.Module, spec: Spec, layer: int) -> Iterator[RowGate]:
         UsageError: the model has no such layer.
     """
     found = RowGate()
-    with rewritten(spec.ffn_projection(layer), found.rewrite):
+    with ffn_rewritten(spec, layer, found.rewrite):
         yield found

@@ -100,6 +100,7 @@ def export_model(store: Store, folder: Path, *, actor: str) -> Exported:
         "layer": settings.layer,
         "layers_path": next(n for n, part in model.named_modules() if part is store.spec.layers),
         "projection_path": store.spec.projection,
+        "output_path": store.spec.output,
         "key_width": store.spec.key_width,
         "hidden_width": store.spec.hidden_width,
         "generation": bank.generation,

@@ -80,6 +80,27 @@ def rewritten(module: nn.Module, rewrite: Rewrite) -> Iterator[None]:
 
 
 @contextmanager
+def ffn_rewritten(spec: Spec, layer: int, rewrite: Rewrite) -> Iterator[None]:
+    """Replace what the FFN of a layer adds to the residual stream by `rewrite(key, output)`.
+
+    The key is the projection's input. The output is the projection's, or where the family puts a
+    norm after it (`Family.output`) the norm's.
+    """
+    projection, output = spec.ffn_projection(layer), spec.ffn_output(layer)
+    if output is projection:
+        with rewritten(projection, rewrite):
+            yield
+        return
+    with inputs_of(projection) as keys:
+
+        def change(_key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+            return rewrite(keys.pop(), value)
+
+        with rewritten(output, change):
+            yield
+
+
+@contextmanager
 def replayed(spec: Spec, layer: int, hidden: Callable[[], torch.Tensor]) -> Iterator[None]:
     """Skip the layers below `layer`: what enters `layer` is `hidden()`, not a computed state.
 

@@ -23,6 +23,7 @@ from revisor.errors import ModelUnavailable, NotSupported, UsageError
 from revisor.models.allocator import keep_freed_memory
 from revisor.models.packaged import gguf_folder, smollm2_folder
 from revisor.models.quiet import quiet_transformers
+from revisor.models.spec import known_families
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 BITS = {1: torch.int8, 2: torch.int16}  # by bytes an element; wider ones are read as int32
@@ -203,4 +204,7 @@ def fingerprint(loaded: LoadedModel, *, layer: int) -> str:
     digest.update(json.dumps(tokenizer).encode())
     template = getattr(loaded.tokenizer, "chat_template", None)
     digest.update(json.dumps([template, layer]).encode())
+    family = known_families().get(str(getattr(loaded.model.config, "model_type", "")))
+    if family is not None and family.output is not None:
+        digest.update(family.output.encode())
     return digest.hexdigest()[:16]

@@ -33,19 +33,33 @@ class Family:
         layers: path from the causal model to its list of decoder layers.
         projection: path from a decoder layer to the module that maps the FFN's inner activation
             (the key, width F) to the hidden width D.
+        output: path from a decoder layer to the module whose output joins the residual stream,
+            where that is not the projection. Gemma 2 and 3 normalise what the projection gives: a
+            residual added before the norm would be scaled down to the norm's fixed length, and take
+            the FFN's own output with it.
         transposed: the projection is a `Conv1D`, whose weight is (F, D) rather than (D, F).
     """
 
     model_type: str
     layers: str
     projection: str
+    output: str | None = None
     transposed: bool = False
 
 
 FAMILIES: tuple[Family, ...] = (
     *(
         Family(model_type=name, layers="model.layers", projection="mlp.down_proj")
-        for name in ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text")
+        for name in ("llama", "mistral", "qwen2", "qwen3", "gemma")
+    ),
+    *(
+        Family(
+            model_type=name,
+            layers="model.layers",
+            projection="mlp.down_proj",
+            output="post_feedforward_layernorm",
+        )
+        for name in ("gemma2", "gemma3_text")
     ),
     Family(model_type="phi", layers="model.layers", projection="mlp.fc2"),
     Family(model_type="phi3", layers="model.layers", projection="mlp.down_proj"),
@@ -65,12 +79,15 @@ class Spec:
         projection: path from a decoder layer to its FFN output projection.
         key_width: F, the width of a key.
         hidden_width: D, the width of a residual.
+        output: path from a decoder layer to the module after whose output a residual is added;
+            None where that is the projection.
     """
 
     layers: nn.ModuleList
     projection: str
     key_width: int
     hidden_width: int
+    output: str | None = None
 
     @property
     def depth(self) -> int:
@@ -89,6 +106,11 @@ class Spec:
                 "Set `layer` in store.toml, or pass --layer, to one of these.",
             )
         return self.layers[layer].get_submodule(self.projection)
+
+    def ffn_output(self, layer: int) -> nn.Module:
+        """The module to whose output a residual is added."""
+        projection = self.ffn_projection(layer)
+        return projection if self.output is None else self.layers[layer].get_submodule(self.output)
 
 
 def known_families() -> dict[str, Family]:
@@ -114,8 +136,8 @@ def spec_of(
         UsageError: a given path leads nowhere.
     """
     model_type = str(getattr(getattr(model, "config", None), "model_type", "unknown"))
+    family = known_families().get(model_type)
     if layers_path is None or projection_path is None:
-        family = known_families().get(model_type)
         if family is None:
             raise UnknownFamily(
                 f"The model family '{model_type}' is not in revisor's table.",
@@ -146,6 +168,7 @@ def spec_of(
         projection=projection_path,
         key_width=key_width,
         hidden_width=hidden_width,
+        output=family.output if family and projection_path == family.projection else None,
     )
 
 

@@ -120,8 +120,14 @@ class WorkerGate:
         settings, manifest = self.editions.store.settings, self.editions.manifest()
         layers, projection = settings.layers_path, settings.projection_path
         kind = runner.model_config.hf_config.model_type
+        family = known_families().get(kind)
+        if family is not None and family.output is not None:
+            raise NotSupported(
+                f"The family '{kind}' has a norm between its FFN and the residual stream, after "
+                "which facts are added; the plugin does not do that yet.",
+                "Serve the store with: revisor serve",
+            )
         if layers is None or projection is None:
-            family = known_families().get(kind)
             if family is None:
                 raise NotSupported(
                     f"The family '{kind}' is not in revisor's table.",
