@@ -64,7 +64,9 @@ def address() -> Iterator[str]:
     """A Ray cluster of three nodes on this machine, with one core each."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_memory_monitor_refresh_ms", "0")  # it kills workers where others take all
+        # Other work on the machine shall neither kill the workers nor go before them.
+        patch.setenv("RAY_memory_monitor_refresh_ms", "0")
+        patch.setenv("RAY_worker_niceness", "0")
         from ray.cluster_utils import Cluster
 
         node = {"num_cpus": 1, "object_store_memory": 80_000_000}
