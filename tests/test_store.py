@@ -24,6 +24,7 @@ from revisor.errors import BadInput, NotBuilt, NotFound, UsageError, WrongModel
 from revisor.facts.fact import Fact
 from revisor.gate.watch import Watch
 from revisor.life import build as life_build
+from revisor.life import shards as life_shards
 from revisor.store import Store
 from tests import tiny
 
@@ -186,13 +187,13 @@ def test_a_removed_fact_alone_is_forgotten(built: Store) -> None:
 def test_a_new_object_rebuilds_that_subject_alone(
     built: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, real, written = rows_of(built), life_build.build_rows, list[str]()
+    before, real, written = rows_of(built), life_shards.build_rows, list[str]()
 
     def counted(loaded: Any, spec: Any, calibration: Any, facts: Any, *rest: Any, **more: Any):  # type: ignore[no-untyped-def]
         written.extend(fact.id for fact in facts)
         return real(loaded, spec, calibration, facts, *rest, **more)
 
-    monkeypatch.setattr(life_build, "build_rows", counted)
+    monkeypatch.setattr(life_shards, "build_rows", counted)
     built.set_object(ACME.id, " Tokyo ")
     assert built.stale()
     report = built.build()
@@ -224,8 +225,8 @@ def test_a_build_of_nothing_new_keeps_every_row(built: Store) -> None:
 def test_a_killed_build_takes_up_where_it_was(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(life_build, "SHARD", 2)
-    real, shards = life_build.build_rows, list[list[str]]()
+    monkeypatch.setattr(life_shards, "SHARD", 2)
+    real, shards = life_shards.build_rows, list[list[str]]()
     die_at = 1
 
     def mortal(loaded: Any, spec: Any, calibration: Any, facts: Any, *rest: Any, **more: Any):  # type: ignore[no-untyped-def]
@@ -234,7 +235,7 @@ def test_a_killed_build_takes_up_where_it_was(
         shards.append([fact.id for fact in facts])
         return real(loaded, spec, calibration, facts, *rest, **more)
 
-    monkeypatch.setattr(life_build, "build_rows", mortal)
+    monkeypatch.setattr(life_shards, "build_rows", mortal)
     with new_store(tmp_path / "killed", folder) as killed:
         killed.add(tiny.FACTS)
         with pytest.raises(KeyboardInterrupt):

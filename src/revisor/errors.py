@@ -113,3 +113,7 @@ class CannotWrite(RevisorError):
 
 class NotSupported(UsageError):
     """An operation this editor or model cannot do, such as undoing a weight update."""
+
+
+class WorkersLost(RevisorError):
+    """Workers of a build die one after the other."""

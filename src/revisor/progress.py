@@ -28,13 +28,17 @@ class Progress:
         title: what is being done, for people.
         total: number of units; None where it is not known.
         unit: name of a unit, such as "facts".
+        before: units that were done earlier; they count as done, but not for the rate.
     """
 
-    def __init__(self, title: str, total: int | None = None, unit: str = "") -> None:
+    def __init__(
+        self, title: str, total: int | None = None, unit: str = "", before: int = 0
+    ) -> None:
         self.title = title
         self.total = total
         self.unit = unit
-        self.done = 0
+        self.done = before
+        self._before = before
         self._start = time.monotonic()
         self._last = self._start
         self._bar: RichProgress | None = None
@@ -73,17 +77,18 @@ class Progress:
     @property
     def rate(self) -> float:
         """Units a second so far."""
-        return self.done / max(self.seconds, 1e-9)
+        return (self.done - self._before) / max(self.seconds, 1e-9)
 
     def _rate_text(self) -> str:
-        return f"{self.rate:.1f} {self.unit}/s" if self.unit and self.done else ""
+        return f"{self.rate:.1f} {self.unit}/s" if self.unit and self.rate > 0 else ""
 
     def _report(self, *, finished: bool) -> None:
         self._last = time.monotonic()
         line: dict[str, object] = {"progress": self.title, "seconds": round(self.seconds, 1)}
         if self.total is not None:
             line |= {"done": self.done, "total": self.total, "unit": self.unit}
-            if self.done and not finished:
+            if self.rate > 0 and not finished:
+                line["per_second"] = round(self.rate, 2)
                 line["seconds_left"] = round((self.total - self.done) / self.rate, 1)
         line["finished"] = finished
         sys.stderr.write(json.dumps(line) + "\n")
@@ -109,5 +114,5 @@ class Progress:
         else:
             columns += [TimeElapsedColumn()]
         self._bar = RichProgress(*columns, console=Console(stderr=True), transient=True)
-        self._task = self._bar.add_task(self.title, total=self.total, rate="")
+        self._task = self._bar.add_task(self.title, total=self.total, completed=self.done, rate="")
         self._bar.start()

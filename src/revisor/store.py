@@ -309,16 +309,28 @@ class Store:
         """What names the content of `store.toml`."""
         return hashlib.sha256((self.path / "store.toml").read_bytes()).hexdigest()[:16]
 
-    def build(self, *, actor: str = "") -> BuildReport:
+    def build(
+        self, *, actor: str = "", workers: int | None = None, ray: str | None = None
+    ) -> BuildReport:
         """Write the rows of what changed, check them through the gate, publish a generation.
 
+        Args:
+            workers: processes that make rows, each with the model in it; without it, or with 1,
+                this one does. A script that asks for several must guard what it runs by
+                `if __name__ == "__main__":`, as multiprocessing wants it.
+            ray: address of a Ray cluster on which they run (extra `scale`); without `workers`
+                one a GPU, or one a machine.
+
         Raises:
+            WorkersLost: workers die one after the other.
+            NotSupported, UsageError: ray is not installed, or there is no such cluster.
             Conflict: another process is building.
             CannotWrite: the disk is full, or the store may only be read.
         """
         from revisor.life.build import build
+        from revisor.life.hands import Hands
 
-        return build(self, actor=actor)
+        return build(self, actor=actor, hands=Hands(workers=workers, ray=ray))
 
     def collect(self, keep: int, *, actor: str = "") -> list[int]:
         """Remove all banks but the last `keep` generations of each model; finish an erasure.

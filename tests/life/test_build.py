@@ -14,7 +14,7 @@ from revisor.bank.files import generation_folder, read_manifest
 from revisor.bank.leases import only_writer
 from revisor.errors import Conflict
 from revisor.facts.fact import Fact
-from revisor.life import build as life_build
+from revisor.life import shards as life_shards
 from revisor.life.partial import PARTIAL
 from revisor.store import Store
 from tests import tiny
@@ -110,8 +110,8 @@ def test_facts_that_follow_one_another_each_have_a_row(tmp_path: Path, folder: P
 def test_rows_made_before_a_kill_are_used_though_other_facts_changed(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(life_build, "SHARD", 1)
-    real, written = life_build.build_rows, list[str]()
+    monkeypatch.setattr(life_shards, "SHARD", 1)
+    real, written = life_shards.build_rows, list[str]()
     left = 2
 
     def mortal(*arguments: object, **more: object) -> object:
@@ -122,7 +122,7 @@ def test_rows_made_before_a_kill_are_used_though_other_facts_changed(
         written.extend(fact.id for fact in arguments[3])  # type: ignore[attr-defined]
         return real(*arguments, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(life_build, "build_rows", mortal)
+    monkeypatch.setattr(life_shards, "build_rows", mortal)
     with new_store(tmp_path / "a", folder) as store:
         store.add(FACTS)
         with pytest.raises(KeyboardInterrupt):

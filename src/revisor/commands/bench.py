@@ -1,7 +1,8 @@
 """`revisor bench`: how fast facts are written, and what a model that has them costs to read with.
 
 What comes in: how many facts, and of which file; or how many rows. What goes out: the figures of
-baselines/speed.py and evaluate/reading.py. What it does not do: measure; or use a store.
+baselines/speed.py, life/rate.py and evaluate/reading.py. What it does not do: measure; or use a
+store.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from revisor.commands.building import Preset
-from revisor.commands.common import JsonOption, layer_of, note, print_json, say
+from revisor.commands.common import JsonOption, layer_of, note, plural, print_json, say
 from revisor.config import BITS
 from revisor.errors import NotFound, UsageError
 
@@ -43,6 +44,15 @@ def build(
     reference: Annotated[
         int, typer.Option("--reference", min=1, metavar="N", help="Facts for the slow way.")
     ] = 5,
+    workers: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--workers",
+            min=1,
+            metavar="N",
+            help="Also write them by so many processes; give it several times.",
+        ),
+    ] = None,
     model: Annotated[str, typer.Option("--model", metavar="MODEL", help="As in init.")] = "smollm2",
     layer: Annotated[
         int | None,
@@ -69,13 +79,15 @@ def build(
 ) -> None:
     """Time how fast facts are written, against the published way on the same machine.
 
-    Both run in this process, one after the other; the published way is timed on a few facts.
+    Both run in this process, one after the other; the published way is timed on a few facts. With
+    --workers whole rows are made, keys and all, in shards of 128 facts.
     """
     facts = _facts(data, data_dir, rows)
     chosen = layer_of(model, layer)
 
     from revisor.baselines.speed import compare_build
     from revisor.editing.build import BuildSettings
+    from revisor.life.rate import rate_by_workers
     from revisor.models.load import load_model
     from revisor.progress import Progress
 
@@ -92,14 +104,25 @@ def build(
             settings=settings.values,
             on_done=progress.advance,
         )
+    by_workers = []
+    if workers:
+        total = len(facts) * len(workers)
+        with Progress("Writing facts by several processes", total, "facts") as progress:
+            by_workers = rate_by_workers(fast, settings, facts, workers, on_done=progress.advance)
     if as_json:
-        print_json(result)
+        print_json({**result, "workers": by_workers} if workers else result)
         return
     say(
         f"{result['facts_per_second']} facts/s, the published way "
         f"{result['reference_facts_per_second']} facts/s: {result['speedup']} times as fast"
     )
     note(", ".join(f"{name} {value}" for name, value in result.items()))
+    for one in by_workers:
+        size, threads = int(one["workers"]), int(one["threads"])
+        say(
+            f"{plural(size, 'worker')}, {plural(threads, 'thread')} each: "
+            f"{one['facts_per_second']} facts/s"
+        )
 
 
 @app.command()

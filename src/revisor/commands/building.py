@@ -145,14 +145,35 @@ def init(
     note("Next: revisor add FILE, revisor build, revisor ask PROMPT")
 
 
-def build(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+def build(
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=1,
+            metavar="N",
+            help="Processes that write facts, each with the model in it (and on a GPU of its own).",
+            show_default="1; with --ray one a GPU or machine",
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="Run the workers on a Ray cluster: auto, or HOST:PORT. Needs the extra scale.",
+        ),
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
     """Make the model know what changed: one row for each new or changed fact.
 
     A build that was interrupted goes on where it stopped. Facts that the model does not answer
     with afterwards are listed; the others hold.
     """
     with open_store(store) as opened:
-        report = opened.build(actor=os_user())
+        report = opened.build(actor=os_user(), workers=workers, ray=ray)
     if as_json:
         print_json(
             {

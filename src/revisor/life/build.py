@@ -1,8 +1,8 @@
 """Building: from the facts of a ledger to a published generation of rows.
 
 What comes in: a store. What goes out: a bank of the ledger's last generation, checked through the
-gate, and a `BuildReport`. What it does not do: make rows (editing/build.py), find out what changed
-(changed.py), or decide which rows speak at a moment (live.py).
+gate, and a `BuildReport`. What it does not do: make rows (shards.py; by whom: hands.py), find out
+what changed (changed.py), or decide which rows speak at a moment (live.py).
 
 Facts of one subject are written together. Where they do not all hold at the same time, rows are
 made for each set of them that does (facts/epochs.py), and checked with that set in force.
@@ -14,8 +14,11 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from revisor import data
 from revisor.bank import coarse, leases
@@ -28,20 +31,22 @@ from revisor.bank.files import (
     recover,
     save_bank,
 )
-from revisor.editing.build import build_rows, empty_bank, row_facts, threshold
+from revisor.editing.build import empty_bank, row_facts, threshold
 from revisor.editing.calibration import LONGEST, Calibration, calibrate, token_keys
 from revisor.editing.check import check_rows
 from revisor.facts.epochs import epochs, rows_in_force
-from revisor.facts.fact import PLACEHOLDER, Fact, normal_form
+from revisor.facts.fact import PLACEHOLDER, Fact
 from revisor.life.changed import Wanted, changed_facts, rows_to_check
+from revisor.life.cluster import need_ray
 from revisor.life.collect import collect
-from revisor.life.partial import Partial, digest_of
+from revisor.life.hands import Hands, executor
+from revisor.life.partial import Partial
+from revisor.life.shards import Job, Maker, by_subject, cut, digest_of
 from revisor.progress import Progress
 
 if TYPE_CHECKING:
     from revisor.store import Store
 
-SHARD = 512  # facts whose rows are written before the next are begun
 ASKED = 512  # facts whose prompts a coarse search is tried on
 KEPT = 2  # bank generations that a build leaves on disk
 
@@ -70,25 +75,33 @@ class BuildReport:
     generation: int
 
 
-def build(store: Store, *, actor: str) -> BuildReport:
+def build(store: Store, *, actor: str, hands: Hands | None = None) -> BuildReport:
     """Write the rows of what changed, check them, publish a generation.
 
     Rows are written in shards as they are made; a build that was killed takes up where it was.
 
+    Args:
+        hands: who makes the rows; this process by default. They are checked by this process.
+
     Raises:
+        WorkersLost: workers die one after the other.
         Conflict: another process is building.
         CannotWrite: the disk is full, or the store may only be read.
     """
+    hands = hands or Hands()
+    if hands.ray is not None:
+        need_ray()  # before anything else is begun
     with leases.only_writer(store.banks):
         recover(store.banks)
-        return _Build(store).run(actor)
+        return _Build(store, hands).run(actor)
 
 
 class _Build:
     """One build of one store: what it is made from, and its steps."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, hands: Hands) -> None:
         self.store = store
+        self.hands = hands
         self.ledger = store.ledger
         self.settings = store.build_settings()
         self.exact = store.settings.exact
@@ -96,10 +109,8 @@ class _Build:
         self.recipe = digest_of([asdict(self.settings), *(["exact"] if self.exact else [])])
 
     def run(self, actor: str) -> BuildReport:
-        store, settings = self.store, self.settings
-        self.calibration: Calibration = calibrate(
-            store.loaded, store.spec, settings.layer, whiten=settings.whiten
-        )
+        store = self.store
+        _ = self.calibration  # not a part of what is timed
         began = time.monotonic()
         anchor = next(iter(self.ledger.events(1)), None)
         before, known, complete = self._standing()
@@ -171,62 +182,55 @@ class _Build:
         """Make the rows of some facts and put them; their ids, and the steps they took."""
         partial = Partial(self.store.banks)
         groups = {digest_of([self.recipe, [asdict(f) for f in g]]): g for g in by_subject(facts)}
-        standing = partial.rows(groups.keys())
-        made: dict[str, list[Row]] = {}
+        held = partial.rows(groups.keys())
+        shards = cut(groups)
+        before = sum(len(groups[name]) for name in held)
         steps = 0.0
-        with Progress("Writing facts", total=len(facts), unit="facts") as progress:
-            progress.advance(sum(len(groups[name]) for name in standing))
-            left = [(name, group) for name, group in groups.items() if name not in standing]
-            for shard in _shards(left):
-                rows, taken = self._shard(shard, progress)
-                steps += taken
-                made |= rows
-                partial.save(rows, self._empty(), fingerprint=self.store.fingerprint)
+        left = [rest for shard in shards if (rest := shard.without(held)).groups]
+        with (
+            executor(self.hands, self.maker(), self.job(), len(left)) as make,
+            Progress("Writing facts", total=len(facts), unit="facts", before=before) as progress,
+        ):
+            for made in make(left, progress.advance):
+                steps += made.steps
+                held |= partial.save(
+                    made.rows,
+                    fingerprint=self.store.fingerprint,
+                    named=self.settings.named,
+                    bits=self.settings.bits,
+                )
         ids = []
-        for name in groups:
-            for row in standing.get(name) or made.get(name, []):
+        for name in (name for shard in shards for name in shard.groups):
+            for row in held[name].rows():
                 bank.put(row, self.generation)
                 ids.append(row.row_id)
         return ids, steps
 
-    def _shard(
-        self, shard: list[tuple[str, list[Fact]]], progress: Progress
-    ) -> tuple[dict[str, list[Row]], float]:
-        """The rows of some subjects, by the digests of those subjects, and the steps taken."""
-        made: dict[str, dict[str, Row]] = {name: {} for name, _ in shard}
-        turns = {name: epochs(group) for name, group in shard}
-        owner = {fact.id: name for name, group in shard for fact in group}
-        # A row is one thing at all times: found at the name, or where its question ends.
-        crowded = {
-            normal_form(group[0].subject)
-            for name, group in shard
-            if any(len(holding) > 1 for holding in turns[name])
-        }
-        steps, turn = 0.0, 0
-        while any(turns.values()):
-            now: list[list[Fact]] = []
-            for name, left in turns.items():
-                holding = left.pop(0) if left else ()
-                ids = {fact.id for fact in holding}
-                served = {
-                    i for row_id in made[name] if set(row_facts(row_id)) <= ids
-                    for i in row_facts(row_id)
-                }  # fmt: skip
-                if ids - served:
-                    now.append(list(holding))
-            # In a batch the rounding of one fact depends on the others.
-            batches = now if self.exact else [[fact for group in now for fact in group]]
-            for batch in filter(None, batches):
-                advance = progress.advance if turn == 0 else None
-                built = build_rows(
-                    self.store.loaded, self.store.spec, self.calibration, batch, self.settings,
-                    crowded=crowded, on_done=advance,
-                )  # fmt: skip
-                steps += built.steps * len(batch)
-                for row in built.rows:
-                    made[owner[row_facts(row.row_id)[0]]].setdefault(row.row_id, row)
-            turn += 1
-        return {name: list(rows.values()) for name, rows in made.items()}, steps
+    @cached_property
+    def calibration(self) -> Calibration:
+        """Of the model and layer; measured at the first build."""
+        store, settings = self.store, self.settings
+        return calibrate(store.loaded, store.spec, settings.layer, whiten=settings.whiten)
+
+    def maker(self) -> Maker:
+        return Maker(
+            self.store.loaded, self.store.spec, self.calibration, self.settings, exact=self.exact
+        )
+
+    def job(self) -> Job:
+        store, settings = self.store, self.store.settings
+        return Job(
+            model=settings.model,
+            dtype=settings.dtype,
+            device=settings.device if settings.device != "auto" else store.loaded.device.type,
+            layers_path=settings.layers_path,
+            projection_path=settings.projection_path,
+            fingerprint=store.fingerprint,
+            calibration=self.calibration,
+            settings=self.settings,
+            exact=self.exact,
+            threads=torch.get_num_threads(),
+        )
 
     def _in_order(self, bank: Bank) -> Bank:
         """The rows in the order of the ledger's facts."""
@@ -307,6 +311,7 @@ class _Build:
                 "facts": report.facts,
                 "seconds": report.seconds,
                 "mean_steps": round(steps, 2),
+                "threads": torch.get_num_threads(),
                 "encoder": self.calibration.encoder.kind,
                 "search": search,
                 "complete": True,
@@ -353,24 +358,3 @@ class _Build:
 def _wordings(fact: Fact) -> list[str]:
     """The texts in which a fact is asked for."""
     return [fact.text, *(text.replace(PLACEHOLDER, fact.subject) for text in fact.paraphrases)]
-
-
-def by_subject(facts: Sequence[Fact]) -> list[list[Fact]]:
-    """The facts of each subject, in the order given."""
-    groups: dict[str, list[Fact]] = {}
-    for fact in facts:
-        groups.setdefault(normal_form(fact.subject), []).append(fact)
-    return list(groups.values())
-
-
-def _shards(groups: Sequence[tuple[str, list[Fact]]]) -> Iterator[list[tuple[str, list[Fact]]]]:
-    """Shards of about `SHARD` facts that never part the facts of one subject."""
-    rest = iter(groups)
-    shard = list(islice(rest, 1))
-    for name, group in rest:
-        if sum(len(facts) for _, facts in shard) + len(group) > SHARD:
-            yield shard
-            shard = []
-        shard.append((name, group))
-    if shard:
-        yield shard

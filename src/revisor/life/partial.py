@@ -9,24 +9,37 @@ changed between the kill and the next build, and rows of facts that changed are 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from revisor.bank.bank import Bank, Row
+from revisor.bank.encode import KeyEncoder
 from revisor.bank.files import generation_folder, generations, load_bank, read_manifest, save_bank
 from revisor.errors import StoreDamaged
 
 PARTIAL = ".partial"
 
 
-def digest_of(value: Any) -> str:
-    """16 hex digits that name a value by its content."""
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """Rows on disk, read when they are asked for.
+
+    Attributes:
+        partial: whose they are.
+        folder: the shard they are in.
+        ids: theirs.
+    """
+
+    partial: Partial
+    folder: Path
+    ids: Sequence[str]
+
+    def rows(self) -> list[Row]:
+        """Them, in the order they were made."""
+        bank = self.partial.opened(self.folder)
+        return [bank.get(row_id) for row_id in self.ids]
 
 
 class Partial:
@@ -38,39 +51,65 @@ class Partial:
 
     def __init__(self, banks: Path) -> None:
         self.root = banks / PARTIAL
+        self._next: int | None = None
+        self._opened: tuple[Path, Bank] | None = None
 
-    def save(self, rows: Mapping[str, Sequence[Row]], bank: Bank, *, fingerprint: str) -> None:
-        """Write a shard: the rows of some digests, through an empty bank of their encoder."""
-        found = generations(self.root)
-        number = found[-1] + 1 if found else 0
-        for group in rows.values():
-            for row in group:
-                bank.put(row, number)
+    def opened(self, folder: Path) -> Bank:
+        """A shard. One is open at a time: of ten million facts there are more than may be."""
+        if self._opened is None or self._opened[0] != folder:
+            self._opened = folder, load_bank(folder)
+        return self._opened[1]
+
+    def save(
+        self, rows: Mapping[str, Sequence[Row]], *, fingerprint: str, named: bool, bits: int
+    ) -> dict[str, Held]:
+        """Write a shard: the rows of some digests, as a bank stores them; where they are now.
+
+        The encoder of their keys is left out: it is larger than a shard.
+        """
+        if self._next is None:
+            self._next = max(generations(self.root), default=-1) + 1
+        number, self._next = self._next, self._next + 1
+        flat = [row for group in rows.values() for row in group]
+        bank = Bank(
+            encoder=KeyEncoder(),
+            key_width=flat[0].keys_CE.shape[1] if flat else 0,
+            hidden_width=len(flat[0].r_D) if flat else 0,
+            named=named,
+            bits=bits,
+        )
+        for row in flat:
+            bank.put(row, number)
         bank.generation = number
-        save_bank(
+        ids = {name: [row.row_id for row in group] for name, group in rows.items()}
+        folder = save_bank(
             bank.view(),
             self.root,
             fingerprint=fingerprint,
             model="",
             layer=0,
-            build={"rows": {name: [row.row_id for row in group] for name, group in rows.items()}},
+            build={"rows": ids},
             failed=[],
         )
+        return self._held(folder, ids)
 
-    def rows(self, wanted: Collection[str]) -> dict[str, list[Row]]:
+    def rows(self, wanted: Collection[str]) -> dict[str, Held]:
         """The rows of those digests that are there. A damaged shard counts as none."""
-        found: dict[str, list[Row]] = {}
+        found: dict[str, Held] = {}
         for number in generations(self.root):
             folder = generation_folder(self.root, number)
             try:
                 held = read_manifest(folder).build["rows"]
                 mine = {name: ids for name, ids in held.items() if name in wanted}
                 if mine:
-                    bank = load_bank(folder, check=True)
-                    found |= {name: [bank.get(i) for i in ids] for name, ids in mine.items()}
+                    load_bank(folder, check=True)
+                    found |= self._held(folder, mine)
             except StoreDamaged:
                 continue
         return found
+
+    def _held(self, folder: Path, ids: Mapping[str, Sequence[str]]) -> dict[str, Held]:
+        return {name: Held(partial=self, folder=folder, ids=mine) for name, mine in ids.items()}
 
     def clear(self) -> None:
         """Remove all shards."""
