@@ -23,6 +23,8 @@ from revisor.errors import NotSupported, UsageError
 from revisor.life.shards import Job, Maker, Shard
 from revisor.life.workers import Advanced, Died, Event, Failed, Finished, Ready
 
+KNOCK_SECONDS = 10.0  # how long a cluster may take to answer the door
+
 
 def need_ray() -> Any:
     """The module ray, which reports nothing to anybody.
@@ -59,13 +61,14 @@ class RayCluster:
         if not self._own:
             return
         try:
+            _knock(address)
             self.ray.init(
                 address=address,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 configure_logging=False,
             )
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, OverflowError, ValueError, RuntimeError) as error:
             raise UsageError(
                 f"There is no Ray cluster at '{address}': {error}",
                 "Start one with `ray start --head`, or give HOST:PORT of one that runs.",
@@ -92,6 +95,17 @@ class RayCluster:
     def _cores(self) -> list[int]:
         found = [int(node["Resources"].get("CPU", 0)) for node in self.ray.nodes() if node["Alive"]]
         return [count for count in found if count] or [1]
+
+
+def _knock(address: str) -> None:
+    """See whether anybody listens there; Ray itself would try for minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
 
 
 def _on_gpu(device: str) -> bool:
