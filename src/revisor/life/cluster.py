@@ -23,6 +23,8 @@ from revisor.errors import NotSupported, UsageError
 from revisor.life.shards import Job, Maker, Shard
 from revisor.life.workers import Advanced, Died, Event, Failed, Finished, Ready
 
+KNOCK_S = 10.0  # for a cluster's head to accept a connection
+
 
 def need_ray() -> Any:
     """The module ray, which reports nothing to anybody.
@@ -59,13 +61,14 @@ class RayCluster:
         if not self._own:
             return
         try:
+            _knock(address)
             self.ray.init(
                 address=address,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 configure_logging=False,
             )
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise UsageError(
                 f"There is no Ray cluster at '{address}': {error}",
                 "Start one with `ray start --head`, or give HOST:PORT of one that runs.",
@@ -92,6 +95,21 @@ class RayCluster:
     def _cores(self) -> list[int]:
         found = [int(node["Resources"].get("CPU", 0)) for node in self.ray.nodes() if node["Alive"]]
         return [count for count in found if count] or [1]
+
+
+def _knock(address: str) -> None:
+    """Try HOST:PORT; Ray itself goes on trying for minutes.
+
+    Raises:
+        OSError: nobody is there.
+        ValueError: it is no address.
+    """
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError("it is not of the form HOST:PORT")
+    socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
 
 
 def _on_gpu(device: str) -> bool:
