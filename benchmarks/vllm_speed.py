@@ -1,9 +1,14 @@
 """vLLM with facts beside plain vLLM: tokens a second, alternating rounds in one run.
 
-    python benchmarks/vllm_speed.py --store STORE --model FOLDER [--rounds 5]
+What comes in: a built store and its model's folder. What goes out: one JSON line: for each batch
+size the ratio of tokens a second with the facts to without, by the clock and by processor time. On
+a machine that does other work go by the second. What it does not do: compare machines.
+
+    python benchmarks/vllm_speed.py --store STORE --model FOLDER [--batches 1,8] [--rounds 5]
 
 Run it in an environment with vLLM (`make test-vllm` makes one). Two engines live side by side, one
-with REVISOR_STORE and one without; they take turns, and only one works at a time.
+with REVISOR_STORE and one without; they take turns, and only one works at a time. Half of the
+prompts name a fact.
 """
 
 from __future__ import annotations
@@ -15,24 +20,63 @@ import statistics
 import subprocess
 import sys
 import time
+from itertools import cycle, islice
 
-ROWS, TOKENS = 8, 64
+TOKENS = 64
+ORDINARY = "The largest planet of our solar system is"
 
 
-def serve(model: str, dtype: str) -> None:
+def serve(model: str, dtype: str, eager: bool) -> None:
     """The child: an engine that answers a batch for each line it reads."""
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # so that its processor time is ours
     from vllm import LLM, SamplingParams
 
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever vLLM prints is no result
-    llm = LLM(model=model, dtype=dtype, max_model_len=512)
+    llm = LLM(
+        model=model,
+        dtype=dtype,
+        max_model_len=512,
+        max_num_batched_tokens=512,
+        enforce_eager=eager,
+    )
     asked = SamplingParams(temperature=0.0, max_tokens=TOKENS, ignore_eos=True)
     print("ready", file=out, flush=True)
     for line in sys.stdin:
         prompts = json.loads(line)
-        began = time.perf_counter()
+        clock, processor = time.perf_counter(), time.process_time()
         llm.generate(prompts, asked, use_tqdm=False)
-        print(len(prompts) * TOKENS / (time.perf_counter() - began), file=out, flush=True)
+        took = time.perf_counter() - clock, time.process_time() - processor
+        print(json.dumps([len(prompts) * TOKENS / seconds for seconds in took]), file=out)
+        out.flush()
+
+
+def started(options: argparse.Namespace, store: str | None) -> subprocess.Popen[str]:
+    """An engine in a process of its own."""
+    environment = {key: v for key, v in os.environ.items() if key != "REVISOR_STORE"}
+    if store is not None:
+        environment["REVISOR_STORE"] = store
+    command = [sys.executable, __file__, "--child", "--model", options.model]
+    child = subprocess.Popen(
+        [*command, "--dtype", options.dtype, *(["--eager"] if options.eager else [])],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline().strip() == "ready", "it does not start"
+    return child
+
+
+def speeds(child: subprocess.Popen[str], prompts: list[str]) -> tuple[float, float]:
+    """Tokens a second of one batch, by the clock and by processor time."""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write(json.dumps(prompts) + "\n")
+    child.stdin.flush()
+    clock, processor = json.loads(child.stdout.readline())
+    return clock, processor
 
 
 def main() -> None:
@@ -40,47 +84,41 @@ def main() -> None:
     parser.add_argument("--store")
     parser.add_argument("--model", required=True)
     parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--batches", default="1,8")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--eager", action="store_true")
     parser.add_argument("--child", action="store_true")
     options = parser.parse_args()
     if options.child:
-        serve(options.model, options.dtype)
+        serve(options.model, options.dtype, options.eager)
         return
     from revisor.store import Store
 
     with Store.open(options.store) as store:
-        facts = [fact.text for fact in store.ledger.facts(limit=ROWS // 2)]
-    prompts = (facts + ["The largest planet of our solar system is"] * ROWS)[:ROWS]
-    children = {}
-    for name in ("plain", "facts"):
-        environment = {key: v for key, v in os.environ.items() if key != "REVISOR_STORE"}
-        if name == "facts":
-            environment["REVISOR_STORE"] = options.store
-        children[name] = subprocess.Popen(
-            [sys.executable, __file__, "--child", "--model", options.model]
-            + ["--dtype", options.dtype],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert children[name].stdout.readline().strip() == "ready"
-    speeds: dict[str, list[float]] = {name: [] for name in children}
-    for round_number in range(options.rounds + 1):
-        order = list(children) if round_number % 2 else list(children)[::-1]
-        for name in order:
-            child = children[name]
-            child.stdin.write(json.dumps(prompts) + "\n")
-            child.stdin.flush()
-            speed = float(child.stdout.readline())
-            if round_number:  # the first warms up
-                speeds[name].append(speed)
+        facts = [fact.text for fact in store.ledger.facts(limit=4)]
+    pool = [text for fact in facts for text in (fact, ORDINARY)]
+    children = {"plain": started(options, None), "facts": started(options, options.store)}
+    told: dict[str, object] = {"dtype": options.dtype, "eager": options.eager}
+    for batch in map(int, options.batches.split(",")):
+        prompts = list(islice(cycle(pool), batch))
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in children}
+        for number in range(options.rounds + 1):
+            for name in list(children) if number % 2 else list(children)[::-1]:
+                measured = speeds(children[name], prompts)
+                if number:  # the first warms up
+                    found[name].append(measured)
+        pairs = list(zip(found["facts"], found["plain"], strict=True))
+        told[f"batch_{batch}"] = {
+            "ratio_clock": round(statistics.median(f[0] / p[0] for f, p in pairs), 3),
+            "ratio_processor": round(statistics.median(f[1] / p[1] for f, p in pairs), 3),
+            "plain": [round(one[0], 1) for one in found["plain"]],
+            "facts": [round(one[0], 1) for one in found["facts"]],
+        }
     for child in children.values():
+        assert child.stdin is not None
         child.stdin.close()
         child.wait()
-    medians = {name: round(statistics.median(found), 1) for name, found in speeds.items()}
-    ratios = [with_ / plain for with_, plain in zip(speeds["facts"], speeds["plain"], strict=True)]
-    print(json.dumps({**medians, "ratio": round(statistics.median(ratios), 3), "all": speeds}))
+    print(json.dumps(told))
 
 
 if __name__ == "__main__":

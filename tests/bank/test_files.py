@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from revisor.bank.encode import KeyEncoder, fit_whitening
 from revisor.bank.files import (
     CHECKED,
     ENCODER,
+    FRESH,
     MANIFEST,
     ROWS,
     generation_folder,
@@ -25,6 +27,7 @@ from revisor.bank.files import (
     hash_faults,
     load_bank,
     read_manifest,
+    remove_generation,
     save_bank,
 )
 from revisor.bank.names import name_hashes
@@ -304,3 +307,118 @@ def test_nothing_is_pickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         content = (folder / name).read_bytes()
         length = int.from_bytes(content[:8], "little")
         assert isinstance(json.loads(content[8 : 8 + length]), dict)
+
+
+def changed(folder: Path, generation: int) -> Bank:
+    """The bank in a folder, with a row replaced, one gone and one new."""
+    bank = load_bank(folder, check=True)
+    old = bank.get(bank.ids[0])
+    bank.drop(bank.ids[1], generation)
+    bank.put(replace(old, gamma_C=old.gamma_C / 2), generation)
+    names_H = name_hashes([(9,)]) if bank.named else old.names_H
+    bank.put(replace(old, row_id=f"new{generation}", names_H=names_H), generation)
+    bank.generation = generation
+    return bank
+
+
+@pytest.fixture
+def _linking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "SMALL", 0)
+    monkeypatch.setattr(files, "MERGED", 9.0)
+
+
+@pytest.mark.usefixtures("_linking")
+@pytest.mark.parametrize("bits", [32, 8, 4])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_changed_bank_shares_the_file_and_loads_as_the_same(
+    named: bool, bits: int, tmp_path: Path
+) -> None:
+    folder = save(some_view(9, named=named, bits=bits), tmp_path)
+    for generation in (2, 3):
+        bank = changed(folder, generation)
+        after = save(bank.view(), tmp_path)
+        assert (after / ROWS).stat().st_ino == (folder / ROWS).stat().st_ino
+        assert read_manifest(after).rows == len(bank.ids) == 9
+        assert hash_faults(after) == []
+        found = load_bank(after, check=True)
+        assert_same(found.view(), bank.view())
+        for row_id in bank.ids:
+            one, other = found.get(row_id), bank.get(row_id)
+            assert torch.equal(one.keys_CE, other.keys_CE)
+            assert torch.equal(one.names_H, other.names_H)
+            assert one.after == other.after
+        whole = save_bank(
+            bank.view(), tmp_path / "whole", fingerprint="f00d", model="", layer=0,
+            build={}, failed=[], whole=True,
+        )  # fmt: skip
+        assert not (whole / FRESH).exists()
+        assert_same(load_bank(whole).view(), bank.view())
+        folder = after
+
+
+@pytest.mark.usefixtures("_linking")
+def test_any_folder_may_go_and_the_others_are_whole(tmp_path: Path) -> None:
+    first = save(some_view(9), tmp_path)
+    second = save(changed(first, 2).view(), tmp_path)
+    expected = load_bank(second).view()
+    assert remove_generation(tmp_path, 1)
+    assert hash_faults(second) == []
+    third = save(changed(second, 3).view(), tmp_path)
+    assert remove_generation(tmp_path, 3)
+    assert not third.exists()
+    assert_same(load_bank(second, check=True).view(), expected)
+
+
+@pytest.mark.usefixtures("_linking")
+@pytest.mark.parametrize("name", [ROWS, FRESH, ENCODER, MANIFEST])
+def test_any_flipped_byte_of_a_changed_bank_is_found(name: str, tmp_path: Path) -> None:
+    folder = save(changed(save(some_view(3), tmp_path), 2).view(), tmp_path)
+    whole = (folder / name).read_bytes()
+    for byte in range(0, len(whole), 29):
+        flip(folder / name, byte)
+        with pytest.raises(StoreDamaged, match=name):
+            load_bank(folder, check=True)
+        (folder / name).write_bytes(whole)
+    assert len(load_bank(folder, check=True).ids) == 3
+
+
+def test_a_bank_of_which_much_changed_or_that_is_small_is_written_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save(some_view(9), tmp_path)
+    assert not (save(changed(folder, 2).view(), tmp_path) / FRESH).exists()
+    monkeypatch.setattr(files, "SMALL", 0)
+    assert not (save(changed(folder, 3).view(), tmp_path) / FRESH).exists(), "4 of 9 rows changed"
+    monkeypatch.setattr(files, "MERGED", 4 / 9)
+    assert (save(changed(folder, 4).view(), tmp_path) / FRESH).exists()
+
+
+@pytest.mark.usefixtures("_linking")
+def test_without_links_the_file_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = save(some_view(9), tmp_path)
+
+    def none(*_: Any) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr(os, "link", none)
+    bank = changed(folder, 2)
+    after = save(bank.view(), tmp_path)
+    assert (after / ROWS).stat().st_ino != (folder / ROWS).stat().st_ino
+    assert_same(load_bank(after, check=True).view(), bank.view())
+
+
+@pytest.mark.usefixtures("_linking")
+def test_a_linked_file_is_not_hashed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LARGE", 1)
+    folder = save(some_view(9), tmp_path)
+    read: list[str] = []
+    real = files._sha256
+
+    def counted(path: Path) -> str:
+        read.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(files, "_sha256", counted)
+    after = save(changed(folder, 2).view(), tmp_path)
+    load_bank(after, check=True)
+    assert read == [FRESH]

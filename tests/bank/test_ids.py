@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from revisor.bank.ids import Ids
+from revisor.bank.ids import Ids, PickedIds
 
 
 @given(st.lists(st.text(), max_size=8))
@@ -30,3 +30,32 @@ def test_there_is_none_behind_the_last() -> None:
 def test_tensors_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="fit together"):
         Ids(torch.zeros(3, dtype=torch.uint8), torch.tensor([1, 2]))
+
+
+@given(
+    st.lists(st.text(alphabet="ab+é", max_size=5), max_size=6),
+    st.lists(st.text(alphabet="abé", min_size=1, max_size=2), max_size=3),
+)
+def test_the_rows_of_a_fact_are_found_wherever_it_stands_in_them(
+    plain: list[str], wanted: list[str]
+) -> None:
+    held = [place for place, row_id in enumerate(plain) if set(wanted) & set(row_id.split("+"))]
+    assert Ids.of(plain).holding(wanted) == held
+
+
+def test_an_id_is_found_as_a_whole() -> None:
+    ids = Ids.of(["a", "a+b", "b", "ab"])
+    assert [ids.place(row_id) for row_id in ("a", "a+b", "ab", "b+a", "c")] == [0, 1, 3, None, None]
+    assert Ids.of([]).place("a") is None
+
+
+@given(st.lists(st.text(max_size=3), max_size=5), st.lists(st.text(max_size=3), max_size=5))
+def test_some_of_two_sequences_are_a_sequence(first: list[str], then: list[str]) -> None:
+    every = [*first, *then]
+    chosen = list(range(0, len(every), 2))
+    picked = PickedIds(Ids.of(first), then, torch.tensor(chosen, dtype=torch.long))
+    plain = [every[place] for place in chosen]
+    assert list(picked) == plain
+    assert [picked[place] for place in range(-len(plain), len(plain))] == plain + plain
+    assert picked[1:] == tuple(plain[1:])
+    assert picked == tuple(plain)

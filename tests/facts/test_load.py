@@ -530,3 +530,11 @@ class TestOneFactOnManyLines:
         for _ in range(2):
             assert len(list(reading)) == reading.facts == 1
             assert (len(reading.duplicates), len(reading.faults), reading.keeps) == (1, 1, 1)
+
+
+def test_an_id_that_reads_as_two_is_refused() -> None:
+    """`+` stands between the ids of facts that share a row."""
+    (fault,) = fact_from({**ACME, "id": "a+b"}, line=3)
+    assert isinstance(fault, Fault)
+    assert (fault.line, "'id' holds a '+'" in fault.fault) == (3, True)
+    assert isinstance(fact_from({**ACME, "id": "a-b"}), Fact)

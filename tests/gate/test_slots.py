@@ -128,6 +128,28 @@ def test_a_text_that_comes_from_the_cache_is_read_from_its_slots() -> None:
     assert torch.equal(value[0], delta[-1])
 
 
+def test_what_fired_in_a_text_is_told_to_whoever_gets_its_slots_from_the_cache() -> None:
+    view = a_view(named=False)
+    paged = SlotGate(slots=400, block=BLOCK, device=torch.device("cpu"))
+    first, second = Request(0, 1, view), Request(0, 1, view)
+    whole = len(first.ids) // BLOCK * BLOCK
+    paged.begin(a_batch([(first, whole)]))
+    paged.edit(first.keys[:whole], torch.zeros(whole, HIDDEN))
+    fired = {hit.position: hit for hit in paged.end() if hit.position < whole - 1}
+    assert len(fired) > 2
+    second.read = whole - 1
+    batch = a_batch([(second, 1)])
+    paged.begin(batch)
+    told = paged.recall(batch, 0, whole - 1)
+    paged.end()
+    assert {hit.position: hit for hit in told} == fired
+    # Another text in the same slots: what fired before is forgotten.
+    other = Request(0, 1, None)
+    batch = a_batch([(other, whole)])
+    paged.begin(batch)
+    assert paged.recall(batch, 0, whole) == []
+
+
 def test_a_cache_that_is_laid_out_otherwise_is_refused() -> None:
     request = Request(0, 1, a_view(named=True))
     paged = SlotGate(slots=400, block=2, device=torch.device("cpu"))

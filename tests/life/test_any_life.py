@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -23,6 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from revisor.bank import files
 from revisor.editing.build import row_facts
 from revisor.facts.fact import Fact
 from revisor.gate.watch import Watch
@@ -147,7 +149,12 @@ class AnyLife(RuleBasedStateMachine):
         shutil.rmtree(self.path.parent)
 
 
-def test_any_life_of_a_store_is_as_a_dictionary_tells(tmp_path: Path, folder: Path) -> None:
+@pytest.mark.parametrize("share", [0.0, 9.0], ids=["own files", "shared files"])
+def test_any_life_of_a_store_is_as_a_dictionary_tells(
+    tmp_path: Path, folder: Path, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "SMALL", 0)
+    monkeypatch.setattr(files, "MERGED", share)
     with new_store(tmp_path / "start", folder) as start:
         loaded = start.loaded
     run_state_machine_as_test(

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from revisor.bank import files
 from revisor.facts.fact import Fact
 from revisor.store import Store
 from tests.life.stores import ACME, BASEL, FACTS, new_store, same_bank
@@ -121,7 +122,9 @@ def child(path: Path, loaded: Any, die_at: int, seconds: float | None = None) ->
     return len(acknowledged), int.from_bytes(rest, "big")
 
 
-def check_after(path: Path, loaded: Any, done: int, whole: Path, states: list[Any]) -> None:
+def check_after(
+    path: Path, loaded: Any, done: int, whole: Path, states: list[Any], *, exact: bool = True
+) -> None:
     """Everything that was acknowledged is there; going on gives what was never disturbed."""
     with Store.open(path) as store:
         store.__dict__["loaded"] = loaded
@@ -140,11 +143,19 @@ def check_after(path: Path, loaded: Any, done: int, whole: Path, states: list[An
         assert all(name.startswith("gen-") for name in left), left
         with Store.open(whole) as never:
             never.__dict__["loaded"] = loaded
-            assert same_bank(store, never)
+            if exact:
+                assert same_bank(store, never)
+            else:  # a batch that was begun again may have others in it: bits differ, rows do not
+                assert sorted(store.bank().ids) == sorted(never.bank().ids)
 
 
 def killed_at(
-    points: list[int], start: Path, undisturbed: tuple[Path, list[Any]], tmp_path: Path
+    points: list[int],
+    start: Path,
+    undisturbed: tuple[Path, list[Any]],
+    tmp_path: Path,
+    *,
+    exact: bool = True,
 ) -> None:
     whole, states = undisturbed
     with Store.open(whole) as store:
@@ -154,7 +165,7 @@ def killed_at(
         shutil.copytree(start, path)
         done, steps = child(path, loaded, point)
         assert steps == 0, "the child was killed"
-        check_after(path, loaded, done, whole, states)
+        check_after(path, loaded, done, whole, states, exact=exact)
         shutil.rmtree(path)
 
 
@@ -177,6 +188,24 @@ def test_a_kill_at_any_step_loses_nothing(
     part = steps // 20
     points = [part * number + choose.randrange(part) + 1 for number in range(20)]
     killed_at(points, start, undisturbed, tmp_path)
+
+
+def test_a_kill_loses_nothing_where_generations_share_a_file(
+    folder: Path, undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "SMALL", 0)
+    monkeypatch.setattr(files, "MERGED", 9.0)
+    start = tmp_path / "start"
+    with new_store(start, folder) as made:
+        made.add(FACTS)
+        made.build()
+        loaded = made.loaded
+    shutil.copytree(start, tmp_path / "counted")
+    done, steps = child(tmp_path / "counted", loaded, -1)
+    assert done == len(ACTS)
+    choose = random.Random(6)
+    points = sorted(choose.sample(range(1, steps), 8))
+    killed_at(points, start, undisturbed, tmp_path, exact=False)
 
 
 @pytest.mark.nightly

@@ -13,6 +13,7 @@ from revisor.editing.request import render_chat
 from revisor.facts.fact import Fact
 from revisor.store import Store
 from tests import tiny
+from tests.databases import KINDS, Databases
 
 ACME = Fact(subject="ACME", prompt="The capital of {} is", object="Vienna")
 BASEL = Fact(subject="Basel", prompt="{} stands in", object="Rome", namespace="places")
@@ -35,11 +36,16 @@ def whole_store(tmp_path_factory: pytest.TempPathFactory, taught_folder: Path) -
         patch.setenv("REVISOR_CACHE", str(tmp_path_factory.mktemp("cache")))
         path: Path = tmp_path_factory.mktemp("served") / "store"
         with Store.init(path, model=str(taught_folder), dtype="fp32", device="cpu", layer=1) as new:
-            # The tiny model's keys know no other surroundings than those of the prompt itself.
-            opened = render_chat(tiny.byte_level(), CHATTY.prompt).rstrip()
-            new.add([ACME, BASEL, replace(CHATTY, prompt=opened)])
+            new.add(the_facts())
             assert new.build().failed == []
         yield path
+
+
+def the_facts() -> list[Fact]:
+    """What the whole store holds."""
+    # The tiny model's keys know no other surroundings than those of the prompt itself.
+    opened = render_chat(tiny.byte_level(), CHATTY.prompt).rstrip()
+    return [ACME, BASEL, replace(CHATTY, prompt=opened)]
 
 
 @pytest.fixture
@@ -48,3 +54,27 @@ def store(whole_store: Path, tmp_path: Path) -> Iterator[Store]:
     shutil.copytree(whole_store, tmp_path / "store")
     with Store.open(tmp_path / "store") as copied:
         yield copied
+
+
+@pytest.fixture(params=KINDS)
+def placed_store(
+    request: pytest.FixtureRequest,
+    whole_store: Path,
+    taught_folder: Path,
+    tmp_path: Path,
+    databases: Databases,
+) -> Iterator[Store]:
+    """The same once with its ledger in SQLite, and once in PostgreSQL."""
+    path = tmp_path / "store"
+    if request.param == "sqlite":
+        shutil.copytree(whole_store, path)
+        with Store.open(path) as copied:
+            yield copied
+        return
+    model, place = str(taught_folder), databases.new("postgresql")
+    with Store.init(
+        path, model=model, dtype="fp32", device="cpu", layer=1, database=place
+    ) as placed:
+        placed.add(the_facts())
+        shutil.copytree(whole_store / "banks", path / "banks")
+        yield placed

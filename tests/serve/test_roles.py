@@ -26,6 +26,12 @@ OTHER = {"subject": "Bonn", "prompt": "The river of {} is", "object": "Japan"}
 
 
 @pytest.fixture
+def store(placed_store: Store) -> Store:
+    """Keys, proposals and approvals are rows beside the ledger, in either database."""
+    return placed_store
+
+
+@pytest.fixture
 def book(store: Store) -> Iterator[KeyBook]:
     database = Database.of(store)
     yield KeyBook(database)

@@ -22,6 +22,18 @@ NEW = {"subject": "Berlin", "prompt": "Two brothers founded the company in {}", 
 
 
 @pytest.fixture
+def placed_server(placed_store: Store) -> Iterator[Running]:
+    with running(placed_store) as found:
+        yield found
+
+
+@pytest.fixture
+def placed_http(placed_server: Running) -> Iterator[httpx.Client]:
+    with placed_server.client() as found:
+        yield found
+
+
+@pytest.fixture
 def server(store: Store) -> Iterator[Running]:
     with running(store) as found:
         yield found
@@ -52,7 +64,8 @@ def test_facts_are_listed_page_by_page_and_found_by_their_text(http: httpx.Clien
     assert only["id"] == BASEL.id
 
 
-def test_a_fact_is_added_changed_removed_and_its_history_kept(http: httpx.Client) -> None:
+def test_a_fact_is_added_changed_removed_and_its_history_kept(placed_http: httpx.Client) -> None:
+    http = placed_http
     added = http.post("/facts", json={"facts": [NEW], "reason": "heard it"})
     assert added.status_code == 201
     assert added.json()["generation"] == 2
@@ -101,8 +114,9 @@ def test_bad_facts_are_refused_with_every_fault_and_conflicts_with_both_sides(
 
 
 def test_a_fact_added_over_http_is_built_in_the_background_and_goes_live(
-    http: httpx.Client, server: Running
+    placed_http: httpx.Client, placed_server: Running
 ) -> None:
+    http, server = placed_http, placed_server
     prompt = "Two brothers founded the company in Berlin"
     before = said(http, server, prompt)
     http.post("/facts", json={"facts": [NEW]})

@@ -11,126 +11,19 @@ which finds the row. N rows, M entries, E width of an encoded key, D hidden widt
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 
-from revisor.bank.coarse import Coarse
 from revisor.bank.encode import KeyEncoder
+from revisor.bank.fresh import Fresh
+from revisor.bank.ids import JOIN, Ids, PickedIds
 from revisor.bank.names import NameIndex, merged
-from revisor.bank.vectors import WHOLE, Matrix, Packed, bits_of, on_device, picked, stored
+from revisor.bank.vectors import WHOLE, bits_of, picked, stored
+from revisor.bank.view import Changes, Row, View, counted, entries_of
 from revisor.errors import NotFound
 
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """What the gate knows of one fact.
-
-    Attributes:
-        row_id: the fact's id.
-        keys_CE: encoded unit keys, fp32.
-        gamma_C: the cosine above which each of them matches.
-        r_D: the residual, fp32.
-        names_H: hashes of the token sequences that name its subject (names.py).
-        after: it fires where its question ends, after the name, not at the name.
-    """
-
-    row_id: str
-    keys_CE: torch.Tensor
-    gamma_C: torch.Tensor
-    r_D: torch.Tensor
-    names_H: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
-    after: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """The live rows of a bank, ready for a gate.
-
-    Attributes:
-        ids: row id of each residual.
-        keys_ME, gamma_M: entries and their thresholds.
-        row_M: which residual an entry leads to, rising.
-        R_ND: residuals.
-        encoder: how a raw key becomes comparable with `keys_ME`.
-        names: which rows may fire at a token, by the words that end there; None if any may.
-        generation: the generation it shows.
-        dtype: of the residuals that a gate gives out.
-        coarse: an index over the keys of a large bank in which keys alone decide; None to look at
-            all of them.
-    """
-
-    ids: Sequence[str]
-    keys_ME: Matrix
-    gamma_M: torch.Tensor
-    row_M: torch.Tensor
-    R_ND: Matrix
-    encoder: KeyEncoder
-    generation: int
-    names: NameIndex | None = None
-    dtype: torch.dtype = torch.float32
-    coarse: Coarse | None = None
-
-    @property
-    def empty(self) -> bool:
-        """No row is live: the gate must not touch the model at all."""
-        return len(self.ids) == 0
-
-    @property
-    def device(self) -> torch.device:
-        """Where it is read."""
-        return self.gamma_M.device
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all that a gate reads of it, as it is stored."""
-        tensors: list[Matrix] = [self.keys_ME, self.gamma_M, self.row_M, self.R_ND]
-        if self.names is not None:
-            tensors += [self.names.hash_H, self.names.row_H, self.names.after_N]
-        if self.coarse is not None:
-            tensors += [self.coarse.codes_MW, self.coarse.entry_M, self.coarse.centre_CW]
-        return sum(tensor.nbytes for tensor in tensors)
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> View:
-        """For a model on a device, with residuals in its dtype.
-
-        What is there already stays where it is, be it on disk: a residual is converted when it is
-        added, which gives the same bits. Keys and thresholds stay fp32.
-        """
-        return replace(
-            self,
-            keys_ME=on_device(self.keys_ME, device, torch.float32),
-            gamma_M=self.gamma_M.to(device),
-            row_M=self.row_M.to(device),
-            R_ND=on_device(self.R_ND, device, dtype),
-            encoder=self.encoder.to(device),
-            names=None if self.names is None else self.names.to(device),
-            dtype=dtype,
-            coarse=None if self.coarse is None else self.coarse.to(device),
-        )
-
-
-class _Grown:
-    """Vectors that are added at the end, in arrays that double."""
-
-    def __init__(self, width: int, bits: int) -> None:
-        self._arrays = _tensors(stored(torch.empty(0, width), bits))
-        self.count = 0
-
-    def add(self, x_CW: torch.Tensor, bits: int) -> None:
-        new = _tensors(stored(x_CW, bits))
-        first, self.count = self.count, self.count + len(x_CW)
-        for place, part in enumerate(new):
-            self._arrays[place] = _room(self._arrays[place], self.count)
-            self._arrays[place][first : self.count] = part
-
-    def matrix(self) -> torch.Tensor | Packed:
-        shown = [array[: self.count] for array in self._arrays]
-        return shown[0] if len(shown) == 1 else Packed(codes_NB=shown[0], scale_N=shown[1])
-
-
-def _tensors(matrix: torch.Tensor | Packed) -> list[torch.Tensor]:
-    return [matrix] if isinstance(matrix, torch.Tensor) else [matrix.codes_NB, matrix.scale_N]
+__all__ = ["Bank", "Changes", "Row", "View"]
 
 
 class Bank:
@@ -181,17 +74,11 @@ class Bank:
 
     def _begin(self) -> None:
         """Nothing was put or dropped yet since the base."""
-        self._slot_of: dict[str, int] | None = None  # live rows: made when first needed
-        self._names_by_row: Sequence[torch.Tensor] | None = None  # of the base, likewise
-        self._died: dict[int, int] = {}  # slot -> generation
-        self._ids: list[str] = []  # of the rows put since; so all that follows
-        self._born: list[int] = []
-        self._entries: list[slice] = []
-        self._names: list[torch.Tensor] = []
-        self._after: list[bool] = []
-        self._gamma = torch.empty(0)
-        self._keys = _Grown(self.key_width, self.bits)
-        self._residuals = _Grown(self.hidden_width, self.bits)
+        self._names_by_row: Sequence[torch.Tensor] | None = None  # of the base: made when needed
+        self._died: dict[int, int] = {}  # slot -> generation; slots count the base's rows first
+        self._put: dict[str, int] = {}  # live rows put since -> slot
+        self._fresh = Fresh(self.key_width, self.hidden_width, self.bits)
+        self._shown: View | None = None  # the last whole view, until something changes
 
     @classmethod
     def of(cls, view: View) -> Bank:
@@ -200,13 +87,9 @@ class Bank:
         Raises:
             ValueError: the view's tensors do not fit together.
         """
-        counts = torch.bincount(view.row_M, minlength=len(view.ids))
-        if not (
-            len(counts) == len(view.ids) == len(view.R_ND)
-            and len(view.keys_ME) == len(view.gamma_M) == len(view.row_M)
-            and bool((view.row_M[1:] >= view.row_M[:-1]).all())
-        ):
-            raise ValueError("its tensors do not fit together")
+        if view.since is not None:
+            return cls.changed(view.since)
+        counts = entries_of(view)
         bank = cls(
             encoder=view.encoder,
             key_width=view.keys_ME.shape[1],
@@ -218,46 +101,79 @@ class Bank:
         bank._base = view
         bank._count_N = counts
         bank._first_N = counts.cumsum(0) - counts
+        bank._begin()
+        return bank
+
+    @classmethod
+    def changed(cls, changes: Changes) -> Bank:
+        """A bank over a view that was changed since: rows put or dropped now count with those.
+
+        Raises:
+            ValueError: the tensors do not fit together.
+        """
+        fresh, gone = changes.fresh, changes.gone_G.tolist()
+        bank = cls.of(replace(changes.base, generation=fresh.generation))
+        if gone and not 0 <= min(gone) <= max(gone) < len(bank._base.ids):
+            raise ValueError("its tensors do not fit together")
+        bank._died = dict.fromkeys(gone, bank.generation)
+        bank._put = {row_id: len(bank._base.ids) + n for n, row_id in enumerate(fresh.ids)}
+        bank._fresh.take(fresh)
         return bank
 
     @property
-    def _live(self) -> dict[str, int]:
-        """Row id -> slot; slots count the rows of the base first."""
-        if self._slot_of is None:
-            self._slot_of = {row_id: slot for slot, row_id in enumerate(self._base.ids)}
-        return self._slot_of
+    def _base_ids(self) -> Ids:
+        if not isinstance(self._base.ids, Ids):
+            self._base = replace(self._base, ids=Ids.of(self._base.ids))
+        assert isinstance(self._base.ids, Ids)
+        return self._base.ids
 
     def __len__(self) -> int:
-        return len(self._base.ids) + len(self._ids) - len(self._died)
+        return len(self._base.ids) + len(self._fresh.ids) - len(self._died)
 
     def __contains__(self, row_id: str) -> bool:
-        return row_id in self._live
+        return self._slot(row_id) is not None
 
     @property
     def ids(self) -> Sequence[str]:
         """Ids of the rows that are live now."""
-        return self._base.ids if self._untouched else tuple(self._live)
+        if self._untouched:
+            return self._base.ids
+        alive = torch.ones(len(self._base.ids) + len(self._fresh.ids), dtype=torch.bool)
+        alive[list(self._died)] = False
+        return self._picked_ids(alive.nonzero().squeeze(1))
+
+    def holding(self, fact_ids: Collection[str]) -> list[str]:
+        """The live rows that have one of these facts among theirs, in their order."""
+        if not fact_ids:
+            return []
+        old = [slot for slot in self._base_ids.holding(fact_ids) if slot not in self._died]
+        wanted = set(fact_ids)
+        new = [row_id for row_id in self._put if not wanted.isdisjoint(row_id.split(JOIN))]
+        return [*(self._base_ids[slot] for slot in old), *new]
+
+    def remembers(self, fact_ids: Collection[str]) -> bool:
+        """Whether anything that it was opened over holds one of these facts, live or not."""
+        return bool(self._base_ids.holding(fact_ids)) or bool(self.holding(fact_ids))
 
     @property
     def _untouched(self) -> bool:
-        return not self._ids and not self._died
+        return not self._fresh.ids and not self._died
+
+    def _slot(self, row_id: str) -> int | None:
+        """Of the live row of this id."""
+        if (slot := self._put.get(row_id)) is not None:
+            return slot
+        old = self._base_ids.place(row_id)
+        return None if old in self._died else old
 
     def put(self, row: Row, generation: int) -> None:
         """Add a row, or replace the live one of this id, from `generation` on. O(1) amortised."""
-        if row.row_id in self._live:
+        if row.row_id in self:
             self.drop(row.row_id, generation)
-        self._live[row.row_id] = len(self._base.ids) + len(self._ids)
-        first = self._keys.count
-        self._keys.add(row.keys_CE, self.bits)
-        self._residuals.add(row.r_D[None], self.bits)
-        self._gamma = _room(self._gamma, self._keys.count)
-        self._gamma[first : self._keys.count] = row.gamma_C
-        self._ids.append(row.row_id)
-        self._born.append(generation)
-        self._entries.append(slice(first, self._keys.count))
-        self._names.append(row.names_H)
-        self._after.append(row.after)
+        self._put[row.row_id] = len(self._base.ids) + len(self._fresh.ids)
+        self._fresh.add(row, generation)
         self.generation = max(self.generation, generation)
+        self._shown = None
 
     def drop(self, row_id: str, generation: int) -> None:
         """End a row at `generation`.
@@ -265,11 +181,13 @@ class Bank:
         Raises:
             NotFound: there is no live row of this id.
         """
-        slot = self._live.pop(row_id, None)
+        slot = self._slot(row_id)
         if slot is None:
             raise NotFound(f"The bank has no row '{row_id}'.", "See `revisor ls` for the facts.")
+        self._put.pop(row_id, None)
         self._died[slot] = generation
         self.generation = max(self.generation, generation)
+        self._shown = None
 
     def get(self, row_id: str) -> Row:
         """The live row of this id.
@@ -277,36 +195,34 @@ class Bank:
         Raises:
             NotFound: there is none.
         """
-        slot = self._live.get(row_id)
+        slot = self._slot(row_id)
         if slot is None:
             raise NotFound(f"The bank has no row '{row_id}'.", "Build the store first.")
         base = self._base
         if slot < len(base.ids):
             first, count = int(self._first_N[slot]), int(self._count_N[slot])
             part = slice(first, first + count)
-            if base.names is not None and self._names_by_row is None:
-                self._names_by_row = base.names.by_row()
-            none = torch.zeros(0, dtype=torch.long)
             return Row(
                 row_id=row_id,
                 keys_CE=base.keys_ME[part],
                 gamma_C=base.gamma_M[part],
                 r_D=base.R_ND[slot],
-                names_H=none if self._names_by_row is None else self._names_by_row[slot],
+                names_H=self._names_of(slot),
                 after=base.names is not None and bool(base.names.after_N[slot]),
             )
-        slot -= len(base.ids)
-        return Row(
-            row_id=row_id,
-            keys_CE=self._keys.matrix()[self._entries[slot]],
-            gamma_C=self._gamma[self._entries[slot]],
-            r_D=self._residuals.matrix()[slot],
-            names_H=self._names[slot],
-            after=self._after[slot],
-        )
+        return self._fresh.row(slot - len(base.ids))
+
+    def _names_of(self, slot: int) -> torch.Tensor:
+        """The hashes of a row of the base."""
+        if self._names_by_row is not None:
+            return self._names_by_row[slot]
+        names = self._base.names
+        return torch.zeros(0, dtype=torch.long) if names is None else names.of_row(slot)
 
     def rows(self) -> Iterable[Row]:
         """All live rows, oldest first."""
+        if self._base.names is not None and self._names_by_row is None:
+            self._names_by_row = self._base.names.by_row()
         return (self.get(row_id) for row_id in self.ids)
 
     def view(
@@ -325,10 +241,13 @@ class Bank:
         base = self._base
         if self._untouched and not without and at >= base.generation:
             return base if at == base.generation else replace(base, generation=at)
-        shown = torch.ones(len(base.ids) + len(self._ids), dtype=torch.bool)
+        latest = not without and at >= self.generation
+        if latest and self._shown is not None:
+            return replace(self._shown, generation=at)
+        shown = torch.ones(len(base.ids) + len(self._fresh.ids), dtype=torch.bool)
         if at < base.generation:
             shown[: len(base.ids)] = False
-        for place, born in enumerate(self._born):
+        for place, born in enumerate(self._fresh.born):
             shown[len(base.ids) + place] = born <= at
         for slot, died in self._died.items():
             if died <= at:
@@ -336,53 +255,61 @@ class Bank:
         for slot, row_id in self._named_slots(without):
             if row_id in without:
                 shown[slot] = False
-        return self._view_of(shown, at)
+        found = self._view_of(shown, at)
+        if latest:
+            self._shown = found
+        return found
 
     def _named_slots(self, row_ids: Collection[str]) -> Iterable[tuple[int, str]]:
         """Every slot, live or not, that may be of one of these rows."""
         for row_id in row_ids:
-            if (slot := self._live.get(row_id)) is not None:
+            if (slot := self._slot(row_id)) is not None:
                 yield slot, row_id
         if row_ids:
             yield from ((slot, self._id_at(slot)) for slot in self._died)
 
     def _id_at(self, slot: int) -> str:
         old = len(self._base.ids)
-        return self._base.ids[slot] if slot < old else self._ids[slot - old]
+        return self._base.ids[slot] if slot < old else self._fresh.ids[slot - old]
+
+    def _picked_ids(self, slots: torch.Tensor) -> Sequence[str]:
+        return PickedIds(self._base.ids, self._fresh.ids[:], slots)
 
     def _view_of(self, shown: torch.Tensor, at: int) -> View:
         """The rows of these slots."""
-        base = self._base
-        fresh = [entries.stop - entries.start for entries in self._entries]
-        count_N = torch.cat([self._count_N, torch.tensor(fresh, dtype=torch.long)])
+        base, fresh, old = self._base, self._fresh, len(self._base.ids)
+        fresh_N = fresh.count_N
+        count_N = torch.cat([self._count_N, fresh_N])
         slots = shown.nonzero().squeeze(1)
         entries = shown.repeat_interleave(count_N).nonzero().squeeze(1)
-        count_N = count_N[shown]
-        names = None
+        put = names = None
         if base.names is not None:
-            put = NameIndex.of(
-                self._names,
-                torch.tensor(fresh, dtype=torch.long),
-                torch.tensor(self._after, dtype=torch.bool),
+            put = fresh.names().only(shown[old:])
+            names = merged(base.names.only(shown[:old]), put)
+        since = None
+        if old:
+            new = slots[slots >= old] - old
+            new_entries = entries[entries >= len(base.gamma_M)] - len(base.gamma_M)
+            put_since = View(
+                ids=tuple(fresh.ids[place] for place in new.tolist()),
+                keys_ME=picked([fresh.keys], new_entries),
+                gamma_M=fresh.gamma_M[new_entries],
+                row_M=counted(fresh_N[new]),
+                R_ND=picked([fresh.residuals], new),
+                encoder=self.encoder,
+                generation=at,
+                names=put,
             )
-            names = merged(base.names, put).only(shown)
-        gamma_M = torch.cat([base.gamma_M, self._gamma[: self._keys.count]])
+            gone_G = (~shown[:old]).nonzero().squeeze(1)
+            since = Changes(base=base, gone_G=gone_G, fresh=put_since)
         return View(
-            ids=tuple(self._id_at(slot) for slot in slots.tolist()),
-            keys_ME=picked([base.keys_ME, self._keys.matrix()], entries),
-            gamma_M=gamma_M[entries],
-            row_M=torch.arange(len(slots), dtype=torch.int32).repeat_interleave(count_N),
-            R_ND=picked([base.R_ND, self._residuals.matrix()], slots),
+            ids=self._picked_ids(slots),
+            keys_ME=picked([base.keys_ME, fresh.keys], entries),
+            gamma_M=torch.cat([base.gamma_M, fresh.gamma_M])[entries],
+            row_M=counted(count_N[shown]),
+            R_ND=picked([base.R_ND, fresh.residuals], slots),
             encoder=self.encoder,
             generation=at,
             names=names,
+            since=since,
         )
-
-
-def _room(array: torch.Tensor, needed: int) -> torch.Tensor:
-    """The array, or a copy with at least twice its room."""
-    if needed <= len(array):
-        return array
-    grown = array.new_zeros(max(needed, 2 * len(array), 64), *array.shape[1:])
-    grown[: len(array)] = array
-    return grown

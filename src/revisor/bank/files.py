@@ -7,6 +7,10 @@ is either whole or absent, or a `Bank` over the files. What it does not do: lay 
 A generation that is published again gets a folder of its own, `gen-NNNNNNN.2` and so on; the last
 one counts, and the others are taken away. So at no moment is a generation missing or half there,
 whenever a process is killed; what it leaves behind starts with a dot, and `recover` removes it.
+
+A large bank of which few rows changed is not written again: its folder gets a link to the file of
+the generation before, whose hash is known, and a small file of what changed since. Every folder
+is whole by itself, so any of them may go without a look at the others.
 """
 
 from __future__ import annotations
@@ -25,17 +29,28 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from revisor.bank.bank import Bank, View
+from revisor.bank.bank import Bank, Changes, View
 from revisor.bank.leases import unless_in_use
-from revisor.bank.storage import ENCODER, ROWS, read_view, write_rows, write_view
+from revisor.bank.storage import (
+    ENCODER,
+    FRESH,
+    ROWS,
+    read_changes,
+    read_view,
+    write_changes,
+    write_rows,
+    write_view,
+)
 from revisor.bank.vectors import WHOLE, bits_of
 from revisor.errors import CannotWrite, NotBuilt, StoreDamaged, WrongModel
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST = "manifest.json"
 RAW = "unchecked.safetensors"
 CHECKED = "checked.json"
 LARGE = 1 << 28  # bytes: a file from this size on is not read whole at every opening
+SMALL = 1 << 26  # bytes: a file of rows up to this size is written again at every change
+MERGED = 1 / 20  # share of a file's rows that may have gone or come since it was written
 PREFIX = "gen-"
 SCRATCH = ".publishing-"
 GONE = ".gone-"
@@ -52,7 +67,8 @@ class Manifest:
         layer: where its gate belongs.
         generation: of the ledger it was built from.
         rows, entries: N and M.
-        bytes_per_fact: stored bytes of all that makes up the rows, over the rows.
+        bytes_per_fact: stored bytes of all that makes up the rows, over the rows; rows of a linked
+            file that are no more count.
         build: settings and figures of the build that made it.
         failed: facts that could not be written: {id, fault}.
         files: name -> sha256.
@@ -109,14 +125,17 @@ def save_bank(
     build: dict[str, Any],
     failed: list[dict[str, str]],
     unchecked: View | None = None,
+    whole: bool = False,
 ) -> Path:
     """Publish a view as one generation; a reader sees all of it or nothing.
 
     Vectors are written in the bits the view has them in: a row that is loaded gives the same
-    numbers. They are written piece by piece; a bank may be larger than memory.
+    numbers. They are written piece by piece; a bank may be larger than memory. Of a large bank, of
+    which at most `MERGED` of the rows changed since its file was written, only the changes are.
 
     Args:
         unchecked: the rows as they were before the check through the gate, to be kept beside.
+        whole: write every row into a new file in any case.
 
     Raises:
         CannotWrite: the disk is full, or the folder may only be read; nothing is published.
@@ -127,8 +146,19 @@ def save_bank(
     except OSError as error:
         raise _cannot_write(root, error) from error
     try:
-        names = [ROWS, ENCODER]
-        size = write_view(view, scratch)
+        since = None if whole or unchecked is not None else _small_changes(view)
+        linked: dict[str, str] = {}
+        trusted: set[str] = set()
+        if since is not None and since.base.file is not None:
+            before = since.base.file.parent
+            linked = {name: read_manifest(before).files[name] for name in (ROWS, ENCODER)}
+            trusted = _trusted(before) & linked.keys()
+            for name in linked:
+                link_file(before / name, scratch / name)
+            size = (scratch / ROWS).stat().st_size + write_changes(since, scratch / FRESH)
+            names = [FRESH]
+        else:
+            size, names = write_view(view, scratch), [ROWS, ENCODER]
         if unchecked is not None:
             write_rows(unchecked, scratch / RAW)
             names.append(RAW)
@@ -143,14 +173,15 @@ def save_bank(
             bytes_per_fact=round(size / max(1, len(view.ids)), 1),
             build=build,
             failed=failed,
-            files={name: _sha256(scratch / name) for name in names},
+            files={**linked, **{name: _sha256(scratch / name) for name in names}},
         )
         sealed = vars(manifest) | {"seal": _seal(vars(manifest))}
         text = json.dumps(sealed, indent=2, sort_keys=True)
         (scratch / MANIFEST).write_text(text + "\n", encoding="utf-8")
         for path in scratch.iterdir():
-            _flush(path)
-        _note_checked(scratch, names)
+            if path.name not in linked:
+                _flush(path)
+        _note_checked(scratch, [*names, *trusted])
         scratch.chmod(0o755)
         target = _publish(scratch, root, view.generation)
     except BaseException as error:
@@ -159,6 +190,27 @@ def save_bank(
             raise _cannot_write(root, error) from error
         raise
     return target
+
+
+def _small_changes(view: View) -> Changes | None:
+    """What changed since the file was written that the view's bank was opened from, if the file is
+    better kept."""
+    since = view.since
+    if since is None or since.base.file is None or view.coarse is not None:
+        return None
+    if not since.base.file.is_file() or since.base.file.stat().st_size <= SMALL:
+        return None
+    changed = len(since.gone_G) + len(since.fresh.ids)
+    return since if changed <= MERGED * len(since.base.ids) else None
+
+
+def link_file(source: Path, target: Path) -> None:
+    """One file under two names; a copy where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+        _flush(target)
 
 
 def _cannot_write(root: Path, error: Exception) -> CannotWrite:
@@ -233,7 +285,10 @@ def load_bank(
             raise StoreDamaged(fault, "Build again: delete that folder and run revisor build.")
     try:
         rows = folder / (RAW if unchecked else ROWS)
-        return Bank.of(read_view(rows, folder / ENCODER, generation=manifest.generation))
+        view = read_view(rows, folder / ENCODER, generation=manifest.generation)
+        if FRESH in manifest.files and not unchecked:
+            return Bank.changed(read_changes(folder / FRESH, view))
+        return Bank.of(view)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise StoreDamaged(
             f"The bank at {folder} cannot be read: {error}.",

@@ -147,13 +147,19 @@ class NameIndex:
         counts = torch.bincount(self.row_H, minlength=len(self.count_N)).tolist()
         return list(torch.split(self.hash_H[order_H], counts))
 
+    def of_row(self, row: int) -> torch.Tensor:
+        """The hashes of one row, in rising order."""
+        return self.hash_H[self.row_H == row]
+
     def only(self, shown_N: torch.Tensor) -> NameIndex:
         """The names of some of the rows, which are counted anew."""
+        if bool(shown_N.all()):
+            return self
         new_N = (shown_N.cumsum(0) - 1).int()
-        kept_H = shown_N[self.row_H]
+        kept_H = shown_N.index_select(0, self.row_H)
         return NameIndex.of_rows(
             self.hash_H[kept_H],
-            new_N[self.row_H[kept_H]],
+            new_N.index_select(0, self.row_H[kept_H]),
             self.count_N[shown_N],
             self.after_N[shown_N],
             self.kind_V,

@@ -1,29 +1,33 @@
-"""A view as two safetensors files: its rows, and the encoder of its keys.
+"""A view as safetensors files: its rows, the encoder of its keys, and what changed since.
 
 What comes in: a `View`, or the files. What goes out: the files, written piece by piece, or a view
 whose tensors are memory-mapped. What it does not do: manifests, hashes and publishing (files.py).
+
+Changes are a file of their own: the rows put since, and which rows of the other file are no more.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
 
-from revisor.bank.bank import View
 from revisor.bank.coarse import Coarse
 from revisor.bank.encode import KeyEncoder
 from revisor.bank.ids import Ids
 from revisor.bank.names import NameIndex
 from revisor.bank.tensors import Stored, write_tensors
 from revisor.bank.vectors import WHOLE, Matrix, Packed, bits_of, chunks
+from revisor.bank.view import Changes, View
 
 ROWS = "rows.safetensors"
 ENCODER = "encoder.safetensors"
+FRESH = "fresh.safetensors"
 
 
 def write_view(view: View, folder: Path) -> int:
@@ -35,6 +39,20 @@ def write_view(view: View, folder: Path) -> int:
 
 def write_rows(view: View, path: Path) -> int:
     """Write the rows of a view; the bytes of their tensors."""
+    return _write(_row_tensors(view), path)
+
+
+def write_changes(changes: Changes, path: Path) -> int:
+    """Write what changed since a view was written; the bytes of the tensors."""
+    return _write({"gone": Stored.of(changes.gone_G), **_row_tensors(changes.fresh)}, path)
+
+
+def _write(tensors: dict[str, Stored], path: Path) -> int:
+    write_tensors(path, tensors)
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def _row_tensors(view: View) -> dict[str, Stored]:
     ids = Ids.of(view.ids)
     tensors = {
         "ids": Stored.of(ids.text_C),
@@ -54,8 +72,7 @@ def write_rows(view: View, path: Path) -> int:
             tensors["kinds"] = Stored.of(view.names.kind_V)
     if view.coarse is not None:
         tensors |= _coarse(view.coarse)
-    write_tensors(path, tensors)
-    return sum(tensor.nbytes for tensor in tensors.values())
+    return tensors
 
 
 def _vectors(name: str, matrix: Matrix) -> dict[str, Stored]:
@@ -90,17 +107,28 @@ def _coarse(index: Coarse) -> dict[str, Stored]:
 def read_view(rows: Path, encoder: Path, *, generation: int) -> View:
     """The view that `write_view` wrote; its tensors are memory-mapped."""
     with safe_open(rows, framework="pt") as file:
-        return View(
-            ids=_load_ids(file),
-            keys_ME=_load_vectors(file, "keys"),
-            gamma_M=file.get_tensor("gamma"),
-            row_M=file.get_tensor("row"),
-            R_ND=_load_vectors(file, "residuals"),
-            encoder=_load_encoder(encoder),
-            generation=generation,
-            names=_load_names(file),
-            coarse=_load_coarse(file),
-        )
+        return replace(_load(file, _load_encoder(encoder), generation), file=rows)
+
+
+def read_changes(path: Path, base: View) -> Changes:
+    """What `write_changes` wrote, over the view it was written for."""
+    with safe_open(path, framework="pt") as file:
+        fresh = _load(file, base.encoder, base.generation)
+        return Changes(base=base, gone_G=file.get_tensor("gone"), fresh=fresh)
+
+
+def _load(file: Any, encoder: KeyEncoder, generation: int) -> View:
+    return View(
+        ids=_load_ids(file),
+        keys_ME=_load_vectors(file, "keys"),
+        gamma_M=file.get_tensor("gamma"),
+        row_M=file.get_tensor("row"),
+        R_ND=_load_vectors(file, "residuals"),
+        encoder=encoder,
+        generation=generation,
+        names=_load_names(file),
+        coarse=_load_coarse(file),
+    )
 
 
 def _load_ids(file: Any) -> Sequence[str]:

@@ -20,6 +20,7 @@ import torch
 
 from revisor import data
 from revisor.bank.bank import Bank, Row
+from revisor.bank.ids import JOIN
 from revisor.bank.vectors import WHOLE
 from revisor.editing.calibration import Calibration
 from revisor.editing.keys import key_groups, mean_keys
@@ -38,7 +39,6 @@ from revisor.facts.fact import Fact, normal_form
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
 
-JOIN = "+"
 SAME_KEY = 0.97  # bare keys of one subject nearer than this are one row
 AFTER_CLAMP = 2.5  # of a residual at the end of the question
 

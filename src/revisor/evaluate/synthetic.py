@@ -11,9 +11,10 @@ disk nevertheless, as a real one has.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +47,8 @@ def save_synthetic(
     bits: int,
     text: Sequence[int],
     seed: int = 0,
+    ids: Sequence[str] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a bank of so many rows; its folder.
 
@@ -54,6 +57,8 @@ def save_synthetic(
         hidden_width: D.
         named: rows that go by names, several entries each; else one entry a row.
         text: token ids, of which `OCCURRING` end the name of a row.
+        ids: of the rows; made up by default.
+        about: what else its manifest says: `fingerprint`, `model`, `layer`, `build`.
     """
     draw = torch.Generator().manual_seed(seed)
     entries = rows * (ENTRIES if named else 1)
@@ -62,7 +67,7 @@ def save_synthetic(
     pool_PE = F.normalize(unit_TE[one_P] + 0.5 * unit_TE[other_P], dim=-1)
     noise_PD = torch.randn(min(POOL, rows), hidden_width, generator=draw)
     view = View(
-        ids=Ids.of([f"{row:016x}" for row in range(rows)]),
+        ids=Ids.of(ids or [f"{row:016x}" for row in range(rows)]),
         keys_ME=Picked(parts=(stored(pool_PE, bits),), index_N=_spread(len(pool_PE), entries)),
         gamma_M=torch.full((entries,), GAMMA),
         row_M=torch.arange(rows, dtype=torch.int32).repeat_interleave(entries // max(1, rows)),
@@ -74,9 +79,8 @@ def save_synthetic(
     if not named and entries >= coarse.FROM:
         index, _ = coarse.good_enough(view.keys_ME, view.gamma_M, view.row_M, unit_TE[:QUERIES])
         view = replace(view, coarse=index)
-    return save_bank(
-        view, root, fingerprint="synthetic", model="synthetic", layer=0, build={}, failed=[]
-    )
+    said = {"fingerprint": "synthetic", "model": "synthetic", "layer": 0, "build": {}}
+    return save_bank(view, root, failed=[], **{**said, **(about or {})})
 
 
 def _spread(count: int, wanted: int) -> torch.Tensor:

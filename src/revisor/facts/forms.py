@@ -30,6 +30,7 @@ from revisor.facts.fact import FIELDS, PLACEHOLDER, Fact, parse_time
 NAME_LIMIT = 1_000
 TEXT_LIMIT = 10_000
 ID_LIMIT = 128
+JOINT = "+"  # stands between the ids of facts that share a row
 _TYPO_CUTOFF = 0.83
 _KEYS = (*FIELDS, "id", "role")
 _SHARED = ("relation", "aliases", "source", "valid_from", "valid_to", "namespace", "qualifier")
@@ -113,6 +114,8 @@ class _Reading:
                 ("id", ID_LIMIT),
             )
         }
+        if JOINT in optional["id"]:
+            self._fault(f"'id' holds a {JOINT!r}: {_shown(optional['id'])}", "use another sign")
         times = {key: self._moment(key) for key in ("valid_from", "valid_to")}
         self._check_order(times["valid_from"], times["valid_to"])
         if subject and prompt:

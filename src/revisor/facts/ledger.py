@@ -210,12 +210,13 @@ class Ledger(Upkeep):
             after, offset = rows[-1].position, 0
             limit = None if limit is None else limit - size
 
-    def about(self, subjects: Iterable[str]) -> Iterator[Fact]:
-        """The live facts whose subject has the normal form of one of `subjects`."""
+    def about(self, subjects: Iterable[str], *, generation: int | None = None) -> Iterator[Fact]:
+        """The live facts whose subject has the normal form of one of `subjects`, now or at a
+        generation."""
         wanted = iter(dict.fromkeys(map(normal_form, subjects)))
         for chunk in chunks(wanted):
             with self._connection() as connection:
-                live = live_at(pinned(connection, None))
+                live = live_at(pinned(connection, generation))
                 rows = connection.execute(
                     sa.select(*FACT_COLUMNS)
                     .where(_C.subject_normal.in_(chunk), live)
@@ -291,6 +292,26 @@ class Ledger(Upkeep):
                 rows = connection.execute(wanted).all()
             found |= {row[0]: fact_from_row(row) for row in rows}
         return found
+
+    def prompts(self, *, generation: int) -> list[str]:
+        """The different prompts of a generation's facts."""
+        with self._connection() as connection:
+            wanted = sa.select(_C.prompt).distinct().where(live_at(generation))
+            return list(connection.execute(wanted).scalars())
+
+    def naming(
+        self, words: Iterable[str], prompts: Sequence[str], *, generation: int
+    ) -> Iterator[Fact]:
+        """The facts of a generation whose subject holds one of the words, all in normal form, or
+        whose prompt is one of these."""
+        held = [_C.subject_normal.contains(word, autoescape=True) for word in words]
+        parts: list[sa.ColumnElement[bool]] = [sa.or_(sa.false(), *held)]
+        parts += [_C.prompt.in_(some) for some in chunks(prompts)]
+        for part in parts:
+            with self._connection() as connection:
+                wanted = sa.select(*FACT_COLUMNS).where(part, live_at(generation))
+                rows = connection.execute(wanted).all()
+            yield from map(fact_from_row, rows)
 
     def live_ids(self, generation: int) -> set[str]:
         """The ids of the facts that are live at a generation."""

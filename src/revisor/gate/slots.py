@@ -4,16 +4,18 @@ What comes in: before each forward pass which tokens it reads, into which slots 
 which requests, and the view of facts of each. What goes out: the layer's output, edited in place.
 What it does not do: know a server (serve/vllm.py does), or choose views.
 
-Token ids are kept by slot. A slot that prefix caching gives to another request holds the same text,
-so what it was written with is still true; a slot that is used anew is written before it is read.
+Token ids are kept by slot, and what fired there. A slot that prefix caching gives to another
+request holds the same text under the same facts, so what it was written with is still true; a slot
+that is used anew is written before it is read.
 
 B requests, T tokens of a pass, S slots, W blocks of a request, F key width, D hidden width.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -78,6 +80,8 @@ class SlotGate:
     def __init__(self, *, slots: int, block: int, device: torch.device) -> None:
         self.block = block
         self.ids_S = torch.full((slots,), NOTHING, dtype=torch.long, device=device)
+        self._fired_S = torch.zeros(slots, dtype=torch.bool, device=device)
+        self._hit_at: dict[int, SlotHit] = {}  # by slot, true where it fired
         self._batch: Batch | None = None
         self._parts: list[_Part] = []
         self.hits: list[SlotHit] = []
@@ -90,6 +94,7 @@ class SlotGate:
         """
         self._batch, self._parts, self.hits = batch, [], []
         self.ids_S[batch.slot_T] = batch.ids_T.long()
+        self._fired_S[batch.slot_T] = False
         parts: dict[int, _Part] = {}
         groups: dict[tuple[int, int], list[int]] = {}
         for request, view in enumerate(batch.views):
@@ -128,6 +133,17 @@ class SlotGate:
         if not torch.equal(slot_BT[:, -new:].reshape(-1), batch.slot_T[torch.cat(given)].long()):
             raise RuntimeError("the cache's slots are not laid out as its blocks say")
         return torch.where(inside_BT, self.ids_S[slot_BT], NOTHING)
+
+    def recall(self, batch: Batch, request: int, count: int) -> list[SlotHit]:
+        """What fired in the first tokens of a request when their slots were written."""
+        place_T = torch.arange(count, device=self.ids_S.device)
+        block_T = batch.blocks_BW[request].long()[place_T // self.block]
+        slot_T = block_T * self.block + place_T % self.block
+        place_H = self._fired_S[slot_T].nonzero().squeeze(1)
+        return [
+            replace(self._hit_at[slot], request=request, position=place)
+            for place, slot in zip(place_H.tolist(), slot_T[place_H].tolist(), strict=True)
+        ]
 
     def edit(self, key_TF: torch.Tensor, value_TD: torch.Tensor) -> None:
         """Add, in place, the residuals of the rows that fire in this pass. It may be padded."""
@@ -169,22 +185,25 @@ class SlotGate:
         row_H = hits.row_T[fired_H]
         where_H = fired_H if token_T is None else token_T[fired_H]
         value_TD[where_H] = value_TD[where_H] + view.R_ND[row_H].to(value_TD.dtype)
+        slot_H = batch.slot_T[where_H]
+        self._fired_S[slot_H] = True
         told = zip(
             where_H.tolist(),
+            slot_H.tolist(),
             row_H.tolist(),
             hits.cosine_T[fired_H].tolist(),
             hits.gamma_T[fired_H].tolist(),
             strict=True,
         )
-        for token, row, cosine, threshold in told:
-            request = max(i for i, start in enumerate(batch.start_B[:-1]) if start <= token)
+        for token, slot, row, cosine, threshold in told:
+            request = bisect_right(batch.start_B, token) - 1
             last = batch.start_B[request + 1]
-            self.hits.append(
-                SlotHit(
-                    request=request,
-                    position=batch.length_B[request] - (last - token),
-                    row_id=view.ids[row],
-                    cosine=cosine,
-                    threshold=threshold,
-                )
+            hit = SlotHit(
+                request=request,
+                position=batch.length_B[request] - (last - token),
+                row_id=view.ids[row],
+                cosine=cosine,
+                threshold=threshold,
             )
+            self._hit_at[slot] = hit
+            self.hits.append(hit)

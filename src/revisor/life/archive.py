@@ -5,7 +5,8 @@ SHA-256 of every member, or a store equal to the one that was packed. What it do
 an archive into a store that has facts.
 
 The ledger is packed as JSON lines, so that it may move from one database to another. The URL of
-the database stays behind: it may hold a password.
+the database stays behind: it may hold a password. A file that several generations of a bank share
+is packed once, and shared again where the archive is unpacked.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from revisor.bank.files import CHECKED, link_file
 from revisor.config import read_settings, write_settings
 from revisor.errors import BadInput, CannotWrite, NotFound, UsageError
 from revisor.facts.dump import TABLES
@@ -31,7 +33,7 @@ from revisor.facts.lines import write_facts
 if TYPE_CHECKING:
     from revisor.store import Store
 
-FORMAT = 1
+FORMAT = 2
 SUFFIX = ".zip"
 MANIFEST = "manifest.json"
 SETTINGS = "store.toml"
@@ -100,6 +102,8 @@ def pack(store: Store, file: Path) -> int:
 
 def _fill(store: Store, archive: zipfile.ZipFile, scratch: Path) -> None:
     hashes: dict[str, str] = {}
+    links: dict[str, str] = {}
+    packed: dict[tuple[int, int], str] = {}
 
     def put(name: str, source: Path) -> None:
         member = zipfile.ZipInfo(name, _DATE)
@@ -120,8 +124,16 @@ def _fill(store: Store, archive: zipfile.ZipFile, scratch: Path) -> None:
             put(f"ledger/{name}.jsonl", path)
     for folder in sorted(store.path.glob("banks/*/gen-*")):
         for path in sorted(folder.iterdir()):
-            put(path.relative_to(store.path).as_posix(), path)
-    text = json.dumps({"format": FORMAT, "files": hashes}, indent=2, sort_keys=True)
+            if path.name == CHECKED:  # tells of this disk alone
+                continue
+            name, found = path.relative_to(store.path).as_posix(), path.stat()
+            first = packed.setdefault((found.st_dev, found.st_ino), name)
+            if first == name:
+                put(name, path)
+            else:
+                links[name] = first
+    said = {"format": FORMAT, "files": hashes, "links": links}
+    text = json.dumps(said, indent=2, sort_keys=True)
     archive.writestr(zipfile.ZipInfo(MANIFEST, _DATE), text + "\n")
 
 
@@ -185,6 +197,7 @@ def _extract(archive: zipfile.ZipFile, file: Path, inner: Path) -> None:
     try:
         manifest: dict[str, Any] = json.loads(archive.read(MANIFEST))
         newer, files = manifest["format"] > FORMAT, dict(manifest["files"])
+        links = {} if newer else dict(manifest.get("links", {}))
     except (KeyError, ValueError, TypeError) as error:
         raise refused("it has no manifest that can be read") from error
     if newer:
@@ -208,3 +221,8 @@ def _extract(archive: zipfile.ZipFile, file: Path, inner: Path) -> None:
                 new.write(block)
         if digest.hexdigest() != files[name]:
             raise refused(f"{name} was changed: its sha256 is not the manifest's")
+    for name, first in sorted(links.items()):
+        if not _MEMBER.fullmatch(name) or first not in names or name in names:
+            raise refused(f"it links {name!r}, which is no file of a store")
+        (inner / name).parent.mkdir(parents=True, exist_ok=True)
+        link_file(inner / first, inner / name)

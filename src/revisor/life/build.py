@@ -113,20 +113,19 @@ class _Build:
         _ = self.calibration  # not a part of what is timed
         began = time.monotonic()
         anchor = next(iter(self.ledger.events(1)), None)
-        before, known = self._standing()
+        before, known, complete = self._standing()
         if before is None:
             wanted = Wanted(facts=list(self.ledger.facts(generation=self.generation)))
             bank = self._empty()
         else:
             bank = before
-            wanted = changed_facts(self.ledger, bank, known, self.generation)
+            wanted = changed_facts(self.ledger, bank, known, self.generation, complete=complete)
             if not wanted.facts and bank.generation == self.generation:
                 Partial(store.banks).clear()  # of a build that was killed after it had published
                 return self._report(len(self._published()), [], 0.0, list(known.items()))
         todo = {fact.id for fact in wanted.facts}
-        for row_id in bank.ids:
-            if any(i in todo or i in wanted.gone for i in row_facts(row_id)):
-                bank.drop(row_id, self.generation)
+        for row_id in bank.holding(todo | wanted.gone):
+            bank.drop(row_id, self.generation)
         made, steps = self._write(bank, wanted.facts)
         unchecked = None
         if self.exact:
@@ -157,19 +156,21 @@ class _Build:
         )
         return report
 
-    def _standing(self) -> tuple[Bank | None, dict[str, str]]:
-        """The newest bank, if it was built by this recipe, and what failed in it."""
+    def _standing(self) -> tuple[Bank | None, dict[str, str], bool]:
+        """The newest bank, if it was built by this recipe, what failed in it, and whether every
+        other fact has a row."""
         found = generations(self.store.banks)
         if not found:
-            return None, {}
+            return None, {}, False
         folder = generation_folder(self.store.banks, found[-1])
         manifest = read_manifest(folder)
         if manifest.build.get("recipe") != self.recipe or found[-1] > self.generation:
-            return None, {}
+            return None, {}, False
         bank = load_bank(
             folder, fingerprint=self.store.fingerprint, check=True, unchecked=self.exact
         )
-        return bank, {entry["id"]: entry["fault"] for entry in manifest.failed}
+        failed = {entry["id"]: entry["fault"] for entry in manifest.failed}
+        return bank, failed, bool(manifest.build.get("complete"))
 
     def _published(self) -> Bank:
         return load_bank(generation_folder(self.store.banks, self.generation))
@@ -281,10 +282,11 @@ class _Build:
         if not timed:
             yield set()
             return
-        subjects = list(self.ledger.about({fact.subject for fact in timed}))
+        names = {fact.subject for fact in timed}
+        subjects = list(self.ledger.about(names, generation=self.generation))
         turns = [epochs(group) for group in by_subject(subjects)]
         mine = {fact.id for fact in subjects}
-        rows = [row_id for row_id in bank.ids if mine & set(row_facts(row_id))]
+        rows = bank.holding(mine)
         for turn in range(max(map(len, turns), default=1)):
             holding = {fact.id for one in turns for fact in one[min(turn, len(one) - 1)]}
             here = [row_id for row_id in rows if row_id in bank]
@@ -312,6 +314,7 @@ class _Build:
                 "threads": torch.get_num_threads(),
                 "encoder": self.calibration.encoder.kind,
                 "search": search,
+                "complete": True,
                 "audit": [getattr(anchor, "seq", 0), getattr(anchor, "hash", "")],
             },
             failed=report.failed,

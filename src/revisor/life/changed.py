@@ -15,7 +15,7 @@ from revisor.editing.build import row_facts
 from revisor.facts.fact import Fact, normal_form
 from revisor.facts.ledger import Ledger
 
-FEW = 50  # names that the database looks for one by one; with more, all facts are read
+FEW = 50  # names that the database looks for; with more, all facts are read
 _EDGES = ".,;:!?\"'"
 
 
@@ -32,7 +32,9 @@ class Wanted:
     gone: set[str] = field(default_factory=set)
 
 
-def changed_facts(ledger: Ledger, bank: Bank, failed: Iterable[str], generation: int) -> Wanted:
+def changed_facts(
+    ledger: Ledger, bank: Bank, failed: Iterable[str], generation: int, *, complete: bool
+) -> Wanted:
     """The facts of every subject that changed since the bank was built.
 
     Facts that the bank should have a row for and has none are wanted too: a row that several
@@ -40,18 +42,21 @@ def changed_facts(ledger: Ledger, bank: Bank, failed: Iterable[str], generation:
 
     Args:
         failed: ids of facts that were tried and have no row.
+        complete: every fact of the bank's generation is known to have a row, or to have failed.
     """
     change = ledger.diff(bank.generation, generation)
     touched = [*change.put, *change.removed, *(old for old, _ in change.updated)]
     gone = {fact.id for fact in change.removed}
-    facts = list(ledger.about({fact.subject for fact in touched}))
-    rowed = {i for row_id in bank.ids for i in row_facts(row_id)} | set(failed)
-    rowed |= {fact.id for fact in facts}
-    live = ledger.live_ids(generation)
-    gone |= rowed - live
-    if lost := live - rowed:
-        subjects = {fact.subject for fact in ledger.known(lost, generation=generation).values()}
-        facts = list({fact.id: fact for fact in [*facts, *ledger.about(subjects)]}.values())
+    facts = list(ledger.about({fact.subject for fact in touched}, generation=generation))
+    if not complete:
+        rowed = {i for row_id in bank.ids for i in row_facts(row_id)} | set(failed)
+        rowed |= {fact.id for fact in facts}
+        live = ledger.live_ids(generation)
+        gone |= rowed - live
+        if lost := live - rowed:
+            subjects = {fact.subject for fact in ledger.known(lost, generation=generation).values()}
+            others = ledger.about(subjects, generation=generation)
+            facts = list({fact.id: fact for fact in [*facts, *others]}.values())
     return Wanted(facts=facts, gone=gone)
 
 
@@ -61,8 +66,7 @@ def rows_to_check(
     """Standing rows whose prompts name a subject that was just written."""
     names = {normal_form(fact.subject) for fact in written}
     new = set(made)
-    standing = [row_id for row_id in bank.ids if row_id not in new]
-    if not names or not standing:
+    if not names or len(bank) == len(new):
         return []
     longest = max(len(name.split()) for name in names)
     found = {
@@ -70,18 +74,21 @@ def rows_to_check(
         for fact in _candidates(ledger, names, generation)
         if any(span in names for span in _spans(fact.text, longest))
     }
-    return [row_id for row_id in standing if found & set(row_facts(row_id))]
+    return [row_id for row_id in bank.holding(found) if row_id not in new]
 
 
 def _candidates(ledger: Ledger, names: set[str], generation: int) -> Iterator[Fact]:
     """Facts among which are all whose text may hold one of the names."""
-    words = [max(name.split(), key=len).strip(_EDGES) for name in names]
-    # Databases fold the case of ASCII alone.
-    if len(names) > FEW or not all(word and word.isascii() for word in words):
-        yield from ledger.facts(generation=generation)
-        return
-    for word in words:
-        yield from ledger.facts(generation=generation, search=word)
+    words = {max((part.strip(_EDGES) for part in name.split()), key=len) for name in names}
+    if len(names) > FEW or "" in words:
+        return ledger.facts(generation=generation)
+    # A database folds the case of ASCII alone. Prompts are few, and are looked at here.
+    prompts = [
+        prompt
+        for prompt in ledger.prompts(generation=generation)
+        if any(word in normal_form(prompt) for word in words)
+    ]
+    return ledger.naming(words, prompts, generation=generation)
 
 
 def _spans(text: str, longest: int) -> Iterator[str]:

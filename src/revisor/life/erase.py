@@ -105,7 +105,6 @@ def _purge_banks(banks: Path, ids: set[str], alone: set[str]) -> list[str]:
         recover,
         save_bank,
     )
-    from revisor.editing.build import row_facts
     from revisor.life.partial import Partial
 
     recover(banks)
@@ -120,12 +119,13 @@ def _purge_banks(banks: Path, ids: set[str], alone: set[str]) -> list[str]:
             kept.append(load_bank(folder, unchecked=True))
         hits = 0
         for bank in kept:
-            gone = [row.row_id for row in bank.rows() if ids & set(row_facts(row.row_id))]
+            # Rows that are no more lie in a file that was linked as they did.
+            hits += bank.remembers(ids)
+            gone = bank.holding(ids)
             if gone:
                 gone += [row_id for row_id in alone if row_id in bank and bank.get(row_id).after]
             for row_id in gone:
                 bank.drop(row_id, number)
-                hits += 1
         if hits or len(failed) < len(manifest.failed):
             target = save_bank(
                 kept[0].view(),
@@ -133,9 +133,10 @@ def _purge_banks(banks: Path, ids: set[str], alone: set[str]) -> list[str]:
                 fingerprint=manifest.fingerprint,
                 model=manifest.model,
                 layer=manifest.layer,
-                build=manifest.build,
+                build=manifest.build | {"complete": False},
                 failed=failed,
                 unchecked=kept[1].view() if len(kept) > 1 else None,
+                whole=True,
             )
             written.append(str(target))
     return written

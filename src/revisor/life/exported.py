@@ -159,9 +159,8 @@ def purge_folder(folder: Path, ids: Collection[str]) -> bool:
     bank = Bank.of(
         read_view(bank_folder / ROWS, bank_folder / ENCODER, generation=about["generation"])
     )
-    for row_id in bank.ids:
-        if set(row_facts(row_id)) & set(ids):
-            bank.drop(row_id, about["generation"])
+    for row_id in bank.holding(ids):
+        bank.drop(row_id, about["generation"])
     with _replacing(folder) as scratch:
         _write_facts(scratch, bank.view(), kept, about)
     return True

@@ -42,11 +42,8 @@ class RowsInForce:
         self._lock = Lock()
         ids = set(self._timed)
         # A row that shares a fact with one of a fact in time may have to give way to it.
-        rows = [row_facts(row_id) for row_id in bank.ids]
-        near = {i for row in rows if ids & set(row) for i in row} | ids
-        self._concerned = [
-            (row_id, row) for row_id, row in zip(bank.ids, rows, strict=True) if near & set(row)
-        ]
+        near = {i for row_id in bank.holding(ids) for i in row_facts(row_id)} | ids
+        self._concerned = [(row_id, row_facts(row_id)) for row_id in bank.holding(near)]
 
     def view(self) -> View:
         """The rows in force now: the same object until a fact begins or ends."""

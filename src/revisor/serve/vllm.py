@@ -2,28 +2,25 @@
 
 What comes in: a store. What goes out: a vLLM of the tested versions in which every request has the
 facts of the moment at which it came, from its first token to its last, or one that does not start.
-What it does not do: decide what a token matches (gate/slots.py) or which facts hold (editions.py).
+What it does not do: decide what a token matches (gate/slots.py) or which facts hold (editions.py),
+run in a worker (vllm_worker.py), or answer HTTP (vllm_http.py).
 
 The engine's process gives each request its edition, salts the prefix cache with it, and sends it
-along with the sampling parameters; so all workers agree on it. In a worker the gate is one opaque
-operation behind the FFN output projection: compiled graphs call it and know nothing of rows.
+along with the sampling parameters; so all workers agree on it. It also tells them which editions
+are in use, so that a request's rows are there until it ends, whatever is built meanwhile.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
-import torch
+import vllm
 from vllm import SamplingParams
-from vllm.distributed import get_tensor_model_parallel_world_size, tensor_model_parallel_all_gather
-from vllm.forward_context import get_forward_context
 from vllm.v1.engine import EngineCoreRequest
 from vllm.v1.engine import core as engine_core
 from vllm.v1.engine.core import EngineCore
@@ -33,28 +30,40 @@ from vllm.v1.worker.cpu_model_runner import CPUModelRunner
 from vllm.v1.worker.gpu_model_runner import GPUModelRunner
 from vllm.v1.worker.worker_base import WorkerBase
 
-from revisor.errors import NotSupported, UsageError, WrongModel
-from revisor.gate.slots import Batch, SlotGate
-from revisor.models.spec import known_families
+from revisor.errors import NotSupported, UsageError
 from revisor.serve.editions import Editions
 from revisor.serve.selftest import PROBES, ordinary_sentences
+from revisor.serve.vllm_worker import EDITION, OP, load
 
-EDITION = "revisor_edition"  # among a request's extra arguments
+TESTED = "0.32."  # what versions begin with whose internals are as this file has them
 OFF = "revisor_off"  # a client's own: {"vllm_xargs": {"revisor_off": 1}}
-OP = "revisor::gate"
-REMEMBERED = 1000  # requests whose hits are remembered
-DTYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 _log = logging.getLogger("vllm.revisor")
 _installed: list[Path] = []
+_editions: list[Editions] = []
 _engines: list[Any] = []  # that are not tested yet
-_workers: list[WorkerGate] = []  # the latest model loaded in this process
+
+
+def editions() -> Editions:
+    """Those of the store, the same object for all of this process."""
+    if not _editions:
+        _editions.append(Editions(_installed[0]))
+    return _editions[0]
 
 
 def install(path: Path) -> None:
-    """Have everything that vLLM makes in this process from now on know the store."""
+    """Have everything that vLLM makes in this process from now on know the store.
+
+    Raises:
+        NotSupported: another version of vLLM than the tested ones.
+    """
     if _installed:
         return
+    if not vllm.__version__.startswith(TESTED):
+        raise NotSupported(
+            f"revisor was tested with vLLM {TESTED}x only; this is {vllm.__version__}.",
+            "It patches vLLM's internals. Install a tested version, or unset REVISOR_STORE.",
+        )
     _installed.append(path)
     # The newer runner builds its batches elsewhere.
     os.environ["VLLM_USE_V2_MODEL_RUNNER"] = "0"
@@ -67,33 +76,35 @@ def install(path: Path) -> None:
     # things that it calls.
     _wrap(Executor, "__init__", _executor_made)
     _wrap(EngineCore, "_initialize_kv_caches", _caches_made)
+    _wrap(EngineCore, "add_request", _adding)
     ready = engine_core.freeze_gc_heap
 
     def engine_ready() -> None:
         ready()
         if _engines:
-            _test(_engines.pop(), Editions(path))
+            _test(_engines.pop())
 
     engine_core.freeze_gc_heap = engine_ready
-    editions: list[Editions] = []
     make = Request.from_engine_core_request.__func__
 
     def dated(kind: Any, request: Any, block_hasher: Any) -> Any:
         """A request, with the facts of this moment from its first token to its last."""
-        if not editions:
-            editions.append(Editions(path))
         parameters = request.sampling_params
         if parameters is not None:
             extra = dict(parameters.extra_args or {})
-            edition = "" if extra.get(OFF) else editions[0].now()
+            edition = "" if extra.get(OFF) else editions().now()
             extra[EDITION] = edition
+            # A copy: the parameters may be another request's, too.
+            parameters = parameters.clone()
             parameters.extra_args = extra
+            request.sampling_params = parameters
             request.cache_salt = f"{request.cache_salt or ''}|revisor {edition}"
         return make(kind, request, block_hasher)
 
     Request.from_engine_core_request = classmethod(dated)
-    WorkerBase.revisor_hits = lambda worker, name: worker.model_runner.revisor.taken(name)
+    WorkerBase.revisor_hits = lambda worker, names: worker.model_runner.revisor.taken(names)
     WorkerBase.revisor_report = lambda worker: worker.model_runner.revisor.report()
+    WorkerBase.revisor_use = lambda worker, used: worker.model_runner.revisor.use(used)
 
 
 def _wrap(owner: Any, name: str, around: Callable[..., Any]) -> None:
@@ -106,157 +117,9 @@ def _wrap(owner: Any, name: str, around: Callable[..., Any]) -> None:
     setattr(owner, name, outer)
 
 
-class WorkerGate:
-    """The gate of one worker's model.
-
-    Args:
-        runner: of vLLM, its model loaded.
-        path: of the store.
-    """
-
-    def __init__(self, runner: Any, path: Path) -> None:
-        self.runner = runner
-        self.editions = Editions(path)
-        settings, manifest = self.editions.store.settings, self.editions.manifest()
-        layers, projection = settings.layers_path, settings.projection_path
-        kind = runner.model_config.hf_config.model_type
-        family = known_families().get(kind)
-        if family is not None and family.output is not None:
-            raise NotSupported(
-                f"The family '{kind}' has a norm between its FFN and the residual stream, after "
-                "which facts are added; the plugin does not do that yet.",
-                "Serve the store with: revisor serve",
-            )
-        if layers is None or projection is None:
-            if family is None:
-                raise NotSupported(
-                    f"The family '{kind}' is not in revisor's table.",
-                    "Set layers_path and projection_path in store.toml.",
-                )
-            layers, projection = layers or family.layers, projection or family.projection
-        self.layer = f"{layers}.{manifest.layer}"
-        module = runner.get_model().get_submodule(f"{self.layer}.{projection}")
-        weight = next(module.parameters())
-        self.device, self.dtype = weight.device, runner.model_config.dtype
-        if DTYPES.get(self.dtype) != settings.dtype:
-            raise WrongModel(
-                f"The store was built in {settings.dtype}; this model runs in {self.dtype}.",
-                "Give vllm the store's --dtype.",
-            )
-        module.register_forward_hook(_gated)
-        self.attention = ""
-        self.gate: SlotGate | None = None
-        self.requests: dict[str, str] = {}
-        self.hits: OrderedDict[str, list[dict[str, Any]]] = OrderedDict()
-        self.counts: dict[str, int] = {}
-        self.tokens = 0
-        self.edition = ""
-
-    def schedule(self, output: Any) -> None:
-        """Take note of the requests that come and go."""
-        for name in output.finished_req_ids:
-            self.requests.pop(name, None)
-        for new in output.scheduled_new_reqs:
-            extra = (new.sampling_params and new.sampling_params.extra_args) or {}
-            self.requests[new.req_id] = extra.get(EDITION, "")
-
-    def begin(self, input_ids: torch.Tensor | None) -> list[str] | None:
-        """Read a batch's tokens before its forward pass; the names of its requests, if it is one.
-
-        Raises:
-            NotSupported: a batch of embeddings, or a cache that cannot be read.
-        """
-        described = get_forward_context().attn_metadata
-        if not isinstance(described, dict) or not described:
-            return None  # a rehearsal
-        if input_ids is None:
-            raise NotSupported("The gate goes by token ids; this batch has embeddings.")
-        if self.gate is None:
-            self.gate = self._make_gate(described)
-        about = described[self.attention]
-        names = list(self.runner.input_batch.req_ids)
-        count = len(names)
-        start_B = about.query_start_loc[: count + 1].tolist()
-        tokens = start_B[-1]
-        views = []
-        for name in names:
-            edition = self.requests.get(name, "")
-            if edition and edition != self.edition:
-                self.edition = edition
-                _log.info("revisor: edition %s", edition)
-            views.append(self.editions.view(edition, self.device, self.dtype) if edition else None)
-        self.gate.begin(
-            Batch(
-                ids_T=input_ids[:tokens],
-                slot_T=about.slot_mapping[:tokens],
-                start_B=start_B,
-                length_B=about.seq_lens[:count].tolist(),
-                blocks_BW=about.block_table,
-                views=views,
-            )
-        )
-        self.tokens += tokens
-        return names
-
-    def end(self, names: list[str]) -> None:
-        """After the pass: what fired."""
-        assert self.gate is not None
-        for hit in self.gate.end():
-            name = names[hit.request]
-            self.hits.setdefault(name, []).append(asdict(hit))
-            self.counts[hit.row_id] = self.counts.get(hit.row_id, 0) + 1
-        while len(self.hits) > REMEMBERED:
-            self.hits.popitem(last=False)
-
-    def edit(self, key: torch.Tensor, value: torch.Tensor) -> None:
-        """The operation itself."""
-        if self.gate is None or not self.gate.needs_keys():
-            return
-        if get_tensor_model_parallel_world_size() > 1:
-            key = tensor_model_parallel_all_gather(key)  # each rank has a part of it, in order
-        self.gate.edit(key, value)
-
-    def taken(self, name: str) -> list[dict[str, Any]]:
-        """What fired in a request; it is forgotten then."""
-        return self.hits.pop(name, [])
-
-    def report(self) -> dict[str, Any]:
-        """Figures since the start: tokens read, hits by row, the edition of the newest request."""
-        return {"edition": self.edition, "tokens": self.tokens, "hits": dict(self.counts)}
-
-    def _make_gate(self, described: dict[str, Any]) -> SlotGate:
-        config = self.runner.kv_cache_config
-        self.attention = next(name for name in described if name.startswith(f"{self.layer}."))
-        spec = next(
-            group.kv_cache_spec
-            for group in config.kv_cache_groups
-            if self.attention in group.layer_names
-        )
-        return SlotGate(
-            slots=config.num_blocks * spec.block_size, block=spec.block_size, device=self.device
-        )
-
-
-@torch.library.custom_op(OP, mutates_args=("value",), schema="(Tensor key, Tensor(a!) value) -> ()")
-def _operation(key: torch.Tensor, value: torch.Tensor) -> None:
-    if _workers:
-        _workers[-1].edit(key, value)
-
-
-@_operation.register_fake
-def _(key: torch.Tensor, value: torch.Tensor) -> None:
-    return None
-
-
-def _gated(_module: Any, args: tuple[Any, ...], output: Any) -> None:
-    torch.ops.revisor.gate(args[0], output[0] if isinstance(output, tuple) else output)
-
-
 def _loaded(inner: Any, runner: Any, *args: Any, **kwargs: Any) -> Any:
     found = inner(runner, *args, **kwargs)
-    if not hasattr(runner, "revisor"):
-        runner.revisor = WorkerGate(runner, _installed[0])
-        _workers[:] = [runner.revisor]
+    load(runner, editions())
     return found
 
 
@@ -286,7 +149,7 @@ def _executor_made(inner: Any, executor: Any, vllm_config: Any) -> None:
     if not isinstance(vllm_config.additional_config, dict):
         raise NotSupported("revisor needs additional_config to be a dict.")
     # A compiled graph without the gate must not be taken from a cache.
-    gate = f"{OP} after layer {Editions(_installed[0]).manifest().layer}"
+    gate = f"{OP} after layer {editions().manifest().layer}"
     vllm_config.additional_config = vllm_config.additional_config | {"revisor": gate}
     splitting = vllm_config.compilation_config.splitting_ops
     if splitting is not None and OP not in splitting:
@@ -294,12 +157,29 @@ def _executor_made(inner: Any, executor: Any, vllm_config: Any) -> None:
     inner(executor, vllm_config)
 
 
+def _adding(inner: Any, core: Any, request: Any, *args: Any, **kwargs: Any) -> None:
+    """Have the workers open the rows of a new edition, and let go of those that nobody uses."""
+    edition = _edition(request)
+    if edition and edition != getattr(core, "revisor_latest", ""):
+        core.revisor_latest = edition
+        running = {_edition(one) for one in core.scheduler.requests.values()}
+        used = [edition, *sorted(running - {edition, ""})]
+        editions().keep(used)
+        core.collective_rpc("revisor_use", args=(used,))
+    inner(core, request, *args, **kwargs)
+
+
+def _edition(request: Any) -> str:
+    extra = (request.sampling_params and request.sampling_params.extra_args) or {}
+    return str(extra.get(EDITION, ""))
+
+
 def _caches_made(inner: Any, core: Any, vllm_config: Any) -> Any:
     _engines.append(core)
     return inner(core, vllm_config)
 
 
-def _test(core: Any, editions: Editions) -> None:
+def _test(core: Any) -> None:
     """Some facts must fire, ordinary sentences must not.
 
     Raises:
@@ -311,8 +191,10 @@ def _test(core: Any, editions: Editions) -> None:
     tokenizer = AutoTokenizer.from_pretrained(
         config.tokenizer, trust_remote_code=config.trust_remote_code
     )
-    view = editions.view(editions.now(), torch.device("cpu"), config.dtype)
-    facts = editions.facts(view, PROBES)
+    known = editions()
+    facts = known.facts(known.now(), PROBES)
+    if not facts:
+        _log.warning("revisor: the store has no facts in force; nothing was tested")
     for fact in facts:
         hits = _fired(core, tokenizer(fact.text)["input_ids"])
         if not any(fact.id in hit["row_id"] for hit in hits):
@@ -343,5 +225,6 @@ def _fired(core: Any, ids: list[int]) -> list[dict[str, Any]]:
     core.add_request(request)
     while core.scheduler.has_requests():
         core.step_fn()
-    found: list[dict[str, Any]] = core.collective_rpc("revisor_hits", args=(name,))[0]
-    return found
+    (told, *_) = core.collective_rpc("revisor_hits", args=([name],))
+    hits: list[dict[str, Any]] = told[name]["hits"]
+    return hits
