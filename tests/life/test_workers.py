@@ -296,6 +296,7 @@ def test_ray_that_is_not_there_is_named_with_its_extra(
     assert "revisor[scale]" in done.stderr
 
 
-def test_a_cluster_that_is_not_there_is_said_so() -> None:
-    with pytest.raises(UsageError, match="no Ray cluster at '127.0.0.1:1'"):
-        cluster.RayCluster("127.0.0.1:1")
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "somewhere", "ray://127.0.0.1:1:2:x"])
+def test_a_cluster_that_is_not_there_is_said_so(address: str) -> None:
+    with pytest.raises(UsageError, match=f"no Ray cluster at '{address}'"):
+        cluster.RayCluster(address)

@@ -23,7 +23,7 @@ from revisor.errors import NotSupported, UsageError
 from revisor.life.shards import Job, Maker, Shard
 from revisor.life.workers import Advanced, Died, Event, Failed, Finished, Ready
 
-KNOCK_SECONDS = 10.0  # how long a cluster may take to answer the door
+KNOCK_S = 10.0  # for a cluster's head to accept a connection
 
 
 def need_ray() -> Any:
@@ -98,14 +98,18 @@ class RayCluster:
 
 
 def _knock(address: str) -> None:
-    """See whether anybody listens there; Ray itself would try for minutes.
+    """Try HOST:PORT; Ray itself goes on trying for minutes.
 
     Raises:
-        OSError: nobody does.
+        OSError: nobody is there.
+        ValueError: it is no address.
     """
-    host, colon, port = address.rpartition(":")
-    if colon and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError("it is not of the form HOST:PORT")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
 
 
 def _on_gpu(device: str) -> bool:
