@@ -23,7 +23,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revisor.bank.files import CHECKED, link_file
 from revisor.config import read_settings, write_settings
 from revisor.errors import BadInput, CannotWrite, NotFound, UsageError
 from revisor.facts.dump import TABLES
@@ -101,6 +100,8 @@ def pack(store: Store, file: Path) -> int:
 
 
 def _fill(store: Store, archive: zipfile.ZipFile, scratch: Path) -> None:
+    from revisor.bank.files import CHECKED
+
     hashes: dict[str, str] = {}
     links: dict[str, str] = {}
     packed: dict[tuple[int, int], str] = {}
@@ -221,6 +222,8 @@ def _extract(archive: zipfile.ZipFile, file: Path, inner: Path) -> None:
                 new.write(block)
         if digest.hexdigest() != files[name]:
             raise refused(f"{name} was changed: its sha256 is not the manifest's")
+    if links:
+        from revisor.bank.files import link_file
     for name, first in sorted(links.items()):
         if not _MEMBER.fullmatch(name) or first not in names or name in names:
             raise refused(f"it links {name!r}, which is no file of a store")

@@ -26,7 +26,6 @@ from revisor.bank.storage import ENCODER, ROWS, read_view, write_view
 from revisor.editing.build import row_facts
 from revisor.errors import CannotWrite, NotSupported, UsageError
 from revisor.facts.epochs import bounds
-from revisor.facts.fact import Fact
 from revisor.facts.lines import fact_line
 from revisor.gate.carried import BANK
 from revisor.life.archive import file_hash
@@ -177,10 +176,10 @@ def _must_be_free(folder: Path) -> None:
 
 
 def _facts_of(store: Store, view: View) -> list[dict[str, Any]]:
-    """The facts of a view's rows as lines of a fact file."""
-    ids = list(dict.fromkeys(i for row_id in view.ids for i in row_facts(row_id)))
-    known: dict[str, Fact] = store.ledger.known(ids, generation=view.generation)
-    return [fact_line(known[i]) for i in ids if i in known]
+    """The facts of a view's rows as lines of a fact file, in the ledger's order."""
+    ids = {i for row_id in view.ids for i in row_facts(row_id)}
+    facts = store.ledger.facts(generation=view.generation)
+    return [fact_line(fact) for fact in facts if fact.id in ids]
 
 
 def _write_model(loaded: LoadedModel, folder: Path, said: dict[str, Any]) -> None:
