@@ -41,7 +41,7 @@ from revisor.evaluate.synthetic import save_synthetic
 from revisor.facts.changes import Put
 from revisor.facts.fact import Fact
 from revisor.life import build as building
-from revisor.life.partial import digest_of
+from revisor.life.shards import digest_of
 from revisor.store import Store
 
 PROMPTS = (

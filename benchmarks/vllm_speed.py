@@ -39,6 +39,7 @@ def serve(model: str, dtype: str, eager: bool) -> None:
         max_model_len=512,
         max_num_batched_tokens=512,
         enforce_eager=eager,
+        gpu_memory_utilization=0.3,
     )
     asked = SamplingParams(temperature=0.0, max_tokens=TOKENS, ignore_eos=True)
     print("ready", file=out, flush=True)
@@ -54,6 +55,7 @@ def serve(model: str, dtype: str, eager: bool) -> None:
 def started(options: argparse.Namespace, store: str | None) -> subprocess.Popen[str]:
     """An engine in a process of its own."""
     environment = {key: v for key, v in os.environ.items() if key != "REVISOR_STORE"}
+    environment.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GB; two engines share the memory
     if store is not None:
         environment["REVISOR_STORE"] = store
     command = [sys.executable, __file__, "--child", "--model", options.model]
