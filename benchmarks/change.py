@@ -34,7 +34,8 @@ from typing import Any
 from unittest import mock
 
 from revisor import data
-from revisor.bank.files import generation_folder, read_manifest
+from revisor.bank.files import generation_folder
+from revisor.bank.manifest import read_manifest
 from revisor.bank.storage import FRESH
 from revisor.editing.calibration import LONGEST, calibrate, token_keys
 from revisor.evaluate.synthetic import save_synthetic

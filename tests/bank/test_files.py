@@ -13,23 +13,20 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from revisor.bank import files, storage
+from revisor.bank import files, manifest, storage
 from revisor.bank.bank import Bank, Row, View
 from revisor.bank.encode import KeyEncoder, fit_whitening
 from revisor.bank.files import (
-    CHECKED,
     ENCODER,
     FRESH,
-    MANIFEST,
     ROWS,
     generation_folder,
     generations,
-    hash_faults,
     load_bank,
-    read_manifest,
     remove_generation,
     save_bank,
 )
+from revisor.bank.manifest import CHECKED, MANIFEST, hash_faults, read_manifest
 from revisor.bank.names import name_hashes
 from revisor.bank.vectors import bits_of
 from revisor.errors import CannotWrite, NotBuilt, StoreDamaged, WrongModel
@@ -135,19 +132,26 @@ def test_a_loaded_bank_takes_rows_and_is_saved_again(tmp_path: Path) -> None:
     assert_same(again.view(), bank.view())
 
 
-def test_a_large_file_is_read_again_only_when_it_looks_different(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(files, "LARGE", 1)
-    folder = save(some_view(), tmp_path)
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are read for their hashes from now on."""
     read: list[str] = []
-    real = files._sha256
+    real = manifest.sha256_of
 
     def counted(path: Path) -> str:
         read.append(path.name)
         return real(path)
 
-    monkeypatch.setattr(files, "_sha256", counted)
+    for module in (files, manifest):
+        monkeypatch.setattr(module, "sha256_of", counted)
+    return read
+
+
+def test_a_large_file_is_read_again_only_when_it_looks_different(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifest, "LARGE", 1)
+    folder = save(some_view(), tmp_path)
+    read = hashed(monkeypatch)
     load_bank(folder, check=True)
     assert read == []
     assert hash_faults(folder) == []
@@ -245,7 +249,7 @@ def test_a_bank_of_another_model_is_refused(tmp_path: Path) -> None:
 def test_a_bank_of_a_newer_format_asks_for_an_upgrade(more: dict[str, int], tmp_path: Path) -> None:
     path = save(some_view(), tmp_path) / MANIFEST
     found = json.loads(path.read_text())
-    path.write_text(json.dumps(found | {"format": files.FORMAT + 1} | more))
+    path.write_text(json.dumps(found | {"format": manifest.FORMAT + 1} | more))
     with pytest.raises(StoreDamaged) as caught:
         load_bank(path.parent)
     assert "Upgrade" in caught.value.hint
@@ -260,14 +264,14 @@ def test_a_manifest_that_is_none_is_damage(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("generation", [1, 2], ids=["over the old one", "a new one"])
-@pytest.mark.parametrize("failing", ["write_tensors", "_sha256", "os.replace"])
+@pytest.mark.parametrize("failing", ["write_tensors", "sha256_of", "os.replace"])
 def test_a_failure_while_saving_leaves_what_was_there(
     failing: str, generation: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = some_view(4, generation=1)
     folder = save(old, tmp_path)
     calls = 0
-    owner = {"write_tensors": storage, "_sha256": files, "os.replace": os}[failing]
+    owner = {"write_tensors": storage, "sha256_of": files, "os.replace": os}[failing]
     name = failing.removeprefix("os.")
     real = getattr(owner, name)
 
@@ -409,16 +413,9 @@ def test_without_links_the_file_is_copied(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.usefixtures("_linking")
 def test_a_linked_file_is_not_hashed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "LARGE", 1)
+    monkeypatch.setattr(manifest, "LARGE", 1)
     folder = save(some_view(9), tmp_path)
-    read: list[str] = []
-    real = files._sha256
-
-    def counted(path: Path) -> str:
-        read.append(path.name)
-        return real(path)
-
-    monkeypatch.setattr(files, "_sha256", counted)
+    read = hashed(monkeypatch)
     after = save(changed(folder, 2).view(), tmp_path)
     load_bank(after, check=True)
     assert read == [FRESH]

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from revisor.bank.encode import KeyEncoder, fit_whitening
-from revisor.bank.files import load_bank, read_manifest
+from revisor.bank.files import load_bank
+from revisor.bank.manifest import read_manifest
 from revisor.bank.vectors import bits_of
 from revisor.evaluate.reading import agreement_with_exact, bench_read, twin
 from revisor.evaluate.synthetic import ENTRIES, NAMES, save_synthetic

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from revisor.bank import coarse
-from revisor.bank.files import generation_folder, read_manifest
+from revisor.bank.files import generation_folder
 from revisor.bank.leases import only_writer
+from revisor.bank.manifest import read_manifest
 from revisor.errors import Conflict
 from revisor.facts.fact import Fact
 from revisor.life import shards as life_shards

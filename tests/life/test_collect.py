@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from revisor.bank import files
 from revisor.bank.files import generation_folder, generations, load_bank, recover
 from revisor.bank.leases import Lease
+from revisor.bank.manifest import MANIFEST
 from revisor.errors import StoreDamaged, UsageError
 from revisor.store import Store
 from tests.life.stores import ACME, FACTS, ZORA, said
@@ -44,7 +44,7 @@ def test_gc_keeps_the_last_and_those_that_are_tagged_or_in_use(built: Store) -> 
 
 
 def test_a_lease_of_a_process_that_was_killed_holds_nothing(built: Store) -> None:
-    manifest = generation_folder(built.banks, 1) / files.MANIFEST
+    manifest = generation_folder(built.banks, 1) / MANIFEST
     child = os.fork()
     if not child:
         Lease(manifest)

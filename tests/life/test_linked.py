@@ -11,16 +11,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from revisor.bank import files
-from revisor.bank.files import (
-    CHECKED,
-    FRESH,
-    ROWS,
-    generation_folder,
-    generations,
-    hash_faults,
-    read_manifest,
-)
+from revisor.bank import files, manifest
+from revisor.bank.files import FRESH, ROWS, generation_folder, generations
+from revisor.bank.manifest import CHECKED, hash_faults, read_manifest
 from revisor.editing.build import row_facts
 from revisor.errors import StoreDamaged
 from revisor.store import Store
@@ -141,7 +134,7 @@ def test_a_purge_reaches_the_shared_file(built: Store, removed_before: bool) -> 
 def test_an_archive_holds_a_shared_file_once_and_restores_an_equal_store(
     built: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "LARGE", 1)
+    monkeypatch.setattr(manifest, "LARGE", 1)
     built.set_object(ACME.id, "Tokyo")
     built.build()
     assert file_of(built, 2, CHECKED).exists()

@@ -17,11 +17,12 @@ import torch
 
 from revisor.bank.encode import KeyEncoder
 from revisor.bank.fresh import Fresh
-from revisor.bank.ids import JOIN, Ids, PickedIds
+from revisor.bank.ids import Ids, PickedIds
 from revisor.bank.names import NameIndex, merged
 from revisor.bank.vectors import WHOLE, bits_of, picked, stored
 from revisor.bank.view import Changes, Row, View, counted, entries_of
 from revisor.errors import NotFound
+from revisor.facts.fact import JOIN
 
 __all__ = ["Bank", "Changes", "Row", "View"]
 

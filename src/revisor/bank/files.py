@@ -1,8 +1,9 @@
-"""Banks on disk: a view's files and a JSON manifest with hashes, published by one rename.
+"""Banks on disk: a view's files and their manifest, published by one rename.
 
 What comes in: a `View` to save, or a folder to open. What goes out: a folder `gen-NNNNNNN` that
 is either whole or absent, or a `Bank` over the files. What it does not do: lay tensors out in files
-(storage.py), or decide which generation is served (store.py).
+(storage.py), hold files against their hashes (manifest.py), or decide which generation is served
+(store.py).
 
 A generation that is published again gets a folder of its own, `gen-NNNNNNN.2` and so on; the last
 one counts, and the others are taken away. So at no moment is a generation missing or half there,
@@ -15,15 +16,12 @@ is whole by itself, so any of them may go without a look at the others.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,16 @@ from safetensors import SafetensorError
 
 from revisor.bank.bank import Bank, Changes, View
 from revisor.bank.leases import unless_in_use
+from revisor.bank.manifest import (
+    MANIFEST,
+    Manifest,
+    hash_faults,
+    note_checked,
+    read_manifest,
+    seal_of,
+    sha256_of,
+    trusted_files,
+)
 from revisor.bank.storage import (
     ENCODER,
     FRESH,
@@ -41,54 +49,16 @@ from revisor.bank.storage import (
     write_rows,
     write_view,
 )
-from revisor.bank.vectors import WHOLE, bits_of
-from revisor.errors import CannotWrite, NotBuilt, StoreDamaged, WrongModel
+from revisor.bank.vectors import bits_of
+from revisor.errors import CannotWrite, StoreDamaged, WrongModel
 
-FORMAT = 4
-MANIFEST = "manifest.json"
 RAW = "unchecked.safetensors"
-CHECKED = "checked.json"
-LARGE = 1 << 28  # bytes: a file from this size on is not read whole at every opening
 SMALL = 1 << 26  # bytes: a file of rows up to this size is written again at every change
 MERGED = 1 / 20  # share of a file's rows that may have gone or come since it was written
 PREFIX = "gen-"
 SCRATCH = ".publishing-"
 GONE = ".gone-"
 _NAME = re.compile(rf"{PREFIX}(\d+)(?:\.(\d+))?")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """What a bank folder says of itself.
-
-    Attributes:
-        fingerprint: of the model it was built for.
-        model: that model's name.
-        layer: where its gate belongs.
-        generation: of the ledger it was built from.
-        rows, entries: N and M.
-        bytes_per_fact: stored bytes of all that makes up the rows, over the rows; rows of a linked
-            file that are no more count.
-        build: settings and figures of the build that made it.
-        failed: facts that could not be written: {id, fault}.
-        files: name -> sha256.
-        bits: in which numbers of keys and residuals are stored.
-        seal: sha256 of everything above, so that a changed manifest is found too.
-    """
-
-    fingerprint: str
-    model: str
-    layer: int
-    generation: int
-    rows: int
-    entries: int
-    bytes_per_fact: float
-    build: dict[str, Any]
-    failed: list[dict[str, str]]
-    files: dict[str, str]
-    bits: int = WHOLE
-    format: int = FORMAT
-    seal: str = ""
 
 
 def generation_folder(root: Path, generation: int) -> Path:
@@ -152,7 +122,7 @@ def save_bank(
         if since is not None and since.base.file is not None:
             before = since.base.file.parent
             linked = {name: read_manifest(before).files[name] for name in (ROWS, ENCODER)}
-            trusted = _trusted(before) & linked.keys()
+            trusted = trusted_files(before) & linked.keys()
             for name in linked:
                 link_file(before / name, scratch / name)
             size = (scratch / ROWS).stat().st_size + write_changes(since, scratch / FRESH)
@@ -173,15 +143,15 @@ def save_bank(
             bytes_per_fact=round(size / max(1, len(view.ids)), 1),
             build=build,
             failed=failed,
-            files={**linked, **{name: _sha256(scratch / name) for name in names}},
+            files={**linked, **{name: sha256_of(scratch / name) for name in names}},
         )
-        sealed = vars(manifest) | {"seal": _seal(vars(manifest))}
+        sealed = vars(manifest) | {"seal": seal_of(vars(manifest))}
         text = json.dumps(sealed, indent=2, sort_keys=True)
         (scratch / MANIFEST).write_text(text + "\n", encoding="utf-8")
         for path in scratch.iterdir():
             if path.name not in linked:
                 _flush(path)
-        _note_checked(scratch, [*names, *trusted])
+        note_checked(scratch, [*names, *trusted])
         scratch.chmod(0o755)
         target = _publish(scratch, root, view.generation)
     except BaseException as error:
@@ -222,37 +192,6 @@ def _cannot_write(root: Path, error: Exception) -> CannotWrite:
     )
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a bank folder.
-
-    Raises:
-        NotBuilt: there is no bank there.
-        StoreDamaged: its manifest cannot be read, or is of a newer format.
-    """
-    path = folder / MANIFEST
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        newer = found["format"] > FORMAT
-        # A newer format may have other fields, and another seal.
-        if not newer:
-            manifest = Manifest(**found)
-            if manifest.seal not in ("", _seal(found)):
-                raise ValueError("it was changed: its seal is another")
-    except FileNotFoundError as error:
-        raise NotBuilt(f"There is no bank at {folder}.", "Run: revisor build") from error
-    except (ValueError, TypeError, KeyError) as error:
-        raise StoreDamaged(
-            f"The manifest {path} cannot be read: {error}.",
-            "Build again: delete that folder and run revisor build.",
-        ) from error
-    if newer:
-        raise StoreDamaged(
-            f"{path} is of format {found['format']}; this revisor reads {FORMAT}.",
-            "Upgrade revisor, or build again with this one.",
-        )
-    return manifest
-
-
 def load_bank(
     folder: Path,
     *,
@@ -281,7 +220,7 @@ def load_bank(
             "Weights, tokenizer, chat template, dtype or layer differ. Run: revisor build",
         )
     if check:
-        for fault in hash_faults(folder, trust=_trusted(folder)):
+        for fault in hash_faults(folder, trust=trusted_files(folder)):
             raise StoreDamaged(fault, "Build again: delete that folder and run revisor build.")
     try:
         rows = folder / (RAW if unchecked else ROWS)
@@ -294,52 +233,6 @@ def load_bank(
             f"The bank at {folder} cannot be read: {error}.",
             "Build again: delete that folder and run revisor build.",
         ) from error
-
-
-def hash_faults(folder: Path, *, trust: Collection[str] = ()) -> list[str]:
-    """Every file of a bank folder that is missing or not what its manifest says.
-
-    Args:
-        trust: files that need not be read, if they are there.
-    """
-    faults, files = [], read_manifest(folder).files
-    for name, expected in files.items():
-        path = folder / name
-        if not path.exists():
-            faults.append(f"{path} is missing.")
-        elif name not in trust and _sha256(path) != expected:
-            faults.append(f"{path} was changed: its sha256 is not the manifest's.")
-    if not faults:
-        _note_checked(folder, files)
-    return faults
-
-
-def _note_checked(folder: Path, names: Iterable[str]) -> None:
-    """Remember how the large files of a folder looked when their hashes were right."""
-    large = {name: mark for name in names if (mark := _mark(folder / name))[0] >= LARGE}
-    if not large:
-        return
-    with suppress(OSError):  # a store that may only be read is read whole at every opening
-        (folder / CHECKED).write_text(json.dumps(large), encoding="utf-8")
-
-
-def _trusted(folder: Path) -> set[str]:
-    """The large files that look as they did when their hashes were right."""
-    try:
-        noted = json.loads((folder / CHECKED).read_text(encoding="utf-8"))
-        return {name for name, mark in noted.items() if _mark(folder / name) == mark}
-    except (OSError, ValueError, AttributeError):
-        return set()
-
-
-def _mark(path: Path) -> list[int]:
-    found = path.stat()
-    return [found.st_size, found.st_mtime_ns, found.st_ino]
-
-
-def _seal(manifest: dict[str, Any]) -> str:
-    rest = {name: value for name, value in manifest.items() if name != "seal"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _publish(scratch: Path, root: Path, generation: int) -> Path:
@@ -394,11 +287,6 @@ def recover(root: Path) -> int:
 
 def _last(root: Path, generation: int) -> int:
     return max(number for one, number in _folders(root) if one == generation)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _flush(path: Path) -> None:

@@ -17,11 +17,37 @@ from typing import overload
 
 import torch
 
-JOIN = "+"
+from revisor.facts.fact import JOIN
+
 _FACTOR = 6364136223846793005  # odd; hashes are modulo 2^64
 
 
-class Ids(Sequence[str]):
+class _Strings(Sequence[str]):
+    """What sequences of strings have in common that make each when it is asked for."""
+
+    def _at(self, place: int) -> str:
+        raise NotImplementedError
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[str, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
+        places = range(len(self))[index]  # negative ones, and the IndexError
+        return self._at(places) if isinstance(places, int) else tuple(map(self._at, places))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)})"
+
+
+class Ids(_Strings):
     """A sequence of strings in UTF-8.
 
     Args:
@@ -98,16 +124,7 @@ class Ids(Sequence[str]):
     def __len__(self) -> int:
         return len(self.end_N)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> tuple[str, ...]: ...
-
-    def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
-        if isinstance(index, slice):
-            return tuple(self[one] for one in range(*index.indices(len(self))))
-        place = range(len(self))[index]  # negative ones, and the IndexError
+    def _at(self, place: int) -> str:
         start = int(self.end_N[place - 1]) if place else 0
         return self.text_C[start : int(self.end_N[place])].numpy().tobytes().decode()
 
@@ -119,15 +136,12 @@ class Ids(Sequence[str]):
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Ids):
             return torch.equal(self.end_N, other.end_N) and torch.equal(self.text_C, other.text_C)
-        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+        return super().__eq__(other)
 
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f"Ids({len(self)})"
+    __hash__ = None
 
 
-class PickedIds(Sequence[str]):
+class PickedIds(_Strings):
     """Ids of two sequences that stand one behind the other, some of them; nothing is copied.
 
     Args:
@@ -141,29 +155,10 @@ class PickedIds(Sequence[str]):
     def __len__(self) -> int:
         return len(self._place_N)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> tuple[str, ...]: ...
-
-    def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
-        if isinstance(index, slice):
-            return tuple(self._at(place) for place in self._place_N.tolist()[index])
-        return self._at(int(self._place_N[range(len(self))[index]]))
-
     def _at(self, place: int) -> str:
-        split = len(self._first)
-        return self._first[place] if place < split else self._then[place - split]
+        one, split = int(self._place_N[place]), len(self._first)
+        return self._first[one] if one < split else self._then[one - split]
 
     def __iter__(self) -> Iterator[str]:
         every = [*self._first, *self._then]
         return (every[place] for place in self._place_N.tolist())
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and tuple(self) == tuple(other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f"PickedIds({len(self)})"

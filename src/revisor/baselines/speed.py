@@ -21,7 +21,7 @@ from revisor.editing.request import ContextPlan, make_requests
 from revisor.editing.values import ValueSettings, compute_residuals
 from revisor.errors import UsageError
 from revisor.facts.fact import Fact
-from revisor.models.load import DTYPES, LoadedModel
+from revisor.models.load import DTYPE_NAMES, LoadedModel
 from revisor.models.spec import spec_of
 
 
@@ -96,7 +96,6 @@ def compare_build(
 
     rate = len(facts) / seconds
     reference_rate = reference_facts / sum(result.seconds for result in results)
-    names = {dtype: name for name, dtype in DTYPES.items()}
     fast_dtype = next(loaded_fast.model.parameters()).dtype
     return {
         "facts": len(facts),
@@ -106,7 +105,7 @@ def compare_build(
         "speedup": round(rate / reference_rate, 1),
         "layer": layer,
         "model": loaded_fast.name,
-        "dtype": names.get(fast_dtype, str(fast_dtype)),
+        "dtype": DTYPE_NAMES.get(fast_dtype, str(fast_dtype)),
         "torch_threads": torch.get_num_threads(),
         "greedy": round(float(residuals.greedy_N.float().mean()), 3),
         "reference_greedy": round(sum(result.greedy for result in results) / reference_facts, 3),

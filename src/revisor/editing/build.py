@@ -20,7 +20,6 @@ import torch
 
 from revisor import data
 from revisor.bank.bank import Bank, Row
-from revisor.bank.ids import JOIN
 from revisor.bank.vectors import WHOLE
 from revisor.editing.calibration import Calibration
 from revisor.editing.keys import key_groups, mean_keys
@@ -35,7 +34,7 @@ from revisor.editing.request import (
     make_requests,
 )
 from revisor.editing.values import ValueSettings, compute_residuals
-from revisor.facts.fact import Fact, normal_form
+from revisor.facts.fact import JOIN, Fact, normal_form
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
 

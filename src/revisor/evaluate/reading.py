@@ -28,7 +28,8 @@ from transformers import DynamicCache
 from revisor import data
 from revisor.bank.bank import View
 from revisor.bank.encode import KeyEncoder
-from revisor.bank.files import load_bank, read_manifest
+from revisor.bank.files import load_bank
+from revisor.bank.manifest import read_manifest
 from revisor.bank.names import WINDOW, NameIndex, name_hashes
 from revisor.bank.search import nearest
 from revisor.editing.calibration import calibrate

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 
 PLACEHOLDER = "{}"
+JOIN = "+"  # stands between the ids of facts that share a row: no id may hold one
 
 
 def normal_form(text: str) -> str:

@@ -25,12 +25,11 @@ from functools import lru_cache
 from typing import Any
 
 from revisor.errors import Fault
-from revisor.facts.fact import FIELDS, PLACEHOLDER, Fact, parse_time
+from revisor.facts.fact import FIELDS, JOIN, PLACEHOLDER, Fact, parse_time
 
 NAME_LIMIT = 1_000
 TEXT_LIMIT = 10_000
 ID_LIMIT = 128
-JOINT = "+"  # stands between the ids of facts that share a row
 _TYPO_CUTOFF = 0.83
 _KEYS = (*FIELDS, "id", "role")
 _SHARED = ("relation", "aliases", "source", "valid_from", "valid_to", "namespace", "qualifier")
@@ -114,8 +113,8 @@ class _Reading:
                 ("id", ID_LIMIT),
             )
         }
-        if JOINT in optional["id"]:
-            self._fault(f"'id' holds a {JOINT!r}: {_shown(optional['id'])}", "use another sign")
+        if JOIN in optional["id"]:
+            self._fault(f"'id' holds a {JOIN!r}: {_shown(optional['id'])}", "use another sign")
         times = {key: self._moment(key) for key in ("valid_from", "valid_to")}
         self._check_order(times["valid_from"], times["valid_to"])
         if subject and prompt:

@@ -100,7 +100,7 @@ def pack(store: Store, file: Path) -> int:
 
 
 def _fill(store: Store, archive: zipfile.ZipFile, scratch: Path) -> None:
-    from revisor.bank.files import CHECKED
+    from revisor.bank.manifest import CHECKED
 
     hashes: dict[str, str] = {}
     links: dict[str, str] = {}

@@ -23,14 +23,8 @@ import torch
 from revisor import data
 from revisor.bank import coarse, leases
 from revisor.bank.bank import Bank, Row, View
-from revisor.bank.files import (
-    generation_folder,
-    generations,
-    load_bank,
-    read_manifest,
-    recover,
-    save_bank,
-)
+from revisor.bank.files import generation_folder, generations, load_bank, recover, save_bank
+from revisor.bank.manifest import read_manifest
 from revisor.editing.build import empty_bank, row_facts, threshold
 from revisor.editing.calibration import LONGEST, Calibration, calibrate, token_keys
 from revisor.editing.check import check_rows

@@ -97,14 +97,8 @@ def _purge_banks(banks: Path, ids: set[str], alone: set[str]) -> list[str]:
     A row that told a fact from its siblings goes too where there are none left: the next build
     makes it anew, as it would have been without them.
     """
-    from revisor.bank.files import (
-        generation_folder,
-        generations,
-        load_bank,
-        read_manifest,
-        recover,
-        save_bank,
-    )
+    from revisor.bank.files import generation_folder, generations, load_bank, recover, save_bank
+    from revisor.bank.manifest import read_manifest
     from revisor.life.partial import Partial
 
     recover(banks)

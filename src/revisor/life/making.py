@@ -9,13 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from revisor.config import BITS, PRESETS, StoreSettings, swept_layer, write_settings
 from revisor.editing.calibration import compare_layers
 from revisor.errors import CannotWrite, UsageError
 from revisor.facts.ledger import Ledger
-from revisor.models.load import LoadedModel, load_model
+from revisor.models.load import DTYPE_NAMES, LoadedModel, load_model
 from revisor.models.spec import Spec, spec_of
 from revisor.progress import Progress
 
@@ -58,7 +56,7 @@ def make_store(
         model=model
         if model == "smollm2" or not Path(model).exists()
         else str(Path(model).resolve()),
-        dtype=_dtype_name(loaded),
+        dtype=DTYPE_NAMES[next(loaded.model.parameters()).dtype],
         device=device,
         layer=layer,
         preset=preset,
@@ -90,8 +88,3 @@ def _probed_layer(loaded: LoadedModel, spec: Spec) -> int:
     with Progress("Probing layers", total=len(candidates), unit="layers") as progress:
         scores = compare_layers(loaded, spec, candidates, on_done=progress.advance)
     return scores[0].layer
-
-
-def _dtype_name(loaded: LoadedModel) -> str:
-    names = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
-    return names[next(loaded.model.parameters()).dtype]

@@ -14,8 +14,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from revisor.bank.bank import Bank, View
-from revisor.bank.files import MANIFEST, generation_folder, generations, load_bank
+from revisor.bank.files import generation_folder, generations, load_bank
 from revisor.bank.leases import Lease
+from revisor.bank.manifest import MANIFEST
 from revisor.editing.build import row_facts
 from revisor.errors import CannotWrite, NotBuilt, WrongModel
 from revisor.facts.fact import Fact

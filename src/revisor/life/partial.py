@@ -16,7 +16,8 @@ from pathlib import Path
 
 from revisor.bank.bank import Bank, Row
 from revisor.bank.encode import KeyEncoder
-from revisor.bank.files import generation_folder, generations, load_bank, read_manifest, save_bank
+from revisor.bank.files import generation_folder, generations, load_bank, save_bank
+from revisor.bank.manifest import read_manifest
 from revisor.errors import StoreDamaged
 
 PARTIAL = ".partial"

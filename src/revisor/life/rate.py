@@ -18,7 +18,7 @@ from revisor.facts.fact import Fact
 from revisor.life.hands import Hands, executor
 from revisor.life.shards import Job, Maker, by_subject, cut
 from revisor.life.workers import Workers
-from revisor.models.load import DTYPES, LoadedModel, fingerprint
+from revisor.models.load import DTYPE_NAMES, LoadedModel, fingerprint
 from revisor.models.spec import spec_of
 
 
@@ -38,10 +38,9 @@ def rate_by_workers(
         For each count: workers (no more than there are shards), threads of each, facts_per_second.
     """
     calibration = calibrate(loaded, spec_of(loaded.model), settings.layer, whiten=settings.whiten)
-    dtype = next(loaded.model.parameters()).dtype
     job = Job(
         model=loaded.name,
-        dtype=next(name for name, known in DTYPES.items() if known == dtype),
+        dtype=DTYPE_NAMES[next(loaded.model.parameters()).dtype],
         device=loaded.device.type,
         fingerprint=fingerprint(loaded, layer=settings.layer),
         calibration=calibration,

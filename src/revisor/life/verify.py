@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from revisor.bank.files import generation_folder, generations, hash_faults, read_manifest
+from revisor.bank.files import generation_folder, generations
+from revisor.bank.manifest import hash_faults, read_manifest
 from revisor.errors import RevisorError
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ from revisor.models.quiet import quiet_transformers
 from revisor.models.spec import known_families
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 BITS = {1: torch.int8, 2: torch.int16}  # by bytes an element; wider ones are read as int32
 SAMPLES = 1024  # elements of a tensor that enter the fingerprint one by one
 

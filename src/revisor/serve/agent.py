@@ -15,8 +15,9 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from revisor.bank.files import MANIFEST, generation_folder, generations
+from revisor.bank.files import generation_folder, generations
 from revisor.bank.leases import Lease
+from revisor.bank.manifest import MANIFEST
 from revisor.errors import BadInput, NotBuilt, NotFound, UsageError
 from revisor.facts.changes import Put
 from revisor.facts.fact import Fact

@@ -23,15 +23,9 @@ from threading import RLock
 import torch
 
 from revisor.bank.bank import View
-from revisor.bank.files import (
-    MANIFEST,
-    Manifest,
-    generation_folder,
-    generations,
-    load_bank,
-    read_manifest,
-)
+from revisor.bank.files import generation_folder, generations, load_bank
 from revisor.bank.leases import Lease
+from revisor.bank.manifest import MANIFEST, Manifest, read_manifest
 from revisor.editing.build import row_facts
 from revisor.errors import NotBuilt, RevisorError, WrongModel
 from revisor.facts.epochs import bounds

@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from revisor.bank.files import MANIFEST, generation_folder, generations, remove_generation
+from revisor.bank.files import generation_folder, generations, remove_generation
 from revisor.bank.leases import Lease
+from revisor.bank.manifest import MANIFEST
 from revisor.errors import Conflict, NotBuilt, NotFound, RevisorError
 from revisor.serve.selftest import SelfTest
 from revisor.serve.snapshot import Snapshot, empty_snapshot, open_snapshot

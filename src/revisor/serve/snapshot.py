@@ -18,7 +18,8 @@ import torch
 
 from revisor.bank.bank import Bank, View
 from revisor.bank.encode import KeyEncoder
-from revisor.bank.files import generation_folder, load_bank, read_manifest
+from revisor.bank.files import generation_folder, load_bank
+from revisor.bank.manifest import read_manifest
 from revisor.editing.build import row_facts
 from revisor.facts.epochs import bounds
 from revisor.facts.fact import Fact

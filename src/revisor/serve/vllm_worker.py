@@ -21,13 +21,13 @@ from vllm.forward_context import get_forward_context
 
 from revisor.errors import NotSupported, WrongModel
 from revisor.gate.slots import Batch, SlotGate, SlotHit
+from revisor.models.load import DTYPE_NAMES
 from revisor.models.spec import known_families
 from revisor.serve.editions import Editions, generation_of
 
 EDITION = "revisor_edition"  # among a request's extra arguments; empty for the unedited model
 OP = "revisor::gate"
 REMEMBERED = 4096  # requests whose hits are remembered until somebody asks
-DTYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 _log = logging.getLogger("vllm.revisor")
 _workers: list[WorkerGate] = []  # the latest model loaded in this process
@@ -76,7 +76,7 @@ class WorkerGate:
         module = runner.get_model().get_submodule(f"{self.layer}.{projection}")
         weight = next(module.parameters())
         self.device, self.dtype = weight.device, runner.model_config.dtype
-        if DTYPES.get(self.dtype) != settings.dtype:
+        if DTYPE_NAMES.get(self.dtype) != settings.dtype:
             raise WrongModel(
                 f"The store was built in {settings.dtype}; this model runs in {self.dtype}.",
                 "Give vllm the store's --dtype.",
