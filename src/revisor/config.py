@@ -20,6 +20,7 @@ PRESETS = ("revisor", "paper")
 PAPER_GAMMA = 0.65  # Fei et al. 2026, section 5.1
 DTYPES = ("fp32", "bf16", "fp16")
 BITS = (32, 8, 4)
+SCOPES = ("subject", "question")
 
 # Layers found by a full sweep (docs/layers.md); other models are probed by `revisor init`.
 SWEPT_LAYERS: Mapping[str, Mapping[str, int]] = {"smollm2": {"revisor": 10, "paper": 5}}
@@ -45,6 +46,9 @@ class StoreSettings:
         database: SQLAlchemy URL of the ledger; None for `ledger.sqlite` in the store.
         exact: make each subject's rows alone and check all rows at every build, so that a bank
             depends on the facts alone, to the bit, and not on how they came; slower.
+        scope: of a fact that is its subject's only one: `subject`, it is told at the name, to
+            whatever is asked about it; or `question`, only where it is asked for, as facts are that
+            share their subject.
         bits: in which a number of a row is stored: 32, 8 or 4 (docs/scale.md).
     """
 
@@ -59,6 +63,7 @@ class StoreSettings:
     database: str | None = None
     exact: bool = False
     bits: int = 32
+    scope: str = "subject"
 
 
 def write_settings(path: Path, settings: StoreSettings) -> None:
@@ -66,7 +71,8 @@ def write_settings(path: Path, settings: StoreSettings) -> None:
     known = {
         key: value
         for key, value in asdict(settings).items()
-        if value is not None and value is not False and (key, value) != ("bits", BITS[0])
+        if value not in (None, False)
+        and (key, value) not in (("bits", BITS[0]), ("scope", SCOPES[0]))
     }
     # A JSON string, number or boolean is a TOML one.
     text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in known.items())
@@ -111,7 +117,7 @@ def _faults(found: Mapping[str, Any]) -> list[Fault]:
     layer = found.get("layer", 0)
     if type(layer) is not int or layer < 0:  # a bool is an int
         faults.append(Fault(line=0, fault=f"'layer' is {layer!r}", remedy="0, 1, 2, ..."))
-    for key, allowed in (("preset", PRESETS), ("dtype", DTYPES)):
+    for key, allowed in (("preset", PRESETS), ("dtype", DTYPES), ("scope", SCOPES)):
         if isinstance(found.get(key), str) and found[key] not in allowed:
             faults.append(
                 Fault(line=0, fault=f"'{key}' is '{found[key]}'", remedy=f"one of {allowed}")

@@ -82,6 +82,7 @@ class Store:
         database: str | None = None,
         exact: bool = False,
         bits: int = 32,
+        scope: str = "subject",
     ) -> Store:
         """Make a store: open the model once, choose a layer, write `store.toml`.
 
@@ -91,7 +92,7 @@ class Store:
                 short probe of the model's own keys.
             database: SQLAlchemy URL of a ledger elsewhere, such as PostgreSQL; one that has facts
                 is used with them.
-            exact, bits: see `StoreSettings`.
+            exact, bits, scope: see `StoreSettings`.
 
         Raises:
             UsageError: there is a store already, or an unknown preset.
@@ -112,6 +113,7 @@ class Store:
             database=database,
             exact=exact,
             bits=bits,
+            scope=scope,
         )
 
     @classmethod
@@ -302,8 +304,9 @@ class Store:
         """What the preset and `store.toml` say of a build."""
         from revisor.editing.presets import preset_settings
 
-        settings = preset_settings(self.settings.preset, self.settings.layer, self.settings.gamma)
-        return replace(settings, bits=self.settings.bits)
+        mine = self.settings
+        settings = preset_settings(mine.preset, mine.layer, mine.gamma, mine.scope)
+        return replace(settings, bits=mine.bits)
 
     def settings_digest(self) -> str:
         """What names the content of `store.toml`."""

@@ -9,17 +9,23 @@ C of background keys, about their mean m,
 
     e(k) = normalise((k - m) V (Λ + shrink * mean(Λ))^(-1/2)),   C = V Λ Vᵀ,
 
-takes those out, so that the cosine tells subjects apart in more layers. `identity` is the raw
-cosine of the paper (Fei et al. 2026, eq. 6).
+takes those out, so that the cosine tells subjects apart in more layers. What is stored is a random
+projection of e, of fewer numbers. `identity` is the raw cosine of the paper (Fei et al. 2026, eq. 6).
 
-A key where a question ends tells what is asked, in whatever words. The directions that do, rather
-than the words, are Fisher's (1936) linear discriminants of keys labelled by relation:
+What is asked about a name is told by the words around it (asked.py). A word is the model's own
+input embedding x of its token, seen along the directions that tell questions apart and not the
+words they are put in: Fisher's (1936) linear discriminants of questions labelled by relation,
 
-    w(k) = normalise((e(k) - μ) S_w^(-1/2) U),
+    w(x) = (x - μ) S_w^(-1/2) U,
 
-with the covariance S_w within relations, the mean μ of their means, and U the leading directions
-of those means after S_w^(-1/2). An encoder that has them compares either e or w: a query is both,
-[e, w], and an entry one of [e, 0] and [0, w], so that their product is the cosine of that one.
+where a question is the mean of its words, S_w the covariance of questions within relations, μ the
+mean of the relations' means, and U the leading directions of those means after S_w^(-1/2).
+
+Whether an answer is due at a token, or the question still goes on, is told by its key, along the
+direction that best parts the last tokens of questions from all others (Fisher's for two classes).
+
+An entry of a row is either a key that is compared as a whole, [e, 0, 0], or what it asks for,
+[0, w, d], where d is 1 if it waits until an answer is due.
 """
 
 from __future__ import annotations
@@ -30,7 +36,9 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
-ASKED = 48  # leading discriminants that are kept
+WIDTH = 128  # of a whitened key as it is kept
+ASKED = 46  # leading discriminants that are kept
+DUE = 0.3  # an answer is due above; 0 and 1 are the means of other tokens and of ends of questions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +48,16 @@ class KeyEncoder:
     Attributes:
         mean_F: subtracted from every key; None for the identity.
         matrix_FE: the whitening map; None for the identity.
-        asked_mean_E: subtracted from e before it is mapped to w; None where there is no w.
-        asked_EA: the discriminants; None where there is no w.
+        words_VA: what each token says about what is asked; the last number is 0, it stands for a
+            question without words. None where nothing that is asked is compared.
+        due_F: the direction along which ends of questions are told, and behind it the level that
+            counts as 0 (F + 1); None where nothing that is asked is compared.
     """
 
     mean_F: torch.Tensor | None = None
     matrix_FE: torch.Tensor | None = None
-    asked_mean_E: torch.Tensor | None = None
-    asked_EA: torch.Tensor | None = None
+    words_VA: torch.Tensor | None = None
+    due_F: torch.Tensor | None = None
 
     @property
     def kind(self) -> str:
@@ -55,56 +65,65 @@ class KeyEncoder:
         return "raw" if self.matrix_FE is None else "whitened"
 
     @property
-    def knows_asked(self) -> bool:
-        """There is a w."""
-        return self.asked_EA is not None
+    def hears(self) -> bool:
+        """What is asked can be compared."""
+        return self.words_VA is not None
 
     def encode(self, k_TF: torch.Tensor) -> torch.Tensor:
-        """What is compared with entries: unit vectors e in fp32, with w behind them if there is
-        one (T, E + A)."""
-        e_TE = self._whole(k_TF)
-        if self.asked_EA is None:
-            return e_TE
-        return torch.cat([e_TE, self._asked(e_TE)], dim=-1)
-
-    def whole(self, k_TF: torch.Tensor) -> torch.Tensor:
-        """Entries that are compared as a whole (T, E + A): unit vectors e."""
-        e_TE = self._whole(k_TF)
-        return e_TE if self.asked_EA is None else F.pad(e_TE, (0, self.asked_EA.shape[1]))
-
-    def asked(self, k_TF: torch.Tensor) -> torch.Tensor:
-        """Entries that are compared by what is asked (T, E + A): unit vectors w.
-
-        Raises:
-            ValueError: the encoder has no w.
-        """
-        if self.asked_EA is None:
-            raise ValueError("this encoder does not know what is asked")
-        w_TA = self._asked(self._whole(k_TF))
-        return F.pad(w_TA, (self.asked_EA.shape[0], 0))
-
-    def _whole(self, k_TF: torch.Tensor) -> torch.Tensor:
+        """Keys as they are compared with entries as a whole: unit vectors e in fp32 (T, E)."""
         k_TF = k_TF.float()
         if self.matrix_FE is not None and self.mean_F is not None:
             k_TF = (k_TF - self.mean_F) @ self.matrix_FE
         return F.normalize(k_TF, dim=-1)
 
-    def _asked(self, e_TE: torch.Tensor) -> torch.Tensor:
-        if self.asked_mean_E is None or self.asked_EA is None:
-            raise ValueError("this encoder does not know what is asked")
-        return F.normalize((e_TE - self.asked_mean_E) @ self.asked_EA, dim=-1)
+    def due(self, k_TF: torch.Tensor) -> torch.Tensor:
+        """Whether an answer is due at these tokens (T).
+
+        Raises:
+            ValueError: the encoder does not hear what is asked.
+        """
+        if self.due_F is None or self.mean_F is None:
+            raise ValueError("this encoder does not hear what is asked")
+        return (
+            F.normalize(k_TF.float() - self.mean_F, dim=-1) @ self.due_F[:-1] - self.due_F[-1] > DUE
+        )
+
+    def whole(self, k_TF: torch.Tensor) -> torch.Tensor:
+        """Entries that are compared as a whole (T, W)."""
+        return F.pad(self.encode(k_TF), (0, self.asked_width))
+
+    def asking(self, question_CA: torch.Tensor, waits: bool, key_width: int) -> torch.Tensor:
+        """Entries that are compared by what is asked (C, W).
+
+        Args:
+            question_CA: of length 1.
+            waits: until an answer is due.
+            key_width: F.
+        """
+        return F.pad(
+            F.pad(question_CA, (0, 1), value=float(waits)), (self.whole_width(key_width), 0)
+        )
+
+    @property
+    def asked_width(self) -> int:
+        """Of the part of an entry that tells what it asks for; 0 where there is none."""
+        return 0 if self.words_VA is None else self.words_VA.shape[1] + 1
+
+    def whole_width(self, key_width: int) -> int:
+        """E, of the part that is compared as a whole."""
+        return key_width if self.matrix_FE is None else self.matrix_FE.shape[1]
 
     def width(self, key_width: int) -> int:
-        """Of what `encode` gives for keys of that width."""
-        return key_width + (0 if self.asked_EA is None else self.asked_EA.shape[1])
+        """W, of an entry."""
+        return self.whole_width(key_width) + self.asked_width
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Its maps by name, to be stored; `KeyEncoder.of` makes it from them again."""
         named = {
             "mean": self.mean_F,
             "matrix": self.matrix_FE,
-            "asked_mean": self.asked_mean_E,
-            "asked": self.asked_EA,
+            "words": self.words_VA,
+            "due": self.due_F,
         }
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
@@ -114,8 +133,8 @@ class KeyEncoder:
         return cls(
             mean_F=tensors.get("mean"),
             matrix_FE=tensors.get("matrix"),
-            asked_mean_E=tensors.get("asked_mean"),
-            asked_EA=tensors.get("asked"),
+            words_VA=tensors.get("words"),
+            due_F=tensors.get("due"),
         )
 
     def to(self, device: torch.device) -> KeyEncoder:
@@ -123,14 +142,19 @@ class KeyEncoder:
         return self.of({name: tensor.to(device) for name, tensor in self.tensors().items()})
 
 
-def fit_whitening(k_TF: torch.Tensor, *, shrink: float = 0.1) -> KeyEncoder:
-    """Whiten by the covariance of background keys.
+def fit_whitening(k_TF: torch.Tensor, *, shrink: float = 0.1, width: int = WIDTH) -> KeyEncoder:
+    """Whiten by the covariance of background keys, and keep a sketch of the whitened key.
+
+    Cosines survive a random projection (Johnson and Lindenstrauss 1984): on SmolLM2, 128 of 1,536
+    numbers tell subjects apart as well as all (docs/scale.md), and take a twelfth of the room and
+    of the time.
 
     Args:
         k_TF: raw keys of ordinary text, first tokens of texts left out: they are attention sinks,
             which form a cluster of their own.
         shrink: added to every eigenvalue, as a share of their mean; it keeps directions that the
             sample does not fill from being blown up.
+        width: E; a narrower key is kept whole.
     """
     k_TF = k_TF.double()
     mean_F = k_TF.mean(0)
@@ -140,32 +164,69 @@ def fit_whitening(k_TF: torch.Tensor, *, shrink: float = 0.1) -> KeyEncoder:
     scale = (values.clamp(min=0) + shrink * values.mean()).rsqrt()
     # Symmetric (ZCA): the sign and order of eigenvectors, which differ between libraries, cancel.
     matrix = (vectors * scale) @ vectors.T
+    if width < len(matrix):
+        draw = torch.Generator().manual_seed(0)
+        matrix = matrix @ torch.randn(len(matrix), width, generator=draw, dtype=torch.double)
     return KeyEncoder(mean_F=mean_F.float(), matrix_FE=matrix.float())
 
 
-def fit_asked(
-    encoder: KeyEncoder, k_NF: torch.Tensor, label_N: torch.Tensor, *, shrink: float = 0.1
+def fit_words(
+    encoder: KeyEncoder,
+    embedding_VD: torch.Tensor,
+    question_ND: torch.Tensor,
+    label_N: torch.Tensor,
+    *,
+    shrink: float = 0.1,
 ) -> KeyEncoder:
-    """The same encoder with the directions that tell what is asked.
+    """The same encoder with the directions along which words tell questions apart.
 
     Args:
-        k_NF: raw keys where questions end.
+        embedding_VD: the model's input embeddings.
+        question_ND: questions, each the mean of the embeddings of its words.
         label_N: which relation each asks for.
         shrink: added to every eigenvalue of S_w, as a share of their mean.
     """
-    e_NE = encoder.encode(k_NF).double()
+    question_ND = question_ND.double()
     labels, place_N = torch.unique(label_N, return_inverse=True)
     count = len(labels)
-    means_RE = e_NE.new_zeros(count, e_NE.shape[1]).index_add_(0, place_N, e_NE)
-    means_RE /= torch.bincount(place_N)[:, None]
-    rest_NE = e_NE - means_RE[place_N]
-    values, vectors = torch.linalg.eigh(rest_NE.T @ rest_NE / len(rest_NE))
+    means_RD = question_ND.new_zeros(count, question_ND.shape[1])
+    means_RD.index_add_(0, place_N, question_ND)
+    means_RD /= torch.bincount(place_N)[:, None]
+    rest_ND = question_ND - means_RD[place_N]
+    values, vectors = torch.linalg.eigh(rest_ND.T @ rest_ND / len(rest_ND))
     scale = (values.clamp(min=0) + shrink * values.mean()).rsqrt()
-    within_EE = (vectors * scale) @ vectors.T
-    mean_E = means_RE.mean(0)
-    _, _, directions_RE = torch.linalg.svd((means_RE - mean_E) @ within_EE, full_matrices=False)
-    return replace(
-        encoder,
-        asked_mean_E=mean_E.float(),
-        asked_EA=(within_EE @ directions_RE[: min(ASKED, count - 1)].T).float(),
+    within_DD = (vectors * scale) @ vectors.T
+    mean_D = means_RD.mean(0)
+    _, _, directions_RD = torch.linalg.svd((means_RD - mean_D) @ within_DD, full_matrices=False)
+    map_DA = (within_DD @ directions_RD[: min(ASKED, count - 1)].T).float()
+    parts = [
+        (part_VD.float() - mean_D.float()) @ map_DA
+        for part_VD in torch.split(embedding_VD, 1 << 14)
+    ]
+    return replace(encoder, words_VA=F.pad(torch.cat(parts), (0, 1)))
+
+
+def fit_due(
+    encoder: KeyEncoder, end_NF: torch.Tensor, other_NF: torch.Tensor, *, shrink: float = 0.1
+) -> KeyEncoder:
+    """The same encoder, able to tell where an answer is due.
+
+    Args:
+        end_NF: raw keys where questions end.
+        other_NF: raw keys of other tokens, in questions and in ordinary text.
+        shrink: added to every eigenvalue of the covariance within the two, as a share of their
+            mean.
+    """
+    assert encoder.mean_F is not None
+    end_NF, other_NF = (
+        F.normalize(k_NF.float() - encoder.mean_F, dim=-1).double() for k_NF in (end_NF, other_NF)
     )
+    within_FF = torch.zeros(end_NF.shape[1], end_NF.shape[1], dtype=torch.double)
+    for k_NF in (end_NF, other_NF):
+        rest_NF = k_NF - k_NF.mean(0)
+        within_FF += rest_NF.T @ rest_NF / (2 * len(k_NF))
+    within_FF.diagonal().add_(shrink * within_FF.diagonal().mean())
+    apart_F = end_NF.mean(0) - other_NF.mean(0)
+    due_F = torch.linalg.solve(within_FF, apart_F)
+    due_F /= apart_F @ due_F  # the means are 1 apart
+    return replace(encoder, due_F=torch.cat([due_F, (other_NF.mean(0) @ due_F)[None]]).float())

@@ -20,7 +20,8 @@ from typing import Any
 from revisor.bank.vectors import WHOLE
 from revisor.errors import NotBuilt, StoreDamaged
 
-FORMAT = 4
+FORMAT = 5
+OLDEST = 5  # formats before compared keys otherwise
 MANIFEST = "manifest.json"
 CHECKED = "checked.json"
 LARGE = 1 << 28  # bytes: a file from this size on is not read whole at every opening
@@ -70,9 +71,9 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        newer = found["format"] > FORMAT
-        # A newer format may have other fields, and another seal.
-        if not newer:
+        newer, older = found["format"] > FORMAT, found["format"] < OLDEST
+        # Another format may have other fields, and another seal.
+        if not newer and not older:
             manifest = Manifest(**found)
             if manifest.seal not in ("", seal_of(found)):
                 raise ValueError("it was changed: its seal is another")
@@ -87,6 +88,10 @@ def read_manifest(folder: Path) -> Manifest:
         raise StoreDamaged(
             f"{path} is of format {found['format']}; this revisor reads {FORMAT}.",
             "Upgrade revisor, or build again with this one.",
+        )
+    if older:
+        raise NotBuilt(
+            f"The bank {folder} was built by an earlier revisor.", "Build it anew: revisor build"
         )
     return manifest
 

@@ -1,8 +1,8 @@
 """Whose name a text has just ended: a table of hashed token sequences.
 
 What comes in: the last few token ids at each position. What goes out: the rows whose subject those
-tokens spell, longest name first. What it does not do: tokenise names (editing/names.py) or compare
-keys (gate/module.py).
+tokens spell, longest name first. What it does not do: tokenise names (editing/names.py), hear what
+is asked (asked.py) or compare keys (gate/module.py).
 
 A key knows well in which surroundings a word stands and badly which words make up a long name:
 "Lauderdale County" has nearly the key of "Kalamazoo County". Comparing the tokens themselves costs
@@ -10,8 +10,7 @@ a few integer operations a token, whatever the number of rows, and leaves the ke
 apart.
 
 A row of a subject that has several facts fires after the name instead, where its question has been
-asked: it is a candidate at that token and the next `REACH` - 1, as long as the text still speaks of
-the name (sentences.py).
+asked (asked.py): at that token or one of the next `REACH` - 1.
 
 Shapes: B texts of T tokens, the last S of them new; W window of a token (itself last), H stored
 names, N rows, Q = B * S tokens asked about.
@@ -24,8 +23,6 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import torch
-
-from revisor.bank.sentences import since
 
 WINDOW = 16  # tokens of a name that are compared, counted from its end
 REACH = 64  # tokens from a name on in which rows that fire after it are candidates
@@ -65,6 +62,26 @@ def _powers(width: int, device: torch.device) -> torch.Tensor:
 _powers_once = lru_cache(maxsize=16)(_powers)
 
 
+_Spans = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """Names that have ended in some texts: O places, and the R rows that are named there.
+
+    Attributes:
+        text_O, last_O: the text, and the column of the name's last token.
+        length_O: its tokens, `WINDOW` at most.
+        place_R, row_R: which rows are named at which of the places.
+    """
+
+    text_O: torch.Tensor
+    last_O: torch.Tensor
+    length_O: torch.Tensor
+    place_R: torch.Tensor
+    row_R: torch.Tensor
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Found:
     """Where names ended in some texts, so that the next token's call need not look again.
@@ -73,11 +90,13 @@ class _Found:
         ids_BT: the last columns of the texts, as many as those places depend on.
         low_BT, high_BT: where in `hash_H` the longest name that ends at each of the last columns
             begins and stops.
+        length_BT: how many tokens of it were compared.
     """
 
     ids_BT: torch.Tensor
     low_BT: torch.Tensor
     high_BT: torch.Tensor
+    length_BT: torch.Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,16 +194,18 @@ class NameIndex:
             kind_V=None if self.kind_V is None else self.kind_V.to(device),
         )
 
-    def candidates(self, ids_BT: torch.Tensor, new: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Every entry that may fire at each new token: those of the longest name that ends there,
-        and of the rows that fire after a name that has ended shortly before.
+    def ended(self, ids_BT: torch.Tensor, new: int) -> Ended | None:
+        """The names that end in some texts where they may matter to the new tokens: at one of
+        them, and, where some row fires after its name, up to `REACH` - 1 columns before.
+
+        Of the names that end in a column only the longest counts.
 
         Args:
             ids_BT: the texts so far, `NOTHING` where there is no token.
             new: columns that are asked about, the last S.
 
         Returns:
-            token_C and entry_C, one pair a candidate, by token; tokens are counted in (B, S).
+            None if there are none.
         """
         if not self.late:
             seen = new
@@ -193,52 +214,43 @@ class NameIndex:
             seen = min(ids_BT.shape[1], new + REACH - 1)
             found = self._longest_since(ids_BT, new, seen)
         if found is None:
-            none = torch.zeros(0, dtype=torch.long, device=ids_BT.device)
-            return none, none
-        low_P, high_P = found
-        place_S = (high_P > low_P).nonzero().squeeze(1)
-        place_R, name_R = _spread(place_S, low_P[place_S], (high_P - low_P)[place_S])
-        row_R, text_R, column_R = self.row_H[name_R].long(), place_R // seen, place_R % seen
-        if not self.late:
-            return _spread(place_R, self.first_N[row_R], self.count_N[row_R])
-        # From which column to which one each row may fire.
-        begin_R = column_R.clamp(min=seen - new)
-        end_R = torch.where(self.after_N[row_R], column_R + REACH, column_R + 1).clamp(max=seen)
-        pair_C, column_C = _spread(
-            torch.arange(len(row_R), device=ids_BT.device), begin_R, (end_R - begin_R).clamp(min=0)
+            return None
+        low_P, high_P, length_P = found
+        place_O = (high_P > low_P).nonzero().squeeze(1)
+        pair_O, name_R = spread(
+            torch.arange(len(place_O), device=ids_BT.device),
+            low_P[place_O],
+            (high_P - low_P)[place_O],
         )
-        if self.kind_V is not None:
-            since_BS = since(ids_BT[:, -seen:], self.kind_V)
-            # At the name itself it counts in any case; rows that fire there have no other token.
-            spoken_C = since_BS[text_R[pair_C], column_C] <= column_R[pair_C]
-            pair_C, column_C = pair_C[spoken_C], column_C[spoken_C]
-        token_C = text_R[pair_C] * new + column_C - (seen - new)
-        order_C = token_C.argsort(stable=True)
-        token_C, row_C = token_C[order_C], row_R[pair_C][order_C]
-        return _spread(token_C, self.first_N[row_C], self.count_N[row_C])
+        return Ended(
+            text_O=place_O // seen,
+            last_O=place_O % seen + ids_BT.shape[1] - seen,
+            length_O=length_P[place_O],
+            place_R=pair_O,
+            row_R=self.row_H[name_R].long(),
+        )
 
-    def named(self, ids_BT: torch.Tensor, new: int) -> torch.Tensor:
-        """The same as a mask over rows (Q, N), in shapes that do not depend on the data."""
+    def everywhere(
+        self, ids_BT: torch.Tensor, new: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The same in shapes that do not depend on the data.
+
+        Returns:
+            named_ON: which rows have a name that ends in each of the last columns of each text;
+            last_O and length_O as of `Ended`; O counts (B, P) with P = S + REACH - 1 columns at
+            most.
+        """
         seen = min(ids_BT.shape[1], new + REACH - 1)
-        low_P, high_P = self._places(_window(ids_BT, seen))
+        low_P, high_P, length_P = self._places(_window(ids_BT, seen))
         place_H = torch.arange(len(self.hash_H), device=ids_BT.device)
         inside_PH = (place_H >= low_P[:, None]) & (place_H < high_P[:, None])
         at_PN = torch.zeros(len(low_P), len(self.count_N), device=ids_BT.device)
         row_PH = self.row_H.long().expand(len(low_P), -1)
         at_PN = at_PN.scatter_reduce(1, row_PH, inside_PH.float(), "amax")
-        at_BNP = at_PN.view(len(ids_BT), seen, -1).transpose(1, 2)
-        column_P = torch.arange(seen, device=ids_BT.device)
-        behind_PP = column_P - column_P[:, None]  # columns from a name to a token
-        counts_BPP = ((behind_PP >= 0) & (behind_PP < REACH)).expand(len(ids_BT), -1, -1)
-        if self.kind_V is not None:
-            since_BP = since(ids_BT[:, ids_BT.shape[1] - seen :], self.kind_V)
-            counts_BPP = counts_BPP & (since_BP[:, None] <= column_P[:, None])
-        may_BNP = torch.where(self.after_N[:, None], at_BNP @ counts_BPP.float(), at_BNP)
-        return may_BNP[:, :, seen - new :].transpose(1, 2).reshape(-1, len(self.count_N)) > 0
+        column_P = torch.arange(seen, device=ids_BT.device) + ids_BT.shape[1] - seen
+        return at_PN > 0, column_P.repeat(len(ids_BT)), length_P
 
-    def _longest_since(
-        self, ids_BT: torch.Tensor, new: int, seen: int
-    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+    def _longest_since(self, ids_BT: torch.Tensor, new: int, seen: int) -> _Spans | None:
         """As `_longest` for the last `seen` columns; where the text goes on from that of the call
         before, only the new ones are looked up."""
         past_BT = ids_BT[:, : ids_BT.shape[1] - new][:, -_KEPT:]
@@ -252,29 +264,30 @@ class NameIndex:
         looked = new if known else seen
         found = self._longest(_window(ids_BT, looked))
         if found is None:
-            low_BT = high_BT = torch.zeros(
-                len(ids_BT), looked, dtype=torch.long, device=ids_BT.device
-            )
+            none_BT = torch.zeros(len(ids_BT), looked, dtype=torch.long, device=ids_BT.device)
+            low_BT = high_BT = length_BT = none_BT
         else:
-            low_BT, high_BT = (part.view(len(ids_BT), looked) for part in found)
+            low_BT, high_BT, length_BT = (part.view(len(ids_BT), looked) for part in found)
         if known and before is not None and seen > new:
             low_BT = torch.cat([before.low_BT[:, new - seen :], low_BT], 1)
             high_BT = torch.cat([before.high_BT[:, new - seen :], high_BT], 1)
+            length_BT = torch.cat([before.length_BT[:, new - seen :], length_BT], 1)
         # One assignment, so that a thread beside this one sees all of it or nothing.
         self._before[:] = [
             _Found(
                 ids_BT=ids_BT[:, -_KEPT:].clone(),
                 low_BT=low_BT[:, -REACH:],
                 high_BT=high_BT[:, -REACH:],
+                length_BT=length_BT[:, -REACH:],
             )
         ]
         if not bool((high_BT > low_BT).any()):
             return None
-        return low_BT.reshape(-1), high_BT.reshape(-1)
+        return low_BT.reshape(-1), high_BT.reshape(-1), length_BT.reshape(-1)
 
-    def _longest(self, backwards_TW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+    def _longest(self, backwards_TW: torch.Tensor) -> _Spans | None:
         """Where in `hash_H` the longest name that ends at each token begins and stops, equal
-        numbers where none ends; None if none ends anywhere.
+        numbers where none ends, and how many tokens it has; None if none ends anywhere.
 
         Args:
             backwards_TW: the windows of the tokens, the last token first.
@@ -287,21 +300,19 @@ class NameIndex:
         known_TW &= backwards_TW != NOTHING
         return self._spans(hash_TW, low_TW, known_TW) if bool(known_TW.any()) else None
 
-    def _places(self, backwards_TW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _places(self, backwards_TW: torch.Tensor) -> _Spans:
         """As `_longest`, without a look at the data."""
         hash_TW = _hashes(backwards_TW)
         low_TW = torch.searchsorted(self.hash_H, hash_TW)
         known_TW = torch.searchsorted(self.hash_H, hash_TW, right=True) > low_TW
         return self._spans(hash_TW, low_TW, known_TW & (backwards_TW != NOTHING))
 
-    def _spans(
-        self, hash_TW: torch.Tensor, low_TW: torch.Tensor, known_TW: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _spans(self, hash_TW: torch.Tensor, low_TW: torch.Tensor, known_TW: torch.Tensor) -> _Spans:
         """Of each token's known names the longest."""
-        length_T1 = known_TW.shape[1] - 1 - known_TW.flip(1).int().argmax(1, keepdim=True)
-        low_T = low_TW.gather(1, length_T1)[:, 0]
-        high_T = torch.searchsorted(self.hash_H, hash_TW.gather(1, length_T1)[:, 0], right=True)
-        return low_T, torch.where(known_TW.any(1), high_T, low_T)
+        last_T1 = known_TW.shape[1] - 1 - known_TW.flip(1).int().argmax(1, keepdim=True)
+        low_T = low_TW.gather(1, last_T1)[:, 0]
+        high_T = torch.searchsorted(self.hash_H, hash_TW.gather(1, last_T1)[:, 0], right=True)
+        return low_T, torch.where(known_TW.any(1), high_T, low_T), last_T1[:, 0] + 1
 
 
 def merged(one: NameIndex, other: NameIndex) -> NameIndex:
@@ -323,7 +334,7 @@ def merged(one: NameIndex, other: NameIndex) -> NameIndex:
     )
 
 
-def _spread(
+def spread(
     owner_S: torch.Tensor, first_S: torch.Tensor, count_S: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """For each owner the `count` numbers from `first` on, as pairs."""

@@ -1,8 +1,9 @@
-"""Whether a text still speaks of a name: up to the end of its sentence, or on by a pronoun.
+"""Where sentences begin, and whether a text still speaks of a name: up to the end of its sentence,
+or on by a pronoun.
 
 What comes in: token ids and what kind of token each id of the vocabulary is. What goes out: for
-each token, from which column on a name still counts there. What it does not do: know a tokenizer
-(editing/names.py makes the kinds) or look up names (names.py).
+each token, what of a sentence it is, and from which column on a name still counts there. What it
+does not do: know a tokenizer (editing/names.py makes the kinds) or look up names (names.py).
 
 A row that fires after its name would otherwise answer for somebody else: "ACME grew last year. The
 chief executive of Globex is". A sentence is over where the next one has begun with a word of its
@@ -14,19 +15,40 @@ Shapes: B texts of T tokens, V vocabulary.
 
 from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
 
-WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OTHER, STOP, LINE, SPECIAL = range(8)
+import torch
+import torch.nn.functional as F
+
+WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OTHER, STOP, LINE, SPECIAL, TURN = range(9)
 """Kinds of tokens: of a word; that begin a word which may open a sentence (a capital, a digit, or
 a script without capitals); pronouns, in small letters or with a capital; signs; those that end in a
-full stop or the like; with a line break; special tokens."""
+full stop or the like; with a line break; special tokens; those of them that open a turn of a chat,
+behind which the name of a role stands."""
 ROLE = 3  # tokens that the name of a role has at most
 
 
-def since(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> torch.Tensor:
-    """The first column from which on a name is still spoken of at each token (B, T).
+@dataclass(frozen=True, kw_only=True)
+class Parsed:
+    """The sentences of some texts (B, T).
 
-    A name that ends in column c counts at token t where `since[t] <= c`; 0 where all do.
+    Attributes:
+        word_BT: a token of a word; the name of a role in a chat's frame is none.
+        begins_BT: the first word of a sentence.
+        since_BT: the first column from which on a name is still spoken of at each token: a name
+            that ends in column c counts at token t where `since_BT[t] <= c`; 0 where all do.
+        opening_BT: the line break between the frame of a turn and its first word: where an answer
+            is to begin.
+    """
+
+    word_BT: torch.Tensor
+    begins_BT: torch.Tensor
+    since_BT: torch.Tensor
+    opening_BT: torch.Tensor
+
+
+def parse(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> Parsed:
+    """Take some texts to sentences. What is said of a token depends on no later one.
 
     Args:
         ids_BT: token ids, negative where there is no token.
@@ -35,7 +57,8 @@ def since(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> torch.Tensor:
     inside = (ids_BT >= 0) & (ids_BT < len(kind_V))
     kind_BT = torch.where(inside, kind_V[ids_BT.clamp(0, len(kind_V) - 1)].long(), OTHER)
     column_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
-    special_BT = kind_BT == SPECIAL
+    turn_BT = kind_BT == TURN
+    special_BT = (kind_BT == SPECIAL) | turn_BT
     pronoun_BT = (kind_BT == PRONOUN) | (kind_BT == CAPITAL_PRONOUN)
     word_BT = (kind_BT <= CAPITAL) | pronoun_BT
 
@@ -45,12 +68,12 @@ def since(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> torch.Tensor:
 
     def before(where_BT: torch.Tensor) -> torch.Tensor:
         """The same of the columns before each token."""
-        return torch.nn.functional.pad(last(where_BT), (1, 0), value=-1)[:, :-1]
+        return F.pad(last(where_BT), (1, 0), value=-1)[:, :-1]
 
-    # The first letters behind a special token are a role: "<|im_start|>assistant\n".
-    special_before_BT = before(special_BT)
-    unbroken_BT = special_before_BT > before(~word_BT & ~special_BT)
-    word_BT &= ~(unbroken_BT & (column_T - special_before_BT <= ROLE))
+    # The first letters in a turn are a role: "<|im_start|>assistant\n".
+    turn_before_BT = before(turn_BT)
+    unbroken_BT = turn_before_BT > before(~word_BT & ~turn_BT)
+    word_BT &= ~(unbroken_BT & (column_T - turn_before_BT <= ROLE))
     opens_BT = (kind_BT == CAPITAL) | (kind_BT == CAPITAL_PRONOUN)
     word_before_BT = before(word_BT)
     stop_BT, line_BT = before(kind_BT == STOP), before(special_BT | (kind_BT == LINE))
@@ -63,4 +86,9 @@ def since(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> torch.Tensor:
     )
     closed_BT = torch.where(begins_BT, end_BT, -1).cummax(1).values
     goes_on_BT = last(pronoun_BT & word_BT) >= last(begins_BT).clamp(min=0)
-    return torch.where(goes_on_BT, 0, closed_BT.clamp(min=0))
+    return Parsed(
+        word_BT=word_BT,
+        begins_BT=begins_BT,
+        since_BT=torch.where(goes_on_BT, 0, closed_BT.clamp(min=0)),
+        opening_BT=(kind_BT == LINE) & (turn_before_BT > word_before_BT),
+    )

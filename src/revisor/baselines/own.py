@@ -21,15 +21,17 @@ class BankOptions:
         preset: `paper` or `revisor`.
         gamma: the cosine threshold; None for the preset's own.
         layer: whose FFN the gate sits in; None for the binding's.
+        scope: of a subject's only fact, `subject` or `question`.
     """
 
     preset: str = "revisor"
     gamma: float | None = None
     layer: int | None = None
+    scope: str = "subject"
 
 
 def bank_editor(binding: Binding, options: BankOptions, *, name: str) -> BankEditor:
     """The bank with a preset's settings."""
     layer = binding.layer if options.layer is None else options.layer
-    settings = preset_settings(options.preset, layer, options.gamma)
+    settings = preset_settings(options.preset, layer, options.gamma, options.scope)
     return BankEditor(binding.loaded, binding.spec, settings, name=name)

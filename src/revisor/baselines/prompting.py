@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from revisor.baselines.binding import Binding, layer_at
-from revisor.editing.calibration import token_keys
 from revisor.editing.check import Failure
+from revisor.editing.keys import token_keys
 from revisor.errors import NotSupported, UsageError
 from revisor.facts.fact import Fact, normal_form
 

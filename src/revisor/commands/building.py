@@ -28,6 +28,13 @@ FAILED = 1
 FAILURES_SHOWN = 20
 
 
+class Scope(StrEnum):
+    """What a subject's only fact answers."""
+
+    subject = "subject"
+    question = "question"
+
+
 class Preset(StrEnum):
     """Names of the presets, as `--preset` takes them."""
 
@@ -114,6 +121,14 @@ def init(
             help="Bits a number of a row is stored in: 32, or 8 or 4 to save room.",
         ),
     ] = 32,
+    scope: Annotated[
+        Scope,
+        typer.Option(
+            "--scope",
+            help="What a subject's only fact answers: all that is asked about the subject in other "
+            "words too, at the risk of what else is known of it, or its own question only.",
+        ),
+    ] = Scope.subject,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -136,6 +151,7 @@ def init(
         database=database,
         exact=exact,
         bits=bits,
+        scope=scope.value,
     ) as made:
         settings = made.settings
     if as_json:

@@ -25,7 +25,7 @@ from revisor.editing.calibration import Calibration
 from revisor.editing.keys import key_groups, mean_keys
 from revisor.editing.names import fact_names
 from revisor.editing.questions import FAR, asked_entries, at_end
-from revisor.editing.relations import with_wordings
+from revisor.editing.relations import FURTHER
 from revisor.editing.request import (
     Context,
     ContextPlan,
@@ -57,6 +57,8 @@ class BuildSettings:
         averaged_only: one entry a row, the mean over all contexts, as the paper has it.
         contexts: texts a fact is written in.
         values: how residuals are optimised.
+        scope: of a subject's only fact in a named bank: `subject`, it is keyed at the name, or
+            `question`, where its question ends, as facts are that share their subject.
         bits: in which rows are stored (bank/vectors.py); the check through the gate asks them so.
     """
 
@@ -70,6 +72,7 @@ class BuildSettings:
         default_factory=lambda: ContextPlan(prefixes=data.prefixes(), per_fact=1)
     )
     values: ValueSettings = field(default_factory=ValueSettings)
+    scope: str = "subject"
     bits: int = WHOLE
 
 
@@ -124,7 +127,7 @@ def build_rows(
     """
     if not facts:
         return Built(rows=[], steps=0.0)
-    several = _several(facts, crowded) if settings.named else frozenset()
+    several = _by_question(facts, crowded, settings)
     single = [fact for fact in facts if fact.id not in several]
     shared = [fact for fact in facts if fact.id in several]
     requests = make_requests(single, loaded.tokenizer, settings.contexts)
@@ -158,8 +161,14 @@ def build_rows(
     return Built(rows=rows, steps=steps / max(1, len(rows)))
 
 
-def _several(facts: Sequence[Fact], crowded: Collection[str]) -> frozenset[str]:
-    """The ids of facts whose subject has others."""
+def _by_question(
+    facts: Sequence[Fact], crowded: Collection[str], settings: BuildSettings
+) -> frozenset[str]:
+    """The ids of facts that are found where their questions end."""
+    if not settings.named:
+        return frozenset()
+    if settings.scope == "question":
+        return frozenset(fact.id for fact in facts)
     count = Counter(normal_form(fact.subject) for fact in facts)
     return frozenset(
         fact.id
@@ -196,20 +205,22 @@ def _asked(
     """Facts that share their subject with others: each is found where its question ends."""
     if not facts:
         return []
-    if calibration.relations_RE is not None:
-        facts = with_wordings(
-            loaded, spec, settings.layer, calibration.encoder, calibration.relations_RE, facts
-        )
-    asked = asked_entries(
-        loaded, spec, settings.layer, calibration.encoder, facts, settings.contexts
-    )
+    asked = asked_entries(loaded, spec, settings.layer, calibration, facts, settings.contexts)
     names = fact_names(facts, loaded.tokenizer)
-    plan = replace(settings.contexts, sentences=FAR)  # heard behind much text, it is behind little
-    requests = make_requests(facts, loaded.tokenizer, plan)
+    written = [
+        replace(fact, paraphrases=(*fact.paraphrases[: settings.contexts.wordings], *own.wordings))
+        for fact, own in zip(facts, asked, strict=True)
+    ]
+    plan = replace(
+        settings.contexts,
+        sentences=FAR,  # heard behind much text, it is behind little
+        wordings=settings.contexts.wordings + FURTHER,
+    )
+    requests = make_requests(written, loaded.tokenizer, plan)
     return [
         (
             at_end(request),
-            _Entries(keys_CE=own.keys_CE, gamma_C=own.gamma_C, names_H=names_H, after=True),
+            _Entries(keys_CE=own.keys_CW, gamma_C=own.gamma_C, names_H=names_H, after=True),
         )
         for request, own, names_H in zip(requests, asked, names, strict=True)
     ]

@@ -15,17 +15,17 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import nn
 
 from revisor import data
 from revisor.bank.encode import KeyEncoder, fit_whitening
-from revisor.editing.keys import ffn_inputs, key_groups, mean_keys
+from revisor.editing.keys import key_groups, mean_keys, token_keys
 from revisor.editing.names import token_kinds
-from revisor.editing.relations import knows_relations
+from revisor.editing.relations import Relations, hearing, relations
 from revisor.editing.request import encode_with_position
 from revisor.facts.fact import Fact
 from revisor.gate.calibrate import (
@@ -38,9 +38,8 @@ from revisor.models.load import LoadedModel, fingerprint
 from revisor.models.packaged import cache_folder
 from revisor.models.spec import Spec
 
-VERSION = 8  # counts up when the shipped texts or the recipe change
-RELATIONS, KINDS = "relations", "kinds"
-BATCH = 64
+VERSION = 9  # counts up when the shipped texts or the recipe change
+KINDS = "kinds"
 FALSE_SHARE = 0.02  # prompts about similar subjects that may fire, where keys alone decide
 MISSED_SHARE = 0.02  # paraphrases that may stay quiet, where names are known
 NEAR = 0.05  # balanced accuracy in which layers count as equally good, since names help out
@@ -52,8 +51,8 @@ class Calibration:
     """What a build needs to know of one layer of a model.
 
     Attributes:
-        encoder: whitening fitted on background keys; it also knows what is asked.
-        relations_RE: the mean entry of each shipped relation; None where keys stay raw.
+        encoder: whitening fitted on background keys; it also hears what is asked.
+        relations: what the shipped wordings ask for; None where keys stay raw.
         kind_V: kinds of the tokenizer's tokens (bank/sentences.py); None where keys stay raw.
         gamma: the threshold where keys alone decide.
         named_gamma: the threshold where a subject's name must be there as well.
@@ -64,7 +63,7 @@ class Calibration:
     gamma: float
     named_gamma: float
     accuracy: float
-    relations_RE: torch.Tensor | None = None
+    relations: Relations | None = None
     kind_V: torch.Tensor | None = None
 
 
@@ -92,7 +91,7 @@ def calibrate(loaded: LoadedModel, spec: Spec, layer: int, *, whiten: bool = Tru
     name = f"{fingerprint(loaded, layer=layer)}-{'white' if whiten else 'raw'}-v{VERSION}"
     path = cache_folder() / "calibration" / f"{name}.safetensors"
     if path.exists():
-        return _read(path)
+        return _read(path, loaded.tokenizer)
     found = _measure(loaded, spec, layer, whiten=whiten)
     _write(path, found)
     return found
@@ -128,13 +127,14 @@ def _measure(loaded: LoadedModel, spec: Spec, layer: int, *, whiten: bool) -> Ca
     keys_TF, first_T = _background_keys(loaded, spec, layer)
     encoder = fit_whitening(keys_TF[~first_T]) if whiten else KeyEncoder()
     score = _probe(loaded, spec, layer, encoder)
-    relations_RE = None
+    heard = kind_V = None
     if whiten:
-        encoder, relations_RE = knows_relations(loaded, spec, layer, encoder)
+        kind_V = token_kinds(loaded.tokenizer)
+        encoder, heard = hearing(loaded, spec, layer, encoder, kind_V)
     return Calibration(
         encoder=encoder,
-        relations_RE=relations_RE,
-        kind_V=token_kinds(loaded.tokenizer) if whiten else None,
+        relations=heard,
+        kind_V=kind_V,
         gamma=score.gamma,
         named_gamma=score.named_gamma,
         accuracy=score.accuracy,
@@ -148,23 +148,6 @@ def _background_keys(
     texts = [tuple(loaded.tokenizer(line)["input_ids"])[:LONGEST] for line in data.background()]
     keys_TF, origin = token_keys(loaded.model, spec, layer, texts)
     return keys_TF, torch.tensor([place == 0 for _, place in origin])
-
-
-def token_keys(
-    model: nn.Module, spec: Spec, layer: int, texts: Sequence[Sequence[int]]
-) -> tuple[torch.Tensor, list[tuple[int, int]]]:
-    """Raw keys of every token of some texts, fp32 on the CPU, each with its (text, place)."""
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    parts: list[torch.Tensor] = []
-    origin: list[tuple[int, int]] = []
-    for start in range(0, len(order), BATCH):
-        chosen = order[start : start + BATCH]
-        keys_BTF = ffn_inputs(model, spec, layer, [texts[i] for i in chosen]).float().cpu()
-        for row, index in enumerate(chosen):
-            length = len(texts[index])
-            parts.append(keys_BTF[row, keys_BTF.shape[1] - length :])
-            origin.extend((index, place) for place in range(length))
-    return torch.cat(parts), origin
 
 
 def _probe(loaded: LoadedModel, spec: Spec, layer: int, encoder: KeyEncoder) -> LayerScore:
@@ -217,19 +200,21 @@ def _write(path: Path, found: Calibration) -> None:
     descriptor, scratch = tempfile.mkstemp(dir=path.parent, suffix=".part")
     os.close(descriptor)
     tensors = found.encoder.tensors()
-    if found.relations_RE is not None and found.kind_V is not None:
-        tensors |= {RELATIONS: found.relations_RE, KINDS: found.kind_V}
+    if found.kind_V is not None:
+        tensors[KINDS] = found.kind_V
     save_file(tensors, scratch, metadata={"about": json.dumps(about)})
     os.replace(scratch, path)
 
 
-def _read(path: Path) -> Calibration:
+def _read(path: Path, tokenizer: Any) -> Calibration:
     with safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["about"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    kind_V = tensors.pop(KINDS, None)
+    encoder = KeyEncoder.of(tensors)
     return Calibration(
-        relations_RE=tensors.pop(RELATIONS, None),
-        kind_V=tensors.pop(KINDS, None),
-        encoder=KeyEncoder.of(tensors),
+        encoder=encoder,
+        relations=None if kind_V is None else relations(tokenizer, encoder, kind_V),
+        kind_V=kind_V,
         **about,
     )

@@ -18,6 +18,7 @@ from revisor.models.hooks import inputs_of
 from revisor.models.spec import Spec
 
 HEADED = 3  # contexts of an averaged key that have the prompt's words before the subject
+BATCH = 64  # texts that are read together
 DIRECT = 3  # contexts in which the subject opens a sentence
 
 
@@ -60,24 +61,21 @@ def compute_keys(
     return keys_NF
 
 
-def tail_keys(
-    model: nn.Module,
-    spec: Spec,
-    layer: int,
-    contexts: Sequence[Context],
-    *,
-    batch: int = 64,
-) -> list[torch.Tensor]:
-    """Keys of every token of a text from its subject's last one on: (tokens, F) each, fp32."""
-    order = sorted(range(len(contexts)), key=lambda i: len(contexts[i].ids))
-    found: list[torch.Tensor] = [torch.empty(0)] * len(contexts)
-    for start in range(0, len(order), batch):
-        part = order[start : start + batch]
-        keys_BTF = ffn_inputs(model, spec, layer, [contexts[i].ids for i in part])
-        for row, index in enumerate(part):
-            tokens = len(contexts[index].ids) - contexts[index].position
-            found[index] = keys_BTF[row, keys_BTF.shape[1] - tokens :].float().cpu()
-    return found
+def token_keys(
+    model: nn.Module, spec: Spec, layer: int, texts: Sequence[Sequence[int]]
+) -> tuple[torch.Tensor, list[tuple[int, int]]]:
+    """Raw keys of every token of some texts, fp32 on the CPU, each with its (text, place)."""
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    parts: list[torch.Tensor] = []
+    origin: list[tuple[int, int]] = []
+    for start in range(0, len(order), BATCH):
+        chosen = order[start : start + BATCH]
+        keys_BTF = ffn_inputs(model, spec, layer, [texts[i] for i in chosen]).float().cpu()
+        for row, index in enumerate(chosen):
+            length = len(texts[index])
+            parts.append(keys_BTF[row, keys_BTF.shape[1] - length :])
+            origin.extend((index, place) for place in range(length))
+    return torch.cat(parts), origin
 
 
 @torch.no_grad()

@@ -23,11 +23,13 @@ from revisor.bank.sentences import (
     LINE,
     OTHER,
     PRONOUN,
+    ROLE,
     SPECIAL,
     STOP,
+    TURN,
     WORD,
 )
-from revisor.editing.request import fill
+from revisor.editing.request import fill, render_chat
 from revisor.facts.fact import PLACEHOLDER, Fact
 
 BEFORE = ("", " ", "\n", '"', "(", "'", "-", ": ", "“")
@@ -37,6 +39,8 @@ PRONOUNS = frozenset(
     ("he", "him", "his", "she", "her", "hers", "it", "its", "they", "them", "their", "theirs")
 )
 STOPS = (".", "!", "?", "…", "。", "！", "？", "।")
+WORDS = (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN)
+LONG_TURN = "how many words does this have, more than the name of any role would"
 CLOSING = "\"')]}”’»」』"  # may stand behind a stop
 
 
@@ -49,7 +53,24 @@ def token_kinds(tokenizer: Any) -> torch.Tensor:
     }
     texts = tokenizer.batch_decode([[i] for i in range(size)])
     kinds = [SPECIAL if i in special else _kind(text) for i, text in enumerate(texts)]
+    for opening in _openings(tokenizer, kinds):
+        kinds[opening] = TURN
     return torch.tensor(kinds, dtype=torch.uint8)
+
+
+def _openings(tokenizer: Any, kinds: Sequence[int]) -> set[int]:
+    """The special tokens of a chat behind which a few letters stand before a turn begins."""
+    if not getattr(tokenizer, "chat_template", None):
+        return set()
+    ids = tokenizer(render_chat(tokenizer, LONG_TURN), add_special_tokens=False)["input_ids"]
+    found = set()
+    for place, token in enumerate(ids):
+        rest = [kinds[i] for i in ids[place + 1 : place + 2 + ROLE]]
+        letters = next((n for n, kind in enumerate(rest) if kind not in WORDS), len(rest))
+        framed = letters < len(rest) and rest[letters] in (LINE, SPECIAL)
+        if kinds[token] == SPECIAL and 0 < letters <= ROLE and framed:
+            found.add(token)
+    return found
 
 
 def _kind(text: str) -> int:

@@ -15,7 +15,9 @@ from revisor.editing.values import ValueSettings
 PAPER_CLAMP = 3.0  # the published multiple of |h|, as measured on this method before
 
 
-def preset_settings(preset: str, layer: int, gamma: float | None = None) -> BuildSettings:
+def preset_settings(
+    preset: str, layer: int, gamma: float | None = None, scope: str = "subject"
+) -> BuildSettings:
     """The settings of a preset.
 
     Args:
@@ -23,9 +25,10 @@ def preset_settings(preset: str, layer: int, gamma: float | None = None) -> Buil
             prompt, five prefixed ones and the KL prompt (Fei et al. 2026, section 5.1); else ours.
         layer: whose FFN the gate sits in.
         gamma: the threshold of entries, if not the preset's own.
+        scope: of a subject's only fact; the paper's knows no other than `subject`.
     """
     if preset != "paper":
-        return BuildSettings(layer=layer, gamma=gamma)
+        return BuildSettings(layer=layer, gamma=gamma, scope=scope)
     return BuildSettings(
         layer=layer,
         whiten=False,

@@ -1,89 +1,160 @@
 """What is asked, in whatever words: learnt once a model from the shipped relations.
 
-What comes in: a model, one of its layers, whitened keys. What goes out: an encoder that also tells
-relations apart (bank/encode.py), and which of the shipped relations a prompt asks for. What it does
-not do: know any user's facts, or set thresholds (questions.py).
+What comes in: a model, one of its layers, whitened keys. What goes out: an encoder that also hears
+what is asked (bank/encode.py), and which of the shipped relations a prompt asks for. What it does
+not do: know any user's facts, or make entries (questions.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from revisor import data
-from revisor.bank.encode import KeyEncoder, fit_asked
-from revisor.editing.keys import compute_keys
-from revisor.editing.request import Context, text_context
-from revisor.facts.fact import Fact
+from revisor.bank.asked import questions
+from revisor.bank.encode import KeyEncoder, fit_due, fit_words
+from revisor.bank.names import WINDOW, texts
+from revisor.editing.keys import token_keys
+from revisor.editing.request import named_text
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
 
 SUBJECTS = 6  # subjects that each wording is asked of
-SAME = 0.7  # cosine of w above which two prompts about one subject ask for the same
-KNOWN = 0.85  # cosine of w with a relation's mean above which a prompt asks for it
-FURTHER = 2  # wordings of a relation that a fact is written in as well
+KEYED = 2  # of them whose keys tell where an answer is due
+KNOWN = 0.8  # cosine with a relation's mean above which a prompt asks for it
+FURTHER = 2  # wordings that a fact is written in as well
+CHUNK = 128  # questions that are looked at together
 
 
-def knows_relations(
-    loaded: LoadedModel, spec: Spec, layer: int, encoder: KeyEncoder
-) -> tuple[KeyEncoder, torch.Tensor]:
-    """The same encoder, able to compare what is asked.
+@dataclass(frozen=True, kw_only=True)
+class Relations:
+    """What the shipped wordings ask for, in the order in which they are shipped.
+
+    Attributes:
+        wording_QA: of each wording.
+        mean_RA: of each relation, of length 1.
+    """
+
+    wording_QA: torch.Tensor
+    mean_RA: torch.Tensor
+
+
+@lru_cache(maxsize=1)
+def shipped() -> tuple[tuple[str, int], ...]:
+    """Every wording with the number of its relation."""
+    return tuple((text, n) for n, wordings in enumerate(data.relations()) for text in wordings)
+
+
+def hearing(
+    loaded: LoadedModel, spec: Spec, layer: int, encoder: KeyEncoder, kind_V: torch.Tensor
+) -> tuple[KeyEncoder, Relations]:
+    """The same encoder, able to compare what is asked, and to tell where an answer is due.
 
     Every shipped wording of every relation is asked of some subjects, every other time behind a
-    sentence; the keys where the questions end, labelled by relation, give the directions.
-
-    Returns:
-        The encoder, and the mean of each relation's entries (R, E + A), of length 1.
+    sentence. The words of these questions, labelled by relation, give the directions; the keys
+    where they end, beside those of all other tokens and of ordinary text, the sign that an answer
+    is due.
     """
     names = [record["subject"] for record in data.records("probe.jsonl")]
     prefixes = data.prefixes()
-    contexts: list[Context] = []
-    labels: list[int] = []
-    for relation, wordings in enumerate(data.relations()):
-        for wording in wordings:
-            for _ in range(SUBJECTS):
-                turn = len(contexts)
-                before = f"{prefixes[turn % len(prefixes)]} " if turn % 2 else ""
-                name = names[(7 * turn) % len(names)]
-                contexts.append(asked_at_end(loaded, before + wording, name))
-                labels.append(relation)
-    keys_NF = compute_keys(loaded.model, spec, layer, contexts)
-    label_N = torch.tensor(labels)
-    knowing = fit_asked(encoder, keys_NF.float(), label_N)
-    asked_NE = knowing.asked(keys_NF)
-    total_RE = asked_NE.new_zeros(labels[-1] + 1, asked_NE.shape[1])
-    return knowing, F.normalize(total_RE.index_add_(0, label_N, asked_NE), dim=-1)
+    asked: list[tuple[str, str]] = []
+    label: list[int] = []
+    for wording, relation in shipped():
+        for _ in range(SUBJECTS):
+            turn = len(asked)
+            before = f"{prefixes[turn % len(prefixes)]} " if turn % 2 else ""
+            asked.append((before + wording, names[(7 * turn) % len(names)]))
+            label.append(relation)
+    embedding: torch.nn.Module = loaded.model.get_input_embeddings()  # type: ignore[operator]
+    table_VD = next(embedding.parameters()).detach().float().cpu()
+    sums = _asked(loaded.tokenizer, asked, kind_V, F.pad(table_VD, (0, 1)))
+    encoder = fit_words(encoder, table_VD, sums[:, :-1], torch.tensor(label))
+    keyed = [
+        tuple(loaded.tokenizer(template.replace("{}", name))["input_ids"])
+        for place, (template, name) in enumerate(asked)
+        if place % SUBJECTS < KEYED
+    ]
+    lines = [tuple(loaded.tokenizer(line)["input_ids"]) for line in data.background()]
+    keys_TF, origin = token_keys(loaded.model, spec, layer, [*keyed, *lines])
+    end_T = torch.tensor([i < len(keyed) and at == len(keyed[i]) - 1 for i, at in origin])
+    first_T = torch.tensor([at == 0 for _, at in origin])
+    encoder = fit_due(encoder, keys_TF[end_T], keys_TF[~end_T & ~first_T])
+    return encoder, relations(loaded.tokenizer, encoder, kind_V)
 
 
-def with_wordings(
-    loaded: LoadedModel,
-    spec: Spec,
-    layer: int,
-    encoder: KeyEncoder,
-    relations_RE: torch.Tensor,
-    facts: Sequence[Fact],
-) -> list[Fact]:
-    """The facts, each with further wordings behind its own if it asks for a shipped relation."""
-    contexts = [asked_at_end(loaded, fact.prompt, fact.subject) for fact in facts]
-    keys_NF = compute_keys(loaded.model, spec, layer, contexts)
-    cosine_N, relation_N = (encoder.asked(keys_NF) @ relations_RE.T).max(1)
-    shipped = data.relations()
+def relations(tokenizer: Any, encoder: KeyEncoder, kind_V: torch.Tensor) -> Relations:
+    """What the shipped wordings ask for."""
+    assert encoder.words_VA is not None
+    wordings = [(text, "Paris") for text, _ in shipped()]
+    wording_QA = what_is_asked(tokenizer, wordings, kind_V, encoder.words_VA)
+    label_Q = torch.tensor([relation for _, relation in shipped()])
+    total_RA = wording_QA.new_zeros(int(label_Q.max()) + 1, wording_QA.shape[1])
+    mean_RA = F.normalize(total_RA.index_add_(0, label_Q, wording_QA), dim=-1)
+    return Relations(wording_QA=wording_QA, mean_RA=mean_RA)
+
+
+def what_is_asked(
+    tokenizer: Any,
+    asked: Sequence[tuple[str, str]],
+    kind_V: torch.Tensor,
+    words_VA: torch.Tensor,
+) -> torch.Tensor:
+    """What some texts ask about their subjects where they end (N, A), each of length 1.
+
+    Args:
+        asked: templates and subjects.
+        kind_V, words_VA: see `questions`.
+    """
+    return F.normalize(_asked(tokenizer, asked, kind_V, words_VA), dim=-1)
+
+
+def _asked(
+    tokenizer: Any,
+    asked: Sequence[tuple[str, str]],
+    kind_V: torch.Tensor,
+    words_VX: torch.Tensor,
+) -> torch.Tensor:
+    """The mean of the words of each question (N, X)."""
+    read = [named_text(tokenizer, template, subject) for template, subject in asked]
     found = []
-    for fact, cosine, relation in zip(facts, cosine_N.tolist(), relation_N.tolist(), strict=True):
-        others = [
-            wording
-            for wording in shipped[relation]
-            if not wording.endswith("?") and wording not in (fact.prompt, *fact.paraphrases)
-        ]
-        more = tuple(others[:FURTHER]) if cosine >= KNOWN else ()
-        found.append(replace(fact, paraphrases=(*fact.paraphrases, *more)))
-    return found
+    for start in range(0, len(read), CHUNK):
+        part = read[start : start + CHUNK]
+        ids_BT = texts([ids for ids, _, _ in part])
+        behind_B = torch.tensor([len(ids) - 1 - last for ids, _, last in part])
+        length_B = torch.tensor([last - first + 1 for _, first, last in part])
+        said = questions(
+            ids_BT,
+            torch.arange(len(part)),
+            ids_BT.shape[1] - 1 - behind_B,
+            length_B.clamp(max=WINDOW),
+            kind_V,
+            words_VX,
+        )
+        # A question that goes on beyond reach is heard as far as that.
+        at_B = behind_B.clamp(max=said.sentence_ORA.shape[1] - 1)
+        found.append(said.sentence_ORA[torch.arange(len(part)), at_B])
+    return torch.cat(found)
 
 
-def asked_at_end(loaded: LoadedModel, template: str, name: str) -> Context:
-    """A question about somebody, without an answer; its position is its last token."""
-    context = text_context(loaded.tokenizer, template, name, "", "key")
-    return Context(ids=context.ids, position=len(context.ids) - 1, target=(), kind="key")
+def nearest(found: Relations, question_A: torch.Tensor) -> tuple[int | None, list[str]]:
+    """Which shipped relation a question asks for, and statements that ask for about the same.
+
+    Args:
+        question_A: of length 1.
+
+    Returns:
+        The relation, None where it is none of them; and shipped wordings, the nearest first, none
+        of them a question mark's: an object is to follow.
+    """
+    cosine_R = found.mean_RA @ question_A
+    relation = int(cosine_R.argmax())
+    known = relation if float(cosine_R[relation]) >= KNOWN else None
+    order = (found.wording_QA @ question_A).argsort(descending=True, stable=True).tolist()
+    statements = [shipped()[place] for place in order if not shipped()[place][0].endswith("?")]
+    mine = [text for text, number in statements if number == known]
+    return known, mine or [text for text, _ in statements]

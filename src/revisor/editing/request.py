@@ -231,6 +231,23 @@ def encode_with_position(
     return tuple(encoded["input_ids"]), position
 
 
+def named_text(tokenizer: Any, template: str, subject: str) -> tuple[tuple[int, ...], int, int]:
+    """A text about a subject as token ids, and the places of the name's first and last token."""
+    text, end = fill(template, subject)
+    encoded = tokenizer(text, return_offsets_mapping=True)
+    places = [
+        place
+        for place, (first, last) in enumerate(encoded["offset_mapping"])
+        if first < end and last > end - len(subject)
+    ]
+    if not places:
+        raise UsageError(
+            f"The model's tokenizer makes no token of '{subject}'.",
+            "Name the subject with letters that the tokenizer keeps.",
+        )
+    return tuple(encoded["input_ids"]), places[0], places[-1]
+
+
 def _joiner(text: str) -> str:
     """What stands between a prompt and its object."""
     return "" if not text or text[-1].isspace() or text[-1] in "([{\"'“‘«/-" else " "

@@ -62,7 +62,7 @@ def save_synthetic(
     """
     draw = torch.Generator().manual_seed(seed)
     entries = rows * (ENTRIES if named else 1)
-    unit_TE = encoder.encode(keys_TF)
+    unit_TE = encoder.whole(keys_TF)
     one_P, other_P = torch.randint(len(unit_TE), (2, min(POOL, entries)), generator=draw)
     pool_PE = F.normalize(unit_TE[one_P] + 0.5 * unit_TE[other_P], dim=-1)
     noise_PD = torch.randn(min(POOL, rows), hidden_width, generator=draw)

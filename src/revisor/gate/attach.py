@@ -126,8 +126,8 @@ def _no_history() -> None:
 
 
 def _check_widths(spec: Spec, view: View) -> None:
-    encoder = view.encoder.matrix_FE
-    key_width = view.keys_ME.shape[1] if encoder is None else encoder.shape[0]
+    matrix_FE = view.encoder.matrix_FE
+    key_width = view.keys_ME.shape[1] if matrix_FE is None else matrix_FE.shape[0]
     if key_width != spec.key_width or view.R_ND.shape[1] != spec.hidden_width:
         raise WrongModel(
             f"The bank's rows have widths ({key_width}, {view.R_ND.shape[1]}), the model's FFN "

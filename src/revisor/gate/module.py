@@ -7,9 +7,11 @@ model (attach.py) or remember anything (watch.py).
     g(k) = r_j 1[cos(k, k_j) > γ_j],   j = argmax_i cos(k, k_i)      (Fei et al. 2026, eq. 6)
 
 with a threshold an entry rather than one for all. In a named bank i runs over the entries of those
-rows alone whose subject's name ends at the token, or has ended before it where the row is one of
-several facts about the subject; in the paper's over all. While `torch.compile`
-traces, nothing here has a shape or a branch that depends on the data, so that one graph holds it.
+rows alone whose subject's name ends at the token; in the paper's over all. A row that is one of
+several facts about its subject is compared at the tokens after the name instead, by what is asked
+there (candidates.py); where it waits until an answer is due, only where the key says that it is.
+While `torch.compile` traces, nothing here has a shape or a branch that depends on the data, so that
+one graph holds it.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from revisor.bank.bank import View
 from revisor.bank.names import NameIndex
 from revisor.bank.search import nearest
 from revisor.errors import UsageError
+from revisor.gate.candidates import Candidates, candidates, everywhere
 
 MISS = -1
 UNSEEN = -1.0  # the cosine of a token that ends no name: it was compared with nothing
@@ -83,23 +86,22 @@ def match(k_TF: torch.Tensor, view: View, ids_BT: torch.Tensor | None = None) ->
 
 def _match_named(k_TF: torch.Tensor, view: View, names: NameIndex, ids_BT: torch.Tensor) -> Hits:
     """As `match`, over the entries of the rows that are named."""
-    return match_entries(k_TF, view, *names.candidates(ids_BT, len(k_TF) // len(ids_BT)))
+    return match_entries(k_TF, view, candidates(view, names, ids_BT, len(k_TF) // len(ids_BT)))
 
 
-def match_entries(
-    k_TF: torch.Tensor, view: View, token_C: torch.Tensor, entry_C: torch.Tensor
-) -> Hits:
-    """Which row each key hits, of the entries that are compared with it.
-
-    Args:
-        token_C, entry_C: what is compared with what, in the order of the tokens.
-    """
-    hits = _no_hits(k_TF, compared=len(token_C) > 0)
+def match_entries(k_TF: torch.Tensor, view: View, compared: Candidates) -> Hits:
+    """Which row each key hits, of the entries that are compared with it."""
+    hits = _no_hits(k_TF, compared=len(compared) > 0)
     if not hits.compared:
         return hits
-    seen_S, owner_C = torch.unique_consecutive(token_C, return_inverse=True)
-    query_SE = view.encoder.encode(k_TF[seen_S])
-    cosine_C = (query_SE[owner_C] * view.keys_ME[entry_C]).sum(1)
+    entry_C = compared.entry_C
+    seen_S, owner_C = torch.unique_consecutive(compared.token_C, return_inverse=True)
+    k_SF, keys_CW = k_TF[seen_S], view.keys_ME[entry_C]
+    query_SE = view.encoder.encode(k_SF)
+    cosine_C = (query_SE[owner_C] * keys_CW[:, : query_SE.shape[1]]).sum(1) + compared.asked_C
+    if view.encoder.hears:
+        due_C = view.encoder.due(k_SF)[owner_C] | compared.opening_C
+        cosine_C = torch.where((keys_CW[:, -1] > 0) & ~due_C, UNSEEN, cosine_C)
     best_S = torch.full((len(seen_S),), UNSEEN * 2, device=k_TF.device)
     best_S = best_S.scatter_reduce(0, owner_C, cosine_C, "amax")
     # Of equal cosines the first entry wins.
@@ -117,8 +119,16 @@ def _match_named_densely(
     k_TF: torch.Tensor, view: View, names: NameIndex, ids_BT: torch.Tensor
 ) -> Hits:
     """The same without a shape that depends on the data, for compiled graphs."""
-    named_TM = names.named(ids_BT, len(k_TF) // len(ids_BT))[:, view.row_M]
-    cosine_TM = view.encoder.encode(k_TF) @ view.keys_ME[:].T
+    keys_MW, query_TE = view.keys_ME[:], view.encoder.encode(k_TF)
+    cosine_TM = query_TE @ keys_MW[:, : query_TE.shape[1]].T
+    if view.encoder.hears:
+        named_TM, asked_TM, opening_T = everywhere(view, names, ids_BT, len(k_TF) // len(ids_BT))
+        waiting_TM = (keys_MW[:, -1] > 0) & ~(view.encoder.due(k_TF) | opening_T)[:, None]
+        cosine_TM = torch.where(waiting_TM, UNSEEN, cosine_TM + asked_TM)
+    else:
+        at_TN, _, _ = names.everywhere(ids_BT, len(k_TF) // len(ids_BT))
+        named_TM = at_TN.view(len(ids_BT), -1, at_TN.shape[1])
+        named_TM = named_TM[:, -(len(k_TF) // len(ids_BT)) :].flatten(0, 1)[:, view.row_M]
     cosine_T, entry_T = torch.where(named_TM, cosine_TM, 2 * UNSEEN).max(dim=1)
     seen_T = named_TM.any(1)
     gamma_T = view.gamma_M[entry_T]

@@ -19,11 +19,11 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from revisor.bank.asked import HISTORY
 from revisor.bank.bank import View
-from revisor.bank.names import NOTHING, REACH, WINDOW
+from revisor.bank.names import NOTHING
+from revisor.gate.candidates import Candidates, candidates, joined
 from revisor.gate.module import MISS, Hits, match, match_entries
-
-CONTEXT = REACH + WINDOW  # tokens before a new one that can matter to a name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +64,7 @@ class _Part:
 
     view: View
     token_T: list[torch.Tensor] = field(default_factory=list)
-    token_C: list[torch.Tensor] = field(default_factory=list)
-    entry_C: list[torch.Tensor] = field(default_factory=list)
+    compared: list[Candidates] = field(default_factory=list)
 
 
 class SlotGate:
@@ -108,18 +107,18 @@ class SlotGate:
                 groups.setdefault((id(view), new), []).append(request)
         for (view_id, new), requests in groups.items():
             self._compare(parts[view_id], batch, requests, new)
-        self._parts = [part for part in parts.values() if part.token_T or part.token_C]
+        self._parts = [part for part in parts.values() if part.token_T or part.compared]
 
     def _compare(self, part: _Part, batch: Batch, requests: list[int], new: int) -> None:
         """Look up the names that end in some requests of equally many new tokens."""
         names = part.view.names
         assert names is not None
-        ids_BT = self.texts(batch, requests, new + CONTEXT, new)
-        token_C, entry_C = names.candidates(ids_BT, new)
-        if len(token_C):
-            start_B = torch.tensor([batch.start_B[i] for i in requests], device=token_C.device)
-            part.token_C.append(start_B[token_C // new] + token_C % new)
-            part.entry_C.append(entry_C)
+        ids_BT = self.texts(batch, requests, new + HISTORY, new)
+        found = candidates(part.view, names, ids_BT, new)
+        if len(found):
+            start_B = torch.tensor([batch.start_B[i] for i in requests], device=ids_BT.device)
+            token_C = start_B[found.token_C // new] + found.token_C % new
+            part.compared.append(replace(found, token_C=token_C))
 
     def texts(self, batch: Batch, requests: list[int], width: int, new: int) -> torch.Tensor:
         """The last `width` tokens of some requests, `NOTHING` before they begin: (B, width)."""
@@ -155,10 +154,8 @@ class SlotGate:
                 token_T = torch.cat(part.token_T).to(key_TF.device)
                 hits = match(key_TF[token_T], part.view)
                 self._add(batch, part.view, hits, token_T, value_TD)
-            elif part.token_C:
-                token_C, entry_C = torch.cat(part.token_C), torch.cat(part.entry_C)
-                order_C = token_C.argsort(stable=True)
-                hits = match_entries(key_TF[:count], part.view, token_C[order_C], entry_C[order_C])
+            elif part.compared:
+                hits = match_entries(key_TF[:count], part.view, joined(part.compared))
                 self._add(batch, part.view, hits, None, value_TD)
 
     def needs_keys(self) -> bool:

@@ -26,8 +26,10 @@ from revisor.bank.bank import Bank, Row, View
 from revisor.bank.files import generation_folder, generations, load_bank, recover, save_bank
 from revisor.bank.manifest import read_manifest
 from revisor.editing.build import empty_bank, row_facts, threshold
-from revisor.editing.calibration import LONGEST, Calibration, calibrate, token_keys
+from revisor.editing.calibration import LONGEST, Calibration, calibrate
 from revisor.editing.check import check_rows
+from revisor.editing.keys import token_keys
+from revisor.errors import NotBuilt
 from revisor.facts.epochs import epochs, rows_in_force
 from revisor.facts.fact import PLACEHOLDER, Fact
 from revisor.life.changed import Wanted, changed_facts, rows_to_check
@@ -157,7 +159,10 @@ class _Build:
         if not found:
             return None, {}, False
         folder = generation_folder(self.store.banks, found[-1])
-        manifest = read_manifest(folder)
+        try:
+            manifest = read_manifest(folder)
+        except NotBuilt:  # of an earlier revisor: all rows are made anew
+            return None, {}, False
         if manifest.build.get("recipe") != self.recipe or found[-1] > self.generation:
             return None, {}, False
         bank = load_bank(

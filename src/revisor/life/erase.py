@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from revisor.bank import leases
-from revisor.errors import CannotWrite
+from revisor.errors import CannotWrite, NotBuilt
 from revisor.facts.fact import normal_form
 from revisor.life.archive import file_hash, is_archive, pack, unpack
 
@@ -81,8 +82,10 @@ def purge(store: Store, fact_ids: Collection[str], *, actor: str, reason: str) -
 
 
 def _left_alone(store: Store, ids: set[str]) -> set[str]:
-    """The facts that are their subject's only ones once these are gone."""
+    """The facts that are their subject's only ones once these are gone, if that matters to rows."""
     ledger = store.ledger
+    if store.settings.scope == "question":
+        return set()
     going = ledger.known(ids, generation=ledger.generation)
     staying: dict[str, list[str]] = {}
     for fact in ledger.about({fact.subject for fact in going.values()}):
@@ -106,7 +109,11 @@ def _purge_banks(banks: Path, ids: set[str], alone: set[str]) -> list[str]:
     written = []
     for number in generations(banks):
         folder = generation_folder(banks, number)
-        manifest = read_manifest(folder)
+        try:
+            manifest = read_manifest(folder)
+        except NotBuilt:  # of an earlier revisor: nobody can read it any more
+            shutil.rmtree(folder)
+            continue
         failed = [entry for entry in manifest.failed if entry["id"] not in ids]
         kept = [load_bank(folder)]
         if manifest.build.get("exact"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from revisor.config import BITS, PRESETS, StoreSettings, swept_layer, write_settings
+from revisor.config import BITS, PRESETS, SCOPES, StoreSettings, swept_layer, write_settings
 from revisor.editing.calibration import compare_layers
 from revisor.errors import CannotWrite, UsageError
 from revisor.facts.ledger import Ledger
@@ -35,6 +35,7 @@ def make_store(
     database: str | None,
     exact: bool,
     bits: int,
+    scope: str,
 ) -> Store:
     """See `Store.init`, of which this is the work."""
     if (path / "store.toml").exists():
@@ -45,6 +46,8 @@ def make_store(
         raise UsageError(f"Unknown preset '{preset}'.", f"Choose one of: {', '.join(PRESETS)}.")
     if bits not in BITS:
         raise UsageError(f"Cannot store rows in {bits} bits.", f"Choose one of: {BITS}.")
+    if scope not in SCOPES:
+        raise UsageError(f"Unknown scope '{scope}'.", f"Choose one of: {', '.join(SCOPES)}.")
     loaded = load_model(model, dtype=dtype, device=device)
     spec = spec_of(loaded.model, layers_path=layers_path, projection_path=projection_path)
     if layer is None:
@@ -65,6 +68,7 @@ def make_store(
         database=database,
         exact=exact,
         bits=bits,
+        scope=scope,
     )
     try:
         path.mkdir(parents=True, exist_ok=True)

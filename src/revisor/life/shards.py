@@ -23,6 +23,7 @@ from revisor.bank.bank import Row
 from revisor.bank.encode import KeyEncoder
 from revisor.editing.build import BuildSettings, build_rows, row_facts
 from revisor.editing.calibration import Calibration
+from revisor.editing.relations import Relations
 from revisor.errors import WrongModel
 from revisor.facts.epochs import epochs
 from revisor.facts.fact import PLACEHOLDER, Fact, normal_form
@@ -165,18 +166,22 @@ class Job:
         whole = {**vars(self), "calibration": {**vars(calibration)}}
         tensors = calibration.encoder.tensors()
         whole["calibration"]["encoder"] = {name: _array(x) for name, x in tensors.items()}
-        for name in ("relations_RE", "kind_V"):
-            if (tensor := getattr(calibration, name)) is not None:
-                whole["calibration"][name] = _array(tensor)
+        if calibration.relations is not None:
+            heard = vars(calibration.relations)
+            whole["calibration"]["relations"] = {name: _array(x) for name, x in heard.items()}
+        if calibration.kind_V is not None:
+            whole["calibration"]["kind_V"] = _array(calibration.kind_V)
         return _job, (whole,)
 
 
 def _job(whole: dict[str, Any]) -> Job:
     known = dict(whole["calibration"])
     known["encoder"] = KeyEncoder.of({n: torch.tensor(x) for n, x in known["encoder"].items()})
-    for name in ("relations_RE", "kind_V"):
-        if known[name] is not None:
-            known[name] = torch.tensor(known[name])
+    if known["relations"] is not None:
+        heard = {name: torch.tensor(x) for name, x in known["relations"].items()}
+        known["relations"] = Relations(**heard)
+    if known["kind_V"] is not None:
+        known["kind_V"] = torch.tensor(known["kind_V"])
     return Job(**{**whole, "calibration": Calibration(**known)})
 
 

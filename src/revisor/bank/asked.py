@@ -1,0 +1,164 @@
+"""What is asked about a name, told from the words around it.
+
+What comes in: texts as token ids, and where names end in them. What goes out: for each name and
+each token from it on, how near the question so far is to what the entries of its rows ask for. What
+it does not do: read keys (gate/module.py), look up names (names.py), or learn which words tell
+questions apart (editing/relations.py).
+
+Each token id has a vector (encode.py). A question is the mean of the vectors of its words, without
+those of the name, and is compared by its direction. Which words those are is decided in two ways,
+and the nearer one counts: the words of the sentence so far, and all words since the sentence of the
+name began ("What is the capital of Chad? It is"). A question without words has a direction of its
+own.
+
+While an answer is read, words come in that the question does not have, and the two part. So an
+entry is heard only at tokens where it is about as near as it has been before, which keeps a fact
+from being told twice in a sentence.
+
+Shapes: B texts of T tokens, O places where names end, R = REACH tokens from each, P pairs of a
+place and an entry, M entries, V vocabulary, A width of a question.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from revisor.bank.names import NOTHING, REACH, WINDOW
+from revisor.bank.sentences import parse
+
+BEFORE = 32  # tokens before a name that may belong to its question
+HISTORY = BEFORE + WINDOW + REACH  # tokens before a new one that can matter to what is asked
+FALL = 0.06  # by how much an entry may be less near than before and is still heard
+UNHEARD = -2.0  # below every cosine
+_AT = BEFORE + WINDOW - 1  # column of a window in which the name ends
+
+
+@dataclass(frozen=True, kw_only=True)
+class Questions:
+    """What is asked at the tokens from some names on, the name's last token first.
+
+    Attributes:
+        sentence_ORA: the question by the sentence of each token: the mean of its words.
+        since_ORA: the question by all words since the sentence of the name began.
+        turn_OR: sentences that have begun since the name.
+        armed_OR: the text still speaks of the name.
+        opening_OR: an answer in a chat is to begin.
+    """
+
+    sentence_ORA: torch.Tensor
+    since_ORA: torch.Tensor
+    turn_OR: torch.Tensor
+    armed_OR: torch.Tensor
+    opening_OR: torch.Tensor
+
+
+def questions(
+    ids_BT: torch.Tensor,
+    text_O: torch.Tensor,
+    last_O: torch.Tensor,
+    length_O: torch.Tensor,
+    kind_V: torch.Tensor,
+    words_VA: torch.Tensor,
+) -> Questions:
+    """What is asked about some names at the `REACH` tokens from each on.
+
+    What is said of a token depends on no later one and on at most `HISTORY` - 1 earlier ones, so it
+    is the same whether a text is read at once or in pieces. Behind a text's end it means nothing.
+
+    Args:
+        ids_BT: token ids, `NOTHING` where there is no token.
+        text_O, last_O, length_O: the text of each name, the column of its last token, and how many
+            tokens it has.
+        kind_V: kinds of tokens (sentences.py).
+        words_VA: what a token says about what is asked.
+    """
+    ids_OW = _windows(ids_BT, text_O, last_O)
+    parsed = parse(ids_OW, kind_V)
+    column_W = torch.arange(ids_OW.shape[1], device=ids_OW.device)
+    first_O1 = _AT + 1 - length_O[:, None]
+    name_OW = (column_W >= first_O1) & (column_W <= _AT)
+    # A stop within a name ("St. John's Eve") ends no sentence.
+    begins_OW = parsed.begins_BT & ~(name_OW & (column_W > first_O1))
+    start_OW = torch.where(begins_OW, column_W, 0).cummax(1).values
+    counted_OW = parsed.word_BT & ~name_OW & (ids_OW < len(words_VA))
+    word_OWA = words_VA[ids_OW.clamp(0, len(words_VA) - 1)].float() * counted_OW[..., None]
+    sum_OXA = F.pad(word_OWA.cumsum(1), (0, 0, 1, 0))
+    count_OX = F.pad(counted_OW.long().cumsum(1), (1, 0))
+
+    def since(start_OR: torch.Tensor) -> torch.Tensor:
+        """The words from a column to each token."""
+        before_ORA = sum_OXA.gather(1, start_OR[..., None].expand(-1, -1, sum_OXA.shape[-1]))
+        count_OR1 = (count_OX[:, _AT + 1 :] - count_OX.gather(1, start_OR))[..., None]
+        mean_ORA = (sum_OXA[:, _AT + 1 :] - before_ORA) / count_OR1.clamp(min=1)
+        return torch.where(count_OR1 > 0, mean_ORA, wordless(words_VA))
+
+    turn_OW = begins_OW.long().cumsum(1)
+    return Questions(
+        sentence_ORA=since(start_OW[:, _AT:]),
+        since_ORA=since(start_OW[:, _AT : _AT + 1].expand(-1, REACH)),
+        turn_OR=turn_OW[:, _AT:] - turn_OW[:, _AT : _AT + 1],
+        armed_OR=parsed.since_BT[:, _AT:] <= _AT,
+        opening_OR=parsed.opening_BT[:, _AT:],
+    )
+
+
+def wordless(words_VA: torch.Tensor) -> torch.Tensor:
+    """The question that has no words (A): the last direction, which no word has."""
+    vector_A = words_VA.new_zeros(words_VA.shape[1], dtype=torch.float32)
+    vector_A[-1] = 1
+    return vector_A
+
+
+def levels(asked: Questions, place_P: torch.Tensor, entry_PA: torch.Tensor) -> torch.Tensor:
+    """How near what is asked is to an entry at the tokens from a name on (P, R), a cosine;
+    `UNHEARD` where the name is no longer spoken of, or the entry was nearer before.
+
+    Args:
+        place_P: which of the names.
+        entry_PA: the part of an entry that tells what it asks for.
+    """
+    sentence_ORA = F.normalize(asked.sentence_ORA, dim=-1)
+    since_ORA = F.normalize(asked.since_ORA, dim=-1)
+    return _heard(
+        torch.einsum("pra,pa->pr", sentence_ORA[place_P], entry_PA),
+        torch.einsum("pra,pa->pr", since_ORA[place_P], entry_PA),
+        asked.turn_OR[place_P],
+        asked.armed_OR[place_P],
+    )
+
+
+def all_levels(asked: Questions, entry_MA: torch.Tensor) -> torch.Tensor:
+    """The same of every name with every entry (O, M, R)."""
+    return _heard(
+        torch.einsum("ora,ma->omr", F.normalize(asked.sentence_ORA, dim=-1), entry_MA),
+        torch.einsum("ora,ma->omr", F.normalize(asked.since_ORA, dim=-1), entry_MA),
+        asked.turn_OR[:, None],
+        asked.armed_OR[:, None],
+    )
+
+
+def _heard(
+    sentence: torch.Tensor, since: torch.Tensor, turn: torch.Tensor, armed: torch.Tensor
+) -> torch.Tensor:
+    # A new sentence begins anew: all that is in it lies above all that was before.
+    found = torch.maximum(
+        _unless_fallen(sentence + 4.0 * turn, sentence), _unless_fallen(since, since)
+    )
+    return torch.where(armed, found, UNHEARD)
+
+
+def _unless_fallen(height: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    """The level, where the height, token by token, is about as much as it has been."""
+    return torch.where(height >= height.cummax(-1).values - FALL, level, UNHEARD)
+
+
+def _windows(ids_BT: torch.Tensor, text_O: torch.Tensor, last_O: torch.Tensor) -> torch.Tensor:
+    """The tokens around each name (O, _AT + REACH), `NOTHING` beyond the text."""
+    offset_W = torch.arange(-_AT, REACH, device=ids_BT.device)
+    column_OW = last_O[:, None] + offset_W
+    inside_OW = (column_OW >= 0) & (column_OW < ids_BT.shape[1])
+    found_OW = ids_BT[text_O[:, None], column_OW.clamp(0, ids_BT.shape[1] - 1)]
+    return torch.where(inside_OW, found_OW, NOTHING)
