@@ -9,8 +9,8 @@ C of background keys, about their mean m,
 
     e(k) = normalise((k - m) V (Λ + shrink * mean(Λ))^(-1/2)),   C = V Λ Vᵀ,
 
-takes those out, so that the cosine tells subjects apart in more layers. What is stored is a random
-projection of e, of fewer numbers. `identity` is the raw cosine of the paper (Fei et al. 2026, eq. 6).
+takes those out, so that the cosine tells subjects apart in more layers. What is kept is a random
+projection of e, of fewer numbers. `identity` is the paper's raw cosine (Fei et al. 2026, eq. 6).
 
 What is asked about a name is told by the words around it (asked.py). A word is the model's own
 input embedding x of its token, seen along the directions that tell questions apart and not the
