@@ -38,7 +38,7 @@ from revisor.models.load import LoadedModel, fingerprint
 from revisor.models.packaged import cache_folder
 from revisor.models.spec import Spec
 
-VERSION = 10  # counts up when the shipped texts or the recipe change
+VERSION = 11  # counts up when the shipped texts or the recipe change
 KINDS = "kinds"
 FALSE_SHARE = 0.02  # prompts about similar subjects that may fire, where keys alone decide
 MISSED_SHARE = 0.02  # paraphrases that may stay quiet, where names are known
@@ -130,7 +130,7 @@ def _measure(loaded: LoadedModel, spec: Spec, layer: int, *, whiten: bool) -> Ca
     heard = kind_V = None
     if whiten:
         kind_V = token_kinds(loaded.tokenizer)
-        encoder, heard = hearing(loaded, spec, layer, encoder, kind_V)
+        encoder, heard = hearing(loaded, spec, layer, encoder, kind_V, keys_TF[~first_T])
     return Calibration(
         encoder=encoder,
         relations=heard,

@@ -24,8 +24,7 @@ from revisor.editing.request import named_text
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
 
-SUBJECTS = 6  # subjects that each wording is asked of
-KEYED = 2  # of them whose keys tell where an answer is due
+SUBJECTS = 2  # subjects of each wording, whose keys tell where an answer is due
 KNOWN = 0.8  # cosine with a relation's mean above which a prompt asks for it
 FURTHER = 2  # wordings that a fact is written in as well
 CHUNK = 128  # questions that are looked at together
@@ -51,47 +50,54 @@ def shipped() -> tuple[tuple[str, int], ...]:
 
 
 def hearing(
-    loaded: LoadedModel, spec: Spec, layer: int, encoder: KeyEncoder, kind_V: torch.Tensor
+    loaded: LoadedModel,
+    spec: Spec,
+    layer: int,
+    encoder: KeyEncoder,
+    kind_V: torch.Tensor,
+    background_TF: torch.Tensor,
 ) -> tuple[KeyEncoder, Relations]:
     """The same encoder, able to compare what is asked, and to tell where an answer is due.
 
-    Every shipped wording of every relation is asked of some subjects, every other time behind a
-    sentence. The words of these questions, labelled by relation, give the directions; the keys
-    where they end, beside those of all other tokens and of ordinary text, the sign that an answer
-    is due.
+    The words of the shipped wordings, labelled by relation, give the directions; whom they ask
+    about makes no difference. The keys where these questions end, asked of some subjects and every
+    other time behind a sentence, give the sign that an answer is due, beside the keys of all their
+    other tokens and of ordinary text.
+
+    Args:
+        background_TF: raw keys of ordinary text.
     """
-    names = [record["subject"] for record in data.records("probe.jsonl")]
-    prefixes = data.prefixes()
-    asked: list[tuple[str, str]] = []
-    label: list[int] = []
-    for wording, relation in shipped():
-        for _ in range(SUBJECTS):
-            turn = len(asked)
-            before = f"{prefixes[turn % len(prefixes)]} " if turn % 2 else ""
-            asked.append((before + wording, names[(7 * turn) % len(names)]))
-            label.append(relation)
     embedding: torch.nn.Module = loaded.model.get_input_embeddings()  # type: ignore[operator]
     table_VD = next(embedding.parameters()).detach().float().cpu()
-    sums = _asked(loaded.tokenizer, asked, kind_V, F.pad(table_VD, (0, 1)))
-    encoder = fit_words(encoder, table_VD, sums[:, :-1], torch.tensor(label))
-    keyed = [
-        tuple(loaded.tokenizer(template.replace("{}", name))["input_ids"])
-        for place, (template, name) in enumerate(asked)
-        if place % SUBJECTS < KEYED
-    ]
-    lines = [tuple(loaded.tokenizer(line)["input_ids"]) for line in data.background()]
-    keys_TF, origin = token_keys(loaded.model, spec, layer, [*keyed, *lines])
-    end_T = torch.tensor([i < len(keyed) and at == len(keyed[i]) - 1 for i, at in origin])
-    first_T = torch.tensor([at == 0 for _, at in origin])
-    encoder = fit_due(encoder, keys_TF[end_T], keys_TF[~end_T & ~first_T])
+    means_QX = _asked(loaded.tokenizer, _of_somebody(), kind_V, F.pad(table_VD, (0, 1)))
+    label_Q = torch.tensor([relation for _, relation in shipped()])
+    encoder = fit_words(encoder, table_VD, means_QX[:, :-1], label_Q)
+    names = [record["subject"] for record in data.records("probe.jsonl")]
+    prefixes = data.prefixes()
+    texts_asked = []
+    for wording, _ in shipped():
+        for _ in range(SUBJECTS):
+            turn = len(texts_asked)
+            before = f"{prefixes[turn % len(prefixes)]} " if turn % 2 else ""
+            text = before + wording.replace("{}", names[(7 * turn) % len(names)])
+            texts_asked.append(tuple(loaded.tokenizer(text)["input_ids"]))
+    keys_TF, origin = token_keys(loaded.model, spec, layer, texts_asked)
+    end_T = torch.tensor([place == len(texts_asked[index]) - 1 for index, place in origin])
+    first_T = torch.tensor([place == 0 for _, place in origin])
+    others_TF = torch.cat([keys_TF[~end_T & ~first_T], background_TF])
+    encoder = fit_due(encoder, keys_TF[end_T], others_TF)
     return encoder, relations(loaded.tokenizer, encoder, kind_V)
+
+
+def _of_somebody() -> list[tuple[str, str]]:
+    """The shipped wordings, each with a name that no word of it is like."""
+    return [(wording, "Paris") for wording, _ in shipped()]
 
 
 def relations(tokenizer: Any, encoder: KeyEncoder, kind_V: torch.Tensor) -> Relations:
     """What the shipped wordings ask for."""
     assert encoder.words_VA is not None
-    wordings = [(text, "Paris") for text, _ in shipped()]
-    wording_QA = what_is_asked(tokenizer, wordings, kind_V, encoder.words_VA)
+    wording_QA = what_is_asked(tokenizer, _of_somebody(), kind_V, encoder.words_VA)
     label_Q = torch.tensor([relation for _, relation in shipped()])
     total_RA = wording_QA.new_zeros(int(label_Q.max()) + 1, wording_QA.shape[1])
     mean_RA = F.normalize(total_RA.index_add_(0, label_Q, wording_QA), dim=-1)
