@@ -74,7 +74,7 @@ def hearing(
     encoder = fit_words(encoder, table_VD, means_QX[:, :-1], label_Q)
     names = [record["subject"] for record in data.records("probe.jsonl")]
     prefixes = data.prefixes()
-    texts_asked = []
+    texts_asked: list[tuple[int, ...]] = []
     for wording, _ in shipped():
         for _ in range(SUBJECTS):
             turn = len(texts_asked)
