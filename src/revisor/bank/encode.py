@@ -37,7 +37,8 @@ import torch
 import torch.nn.functional as F
 
 WIDTH = 128  # of a whitened key as it is kept
-ASKED = 46  # leading discriminants that are kept
+ASKED = 45  # leading discriminants that are kept
+NEGATION = 10.0  # weight of a negation among the words of a question, in lengths of a usual one
 DUE = 0.3  # an answer is due above; 0 and 1 are the means of other tokens and of ends of questions
 
 
@@ -48,8 +49,9 @@ class KeyEncoder:
     Attributes:
         mean_F: subtracted from every key; None for the identity.
         matrix_FE: the whitening map; None for the identity.
-        words_VA: what each token says about what is asked; the last number is 0, it stands for a
-            question without words. None where nothing that is asked is compared.
+        words_VA: what each token says about what is asked. The last number but one is that of
+            negations alone; the last is 0, it stands for a question without words. None where
+            nothing that is asked is compared.
         due_F: the direction along which ends of questions are told, and behind it the level that
             counts as 0 (F + 1); None where nothing that is asked is compared.
     """
@@ -176,14 +178,19 @@ def fit_words(
     question_ND: torch.Tensor,
     label_N: torch.Tensor,
     *,
+    negation_V: torch.Tensor | None = None,
     shrink: float = 0.1,
 ) -> KeyEncoder:
     """The same encoder with the directions along which words tell questions apart.
+
+    A negation asks for something else whatever the other words are, so it has a direction of its
+    own, and outweighs them.
 
     Args:
         embedding_VD: the model's input embeddings.
         question_ND: questions, each the mean of the embeddings of its words.
         label_N: which relation each asks for.
+        negation_V: which tokens negate; None for none.
         shrink: added to every eigenvalue of S_w, as a share of their mean.
     """
     question_ND = question_ND.double()
@@ -203,7 +210,10 @@ def fit_words(
         (part_VD.float() - mean_D.float()) @ map_DA
         for part_VD in torch.split(embedding_VD, 1 << 14)
     ]
-    return replace(encoder, words_VA=F.pad(torch.cat(parts), (0, 1)))
+    words_VA = F.pad(torch.cat(parts), (0, 2))
+    if negation_V is not None:
+        words_VA[negation_V, -2] = NEGATION * words_VA.norm(dim=1).median()
+    return replace(encoder, words_VA=words_VA)
 
 
 def fit_due(

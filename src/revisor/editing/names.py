@@ -38,6 +38,10 @@ BEHIND = (",", ".", ")", "'s", '"', "?", ":")  # only of a name that ends in a s
 PRONOUNS = frozenset(
     ("he", "him", "his", "she", "her", "hers", "it", "its", "they", "them", "their", "theirs")
 )
+NEGATIONS = frozenset(
+    ("not", "never", "no", "nor", "neither", "nobody", "nothing", "none", "cannot", "without")
+    + ("n't", "n’t", "'t", "’t")
+)
 STOPS = (".", "!", "?", "…", "。", "！", "？", "।")
 WORDS = (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN)
 LONG_TURN = "how many words does this have, more than the name of any role would"
@@ -56,6 +60,13 @@ def token_kinds(tokenizer: Any) -> torch.Tensor:
     for opening in _openings(tokenizer, kinds):
         kinds[opening] = TURN
     return torch.tensor(kinds, dtype=torch.uint8)
+
+
+def negations(tokenizer: Any, size: int) -> torch.Tensor:
+    """Which tokens negate a sentence (V), of a vocabulary of that size."""
+    texts = tokenizer.batch_decode([[i] for i in range(min(size, len(tokenizer)))])
+    found = [text.strip().lower() in NEGATIONS for text in texts]
+    return torch.tensor(found + [False] * (size - len(found)))
 
 
 def _openings(tokenizer: Any, kinds: Sequence[int]) -> set[int]:

@@ -20,6 +20,7 @@ from revisor.bank.asked import questions
 from revisor.bank.encode import KeyEncoder, fit_due, fit_words
 from revisor.bank.names import WINDOW, texts
 from revisor.editing.keys import token_keys
+from revisor.editing.names import negations
 from revisor.editing.request import named_text
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
@@ -71,7 +72,13 @@ def hearing(
     table_VD = next(embedding.parameters()).detach().float().cpu()
     means_QX = _asked(loaded.tokenizer, _of_somebody(), kind_V, F.pad(table_VD, (0, 1)))
     label_Q = torch.tensor([relation for _, relation in shipped()])
-    encoder = fit_words(encoder, table_VD, means_QX[:, :-1], label_Q)
+    encoder = fit_words(
+        encoder,
+        table_VD,
+        means_QX[:, :-1],
+        label_Q,
+        negation_V=negations(loaded.tokenizer, len(table_VD)),
+    )
     names = [record["subject"] for record in data.records("probe.jsonl")]
     prefixes = data.prefixes()
     texts_asked: list[tuple[int, ...]] = []
