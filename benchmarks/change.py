@@ -99,6 +99,7 @@ def save_rows(store: Store, facts: list[Fact]) -> None:
         named=True,
         bits=settings.bits,
         text=[token for text in ids for token in text],
+        kind_V=calibration.kind_V,
         ids=[fact.id for fact in facts],
         about={
             "fingerprint": store.fingerprint,

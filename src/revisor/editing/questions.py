@@ -26,7 +26,7 @@ from revisor.facts.fact import PLACEHOLDER, Fact
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
 
-HEARD = 0.5  # the cosine above which what is asked is what an entry asks for
+HEARD = 0.55  # the cosine above which what is asked is what an entry asks for
 CEILING = 0.9995  # no threshold is higher: an entry is to match the very text it was taken from
 FAR = 12  # sentences before the prompt in a text that the fact is written in
 BEHIND = 4  # prefixed texts in which an answer must be due as well as in the prompt

@@ -71,7 +71,8 @@ def bench_read(
     """
     spec = spec_of(loaded.model)
     spec.ffn_projection(layer)
-    encoder = calibrate(loaded, spec, layer).encoder if named else KeyEncoder()
+    calibration = calibrate(loaded, spec, layer) if named else None
+    encoder = KeyEncoder() if calibration is None else calibration.encoder
     text = [token for line in data.background() for token in loaded.tokenizer(line)["input_ids"]]
     with torch.inference_mode():
         keys_TF = torch.cat(
@@ -94,6 +95,7 @@ def bench_read(
                     named=named,
                     bits=bits,
                     text=text,
+                    kind_V=None if calibration is None else calibration.kind_V,
                 )
                 results += reader.measure(folder, batches)
             progress.advance(1)

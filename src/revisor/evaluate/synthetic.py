@@ -25,7 +25,7 @@ from revisor.bank.encode import KeyEncoder
 from revisor.bank.files import save_bank
 from revisor.bank.ids import Ids
 from revisor.bank.names import NameIndex, name_hashes
-from revisor.bank.vectors import Picked, stored
+from revisor.bank.vectors import Matrix, Picked, stored
 
 POOL = 1 << 17
 ENTRIES = 3  # of a row that goes by names: at the prompt, as first words, in other surroundings
@@ -46,6 +46,7 @@ def save_synthetic(
     named: bool,
     bits: int,
     text: Sequence[int],
+    kind_V: torch.Tensor | None = None,  # noqa: N803
     seed: int = 0,
     ids: Sequence[str] | None = None,
     about: Mapping[str, Any] | None = None,
@@ -56,6 +57,7 @@ def save_synthetic(
         keys_TF: raw keys of ordinary text.
         hidden_width: D.
         named: rows that go by names, several entries each; else one entry a row.
+        kind_V: kinds of tokens, for rows that go by names.
         text: token ids, of which `OCCURRING` end the name of a row.
         ids: of the rows; made up by default.
         about: what else its manifest says: `fingerprint`, `model`, `layer`, `build`.
@@ -65,16 +67,24 @@ def save_synthetic(
     unit_TE = encoder.whole(keys_TF)
     one_P, other_P = torch.randint(len(unit_TE), (2, min(POOL, entries)), generator=draw)
     pool_PE = F.normalize(unit_TE[one_P] + 0.5 * unit_TE[other_P], dim=-1)
+    parts: tuple[Matrix, ...] = (stored(pool_PE, bits),)
+    index_M = _spread(len(pool_PE), entries)
+    late_N = torch.rand(rows, generator=draw) < LATE
+    if named and encoder.hears:
+        question_PA = torch.randn(len(pool_PE), encoder.asked_width - 1, generator=draw)
+        asked_PE = encoder.asking(F.normalize(question_PA, dim=-1), True, keys_TF.shape[1])
+        parts = (*parts, stored(asked_PE, bits))
+        index_M = index_M + len(pool_PE) * late_N.repeat_interleave(ENTRIES)
     noise_PD = torch.randn(min(POOL, rows), hidden_width, generator=draw)
     view = View(
         ids=Ids.of(ids or [f"{row:016x}" for row in range(rows)]),
-        keys_ME=Picked(parts=(stored(pool_PE, bits),), index_N=_spread(len(pool_PE), entries)),
+        keys_ME=Picked(parts=parts, index_N=index_M),
         gamma_M=torch.full((entries,), GAMMA),
         row_M=torch.arange(rows, dtype=torch.int32).repeat_interleave(entries // max(1, rows)),
         R_ND=Picked(parts=(stored(noise_PD, bits),), index_N=_spread(len(noise_PD), rows)),
         encoder=encoder,
         generation=1,
-        names=_names(rows, text, draw) if named else None,
+        names=_names(rows, text, late_N, kind_V, draw) if named else None,
     )
     if not named and entries >= coarse.FROM:
         index, _ = coarse.good_enough(view.keys_ME, view.gamma_M, view.row_M, unit_TE[:QUERIES])
@@ -87,7 +97,13 @@ def _spread(count: int, wanted: int) -> torch.Tensor:
     return torch.arange(wanted) % max(1, count)
 
 
-def _names(rows: int, text: Sequence[int], draw: torch.Generator) -> NameIndex:
+def _names(
+    rows: int,
+    text: Sequence[int],
+    late_N: torch.Tensor,
+    kind_V: torch.Tensor | None,
+    draw: torch.Generator,
+) -> NameIndex:
     """Hashes that no text has, and some of the names that this one has: all of single rows."""
     hash_H = torch.randint(-(2**63), 2**63 - 1, (rows * NAMES,), generator=draw)
     ends = torch.randperm(len(text), generator=draw)[: round(OCCURRING * len(text))].tolist()
@@ -98,5 +114,6 @@ def _names(rows: int, text: Sequence[int], draw: torch.Generator) -> NameIndex:
         hash_H,
         (order_H % rows).int(),
         torch.full((rows,), ENTRIES),
-        torch.rand(rows, generator=draw) < LATE,
+        late_N,
+        kind_V,
     )
