@@ -25,7 +25,7 @@ from revisor.bank.encode import KeyEncoder
 from revisor.bank.files import save_bank
 from revisor.bank.ids import Ids
 from revisor.bank.names import NameIndex, name_hashes
-from revisor.bank.vectors import Matrix, Picked, stored
+from revisor.bank.vectors import Packed, Picked, stored
 
 POOL = 1 << 17
 ENTRIES = 3  # of a row that goes by names: at the prompt, as first words, in other surroundings
@@ -67,7 +67,7 @@ def save_synthetic(
     unit_TE = encoder.whole(keys_TF)
     one_P, other_P = torch.randint(len(unit_TE), (2, min(POOL, entries)), generator=draw)
     pool_PE = F.normalize(unit_TE[one_P] + 0.5 * unit_TE[other_P], dim=-1)
-    parts: tuple[Matrix, ...] = (stored(pool_PE, bits),)
+    parts: tuple[torch.Tensor | Packed, ...] = (stored(pool_PE, bits),)
     index_M = _spread(len(pool_PE), entries)
     late_N = torch.rand(rows, generator=draw) < LATE
     if named and encoder.hears:
