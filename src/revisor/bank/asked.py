@@ -15,7 +15,7 @@ While an answer is read, words come in that the question does not have, and the 
 entry is heard only at tokens where it is about as near as it has been before, which keeps a fact
 from being told twice in a sentence.
 
-Shapes: B texts of T tokens, O places where names end, R = REACH tokens from each, P pairs of a
+Shapes: B texts of T tokens, O places where names end, R tokens from each, P pairs of a
 place and an entry, M entries, V vocabulary, A width of a question.
 """
 
@@ -62,8 +62,9 @@ def questions(
     length_O: torch.Tensor,
     kind_V: torch.Tensor,
     words_VA: torch.Tensor,
+    reach: int = REACH,
 ) -> Questions:
-    """What is asked about some names at the `REACH` tokens from each on.
+    """What is asked about some names at the first tokens from each on.
 
     What is said of a token depends on no later one and on at most `HISTORY` - 1 earlier ones, so it
     is the same whether a text is read at once or in pieces. Behind a text's end it means nothing.
@@ -74,8 +75,9 @@ def questions(
             tokens it has.
         kind_V: kinds of tokens (sentences.py).
         words_VA: what a token says about what is asked.
+        reach: R, how many tokens from each name on are looked at.
     """
-    ids_OW = _windows(ids_BT, text_O, last_O)
+    ids_OW = _windows(ids_BT, text_O, last_O, reach)
     parsed = parse(ids_OW, kind_V)
     column_W = torch.arange(ids_OW.shape[1], device=ids_OW.device)
     first_O1 = _AT + 1 - length_O[:, None]
@@ -98,7 +100,7 @@ def questions(
     turn_OW = begins_OW.long().cumsum(1)
     return Questions(
         sentence_ORA=since(start_OW[:, _AT:]),
-        since_ORA=since(start_OW[:, _AT : _AT + 1].expand(-1, REACH)),
+        since_ORA=since(start_OW[:, _AT : _AT + 1].expand(-1, reach)),
         turn_OR=turn_OW[:, _AT:] - turn_OW[:, _AT : _AT + 1],
         armed_OR=parsed.since_BT[:, _AT:] <= _AT,
         opening_OR=parsed.opening_BT[:, _AT:],
@@ -155,9 +157,11 @@ def _unless_fallen(height: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
     return torch.where(height >= height.cummax(-1).values - FALL, level, UNHEARD)
 
 
-def _windows(ids_BT: torch.Tensor, text_O: torch.Tensor, last_O: torch.Tensor) -> torch.Tensor:
-    """The tokens around each name (O, _AT + REACH), `NOTHING` beyond the text."""
-    offset_W = torch.arange(-_AT, REACH, device=ids_BT.device)
+def _windows(
+    ids_BT: torch.Tensor, text_O: torch.Tensor, last_O: torch.Tensor, reach: int
+) -> torch.Tensor:
+    """The tokens around each name (O, _AT + R), `NOTHING` beyond the text."""
+    offset_W = torch.arange(-_AT, reach, device=ids_BT.device)
     column_OW = last_O[:, None] + offset_W
     inside_OW = (column_OW >= 0) & (column_OW < ids_BT.shape[1])
     found_OW = ids_BT[text_O[:, None], column_OW.clamp(0, ids_BT.shape[1] - 1)]

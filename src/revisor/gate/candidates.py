@@ -68,9 +68,12 @@ def candidates(view: View, names: NameIndex, ids_BT: torch.Tensor, new: int) -> 
     place_P, entry_P = _entries(names, ended.place_R[late_R], ended.row_R[late_R])
     used_O, place_P = torch.unique(place_P, return_inverse=True)
     last_O = ended.last_O[used_O]
-    asked = _questions(view, names, ids_BT, ended.text_O[used_O], last_O, ended.length_O[used_O])
+    reach = min(REACH, ids_BT.shape[1] - int(last_O.min()))
+    asked = _questions(
+        view, names, ids_BT, ended.text_O[used_O], last_O, ended.length_O[used_O], reach
+    )
     level_PR = levels(asked, place_P, _asked_part(view, entry_P))
-    column_PR = last_O[place_P, None] + torch.arange(REACH, device=ids_BT.device)
+    column_PR = last_O[place_P, None] + torch.arange(reach, device=ids_BT.device)
     heard_PR = (level_PR > UNHEARD) & (column_PR >= first_new) & (column_PR < ids_BT.shape[1])
     pair_C, step_C = heard_PR.nonzero(as_tuple=True)
     text_C = ended.text_O[used_O][place_P[pair_C]]
@@ -96,7 +99,7 @@ def everywhere(
     seen = len(last_O) // batch
     at_OM, late_M = at_ON[:, view.row_M], names.after_N[view.row_M]
     text_O = torch.arange(batch, device=ids_BT.device).repeat_interleave(seen)
-    asked = _questions(view, names, ids_BT, text_O, last_O, length_O)
+    asked = _questions(view, names, ids_BT, text_O, last_O, length_O, REACH)
     level_OMR = all_levels(asked, _asked_part(view, slice(None)))
     level_OMR = torch.where((at_OM & late_M)[..., None], level_OMR, UNHEARD)
     # Of each new token the names that have ended at it and in the REACH - 1 columns before.
@@ -130,11 +133,12 @@ def _questions(
     text_O: torch.Tensor,
     last_O: torch.Tensor,
     length_O: torch.Tensor,
+    reach: int,
 ) -> Questions:
     words_VA, kind_V = view.encoder.words_VA, names.kind_V
     if words_VA is None or kind_V is None:
         raise ValueError("rows that fire after their names need an encoder that hears, and kinds")
-    return questions(ids_BT, text_O, last_O, length_O, kind_V, words_VA)
+    return questions(ids_BT, text_O, last_O, length_O, kind_V, words_VA, reach)
 
 
 def _asked_part(view: View, entry_P: torch.Tensor | slice) -> torch.Tensor:
