@@ -270,7 +270,9 @@ def _only_ending_here(view: View, names: NameIndex, text: Sequence[int]) -> View
         for start in range(max(0, end - WINDOW), end)
     }
     here = torch.isin(names.hash_H, name_hashes(sorted(spelled)))
-    few = NameIndex.of_rows(names.hash_H[here], names.row_H[here], names.count_N, names.after_N)
+    few = NameIndex.of_rows(
+        names.hash_H[here], names.row_H[here], names.count_N, names.after_N, names.kind_V
+    )
     return replace(view, names=few)
 
 
