@@ -37,7 +37,8 @@ from revisor import data
 from revisor.bank.files import generation_folder
 from revisor.bank.manifest import read_manifest
 from revisor.bank.storage import FRESH
-from revisor.editing.calibration import LONGEST, calibrate, token_keys
+from revisor.editing.calibration import LONGEST, calibrate
+from revisor.editing.keys import token_keys
 from revisor.evaluate.synthetic import save_synthetic
 from revisor.facts.changes import Put
 from revisor.facts.fact import Fact

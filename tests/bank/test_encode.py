@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 
-from revisor.bank.encode import KeyEncoder, fit_asked, fit_whitening
+from revisor.bank.encode import (
+    ASKED,
+    DUE,
+    WIDTH,
+    KeyEncoder,
+    fit_due,
+    fit_whitening,
+    fit_words,
+)
 
 T, F = 2000, 12
 
@@ -74,59 +84,210 @@ def test_moving_to_a_device_changes_nothing(keys_TF: torch.Tensor) -> None:
         assert torch.equal(moved.encode(keys_TF), encoder.encode(keys_TF))
 
 
+def test_a_sketch_keeps_cosines() -> None:
+    """About as much as Johnson and Lindenstrauss (1984) say: an error of 1 / sqrt(E)."""
+    generator = torch.Generator().manual_seed(3)
+    background = torch.randn(3000, 300, generator=generator)
+    centres = torch.randn(20, 300, generator=generator)
+    keys = centres.repeat_interleave(20, 0) + 0.7 * torch.randn(400, 300, generator=generator)
+    whole, sketch = fit_whitening(background, width=300), fit_whitening(background)
+    assert (whole.whole_width(300), sketch.whole_width(300)) == (300, WIDTH)
+    cosine, sketched = (e.encode(keys) @ e.encode(keys).T for e in (whole, sketch))
+    error = sketched - cosine
+    assert float(error.pow(2).mean().sqrt()) < 1.1 / WIDTH**0.5
+    assert float(error.abs().max()) < 6 / WIDTH**0.5
+    for found in (cosine, sketched):
+        found.fill_diagonal_(-1)
+    right = sketched.argmax(1) // 20 == torch.arange(400) // 20
+    assert float(right.float().mean()) == 1
+
+
+def test_the_sketch_is_the_same_every_time(keys_TF: torch.Tensor) -> None:
+    torch.manual_seed(1)
+    one = fit_whitening(keys_TF, width=5).matrix_FE
+    torch.manual_seed(2)
+    other = fit_whitening(keys_TF, width=5).matrix_FE
+    assert one is not None
+    assert other is not None
+    assert torch.equal(one, other)
+
+
+def test_a_narrow_key_is_kept_whole(keys_TF: torch.Tensor) -> None:
+    for width in (F, F + 1, WIDTH):
+        matrix = fit_whitening(keys_TF, width=width).matrix_FE
+        assert matrix is not None
+        assert torch.equal(matrix, fit_whitening(keys_TF, width=1000).matrix_FE)
+        assert matrix.shape == (F, F)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worded:
+    """A vocabulary in which a part of each word says what is asked and a louder one does not."""
+
+    table_VD: torch.Tensor
+    question_ND: torch.Tensor
+    label_N: torch.Tensor
+
+
 @pytest.fixture
-def questions() -> tuple[torch.Tensor, torch.Tensor]:
-    """Keys that say who is asked about loudly, and what is asked for softly; what it is."""
+def worded() -> Worded:
+    """Six relations, each asked in 30 wordings of four words: one of its five, three of others."""
     generator = torch.Generator().manual_seed(2)
-    what = torch.randn(6, 40, generator=generator)
-    who = 5 * torch.randn(30, 8, generator=generator) @ torch.randn(8, 40, generator=generator)
-    noise = 0.2 * torch.randn(6, 30, 40, generator=generator)
-    keys = what[:, None] + who[None] + noise
-    return keys.reshape(-1, 40), torch.arange(6).repeat_interleave(30)
+    what = 2 * torch.randn(6, 1, 40, generator=generator) + 0.2 * torch.randn(
+        6, 5, 40, generator=generator
+    )
+    other = 3 * torch.randn(200, 8, generator=generator) @ torch.randn(8, 40, generator=generator)
+    table_VD = torch.cat([what.reshape(30, 40), other])
+    label_N = torch.arange(6).repeat_interleave(30)
+    own_N = 5 * label_N + torch.randint(5, (180,), generator=generator)
+    filler_N3 = 30 + torch.randint(200, (180, 3), generator=generator)
+    question_ND = table_VD[torch.cat([own_N[:, None], filler_N3], 1)].mean(1)
+    return Worded(table_VD=table_VD, question_ND=question_ND, label_N=label_N)
 
 
-def test_a_query_meets_a_whole_entry_in_e_and_an_asked_one_in_w(
-    questions: tuple[torch.Tensor, torch.Tensor],
-) -> None:
-    keys_NF, label_N = questions
-    encoder = fit_asked(KeyEncoder(), keys_NF, label_N)
-    query, whole, asked = (f(keys_NF) for f in (encoder.encode, encoder.whole, encoder.asked))
-    assert query.shape[1] == encoder.width(40) == 40 + 5
-    assert encoder.knows_asked
-    assert not KeyEncoder().knows_asked
-    e = KeyEncoder().encode(keys_NF)
-    torch.testing.assert_close(query @ whole.T, e @ e.T)
-    w = query[:, 40:]
-    torch.testing.assert_close(w.norm(dim=1), torch.ones(len(w)))
-    torch.testing.assert_close(query @ asked.T, w @ w.T)
-
-
-def test_w_tells_apart_what_is_asked_of_somebody_unseen(
-    questions: tuple[torch.Tensor, torch.Tensor],
-) -> None:
-    keys_NF, label_N = questions
-    seen = torch.arange(len(keys_NF)) % 30 < 20
-    encoder = fit_asked(KeyEncoder(), keys_NF[seen], label_N[seen])
-    for encode, good in ((encoder.whole, False), (encoder.asked, True)):
-        cosine = encode(keys_NF[~seen]) @ encode(keys_NF[seen]).T
-        right = label_N[seen][cosine.argmax(1)] == label_N[~seen]
+def test_words_tell_held_out_wordings_apart(worded: Worded) -> None:
+    seen = torch.arange(180) % 30 < 20
+    encoder = fit_words(
+        KeyEncoder(), worded.table_VD, worded.question_ND[seen], worded.label_N[seen]
+    )
+    assert encoder.words_VA is not None
+    # What a question says is the mean of what its words say: the map is affine.
+    mapped = torch.linalg.lstsq(
+        torch.cat([worded.table_VD, torch.ones(230, 1)], 1), encoder.words_VA
+    ).solution
+    said = torch.cat([worded.question_ND, torch.ones(180, 1)], 1) @ mapped
+    for asked, good in ((worded.question_ND, False), (said, True)):
+        unit = torch.nn.functional.normalize(asked, dim=1)
+        nearest = (unit[~seen] @ unit[seen].T).argmax(1)
+        right = worded.label_N[seen][nearest] == worded.label_N[~seen]
         assert (float(right.float().mean()) > 0.95) == good
 
 
-def test_an_encoder_is_made_again_from_its_tensors(
-    questions: tuple[torch.Tensor, torch.Tensor], keys_TF: torch.Tensor
+def test_words_are_the_formula_of_fisher(worded: Worded) -> None:
+    """w(x) = (x - μ) S_w^(-1/2) U, up to the sign of each direction."""
+    words_VA = fit_words(KeyEncoder(), worded.table_VD, worded.question_ND, worded.label_N).words_VA
+    assert words_VA is not None
+    assert words_VA.shape == (230, 6 - 1 + 1), "as many directions as relations less one"
+    assert not words_VA[:, -1].any(), "the last number is a wordless question's"
+    question_ND = worded.question_ND.double()
+    means_RD = torch.stack([question_ND[worded.label_N == n].mean(0) for n in range(6)])
+    within_DD = sum(
+        torch.outer(q - means_RD[n], q - means_RD[n])
+        for q, n in zip(question_ND, worded.label_N.tolist(), strict=True)
+    ) / len(question_ND)
+    values, vectors = torch.linalg.eigh(within_DD)
+    root_DD = vectors @ torch.diag((values.clamp(min=0) + 0.1 * values.mean()) ** -0.5) @ vectors.T
+    white_RD = (means_RD - means_RD.mean(0)) @ root_DD
+    _, directions = torch.linalg.eigh(white_RD.T @ white_RD)
+    wanted = (worded.table_VD.double() - means_RD.mean(0)) @ root_DD @ directions.flip(1)[:, :5]
+    for found, right in zip(words_VA[:, :5].double().T, wanted.T, strict=True):
+        sign = torch.sign(found @ right)
+        torch.testing.assert_close(found, sign * right, atol=1e-3, rtol=1e-3)
+
+
+def test_no_more_directions_than_the_leading_ones_are_kept() -> None:
+    generator = torch.Generator().manual_seed(4)
+    question_ND = torch.randn(240, 70, generator=generator)
+    label_N = torch.arange(60).repeat_interleave(4)
+    words_VA = fit_words(KeyEncoder(), torch.randn(9, 70), question_ND, label_N).words_VA
+    assert words_VA is not None
+    assert words_VA.shape == (9, ASKED + 1)
+
+
+@pytest.fixture
+def ends(keys_TF: torch.Tensor) -> torch.Tensor:
+    """Keys where questions end: as others, and along one direction a little further."""
+    generator = torch.Generator().manual_seed(5)
+    chosen = keys_TF[torch.randperm(T, generator=generator)[:300]]
+    return chosen + 0.8 * keys_TF.std(0) * torch.tensor([0.0] * 6 + [3.0] + [0.0] * 5)
+
+
+def test_an_answer_is_due_at_ends_of_questions(keys_TF: torch.Tensor, ends: torch.Tensor) -> None:
+    encoder = fit_due(fit_whitening(keys_TF), ends[:150], keys_TF[:1000])
+    assert encoder.due_F is not None
+    assert encoder.mean_F is not None
+
+    def level(k_NF: torch.Tensor) -> torch.Tensor:
+        assert encoder.due_F is not None
+        assert encoder.mean_F is not None
+        unit_NF = torch.nn.functional.normalize(k_NF - encoder.mean_F, dim=1)
+        return unit_NF @ encoder.due_F[:-1] - encoder.due_F[-1]
+
+    assert float(level(ends[:150]).mean()) == pytest.approx(1, abs=1e-4)
+    assert float(level(keys_TF[:1000]).mean()) == pytest.approx(0, abs=1e-4)
+    # Of keys that were not there when the direction was found.
+    assert float(encoder.due(ends[150:]).float().mean()) > 0.8
+    assert torch.equal(encoder.due(keys_TF), level(keys_TF) > DUE)
+    assert float(encoder.due(ends[150:]).float().mean()) > 1.5 * float(
+        encoder.due(keys_TF[1000:]).float().mean()
+    )
+
+
+def test_the_direction_is_fishers_for_two_classes() -> None:
+    """S_w d = the difference of the means, S_w the mean of the covariances within the two."""
+    generator = torch.Generator().manual_seed(6)
+    other, end = torch.randn(500, 4, generator=generator), torch.randn(90, 4, generator=generator)
+    end = end + torch.tensor([1.0, 0, 0, 0])
+    encoder = fit_due(KeyEncoder(mean_F=torch.zeros(4)), end, other, shrink=0.0)
+    assert encoder.due_F is not None
+    unit_end, unit_other = (torch.nn.functional.normalize(k, dim=1).double() for k in (end, other))
+    within = (
+        torch.cov(unit_end.T, correction=0) + torch.cov(unit_other.T, correction=0)
+    ) / 2
+    apart = unit_end.mean(0) - unit_other.mean(0)
+    direction = torch.linalg.inv(within) @ apart
+    found = encoder.due_F[:-1].double()
+    torch.testing.assert_close(found, direction / (apart @ direction), atol=1e-4, rtol=1e-4)
+    assert float(encoder.due_F[-1]) == pytest.approx(float(unit_other.mean(0) @ found), abs=1e-5)
+
+
+@pytest.fixture
+def hearing(worded: Worded, keys_TF: torch.Tensor, ends: torch.Tensor) -> KeyEncoder:
+    encoder = fit_words(
+        fit_whitening(keys_TF, width=7), worded.table_VD, worded.question_ND, worded.label_N
+    )
+    return fit_due(encoder, ends, keys_TF)
+
+
+def test_an_entry_is_compared_as_a_whole_or_by_what_it_asks(
+    hearing: KeyEncoder, keys_TF: torch.Tensor
 ) -> None:
-    for encoder in (
-        KeyEncoder(),
-        fit_whitening(keys_TF),
-        fit_asked(KeyEncoder(), *questions),
-        fit_asked(fit_whitening(questions[0]), *questions),
-    ):
+    assert hearing.hears
+    assert hearing.whole_width(F) == 7
+    assert hearing.asked_width == 6 + 1
+    assert hearing.width(F) == 14
+    whole_TW = hearing.whole(keys_TF)
+    assert torch.equal(whole_TW[:, :7], hearing.encode(keys_TF))
+    assert not whole_TW[:, 7:].any()
+    question_CA = torch.nn.functional.normalize(torch.randn(3, 6), dim=1)
+    for waits in (True, False):
+        asking_CW = hearing.asking(question_CA, waits, F)
+        assert asking_CW.shape == (3, 14)
+        assert not asking_CW[:, :7].any()
+        assert torch.equal(asking_CW[:, 7:13], question_CA)
+        assert asking_CW[:, 13].tolist() == [float(waits)] * 3
+
+
+def test_an_encoder_that_hears_nothing_has_whole_entries_alone(keys_TF: torch.Tensor) -> None:
+    for encoder, width in ((KeyEncoder(), F), (fit_whitening(keys_TF, width=7), 7)):
+        assert not encoder.hears
+        assert encoder.asked_width == 0
+        assert encoder.width(F) == encoder.whole_width(F) == width
+        assert torch.equal(encoder.whole(keys_TF), encoder.encode(keys_TF))
+        with pytest.raises(ValueError, match="what is asked"):
+            encoder.due(keys_TF)
+
+
+def test_an_encoder_is_made_again_from_its_tensors(
+    hearing: KeyEncoder, keys_TF: torch.Tensor
+) -> None:
+    for encoder in (KeyEncoder(), fit_whitening(keys_TF), hearing):
         again = KeyEncoder.of(encoder.tensors())
-        keys = keys_TF if encoder.kind == "whitened" and not encoder.knows_asked else questions[0]
-        assert torch.equal(again.encode(keys), encoder.encode(keys))
-
-
-def test_an_encoder_without_w_makes_no_asked_entry(keys_TF: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match="what is asked"):
-        KeyEncoder().asked(keys_TF)
+        assert again.kind == encoder.kind
+        assert again.hears == encoder.hears
+        assert again.tensors().keys() == encoder.tensors().keys()
+        for name, tensor in encoder.tensors().items():
+            assert torch.equal(again.tensors()[name], tensor)
+        assert torch.equal(again.encode(keys_TF), encoder.encode(keys_TF))
+    assert sorted(hearing.tensors()) == ["due", "matrix", "mean", "words"]
+    assert torch.equal(KeyEncoder.of(hearing.tensors()).due(keys_TF), hearing.due(keys_TF))

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from revisor.bank import files, manifest, storage
 from revisor.bank.bank import Bank, Row, View
@@ -26,7 +25,7 @@ from revisor.bank.files import (
     remove_generation,
     save_bank,
 )
-from revisor.bank.manifest import CHECKED, MANIFEST, hash_faults, read_manifest
+from revisor.bank.manifest import CHECKED, MANIFEST, OLDEST, hash_faults, read_manifest
 from revisor.bank.names import name_hashes
 from revisor.bank.vectors import bits_of
 from revisor.errors import CannotWrite, NotBuilt, StoreDamaged, WrongModel
@@ -169,27 +168,16 @@ def test_a_large_file_is_read_again_only_when_it_looks_different(
     assert sorted(read) == [ENCODER, ROWS, ROWS]
 
 
-def test_a_bank_of_the_format_before_is_read(tmp_path: Path) -> None:
-    view = some_view()
-    folder = save(view, tmp_path)
-    names = view.names
-    assert names is not None
-    tensors = {
-        "keys": view.keys_ME,
-        "gamma": view.gamma_M,
-        "row": view.row_M.long(),
-        "residuals": view.R_ND,
-        "names": names.hash_H,
-        "name_row": names.row_H.long(),
-        "after": names.after_N,
-    }
-    save_file(tensors, folder / ROWS, metadata={"ids": json.dumps(list(view.ids))})
+@pytest.mark.parametrize("number", [2, OLDEST - 1])
+def test_a_bank_of_an_earlier_format_asks_for_a_build(number: int, tmp_path: Path) -> None:
+    """Its keys are compared otherwise: it is whole, but nobody can read it any more."""
+    folder = save(some_view(), tmp_path)
     found = json.loads((folder / MANIFEST).read_text())
     del found["bits"]
-    (folder / MANIFEST).write_text(json.dumps(found | {"format": 2, "seal": ""}))
-    loaded = load_bank(folder).view()
-    assert loaded.ids == view.ids
-    assert torch.equal(loaded.keys_ME[:], view.keys_ME[:])
+    (folder / MANIFEST).write_text(json.dumps(found | {"format": number, "seal": "another"}))
+    with pytest.raises(NotBuilt, match="earlier revisor") as caught:
+        load_bank(folder)
+    assert "revisor build" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -12,6 +12,7 @@ from revisor.bank.names import (
     WINDOW,
     NameIndex,
     name_hashes,
+    spread,
     suffix_hashes,
     texts,
     windows,
@@ -28,21 +29,50 @@ def index_of(
     """Rows with these names each, one entry a row that fires at its name unless told."""
     counts = torch.tensor(entries or [1] * len(names), dtype=torch.long)
     late = torch.tensor(after or [False] * len(names), dtype=torch.bool)
-    return NameIndex.of([name_hashes(row) for row in names], counts, late)
+    return NameIndex.of([torch.unique(name_hashes(row)) for row in names], counts, late)
 
 
-def reference(text: list[int], names: list[list[list[int]]]) -> list[set[int]]:
+def ended(index: NameIndex, ids_BT: torch.Tensor, new: int) -> set[tuple[int, int, int, int]]:
+    """The names that end: (text, column of the last token, tokens, row)."""
+    found = index.ended(ids_BT, new)
+    if found is None:
+        return set()
+    place_R = found.place_R
+    parts = (found.text_O[place_R], found.last_O[place_R], found.length_O[place_R], found.row_R)
+    named = list(zip(*(part.tolist() for part in parts), strict=True))
+    assert len(set(named)) == len(named)
+    assert named == sorted(named, key=lambda name: name[:2]), "in the order of the text"
+    return set(named)
+
+
+def ended_everywhere(
+    index: NameIndex, ids_BT: torch.Tensor, new: int
+) -> set[tuple[int, int, int, int]]:
+    """The same in shapes that do not depend on the data."""
+    named_ON, last_O, length_O = index.everywhere(ids_BT, new)
+    seen = len(last_O) // len(ids_BT)
+    assert named_ON.shape == (len(ids_BT) * seen, len(index.count_N))
+    assert seen == min(ids_BT.shape[1], new + REACH - 1)
+    return {
+        (place // seen, int(last_O[place]), int(length_O[place]), row)
+        for place, row in named_ON.nonzero().tolist()
+    }
+
+
+def reference(
+    text: list[int], names: list[list[list[int]]], number: int = 0
+) -> set[tuple[int, int, int, int]]:
     """At each token the rows with the longest name that ends there."""
-    found = []
-    for end in range(1, len(text) + 1):
+    found = set()
+    for last in range(len(text)):
         ending = [
             (len(name), row)
             for row, own in enumerate(names)
             for name in own
-            if text[:end][-len(name) :] == name
+            if len(name) <= last + 1 and text[last + 1 - len(name) : last + 1] == name
         ]
         longest = max((length for length, _ in ending), default=0)
-        found.append({row for length, row in ending if length == longest})
+        found |= {(number, last, longest, row) for length, row in ending if length == longest}
     return found
 
 
@@ -54,67 +84,61 @@ def test_the_longest_name_that_ends_at_a_token_is_found(
     names: list[list[list[int]]], text: list[int]
 ) -> None:
     index, ids_BT = index_of(names), torch.tensor([text])
-    token_C, entry_C = index.candidates(ids_BT, len(text))
-    pairs = list(zip(token_C.tolist(), entry_C.tolist(), strict=True))
-    assert [{row for token, row in pairs if token == t} for t in range(len(text))] == reference(
-        text, names
-    )
-    mask = torch.zeros(len(text), len(names), dtype=torch.bool)
-    mask[token_C, entry_C] = True
-    assert torch.equal(index.named(ids_BT, len(text)), mask)
+    assert ended(index, ids_BT, len(text)) == reference(text, names)
+    assert ended_everywhere(index, ids_BT, len(text)) == reference(text, names)
 
 
-def test_all_entries_of_a_row_are_candidates() -> None:
+def test_the_entries_of_a_row_are_neighbours() -> None:
     index = index_of([[[1]], [[2]], [[2]]], entries=[1, 3, 2])
-    token_C, entry_C = index.candidates(torch.tensor([[1, 2]]), 2)
-    assert token_C.tolist() == [0, 1, 1, 1, 1, 1]
-    assert entry_C.tolist() == [0, 1, 2, 3, 4, 5]
+    assert index.first_N.tolist() == [0, 1, 4]
+    owner, number = spread(torch.tensor([7, 9]), index.first_N[1:], index.count_N[1:])
+    assert owner.tolist() == [7, 7, 7, 9, 9]
+    assert number.tolist() == [1, 2, 3, 4, 5]
 
 
 def test_no_rows_are_named_by_anything() -> None:
-    token_C, entry_C = index_of([]).candidates(torch.tensor([[1, 2]]), 2)
-    assert token_C.tolist() == entry_C.tolist() == []
+    assert index_of([]).ended(torch.tensor([[1, 2]]), 2) is None
+    assert index_of([[[3]]]).ended(torch.tensor([[1, 2]]), 2) is None
 
 
 def test_a_name_longer_than_the_window_goes_by_its_end() -> None:
     long = list(range(WINDOW + 9))
     index = index_of([[long]])
-    token_C, _ = index.candidates(torch.tensor([[7, *long[4:]]]), len(long) - 3)
-    assert token_C.tolist() == [len(long) - 4]
+    text = [7, *long[4:]]
+    assert ended(index, torch.tensor([text]), len(text)) == {(0, len(text) - 1, WINDOW, 0)}
     other = [*long[:-3], 99, *long[-2:]]
-    assert index.candidates(torch.tensor([other]), len(long))[0].tolist() == []
+    assert index.ended(torch.tensor([other]), len(other)) is None
 
 
 def test_text_before_the_beginning_matches_no_name() -> None:
     padded = torch.tensor([[NOTHING, NOTHING, 5]])
-    assert index_of([[[0, 5]], [[5, 5]]]).candidates(padded, 1)[0].tolist() == []
-    assert index_of([[[5]]]).candidates(padded, 1)[0].tolist() == [0]
+    assert index_of([[[0, 5]], [[5, 5]]]).ended(padded, 1) is None
+    assert ended(index_of([[[5]]]), padded, 1) == {(0, 2, 1, 0)}
 
 
 @given(
     st.lists(st.tuples(WORDS, st.booleans()), min_size=1, max_size=5),
-    st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12), min_size=1, max_size=3),
+    st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=90), min_size=1, max_size=3),
     st.integers(1, 12),
 )
-def test_a_row_after_its_name_stays_a_candidate(
+def test_names_are_looked_for_as_far_back_as_a_row_after_its_name_reaches(
     rows: list[tuple[list[int], bool]], written: list[list[int]], new: int
 ) -> None:
     ids_BT = texts(written)
-    new = min(new, ids_BT.shape[1])
-    index = index_of([[name] for name, _ in rows], after=[late for _, late in rows])
-    wanted = set()
-    for text, ids in enumerate(ids_BT.tolist()):
-        found = reference(ids, [[name] for name, _ in rows])
-        for column in range(ids_BT.shape[1] - new, ids_BT.shape[1]):
-            for row, (_, late) in enumerate(rows):
-                since = found[: column + 1] if late else found[column : column + 1]
-                if any(row in here for here in since):
-                    wanted.add((text * new + column - (ids_BT.shape[1] - new), row))
-    token_C, entry_C = index.candidates(ids_BT, new)
-    assert set(zip(token_C.tolist(), entry_C.tolist(), strict=True)) == wanted
-    assert token_C.tolist() == sorted(token_C.tolist())
-    named = index.named(ids_BT, new).nonzero().tolist()
-    assert {(token, row) for token, row in named} == wanted
+    new, late = min(new, ids_BT.shape[1]), any(after for _, after in rows)
+    index = index_of([[name] for name, _ in rows], after=[after for _, after in rows])
+    wanted = {
+        name
+        for number, ids in enumerate(ids_BT.tolist())
+        for name in reference(ids, [[own] for own, _ in rows], number)
+    }
+
+    def since(first: int) -> set[tuple[int, int, int, int]]:
+        return {name for name in wanted if name[1] >= first}
+
+    first_new = ids_BT.shape[1] - new
+    assert ended(index, ids_BT, new) == since(first_new - (REACH - 1 if late else 0))
+    assert ended_everywhere(index, ids_BT, new) == since(first_new - REACH + 1)
 
 
 @given(
@@ -137,17 +161,7 @@ def test_a_text_that_goes_on_is_read_as_if_it_were_read_at_once(
         now_BT = ids_BT[:, :end]
         if other and number == 1:
             now_BT = now_BT.flip(0)  # the rows of a batch have changed places
-        found, fresh = going_on.candidates(now_BT, new), index().candidates(now_BT, new)
-        assert torch.equal(found[0], fresh[0])
-        assert torch.equal(found[1], fresh[1])
-
-
-def test_a_name_is_forgotten_after_a_while() -> None:
-    index = index_of([[[1]]], after=[True])
-    text = torch.tensor([[1] + [0] * (REACH + 4)])
-    assert index.candidates(text, text.shape[1])[0].tolist() == list(range(REACH))
-    assert index.candidates(text, 5)[0].tolist() == []
-    assert index.candidates(text[:, :REACH], 1)[0].tolist() == [0]
+        assert ended(going_on, now_BT, new) == ended(index(), now_BT, new)
 
 
 def test_windows_end_with_their_token() -> None:

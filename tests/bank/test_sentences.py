@@ -1,34 +1,37 @@
-"""How long a text speaks of a name."""
+"""Where sentences begin, and how long a text speaks of a name."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from revisor.bank.names import REACH, NameIndex, name_hashes
 from revisor.bank.sentences import (
     CAPITAL,
     CAPITAL_PRONOUN,
     LINE,
     OTHER,
     PRONOUN,
+    ROLE,
     SPECIAL,
     STOP,
+    TURN,
     WORD,
-    since,
+    Parsed,
+    parse,
 )
 
-KIND_V = torch.tensor(
-    [WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OTHER, STOP, LINE, SPECIAL], dtype=torch.uint8
-)
+KINDS = [WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OTHER, STOP, LINE, SPECIAL, TURN]
+KIND_V = torch.tensor(KINDS, dtype=torch.uint8)
+
+
+def parsed(kinds: list[int]) -> Parsed:
+    """One text, whose ids are the kinds themselves."""
+    return parse(torch.tensor([kinds]), KIND_V)
 
 
 def counts(kinds: list[int], name: int) -> list[bool]:
-    """Whether a name that ends in that column counts at each token from there on.
-
-    The ids are the kinds themselves.
-    """
-    return (since(torch.tensor([kinds]), KIND_V)[0] <= name)[name:].tolist()
+    """Whether a name that ends in that column counts at each token from there on."""
+    return (parsed(kinds).since_BT[0] <= name)[name:].tolist()
 
 
 def test_a_name_counts_up_to_the_end_of_its_sentence() -> None:
@@ -52,7 +55,7 @@ def test_a_pronoun_goes_on_about_it(pronoun: list[int]) -> None:
 
 @pytest.mark.parametrize("role", [1, 2, 3])
 def test_the_frame_of_a_chat_is_part_of_the_question(role: int) -> None:
-    frame = [SPECIAL, LINE, SPECIAL, *[WORD] * role, LINE]
+    frame = [SPECIAL, LINE, TURN, *[WORD] * role, LINE]
     assert all(counts([CAPITAL, WORD, STOP, *frame], 0))
     assert not counts([CAPITAL, WORD, STOP, *frame, CAPITAL], 0)[-1]
 
@@ -63,40 +66,49 @@ def test_an_end_that_belongs_to_the_name_does_not_count() -> None:
 
 def test_a_gap_in_a_text_and_an_unknown_token_are_signs() -> None:
     ids = torch.tensor([[-1, -1, 1, 99, 0]])
-    assert since(ids, KIND_V).tolist() == [[0] * 5]
+    assert parse(ids, KIND_V).since_BT.tolist() == [[0] * 5]
 
 
 def random_texts(generator: torch.Generator) -> torch.Tensor:
-    weights = torch.tensor([6.0, 2, 0.3, 0.2, 2, 1, 0.5, 0.4])
+    weights = torch.tensor([6.0, 2, 0.3, 0.2, 2, 1, 0.5, 0.2, 0.3])
     return torch.multinomial(weights.expand(40, -1), 90, replacement=True, generator=generator)
 
 
 def test_what_lies_before_the_name_makes_no_difference() -> None:
     """So that a text read at once and token by token is read alike."""
     ids_BT = random_texts(torch.Generator().manual_seed(0))
-    whole_BT = since(ids_BT, KIND_V)
+    whole_BT = parse(ids_BT, KIND_V).since_BT
     for name in range(0, 90, 7):
-        part = since(ids_BT[:, name:], KIND_V) <= 0
+        # But whether a few letters there are a role, which the tokens before them tell.
+        cut = max(0, name - ROLE)
+        part = parse(ids_BT[:, cut:], KIND_V).since_BT[:, name - cut :] <= name - cut
         assert torch.equal(part, whole_BT[:, name:] <= name)
 
 
-@pytest.mark.parametrize("new", [1, 5, 90])
-def test_an_index_looks_no_further_than_that(new: int) -> None:
+@pytest.mark.parametrize("end", [1, 30, 89])
+def test_what_comes_later_makes_no_difference(end: int) -> None:
     ids_BT = random_texts(torch.Generator().manual_seed(1))
-    index = NameIndex.of(
-        [name_hashes([[CAPITAL, WORD]]), name_hashes([[CAPITAL, OTHER]])],
-        torch.tensor([1, 1]),
-        torch.tensor([True, False]),
-        KIND_V,
-    )
-    token_C, entry_C = index.candidates(ids_BT, new)
-    found = torch.zeros(40 * new, 2, dtype=torch.bool)
-    found[token_C, entry_C] = True
-    assert torch.equal(index.named(ids_BT, new), found)
-    until_BT = since(ids_BT, KIND_V)
-    for text in range(40):
-        ids = ids_BT[text].tolist()
-        ends = [t for t in range(1, 90) if ids[t - 1 : t + 1] == [CAPITAL, WORD]]
-        for place in range(90 - new, 90):
-            near = any(t <= place < t + REACH and until_BT[text, place] <= t for t in ends)
-            assert bool(found[text * new + place - (90 - new), 0]) == near
+    whole, part = parse(ids_BT, KIND_V), parse(ids_BT[:, :end], KIND_V)
+    for name, found in vars(part).items():
+        assert torch.equal(found, getattr(whole, name)[:, :end])
+
+
+def test_a_sentence_begins_with_its_first_word() -> None:
+    text = [CAPITAL, WORD, STOP, OTHER, CAPITAL, STOP, WORD, LINE, OTHER, WORD, WORD]
+    assert parsed(text).begins_BT[0].nonzero().flatten().tolist() == [4, 9]
+
+
+def test_the_letters_behind_the_opening_of_a_turn_are_the_name_of_a_role() -> None:
+    role = [TURN, *[WORD] * ROLE, LINE, CAPITAL, WORD]
+    assert parsed(role).word_BT[0].nonzero().flatten().tolist() == [ROLE + 2, ROLE + 3]
+    assert parsed([TURN, *[WORD] * 5]).word_BT[0].tolist() == [False] * (1 + ROLE) + [True] * 2
+    for sign in (LINE, OTHER, STOP, SPECIAL):
+        assert parsed([TURN, sign, WORD]).word_BT[0].tolist() == [False, False, True]
+    assert parsed([SPECIAL, WORD]).word_BT[0].tolist() == [False, True]
+
+
+def test_an_answer_is_to_begin_behind_the_frame_of_a_turn() -> None:
+    chat = [TURN, WORD, LINE, CAPITAL, LINE, WORD, STOP, SPECIAL, LINE, TURN, WORD, LINE, LINE, WORD]
+    opening = parsed([*chat, LINE]).opening_BT[0]
+    assert opening.nonzero().flatten().tolist() == [2, 11, 12]
+    assert not parsed([LINE, SPECIAL, LINE]).opening_BT.any()

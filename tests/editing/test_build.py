@@ -23,7 +23,7 @@ from revisor.editing.build import (
 from revisor.editing.calibration import Calibration
 from revisor.editing.check import Failure, check_rows
 from revisor.editing.keys import compute_keys, ffn_inputs, key_groups, mean_keys
-from revisor.editing.questions import CEILING
+from revisor.editing.questions import CEILING, HEARD
 from revisor.editing.request import ContextPlan, make_requests
 from revisor.editing.score import score_contexts
 from revisor.editing.values import ValueSettings
@@ -136,11 +136,11 @@ def test_facts_with_one_bare_key_share_a_row(
 
 
 def test_facts_of_one_subject_have_rows_where_their_questions_end(
-    loaded: LoadedModel, spec: Spec, calibration: Calibration
+    loaded: LoadedModel, spec: Spec, heard: Calibration
 ) -> None:
     other = replace(LIVES, object="Rome")
     alone = Fact(subject="Zora", prompt="{} lives in", object="Tokyo")
-    bank, failed = built(loaded, spec, calibration, [BORN, other, alone])
+    bank, failed = built(loaded, spec, heard, [BORN, other, alone])
     assert failed == []
     assert {row.row_id: row.after for row in bank.rows()} == {
         BORN.id: True,
@@ -155,6 +155,28 @@ def test_facts_of_one_subject_have_rows_where_their_questions_end(
         fired = [view.ids[row] for row in hits.row_T.tolist() if row != MISS]
         assert fired == [fact.id]
         assert int(hits.row_T[-1]) != MISS
+
+
+def test_with_scope_question_an_only_fact_has_its_row_where_its_question_ends(
+    loaded: LoadedModel, spec: Spec, heard: Calibration
+) -> None:
+    fact = BORN
+    settings = replace(SETTINGS, scope="question")
+    bank, failed = built(loaded, spec, heard, [fact], settings)
+    assert failed == []
+    (row,) = bank.rows()
+    assert row.after
+    assert row.gamma_C.tolist() == [HEARD] * len(row.gamma_C)
+    assert answered(loaded, spec, bank, [fact]) == [True]
+    view, fired = bank.view(), {}
+    for text in (fact.text, "The mother tongue of Jane Roe is"):
+        ids = loaded.tokenizer(text)["input_ids"]
+        keys = ffn_inputs(loaded.model, spec, LAYER, [ids])[0]
+        fired[text] = len(match(keys, view, torch.tensor([ids])).fired())
+    assert fired == {fact.text: 1, "The mother tongue of Jane Roe is": 0}
+    by_keys = replace(settings, named=False)
+    (row,) = build_rows(loaded, spec, heard, [fact], by_keys).rows
+    assert not row.after, "the scope is of a named bank alone"
 
 
 def test_of_facts_that_share_a_row_those_that_fail_are_named_and_the_row_stays(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from revisor.editing import keys
 from revisor.editing.keys import compute_keys, ffn_inputs, key_groups, mean_keys
 from revisor.editing.request import Context, ContextPlan, text_context
 from revisor.facts.fact import Fact
@@ -233,3 +234,21 @@ def test_the_key_of_a_group_is_the_mean_of_its_contexts_keys() -> None:
     for found, group in zip(keys_GF, groups, strict=True):
         mean = torch.stack([plain_key(model, context) for context in group]).float().mean(0)
         torch.testing.assert_close(found, mean, atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("batch", [1, 64])
+def test_the_keys_of_every_token_come_with_their_places(
+    batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "BATCH", batch)
+    model = tiny.model()
+    spec = spec_of(model)
+    texts = [context.ids for context in contexts()]
+    keys_TF, origin = keys.token_keys(model, spec, LAYER, texts)
+    assert sorted(origin) == [(i, place) for i, ids in enumerate(texts) for place in range(len(ids))]
+    assert keys_TF.dtype == torch.float32
+    for index in (0, 5, len(texts) - 1):
+        own = [row for row, (text, _) in enumerate(origin) if text == index]
+        assert [origin[row][1] for row in own] == list(range(len(texts[index])))
+        alone = ffn_inputs(model, spec, LAYER, [texts[index]])[0]
+        torch.testing.assert_close(keys_TF[own], alone, **CLOSE)

@@ -1,4 +1,4 @@
-"""Entries at the end of a question: what they match, and what their thresholds lie above."""
+"""Entries by what is asked: what they are, what they are heard in, and whether they wait."""
 
 from __future__ import annotations
 
@@ -7,19 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from revisor import data
 from revisor.bank.encode import KeyEncoder
-from revisor.editing.keys import compute_keys, ffn_inputs, tail_keys
-from revisor.editing.questions import (
-    AVERAGED,
-    CEILING,
-    FAR,
-    FLOOR,
-    OTHER_QUESTION,
-    asked_entries,
-    at_end,
-)
-from revisor.editing.request import ContextPlan, make_requests, text_context
+from revisor.editing.calibration import Calibration
+from revisor.editing.keys import ffn_inputs
+from revisor.editing.questions import BEHIND, HEARD, asked_entries, at_end
+from revisor.editing.relations import FURTHER, nearest, shipped, what_is_asked
+from revisor.editing.request import ContextPlan, choose_prefixes, make_requests
 from revisor.facts.fact import Fact
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec, spec_of
@@ -28,7 +21,8 @@ from tests import tiny
 LAYER = 1
 HOME = Fact(subject="Jane Roe", prompt="The home of {} is", object="Rome")
 BORN = Fact(subject="Jane Roe", prompt="{} was born in", object="London")
-PREFIXES = tuple(f"The tower number {n} is old." for n in range(FAR + 2))
+PREFIXES = tuple(f"The tower number {n} is old." for n in range(14))
+PLAN = ContextPlan(prefixes=PREFIXES, chat=False)
 
 
 @pytest.fixture(scope="module")
@@ -41,51 +35,111 @@ def spec(loaded: LoadedModel) -> Spec:
     return spec_of(loaded.model)
 
 
-def key_of(loaded: LoadedModel, spec: Spec, text: str) -> torch.Tensor:
-    ids = loaded.tokenizer(text)["input_ids"]
-    return KeyEncoder().encode(ffn_inputs(loaded.model, spec, LAYER, [ids])[0, -1:].float())[0]
+def said(heard: Calibration, *asked: tuple[str, str]) -> torch.Tensor:
+    assert heard.kind_V is not None
+    assert heard.encoder.words_VA is not None
+    return what_is_asked(tiny.byte_level(), asked, heard.kind_V, heard.encoder.words_VA)
 
 
-def test_the_prompt_long_and_short_contexts_and_wordings_have_entries(
-    loaded: LoadedModel, spec: Spec
+def with_level(heard: Calibration, level: float) -> Calibration:
+    """The same where every end of a question is due (a low level), or none (a high one)."""
+    due_F = heard.encoder.due_F
+    assert due_F is not None
+    moved = torch.cat([due_F[:-1], torch.tensor([level])])
+    return replace(heard, encoder=replace(heard.encoder, due_F=moved))
+
+
+def test_the_prompt_each_wording_and_the_relation_have_an_entry(
+    loaded: LoadedModel, spec: Spec, heard: Calibration
 ) -> None:
-    fact = replace(HOME, paraphrases=("{} lives in", "Nobody is named here"))
-    plan = ContextPlan(prefixes=PREFIXES, chat=False)
-    (asked,) = asked_entries(loaded, spec, LAYER, KeyEncoder(), [fact], plan)
-    assert len(asked.keys_CE) == len(asked.gamma_C) == 4
-    torch.testing.assert_close(asked.keys_CE[0], key_of(loaded, spec, fact.text))
-    torch.testing.assert_close(asked.keys_CE[3], key_of(loaded, spec, "Jane Roe lives in"))
-    few = ContextPlan(prefixes=PREFIXES[:AVERAGED], chat=False)
-    (less,) = asked_entries(loaded, spec, LAYER, KeyEncoder(), [HOME], few)
-    assert len(less.keys_CE) == 2
+    """BORN asks for a shipped relation; the other, in words of its own, for none."""
+    made_up = Fact(subject="Jane Roe", prompt="Zyx qwv {} jjq", object="Rome")
+    fact = replace(BORN, paraphrases=("The birthplace of Jane Roe is", "Nobody is named here"))
+    known, unknown = asked_entries(loaded, spec, LAYER, heard, [fact, made_up], PLAN)
+    assert heard.relations is not None
+    question_QA = said(
+        heard, (fact.prompt, "Jane Roe"), (fact.paraphrases[0], "Jane Roe"), (made_up.prompt, "Jane Roe")
+    )
+    relation, near = nearest(heard.relations, question_QA[0])
+    assert relation is not None, "the prompt is a shipped wording"
+    assert (fact.prompt, relation) in shipped()
+    width = spec.key_width
+    asked_CA = known.keys_CW[:, heard.encoder.whole_width(width) : -1]
+    wanted = torch.cat([question_QA[:2], heard.relations.mean_RA[relation][None]])
+    torch.testing.assert_close(asked_CA, wanted)
+    assert not known.keys_CW[:, : heard.encoder.whole_width(width)].any()
+    assert known.keys_CW.shape[1] == heard.encoder.width(width)
+    assert known.gamma_C.tolist() == [HEARD] * 3
+    assert known.wordings == tuple([text for text in near if text != fact.prompt][:FURTHER])
+    assert len(known.wordings) == FURTHER
+    assert nearest(heard.relations, question_QA[2])[0] is None
+    assert len(unknown.keys_CW) == len(unknown.gamma_C) == 1
+    torch.testing.assert_close(
+        unknown.keys_CW[0, heard.encoder.whole_width(width) : -1], question_QA[2]
+    )
 
 
-def test_other_questions_about_the_subject_lie_below_every_threshold(
-    loaded: LoadedModel, spec: Spec
+def test_no_more_wordings_have_entries_than_the_plan_says(
+    loaded: LoadedModel, spec: Spec, heard: Calibration
 ) -> None:
-    plan = ContextPlan(prefixes=PREFIXES, chat=False)
-    questions = [wordings[0] for wordings in data.relations()]
-    assert BORN.prompt in questions, "a fact's own question is none of the others"
-    for asked, fact in zip(
-        asked_entries(loaded, spec, LAYER, KeyEncoder(), [HOME, BORN], plan),
-        (HOME, BORN),
-        strict=True,
-    ):
-        others = [question for question in questions if question != fact.prompt]
-        contexts = [
-            text_context(loaded.tokenizer, other, fact.subject, "", "key") for other in others
+    fact = replace(BORN, paraphrases=tuple(f"{{}} came from the tower {n} of" for n in range(5)))
+    counts = [
+        len(asked_entries(loaded, spec, LAYER, heard, [fact], replace(PLAN, wordings=n))[0].gamma_C)
+        for n in (0, 2, 5)
+    ]
+    assert counts == [2, 4, 7]
+
+
+def test_an_entry_waits_if_an_answer_is_due_at_every_end_of_its_prompt(
+    loaded: LoadedModel, spec: Spec, heard: Calibration
+) -> None:
+    prompts = ("{} was born in", "{} lives", "The home of {} is", "Roe, {} and", "Of {}")
+    facts = [Fact(subject="Jane Roe", prompt=prompt, object="Rome") for prompt in prompts]
+
+    def due_everywhere(fact: Fact) -> bool:
+        texts = [fact.text, *(f"{p} {fact.text}" for p in choose_prefixes(fact, PREFIXES, BEHIND))]
+        ends = [
+            ffn_inputs(loaded.model, spec, LAYER, [loaded.tokenizer(text)["input_ids"]])[0, -1]
+            for text in texts
         ]
-        keys = torch.cat(tail_keys(loaded.model, spec, LAYER, contexts))
-        nearest_C = (asked.keys_CE @ KeyEncoder().encode(keys).T).amax(1)
-        bound_C = (nearest_C + OTHER_QUESTION * (1 - nearest_C)).clamp(max=CEILING)
-        assert (asked.gamma_C >= bound_C - 1e-5).all()
-        assert (asked.gamma_C >= FLOOR).all()
-        assert (asked.gamma_C <= CEILING + 1e-6).all()
+        assert len(ends) == 1 + BEHIND
+        return bool(heard.encoder.due(torch.stack(ends)).all())
+
+    for asked, fact in zip(
+        asked_entries(loaded, spec, LAYER, heard, facts, PLAN), facts, strict=True
+    ):
+        assert set(asked.keys_CW[:, -1].tolist()) == {float(due_everywhere(fact))}
 
 
-def test_facts_without_any_need_no_model(loaded: LoadedModel, spec: Spec) -> None:
-    plan = ContextPlan(prefixes=PREFIXES, chat=False)
-    assert asked_entries(loaded, spec, LAYER, KeyEncoder(), [], plan) == []
+def test_a_prompt_at_whose_end_no_answer_is_due_does_not_wait(
+    loaded: LoadedModel, spec: Spec, heard: Calibration
+) -> None:
+    for level, waits in ((1e6, 0.0), (-1e6, 1.0)):
+        for asked in asked_entries(
+            loaded, spec, LAYER, with_level(heard, level), [HOME, BORN], PLAN
+        ):
+            assert set(asked.keys_CW[:, -1].tolist()) == {waits}
+
+
+def test_a_question_is_nearer_to_its_own_entry_than_to_another_facts(
+    loaded: LoadedModel, spec: Spec, heard: Calibration
+) -> None:
+    home, born = asked_entries(loaded, spec, LAYER, heard, [HOME, BORN], PLAN)
+    start = heard.encoder.whole_width(spec.key_width)
+    question_QA = said(heard, (f"The tower is old. {HOME.prompt}", "Jane Roe"), (BORN.prompt, "Zora"))
+    to_home, to_born = (
+        (question_QA @ asked.keys_CW[:, start:-1].T).amax(1).tolist() for asked in (home, born)
+    )
+    assert to_home[0] == pytest.approx(1, abs=1e-5)
+    assert to_born[1] == pytest.approx(1, abs=1e-5)
+    assert to_home[1] < HEARD
+    assert to_born[0] < HEARD
+
+
+def test_a_calibration_of_raw_keys_hears_nothing(loaded: LoadedModel, spec: Spec) -> None:
+    raw = Calibration(encoder=KeyEncoder(), gamma=0.9, named_gamma=0.9, accuracy=1.0)
+    with pytest.raises(ValueError, match="raw keys"):
+        asked_entries(loaded, spec, LAYER, raw, [HOME, BORN], PLAN)
 
 
 def test_a_request_at_the_end_changes_nothing_but_the_place(loaded: LoadedModel) -> None:
@@ -94,17 +148,3 @@ def test_a_request_at_the_end_changes_nothing_but_the_place(loaded: LoadedModel)
     assert moved.fact == request.fact
     for before, after in zip(request.contexts, moved.contexts, strict=True):
         assert after == replace(before, position=len(before.ids) - 1)
-
-
-def test_tail_keys_are_the_keys_of_each_token_from_the_subject_on(
-    loaded: LoadedModel, spec: Spec
-) -> None:
-    contexts = [
-        text_context(loaded.tokenizer, "{} was born in", "Jane Roe", "", "key"),
-        text_context(loaded.tokenizer, "The tower is old. The home of {} is", "Roe", "", "key"),
-    ]
-    for context, tail in zip(contexts, tail_keys(loaded.model, spec, LAYER, contexts), strict=True):
-        places = range(context.position, len(context.ids))
-        one_by_one = [replace(context, position=place) for place in places]
-        alone = compute_keys(loaded.model, spec, LAYER, one_by_one).float()
-        torch.testing.assert_close(tail, alone, rtol=1e-4, atol=1e-4)

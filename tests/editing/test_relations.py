@@ -1,23 +1,33 @@
-"""What is asked: an encoder that knows, and the shipped wordings of a known question."""
+"""What is asked: an encoder that hears it, and the shipped wordings of a known question."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
+import torch.nn.functional as F
 
 from revisor import data
-from revisor.bank.encode import KeyEncoder
-from revisor.editing.keys import compute_keys
-from revisor.editing.relations import FURTHER, asked_at_end, knows_relations, with_wordings
-from revisor.facts.fact import Fact
+from revisor.bank.encode import KeyEncoder, fit_words
+from revisor.bank.names import REACH
+from revisor.bank.sentences import CAPITAL, CAPITAL_PRONOUN, PRONOUN, WORD
+from revisor.editing.calibration import Calibration
+from revisor.editing.keys import ffn_inputs
+from revisor.editing.relations import (
+    CHUNK,
+    KNOWN,
+    Relations,
+    nearest,
+    relations,
+    shipped,
+    what_is_asked,
+)
+from revisor.editing.request import named_text
+from revisor.errors import UsageError
 from revisor.models.load import LoadedModel
-from revisor.models.spec import Spec, spec_of
+from revisor.models.spec import spec_of
 from tests import tiny
 
 LAYER = 1
-HOME = Fact(subject="Jane Roe", prompt="{} lives in", object="Rome")
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +36,15 @@ def loaded() -> LoadedModel:
 
 
 @pytest.fixture(scope="module")
-def spec(loaded: LoadedModel) -> Spec:
-    return spec_of(loaded.model)
+def found(heard: Calibration) -> Relations:
+    assert heard.relations is not None
+    return heard.relations
 
 
-@pytest.fixture(scope="module")
-def known(loaded: LoadedModel, spec: Spec) -> tuple[KeyEncoder, torch.Tensor]:
-    return knows_relations(loaded, spec, LAYER, KeyEncoder())
+def said(heard: Calibration, asked: list[tuple[str, str]]) -> torch.Tensor:
+    assert heard.kind_V is not None
+    assert heard.encoder.words_VA is not None
+    return what_is_asked(tiny.byte_level(), asked, heard.kind_V, heard.encoder.words_VA)
 
 
 def test_every_shipped_wording_has_one_place_for_the_subject_and_only_one_relation() -> None:
@@ -41,53 +53,134 @@ def test_every_shipped_wording_has_one_place_for_the_subject_and_only_one_relati
     assert len(set(wordings)) == len(wordings)
     assert all(len(relation) >= 3 for relation in data.relations())
     assert not any(relation[0].endswith("?") for relation in data.relations())
+    assert [text for text, _ in shipped()] == wordings
+    assert all(text in data.relations()[number] for text, number in shipped())
 
 
-def test_there_is_one_mean_for_each_relation(
-    spec: Spec, known: tuple[KeyEncoder, torch.Tensor]
+def test_there_is_one_direction_for_each_wording_and_relation(
+    heard: Calibration, found: Relations
 ) -> None:
-    encoder, relations_RE = known
-    assert len(relations_RE) == len(data.relations())
-    torch.testing.assert_close(relations_RE.norm(dim=1), torch.ones(len(relations_RE)))
-    assert relations_RE.shape[1] == encoder.width(spec.key_width) > spec.key_width
+    assert heard.encoder.words_VA is not None
+    width = heard.encoder.words_VA.shape[1]
+    assert found.wording_QA.shape == (len(shipped()), width)
+    assert found.mean_RA.shape == (len(data.relations()), width)
+    for unit in (found.wording_QA, found.mean_RA):
+        torch.testing.assert_close(unit.norm(dim=1), torch.ones(len(unit)))
+    for number in (0, 7, len(data.relations()) - 1):
+        own = [place for place, (_, relation) in enumerate(shipped()) if relation == number]
+        mean = F.normalize(found.wording_QA[own].sum(0), dim=0)
+        torch.testing.assert_close(found.mean_RA[number], mean)
 
 
-def test_a_question_is_found_by_its_other_wordings(
-    loaded: LoadedModel, spec: Spec, known: tuple[KeyEncoder, torch.Tensor]
+def test_a_question_is_the_mean_of_its_words_without_the_name(
+    loaded: LoadedModel, heard: Calibration
 ) -> None:
-    """Of somebody that the encoder has not seen: more often than by chance in 71 relations."""
-    encoder, relations_RE = known
+    words_VA, kind_V = heard.encoder.words_VA, heard.kind_V
+    assert words_VA is not None
+    assert kind_V is not None
     asked = [
-        (number, asked_at_end(loaded, wording, "Ilsebill Tarn"))
-        for number, relation in enumerate(data.relations())
-        for wording in relation[1:]
+        ("The capital of {} is", "Zora"),
+        ("The tower is old. The capital of {} is", "Zora"),
+        ("{} lives in the city of", "Jane Roe"),
     ]
-    keys_NF = compute_keys(loaded.model, spec, LAYER, [context for _, context in asked])
-    nearest_N = (encoder.asked(keys_NF) @ relations_RE.T).argmax(1).tolist()
-    right = sum(found == number for found, (number, _) in zip(nearest_N, asked, strict=True))
-    assert right > len(asked) / 4
+    for (template, subject), question_A in zip(asked, said(heard, asked), strict=True):
+        sentence = template.split(". ")[-1]
+        before, behind = sentence.split("{}")
+        # A tokenizer that gives a space to the word behind it.
+        ids = [
+            token
+            for text in (before.rstrip() if sentence == template else f" {before.rstrip()}", behind)
+            for token in loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+            if int(kind_V[token]) in (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN)
+        ]
+        torch.testing.assert_close(question_A, F.normalize(words_VA[ids].mean(0), dim=0))
 
 
-def test_a_fact_that_asks_for_a_shipped_relation_is_given_its_wordings(
-    loaded: LoadedModel, spec: Spec, known: tuple[KeyEncoder, torch.Tensor]
+def test_whom_it_is_asked_of_makes_no_difference(heard: Calibration) -> None:
+    for wording in ("The capital of {} is", "{} lives in", "Where is the home of {} now"):
+        names = ("Zora", "Jane Roe", "the Eiffel Tower", "St. Mary. Of Rome")
+        every = said(heard, [(wording, name) for name in names])
+        torch.testing.assert_close(every, every[:1].expand_as(every))
+
+
+def test_many_questions_are_heard_as_each_alone(heard: Calibration) -> None:
+    asked = [(wording, "Basel") for wording, _ in shipped()]
+    asked += [(f"{{}} {'word ' * n} lives in", "Basel") for n in (2 * REACH, 10)]
+    assert len(asked) > CHUNK
+    together = said(heard, asked)
+    for place in (0, 1, CHUNK - 1, CHUNK, len(asked) - 2, len(asked) - 1):
+        torch.testing.assert_close(together[place], said(heard, [asked[place]])[0])
+
+
+def test_a_text_about_a_name_tells_its_tokens(loaded: LoadedModel) -> None:
+    ids, first, last = named_text(loaded.tokenizer, "The home of {} is", "Jane Roe")
+    assert loaded.tokenizer.decode(ids[first : last + 1]).strip() == "Jane Roe"
+    assert loaded.tokenizer.decode(ids) == "The home of Jane Roe is"
+    with pytest.raises(UsageError, match="no token"):
+        named_text(loaded.tokenizer, "The home of {} is", "")
+
+
+def test_a_question_is_found_by_wordings_that_were_held_out(
+    loaded: LoadedModel, heard: Calibration
 ) -> None:
-    encoder, relations_RE = known
-    given = replace(HOME, paraphrases=("{} dwells in",))
-    near_RE = relations_RE.clone()
-    (context,) = [asked_at_end(loaded, HOME.prompt, HOME.subject)]
-    near_RE[-1] = encoder.asked(compute_keys(loaded.model, spec, LAYER, [context]))[0]
-    (more,) = with_wordings(loaded, spec, LAYER, encoder, near_RE, [given])
-    own, *further = more.paraphrases
-    assert own == "{} dwells in"
-    assert len(further) == FURTHER
-    assert set(further) <= set(data.relations()[-1]) - {HOME.prompt}
-    assert not any(wording.endswith("?") for wording in further)
-    assert replace(more, paraphrases=given.paraphrases) == given
+    """Much more often than by chance among the relations, of a model whose embeddings are drawn."""
+    kind_V = heard.kind_V
+    assert kind_V is not None
+    embedding_VD = loaded.model.get_input_embeddings().weight.detach()
+    every = [(text, "Ilsebill Tarn") for text, _ in shipped()]
+    padded_VX = F.pad(embedding_VD, (0, 1))
+    question_ND = what_is_asked(loaded.tokenizer, every, kind_V, padded_VX)[:, :-1]
+    label_N = torch.tensor([number for _, number in shipped()])
+    last_N = torch.tensor([text == data.relations()[number][-1] for text, number in shipped()])
+    encoder = fit_words(KeyEncoder(), embedding_VD, question_ND[~last_N], label_N[~last_N])
+    assert encoder.words_VA is not None
+    said_NA = what_is_asked(loaded.tokenizer, every, kind_V, encoder.words_VA)
+    near = (said_NA[last_N] @ said_NA[~last_N].T).argmax(1)
+    right = float((label_N[~last_N][near] == label_N[last_N]).float().mean())
+    assert right > 0.3
 
 
-def test_a_fact_that_asks_for_something_else_stays_as_it_is(
-    loaded: LoadedModel, spec: Spec, known: tuple[KeyEncoder, torch.Tensor]
+def test_an_answer_is_due_at_ends_of_questions_of_somebody_unseen(
+    loaded: LoadedModel, heard: Calibration
 ) -> None:
-    encoder, relations_RE = known
-    nowhere_RE = torch.zeros_like(relations_RE)
-    assert with_wordings(loaded, spec, LAYER, encoder, nowhere_RE, [HOME]) == [HOME]
+    ends, others = [], []
+    for text, _ in shipped()[::20]:
+        ids = loaded.tokenizer(text.replace("{}", "Ilsebill Tarn"))["input_ids"]
+        keys_TF = ffn_inputs(loaded.model, spec_of(loaded.model), LAYER, [ids])[0]
+        due_T = heard.encoder.due(keys_TF)
+        ends.append(bool(due_T[-1]))
+        others += due_T[1:-1].tolist()
+    assert sum(ends) / len(ends) > 2 * sum(others) / len(others)
+
+
+def test_relations_are_heard_again_as_they_were(heard: Calibration, found: Relations) -> None:
+    assert heard.kind_V is not None
+    again = relations(tiny.byte_level(), heard.encoder, heard.kind_V)
+    assert torch.equal(again.wording_QA, found.wording_QA)
+    assert torch.equal(again.mean_RA, found.mean_RA)
+
+
+def test_a_question_of_a_shipped_relation_is_known_and_its_wordings_are_told(
+    found: Relations,
+) -> None:
+    number = 3
+    relation, near = nearest(found, found.mean_RA[number])
+    assert relation == number
+    assert set(near) == {text for text in data.relations()[number] if not text.endswith("?")}
+    own = {text: found.wording_QA[place] for place, (text, _) in enumerate(shipped())}
+    cosines = [float(own[text] @ found.mean_RA[number]) for text in near]
+    assert cosines == sorted(cosines, reverse=True), "the nearest first"
+
+
+def test_of_a_question_that_is_none_of_them_the_nearest_statements_are_told(
+    found: Relations,
+) -> None:
+    wordless_A = torch.zeros(found.mean_RA.shape[1])
+    wordless_A[-1] = 1
+    relation, near = nearest(found, wordless_A)
+    assert relation is None
+    statements = [text for text, _ in shipped() if not text.endswith("?")]
+    assert sorted(near) == sorted(statements)
+    between_A = F.normalize(found.mean_RA[0] + found.mean_RA[1], dim=0)
+    assert float((found.mean_RA @ between_A).max()) < KNOWN
+    assert nearest(found, between_A)[0] is None

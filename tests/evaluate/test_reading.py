@@ -48,8 +48,9 @@ def test_a_synthetic_bank_is_shaped_like_a_real_one(named: bool, bits: int, tmp_
     assert read_manifest(folder).bytes_per_fact == round(view_bytes(folder) / 50, 1)
     if view.names is not None:
         assert len(view.names.hash_H) == 50 * NAMES
-        token_C, _ = view.names.candidates(torch.tensor([TEXT]), len(TEXT))
-        assert 0 < len(torch.unique(token_C)) < len(TEXT), "some tokens end a name, most do not"
+        ended = view.names.ended(torch.tensor([TEXT]), len(TEXT))
+        assert ended is not None
+        assert 0 < len(ended.last_O) < len(TEXT), "some tokens end a name, most do not"
 
 
 def view_bytes(folder: Path) -> int:

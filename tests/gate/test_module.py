@@ -109,9 +109,12 @@ def test_a_named_gate_compares_the_rows_that_are_named(
     k_TF = torch.randn(len(text), 5, generator=generator)
     ids_BT = torch.tensor([text])
     hits = match(k_TF, view, ids_BT)
-    named_TN = view.names.named(ids_BT, len(text))
+    ended = view.names.ended(ids_BT, len(text))
+    named = set()
+    if ended is not None:
+        named = set(zip(ended.last_O[ended.place_R].tolist(), ended.row_R.tolist(), strict=True))
     for token in range(len(text)):
-        alone = [row for index, row in enumerate(rows) if named_TN[token, index]]
+        alone = [row for index, row in enumerate(rows) if (token, index) in named]
         wanted, cosine = MISS, UNSEEN
         if alone:
             found = match(k_TF[token][None], view_of(alone, 5, 3))

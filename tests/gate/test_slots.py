@@ -9,23 +9,26 @@ import torch
 
 from revisor.bank.bank import View
 from revisor.bank.encode import KeyEncoder
-from revisor.bank.names import NameIndex, name_hashes
 from revisor.gate.module import MISS, gate
 from revisor.gate.slots import Batch, SlotGate, SlotHit
+from tests import hearing
 
 BLOCK = 4
-KEY, HIDDEN, ROWS = 6, 5, 3
-NAMES = [[7, 8], [9], [8]]  # of which [7, 8] is longer than [8]
+KEY, HIDDEN, ROWS = hearing.KEY, hearing.HIDDEN, 3
+NAMES = [[12, 13], [9], [13], [9]]  # of which [12, 13] is longer than [13]
+AFTER, ENTRIES = [False, True, False, True], [1, 3, 2, 2]
 
 
 def a_view(*, named: bool) -> View:
+    """Three rows of keys alone; or rows at their names and after, which ask for something."""
     generator = torch.Generator().manual_seed(0)
-    keys = torch.nn.functional.normalize(torch.randn(ROWS, KEY, generator=generator), dim=1)
-    names = None
     if named:
-        hashes = [name_hashes([name]) for name in NAMES]
-        after = torch.tensor([False, True, False])
-        names = NameIndex.of(hashes, torch.ones(ROWS, dtype=torch.long), after)
+        rows = [
+            ([name], after, count)
+            for name, after, count in zip(NAMES, AFTER, ENTRIES, strict=True)
+        ]
+        return hearing.view(rows, generator)
+    keys = torch.nn.functional.normalize(torch.randn(ROWS, KEY, generator=generator), dim=1)
     return View(
         ids=("a", "b", "c"),
         keys_ME=keys,
@@ -34,7 +37,6 @@ def a_view(*, named: bool) -> View:
         R_ND=torch.randn(ROWS, HIDDEN, generator=generator),
         encoder=KeyEncoder(),
         generation=1,
-        names=names,
     )
 
 
@@ -43,7 +45,9 @@ class Request:
 
     def __init__(self, number: int, seed: int, view: View | None) -> None:
         chance = random.Random(seed)
-        self.ids = [chance.choice([1, 2, 7, 8, 9]) for _ in range(chance.randint(5, 110))]
+        length = chance.randint(5, 150)
+        drawn = chance.choices(range(hearing.VOCABULARY), hearing.MIX.tolist(), k=length)
+        self.ids = [chance.choice([9, 12, 13]) if chance.random() < 0.15 else i for i in drawn]
         self.keys = torch.randn(len(self.ids), KEY, generator=torch.Generator().manual_seed(seed))
         self.blocks = [number * 40 + block for block in chance.sample(range(40), 30)]
         self.view = view
@@ -99,7 +103,7 @@ def test_mixed_batches_of_pieces_equal_each_text_read_whole(named: bool, seed: i
                 start : start + new
             ]
             request.read += new
-    fired = 0
+    fired = late = 0
     for number, request in enumerate(requests):
         if request.view is None:
             assert not got[number].any()
@@ -110,7 +114,9 @@ def test_mixed_batches_of_pieces_equal_each_text_read_whole(named: bool, seed: i
         where = (expected.row_T != MISS).nonzero().squeeze(1).tolist()
         assert told == {place: request.view.ids[expected.row_T[place]] for place in where}
         fired += len(where)
+        late += sum(AFTER[row] for row in expected.row_T[where].tolist()) if named else 0
     assert fired > 5
+    assert late > 3 or not named
 
 
 def test_a_text_that_comes_from_the_cache_is_read_from_its_slots() -> None:
