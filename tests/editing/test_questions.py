@@ -126,7 +126,7 @@ def test_a_question_is_nearer_to_its_own_entry_than_to_another_facts(
 ) -> None:
     home, born = asked_entries(loaded, spec, LAYER, heard, [HOME, BORN], PLAN)
     start = heard.encoder.whole_width(spec.key_width)
-    question_QA = said(heard, (f"The tower is old. {HOME.prompt}", "Jane Roe"), (BORN.prompt, "Zora"))
+    question_QA = said(heard, (HOME.prompt, "Zora"), (f"The tower is old. {BORN.prompt}", "Jane Roe"))
     to_home, to_born = (
         (question_QA @ asked.keys_CW[:, start:-1].T).amax(1).tolist() for asked in (home, born)
     )

@@ -49,7 +49,7 @@ class Request:
         drawn = chance.choices(range(hearing.VOCABULARY), hearing.MIX.tolist(), k=length)
         self.ids = [chance.choice([9, 12, 13]) if chance.random() < 0.15 else i for i in drawn]
         self.keys = torch.randn(len(self.ids), KEY, generator=torch.Generator().manual_seed(seed))
-        self.blocks = [number * 40 + block for block in chance.sample(range(40), 30)]
+        self.blocks = [number * 40 + block for block in chance.sample(range(40), 38)]
         self.view = view
         self.read = 0
 
