@@ -5,8 +5,9 @@ each token from it on, how near the question so far is to what the entries of it
 it does not do: read keys (gate/module.py), look up names (names.py), or learn which words tell
 questions apart (editing/relations.py).
 
-Each token id has a vector (encode.py). A question is the mean of the vectors of its words, without
-those of the name, and is compared by its direction. Which words those are is decided in two ways,
+Each token id has a vector (encode.py). A question is the sum of the vectors of its words, without
+those of the name, and is compared by its direction; one that says less than a usual word does ("is
+in") is less near to everything. Which words those are is decided in two ways,
 and the nearer one counts: the words of the sentence so far, and all words since the sentence of the
 name began ("What is the capital of Chad? It is"). A question without words has a direction of its
 own.
@@ -32,6 +33,7 @@ from revisor.bank.sentences import parse
 BEFORE = 32  # tokens before a name that may belong to its question
 HISTORY = BEFORE + WINDOW + REACH  # tokens before a new one that can matter to what is asked
 FALL = 0.06  # by how much an entry may be less near than before and is still heard
+FAINT = 0.8  # what a question has to say for its direction to count in full; a usual word says 1
 UNHEARD = -2.0  # below every cosine
 _AT = BEFORE + WINDOW - 1  # column of a window in which the name ends
 
@@ -41,7 +43,7 @@ class Questions:
     """What is asked at the tokens from some names on, the name's last token first.
 
     Attributes:
-        sentence_ORA: the question by the sentence of each token: the mean of its words.
+        sentence_ORA: the question by the sentence of each token: the sum of its words.
         since_ORA: the question by all words since the sentence of the name began.
         turn_OR: sentences that have begun since the name.
         armed_OR: the text still speaks of the name.
@@ -93,9 +95,9 @@ def questions(
     def since(start_OR: torch.Tensor) -> torch.Tensor:
         """The words from a column to each token."""
         before_ORA = sum_OXA.gather(1, start_OR[..., None].expand(-1, -1, sum_OXA.shape[-1]))
-        count_OR1 = (count_OX[:, _AT + 1 :] - count_OX.gather(1, start_OR))[..., None]
-        mean_ORA = (sum_OXA[:, _AT + 1 :] - before_ORA) / count_OR1.clamp(min=1)
-        return torch.where(count_OR1 > 0, mean_ORA, wordless(words_VA))
+        none_OR = count_OX[:, _AT + 1 :] == count_OX.gather(1, start_OR)
+        vector_ORA = sum_OXA[:, _AT + 1 :] - before_ORA
+        return torch.where(none_OR[..., None], wordless(words_VA), vector_ORA)
 
     turn_OW = begins_OW.long().cumsum(1)
     return Questions(
@@ -114,6 +116,12 @@ def wordless(words_VA: torch.Tensor) -> torch.Tensor:
     return vector_A
 
 
+def direction(question: torch.Tensor) -> torch.Tensor:
+    """Questions (..., A) as they are compared: of length 1, or less where they say little."""
+    length: torch.Tensor = torch.linalg.vector_norm(question, dim=-1, keepdim=True)
+    return question / length.clamp(min=FAINT)
+
+
 def levels(asked: Questions, place_P: torch.Tensor, entry_PA: torch.Tensor) -> torch.Tensor:
     """How near what is asked is to an entry at the tokens from a name on (P, R), a cosine;
     `UNHEARD` where the name is no longer spoken of, or the entry was nearer before.
@@ -122,8 +130,7 @@ def levels(asked: Questions, place_P: torch.Tensor, entry_PA: torch.Tensor) -> t
         place_P: which of the names.
         entry_PA: the part of an entry that tells what it asks for.
     """
-    sentence_ORA = F.normalize(asked.sentence_ORA, dim=-1)
-    since_ORA = F.normalize(asked.since_ORA, dim=-1)
+    sentence_ORA, since_ORA = direction(asked.sentence_ORA), direction(asked.since_ORA)
     return _heard(
         torch.einsum("pra,pa->pr", sentence_ORA[place_P], entry_PA),
         torch.einsum("pra,pa->pr", since_ORA[place_P], entry_PA),
@@ -135,8 +142,8 @@ def levels(asked: Questions, place_P: torch.Tensor, entry_PA: torch.Tensor) -> t
 def all_levels(asked: Questions, entry_MA: torch.Tensor) -> torch.Tensor:
     """The same of every name with every entry (O, M, R)."""
     return _heard(
-        torch.einsum("ora,ma->omr", F.normalize(asked.sentence_ORA, dim=-1), entry_MA),
-        torch.einsum("ora,ma->omr", F.normalize(asked.since_ORA, dim=-1), entry_MA),
+        torch.einsum("ora,ma->omr", direction(asked.sentence_ORA), entry_MA),
+        torch.einsum("ora,ma->omr", direction(asked.since_ORA), entry_MA),
         asked.turn_OR[:, None],
         asked.armed_OR[:, None],
     )

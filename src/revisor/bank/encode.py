@@ -16,7 +16,7 @@ What is asked about a name is told by the words around it (asked.py). A word is 
 input embedding x of its token, seen along the directions that tell questions apart and not the
 words they are put in: Fisher's (1936) linear discriminants of questions labelled by relation,
 
-    w(x) = (x - μ) S_w^(-1/2) U,
+    w(x) = (x - μ) S_w^(-1/2) U / median |w|,
 
 where a question is the mean of its words, S_w the covariance of questions within relations, μ the
 mean of the relations' means, and U the leading directions of those means after S_w^(-1/2).
@@ -210,9 +210,10 @@ def fit_words(
         (part_VD.float() - mean_D.float()) @ map_DA
         for part_VD in torch.split(embedding_VD, 1 << 14)
     ]
-    words_VA = F.pad(torch.cat(parts), (0, 2))
+    words_VA = torch.cat(parts)
+    words_VA = F.pad(words_VA / words_VA.norm(dim=1).median(), (0, 2))
     if negation_V is not None:
-        words_VA[negation_V, -2] = NEGATION * words_VA.norm(dim=1).median()
+        words_VA[negation_V, -2] = NEGATION
     return replace(encoder, words_VA=words_VA)
 
 

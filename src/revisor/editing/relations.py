@@ -70,12 +70,15 @@ def hearing(
     """
     embedding: torch.nn.Module = loaded.model.get_input_embeddings()  # type: ignore[operator]
     table_VD = next(embedding.parameters()).detach().float().cpu()
-    means_QX = _asked(loaded.tokenizer, _of_somebody(), kind_V, F.pad(table_VD, (0, 1)))
+    # Behind the embeddings a 1, so that the sum of a question's words has their number.
+    sums_QX = asked_words(
+        loaded.tokenizer, _of_somebody(), kind_V, F.pad(table_VD, (0, 1), value=1)
+    )
     label_Q = torch.tensor([relation for _, relation in shipped()])
     encoder = fit_words(
         encoder,
         table_VD,
-        means_QX[:, :-1],
+        sums_QX[:, :-1] / sums_QX[:, -1:],
         label_Q,
         negation_V=negations(loaded.tokenizer, len(table_VD)),
     )
@@ -123,16 +126,16 @@ def what_is_asked(
         asked: templates and subjects.
         kind_V, words_VA: see `questions`.
     """
-    return F.normalize(_asked(tokenizer, asked, kind_V, words_VA), dim=-1)
+    return F.normalize(asked_words(tokenizer, asked, kind_V, words_VA), dim=-1)
 
 
-def _asked(
+def asked_words(
     tokenizer: Any,
     asked: Sequence[tuple[str, str]],
     kind_V: torch.Tensor,
     words_VX: torch.Tensor,
 ) -> torch.Tensor:
-    """The mean of the words of each question (N, X)."""
+    """The sum of the words of each question (N, X)."""
     read = [named_text(tokenizer, template, subject) for template, subject in asked]
     found = []
     for start in range(0, len(read), CHUNK):
