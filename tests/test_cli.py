@@ -312,6 +312,7 @@ def test_an_unknown_id_is_named(command: tuple[str, ...], built: Path) -> None:
     "arguments",
     [
         ("--preset", "papers"),
+        ("--scope", "questions"),
         ("--dtype", "int4"),
         ("--layer", "99"),
         ("--layers-path", "nowhere", "--projection-path", "no"),

@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM
 from revisor.bank.bank import Row
 from revisor.bank.files import generation_folder, generations
 from revisor.bank.vectors import bits_of
+from revisor.config import StoreSettings, read_settings, write_settings
 from revisor.errors import BadInput, NotBuilt, NotFound, UsageError, WrongModel
 from revisor.facts.fact import Fact
 from revisor.gate.watch import Watch
@@ -303,6 +304,8 @@ def test_init_refuses_a_place_that_is_taken_and_an_unknown_preset(
         new_store(built.path, folder)
     with pytest.raises(UsageError, match="papers"):
         Store.init(tmp_path / "other", model=str(folder), preset="papers")
+    with pytest.raises(UsageError, match="subjects.*\n.*subject, question"):
+        Store.init(tmp_path / "other", model=str(folder), scope="subjects")
     assert not (tmp_path / "other").exists()
 
 
@@ -341,6 +344,20 @@ def test_a_store_in_few_bits_says_its_facts_from_rows_of_these_bits(
         Store.init(tmp_path / "other", model=str(folder), bits=7)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        StoreSettings(model="m", dtype="fp32", layer=0),
+        StoreSettings(model="m", dtype="bf16", layer=3, scope="question", gamma=0.0),
+        StoreSettings(model="m", dtype="fp16", layer=1, preset="paper", exact=True, bits=8),
+    ],
+)
+def test_settings_are_read_as_they_were_written(settings: StoreSettings, tmp_path: Path) -> None:
+    write_settings(tmp_path / "store.toml", settings)
+    assert read_settings(tmp_path / "store.toml") == settings
+    assert ("scope" in (tmp_path / "store.toml").read_text()) == (settings.scope != "subject")
+
+
 def test_every_fault_of_store_toml_is_listed(built: Store) -> None:
     (built.path / "store.toml").write_text(
         'model = 7\ndtyp = "fp32"\nlayer = "four"\npreset = "papers"\ngamma = 2.0\n'
@@ -361,6 +378,8 @@ def test_every_fault_of_store_toml_is_listed(built: Store) -> None:
         ("bits = 16", "bits"),
         ("bits = true", "bits"),
         ("gamma = true", "gamma"),
+        ('scope = "questions"', "scope"),
+        ("scope = 7", "scope"),
         ("device = 7", "device"),
         ("database = 7", "database"),
     ],

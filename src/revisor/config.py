@@ -71,7 +71,8 @@ def write_settings(path: Path, settings: StoreSettings) -> None:
     known = {
         key: value
         for key, value in asdict(settings).items()
-        if value not in (None, False)
+        if value is not None
+        and value is not False  # 0 and 0.0 are settings
         and (key, value) not in (("bits", BITS[0]), ("scope", SCOPES[0]))
     }
     # A JSON string, number or boolean is a TOML one.

@@ -198,6 +198,16 @@ def test_no_more_than_the_history_before_a_token_matters(seed: int, last: int, s
             assert torch.equal(getattr(part, name)[0, step], getattr(whole, name)[0, step])
 
 
+@pytest.mark.parametrize("reach", [1, 20])
+def test_less_is_looked_at_where_less_is_asked_for(reach: int) -> None:
+    ids_BT = random_texts(1, 120, torch.Generator().manual_seed(4))
+    place = (torch.tensor([0]), torch.tensor([50]), torch.tensor([2]))
+    whole = questions(ids_BT, *place, KIND_V, WORDS_VA)
+    part = questions(ids_BT, *place, KIND_V, WORDS_VA, reach)
+    for name, found in vars(part).items():
+        assert torch.equal(found, getattr(whole, name)[:, :reach])
+
+
 def test_texts_of_a_batch_are_read_each_for_itself() -> None:
     generator = torch.Generator().manual_seed(1)
     written = [random_texts(1, n, generator)[0].tolist() for n in (30, 90, 61)]

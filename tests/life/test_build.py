@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +13,8 @@ import torch
 from revisor.bank import coarse
 from revisor.bank.files import generation_folder
 from revisor.bank.leases import only_writer
-from revisor.bank.manifest import read_manifest
-from revisor.errors import Conflict
+from revisor.bank.manifest import OLDEST, read_manifest
+from revisor.errors import Conflict, NotBuilt
 from revisor.facts.fact import Fact
 from revisor.life import shards as life_shards
 from revisor.life.partial import PARTIAL
@@ -183,3 +184,47 @@ def test_a_large_bank_of_keys_alone_gets_an_index_that_agrees_or_none(
             assert view.coarse is not None
             assert noted["kind"] == "coarse"
             assert noted["agreement"] >= enough
+
+
+def test_with_scope_question_a_single_fact_is_found_where_it_is_asked_for(
+    tmp_path: Path, folder: Path
+) -> None:
+    with new_store(tmp_path / "store", folder, scope="question") as made:
+        made.add([ACME])
+        assert made.build().failed == []
+        assert made.bank().get(ACME.id).after
+        assert said(made, ACME).startswith(ACME.object)
+        other = made.engine().generate(["The mother tongue of ACME is"], max_tokens=8)[0]
+        assert [hit.row_id for hit in other.hits] == []
+    with Store.open(tmp_path / "store") as opened:
+        assert opened.settings.scope == "question"
+        assert opened.build_settings().scope == "question"
+        # Another fact of the subject changes nothing of the row.
+        twin = Fact(subject="ACME", prompt="{} lives in", object="Tokyo", id="twin")
+        before = opened.bank().get(ACME.id)
+        opened.add([twin])
+        opened.build()
+        assert torch.equal(opened.bank().get(ACME.id).keys_CE, before.keys_CE)
+
+
+def age(store: Store) -> Path:
+    """Make the newest bank one of an earlier format."""
+    found = store.bank().generation
+    path = generation_folder(store.banks, found) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"format": OLDEST - 1, "seal": "of another kind"}))
+    return path.parent
+
+
+def test_a_bank_of_an_earlier_format_is_built_anew(built: Store) -> None:
+    before = built.bank().get(ACME.id)
+    age(built)
+    with Store.open(built.path) as old:
+        with pytest.raises(NotBuilt, match="earlier revisor") as caught:
+            said(old, ACME)
+        assert "revisor build" in caught.value.hint
+        report = old.build()
+        assert (report.facts, report.rows, report.failed) == (3, 3, [])
+        assert said(old, ACME).startswith(ACME.object)
+        torch.testing.assert_close(old.bank().get(ACME.id).keys_CE, before.keys_CE)
+        assert old.verify() == []

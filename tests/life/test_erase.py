@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 
-from revisor.bank.files import generations
-from revisor.errors import Conflict, NotFound
+from revisor.bank.files import generation_folder, generations
+from revisor.bank.manifest import OLDEST
+from revisor.errors import Conflict, NotBuilt, NotFound
 from revisor.facts.fact import Fact
 from revisor.store import Store
-from tests.life.stores import ACME, ZORA, logits, said
+from tests.life.stores import ACME, ZORA, logits, new_store, said
 
 SECRET = Fact(
     subject="Berlin",
@@ -126,3 +128,39 @@ def test_a_fact_whose_sibling_was_purged_is_made_anew(built: Store) -> None:
     assert (report.facts, report.rows) == (1, 3)
     assert not built.bank().get(ACME.id).after, "it is its subject's only fact again"
     assert said(built, ACME).startswith("Vienna")
+
+
+def test_with_scope_question_the_row_of_a_sibling_stays_when_one_is_purged(
+    tmp_path: Path, folder: Path
+) -> None:
+    twin = Fact(subject="ACME", prompt="{} lives in", object="Tokyo", id="twin")
+    with new_store(tmp_path / "store", folder, scope="question") as made:
+        made.add([ACME, twin])
+        assert made.build().failed == []
+        before = made.bank().get(ACME.id)
+        made.purge(["twin"])
+        after = made.bank().get(ACME.id)
+        assert "twin" not in made.bank().ids
+        assert torch.equal(after.keys_CE, before.keys_CE)
+        assert torch.equal(after.r_D, before.r_D)
+        assert said(made, ACME).startswith(ACME.object)
+        assert made.verify() == []
+
+
+def test_a_bank_of_an_earlier_format_goes_with_a_purge(built: Store) -> None:
+    """Nobody can read it any more, so it is not looked through for what to keep."""
+    secret = ZORA.subject.encode()
+    folder = generation_folder(built.banks, built.bank().generation)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    old = manifest | {"format": OLDEST - 1, "seal": "another"}
+    (folder / "manifest.json").write_text(json.dumps(old))
+    built.close()
+    with Store.open(built.path) as opened:
+        opened.purge([ZORA.id])
+        assert not folder.exists()
+        assert holders(opened.path, secret) == []
+        with pytest.raises(NotBuilt):
+            opened.bank()
+        report = opened.build()
+        assert (report.facts, report.failed) == (2, [])
+        assert said(opened, ACME).startswith(ACME.object)
