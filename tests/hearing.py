@@ -23,9 +23,7 @@ a chat."""
 
 def random_texts(batch: int, length: int, generator: torch.Generator) -> torch.Tensor:
     """Texts (B, T) in which sentences, lines, pronouns and turns of chats all come."""
-    return torch.multinomial(
-        MIX.expand(batch, -1), length, replacement=True, generator=generator
-    )
+    return torch.multinomial(MIX.expand(batch, -1), length, replacement=True, generator=generator)
 
 
 def words(generator: torch.Generator) -> torch.Tensor:
@@ -45,7 +43,9 @@ def encoder(generator: torch.Generator) -> KeyEncoder:
     )
 
 
-def entry(heard: KeyEncoder, *, after: bool, count: int, generator: torch.Generator) -> torch.Tensor:
+def entry(
+    heard: KeyEncoder, *, after: bool, count: int, generator: torch.Generator
+) -> torch.Tensor:
     """Entries of a row; of one that fires after its name the first waits until it is due."""
     if not after:
         keys_TF = torch.randn(count, KEY, generator=generator)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from revisor.bank.asked import (
     BEFORE,
+    FAINT,
     FALL,
     HISTORY,
     UNHEARD,
@@ -97,7 +98,7 @@ def reference(ids: list[int], first: int, last: int) -> list[Asked]:
 
 
 def question_of(said: list[int]) -> torch.Tensor:
-    return WORDS_VA[said].mean(0) if said else wordless(WORDS_VA)
+    return WORDS_VA[said].sum(0) if said else wordless(WORDS_VA)
 
 
 def asked_of(ids: list[int], first: int, last: int) -> Questions:
@@ -159,7 +160,9 @@ def test_the_role_in_a_chats_frame_is_no_word_of_the_question(role: int) -> None
 
 def test_a_sentence_with_a_pronoun_is_heard_alone_and_together_with_the_names() -> None:
     (*_, last) = check([CAPITAL, ONE, 15, STOP, CAPITAL_PRONOUN, TWO], 2, 2)
-    assert last == Asked([CAPITAL_PRONOUN, TWO], [CAPITAL, ONE, CAPITAL_PRONOUN, TWO], 1, True, False)
+    assert last == Asked(
+        [CAPITAL_PRONOUN, TWO], [CAPITAL, ONE, CAPITAL_PRONOUN, TWO], 1, True, False
+    )
     (*_, other) = check([CAPITAL, ONE, 15, STOP, CAPITAL, TWO], 2, 2)
     assert not other.armed
 
@@ -223,7 +226,9 @@ def test_texts_of_a_batch_are_read_each_for_itself() -> None:
     )
     for number, (ids, at) in enumerate(zip(written, last, strict=True)):
         alone, said = asked_of(ids, at - number, at), min(REACH, len(ids) - at)
-        torch.testing.assert_close(together.sentence_ORA[number, :said], alone.sentence_ORA[0, :said])
+        torch.testing.assert_close(
+            together.sentence_ORA[number, :said], alone.sentence_ORA[0, :said]
+        )
         torch.testing.assert_close(together.since_ORA[number, :said], alone.since_ORA[0, :said])
         assert torch.equal(together.armed_OR[number, :said], alone.armed_OR[0, :said])
 
@@ -235,8 +240,10 @@ def level_reference(asked: Questions, place: int, entry_A: torch.Tensor) -> list
     nearest = -2.0
     for step in range(asked.armed_OR.shape[1]):
         turn = int(asked.turn_OR[place, step])
-        sentence = float(F.normalize(asked.sentence_ORA[place, step], dim=0) @ entry_A)
-        since = float(F.normalize(asked.since_ORA[place, step], dim=0) @ entry_A)
+        sentence, since = (
+            float(question_A @ entry_A) / max(float(question_A.norm()), FAINT)
+            for question_A in (asked.sentence_ORA[place, step], asked.since_ORA[place, step])
+        )
         nearest_in_turn[turn] = max(nearest_in_turn.get(turn, -2.0), sentence)
         nearest = max(nearest, since)
         level = UNHEARD

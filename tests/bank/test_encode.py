@@ -164,11 +164,11 @@ def test_words_tell_held_out_wordings_apart(worded: Worded) -> None:
 
 
 def test_words_are_the_formula_of_fisher(worded: Worded) -> None:
-    """w(x) = (x - μ) S_w^(-1/2) U, up to the sign of each direction."""
+    """w(x) = (x - μ) S_w^(-1/2) U / median |w|, up to the sign of each direction."""
     words_VA = fit_words(KeyEncoder(), worded.table_VD, worded.question_ND, worded.label_N).words_VA
     assert words_VA is not None
-    assert words_VA.shape == (230, 6 - 1 + 1), "as many directions as relations less one"
-    assert not words_VA[:, -1].any(), "the last number is a wordless question's"
+    assert words_VA.shape == (230, 6 - 1 + 2), "as many directions as relations less one"
+    assert not words_VA[:, -2:].any(), "the last numbers are a negation's and a wordless question's"
     question_ND = worded.question_ND.double()
     means_RD = torch.stack([question_ND[worded.label_N == n].mean(0) for n in range(6)])
     within_DD = sum(
@@ -180,6 +180,7 @@ def test_words_are_the_formula_of_fisher(worded: Worded) -> None:
     white_RD = (means_RD - means_RD.mean(0)) @ root_DD
     _, directions = torch.linalg.eigh(white_RD.T @ white_RD)
     wanted = (worded.table_VD.double() - means_RD.mean(0)) @ root_DD @ directions.flip(1)[:, :5]
+    wanted /= wanted.norm(dim=1).median()
     for found, right in zip(words_VA[:, :5].double().T, wanted.T, strict=True):
         sign = torch.sign(found @ right)
         torch.testing.assert_close(found, sign * right, atol=1e-3, rtol=1e-3)
@@ -191,7 +192,26 @@ def test_no_more_directions_than_the_leading_ones_are_kept() -> None:
     label_N = torch.arange(60).repeat_interleave(4)
     words_VA = fit_words(KeyEncoder(), torch.randn(9, 70), question_ND, label_N).words_VA
     assert words_VA is not None
-    assert words_VA.shape == (9, ASKED + 1)
+    assert words_VA.shape == (9, ASKED + 2)
+
+
+def test_a_negation_outweighs_the_other_words_of_a_question(worded: Worded) -> None:
+    negation_V = torch.zeros(230, dtype=torch.bool)
+    negation_V[7] = True
+    plain, negating = (
+        fit_words(
+            KeyEncoder(), worded.table_VD, worded.question_ND, worded.label_N, negation_V=mask
+        ).words_VA
+        for mask in (None, negation_V)
+    )
+    assert plain is not None
+    assert negating is not None
+    assert torch.equal(negating[~negation_V], plain[~negation_V])
+    assert torch.equal(negating[7, :-2], plain[7, :-2])
+    usual = [n for n in range(230) if plain[n].norm() < 1.2 and n != 7][:5]
+    question_A = negating[usual].sum(0)
+    negated_A = question_A + negating[7]
+    assert torch.cosine_similarity(question_A, negated_A, dim=0) < 0.5
 
 
 @pytest.fixture
@@ -231,9 +251,7 @@ def test_the_direction_is_fishers_for_two_classes() -> None:
     encoder = fit_due(KeyEncoder(mean_F=torch.zeros(4)), end, other, shrink=0.0)
     assert encoder.due_F is not None
     unit_end, unit_other = (torch.nn.functional.normalize(k, dim=1).double() for k in (end, other))
-    within = (
-        torch.cov(unit_end.T, correction=0) + torch.cov(unit_other.T, correction=0)
-    ) / 2
+    within = (torch.cov(unit_end.T, correction=0) + torch.cov(unit_other.T, correction=0)) / 2
     apart = unit_end.mean(0) - unit_other.mean(0)
     direction = torch.linalg.inv(within) @ apart
     found = encoder.due_F[:-1].double()
@@ -254,18 +272,18 @@ def test_an_entry_is_compared_as_a_whole_or_by_what_it_asks(
 ) -> None:
     assert hearing.hears
     assert hearing.whole_width(F) == 7
-    assert hearing.asked_width == 6 + 1
-    assert hearing.width(F) == 14
+    assert hearing.asked_width == 7 + 1
+    assert hearing.width(F) == 15
     whole_TW = hearing.whole(keys_TF)
     assert torch.equal(whole_TW[:, :7], hearing.encode(keys_TF))
     assert not whole_TW[:, 7:].any()
-    question_CA = torch.nn.functional.normalize(torch.randn(3, 6), dim=1)
+    question_CA = torch.nn.functional.normalize(torch.randn(3, 7), dim=1)
     for waits in (True, False):
         asking_CW = hearing.asking(question_CA, waits, F)
-        assert asking_CW.shape == (3, 14)
+        assert asking_CW.shape == (3, 15)
         assert not asking_CW[:, :7].any()
-        assert torch.equal(asking_CW[:, 7:13], question_CA)
-        assert asking_CW[:, 13].tolist() == [float(waits)] * 3
+        assert torch.equal(asking_CW[:, 7:14], question_CA)
+        assert asking_CW[:, 14].tolist() == [float(waits)] * 3
 
 
 def test_an_encoder_that_hears_nothing_has_whole_entries_alone(keys_TF: torch.Tensor) -> None:

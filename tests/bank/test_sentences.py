@@ -108,7 +108,22 @@ def test_the_letters_behind_the_opening_of_a_turn_are_the_name_of_a_role() -> No
 
 
 def test_an_answer_is_to_begin_behind_the_frame_of_a_turn() -> None:
-    chat = [TURN, WORD, LINE, CAPITAL, LINE, WORD, STOP, SPECIAL, LINE, TURN, WORD, LINE, LINE, WORD]
+    chat = [
+        TURN,
+        WORD,
+        LINE,
+        CAPITAL,
+        LINE,
+        WORD,
+        STOP,
+        SPECIAL,
+        LINE,
+        TURN,
+        WORD,
+        LINE,
+        LINE,
+        WORD,
+    ]
     opening = parsed([*chat, LINE]).opening_BT[0]
     assert opening.nonzero().flatten().tolist() == [2, 11, 12]
     assert not parsed([LINE, SPECIAL, LINE]).opening_BT.any()

@@ -245,7 +245,9 @@ def test_the_keys_of_every_token_come_with_their_places(
     spec = spec_of(model)
     texts = [context.ids for context in contexts()]
     keys_TF, origin = keys.token_keys(model, spec, LAYER, texts)
-    assert sorted(origin) == [(i, place) for i, ids in enumerate(texts) for place in range(len(ids))]
+    assert sorted(origin) == [
+        (i, place) for i, ids in enumerate(texts) for place in range(len(ids))
+    ]
     assert keys_TF.dtype == torch.float32
     for index in (0, 5, len(texts) - 1):
         own = [row for row, (text, _) in enumerate(origin) if text == index]

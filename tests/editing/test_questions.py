@@ -58,7 +58,10 @@ def test_the_prompt_each_wording_and_the_relation_have_an_entry(
     known, unknown = asked_entries(loaded, spec, LAYER, heard, [fact, made_up], PLAN)
     assert heard.relations is not None
     question_QA = said(
-        heard, (fact.prompt, "Jane Roe"), (fact.paraphrases[0], "Jane Roe"), (made_up.prompt, "Jane Roe")
+        heard,
+        (fact.prompt, "Jane Roe"),
+        (fact.paraphrases[0], "Jane Roe"),
+        (made_up.prompt, "Jane Roe"),
     )
     relation, near = nearest(heard.relations, question_QA[0])
     assert relation is not None, "the prompt is a shipped wording"
@@ -69,7 +72,7 @@ def test_the_prompt_each_wording_and_the_relation_have_an_entry(
     torch.testing.assert_close(asked_CA, wanted)
     assert not known.keys_CW[:, : heard.encoder.whole_width(width)].any()
     assert known.keys_CW.shape[1] == heard.encoder.width(width)
-    assert known.gamma_C.tolist() == [HEARD] * 3
+    torch.testing.assert_close(known.gamma_C, torch.full((3,), HEARD))
     assert known.wordings == tuple([text for text in near if text != fact.prompt][:FURTHER])
     assert len(known.wordings) == FURTHER
     assert nearest(heard.relations, question_QA[2])[0] is None
@@ -126,7 +129,9 @@ def test_a_question_is_nearer_to_its_own_entry_than_to_another_facts(
 ) -> None:
     home, born = asked_entries(loaded, spec, LAYER, heard, [HOME, BORN], PLAN)
     start = heard.encoder.whole_width(spec.key_width)
-    question_QA = said(heard, (HOME.prompt, "Zora"), (f"The tower is old. {BORN.prompt}", "Jane Roe"))
+    question_QA = said(
+        heard, (HOME.prompt, "Zora"), (f"The tower is old. {BORN.prompt}", "Jane Roe")
+    )
     to_home, to_born = (
         (question_QA @ asked.keys_CW[:, start:-1].T).amax(1).tolist() for asked in (home, born)
     )

@@ -138,7 +138,9 @@ def test_a_text_that_is_read_in_pieces_is_read_as_at_once(
     generator = torch.Generator().manual_seed(seed)
     view = a_view([(True, 2), (False, 1), (True, 1), (True, 3), (False, 2)], generator)
     ids_BT = random_texts(2, sum(calls), generator)
-    whole = match(k_TF := torch.randn(2 * sum(calls), hearing.KEY, generator=generator), view, ids_BT)
+    whole = match(
+        k_TF := torch.randn(2 * sum(calls), hearing.KEY, generator=generator), view, ids_BT
+    )
     end, k_BTF = 0, k_TF.view(2, sum(calls), hearing.KEY)
     for new in calls:
         end += new
@@ -197,14 +199,19 @@ def test_a_row_that_waits_fires_only_where_an_answer_is_due() -> None:
         found = hits.fired().tolist()
         assert found[-len(fired) :] == fired
         assert (2 in found) == (not waits)
-    never = match(keys_where_due(view := asked_by(one, [11], waits=True), [False] * 4), view,
-                  torch.tensor([said]))
+    never = match(
+        keys_where_due(view := asked_by(one, [11], waits=True), [False] * 4),
+        view,
+        torch.tensor([said]),
+    )
     assert never.fired().tolist() == []
     assert never.cosine_T.tolist() == [UNSEEN] * 4
 
 
 def test_in_a_chat_an_answer_is_due_where_it_is_to_begin() -> None:
-    view = asked_by(a_view([(True, 1)], torch.Generator().manual_seed(2)), [CAPITAL, 11], waits=True)
+    view = asked_by(
+        a_view([(True, 1)], torch.Generator().manual_seed(2)), [CAPITAL, 11], waits=True
+    )
     chat = [TURN, WORD, LINE, CAPITAL, 9, 11, STOP, TURN, WORD, LINE]
     quiet = keys_where_due(view, [False] * len(chat))
     assert match(quiet, view, torch.tensor([chat])).fired().tolist() == [len(chat) - 1]
@@ -223,8 +230,13 @@ def some(tokens: list[int], entries: list[int]) -> Candidates:
     )
 
 
-@given(st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=8), min_size=1,
-                max_size=4))
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=8),
+        min_size=1,
+        max_size=4,
+    )
+)
 def test_joined_candidates_come_by_token_and_then_by_entry(
     parts: list[list[tuple[int, int]]],
 ) -> None:

@@ -24,8 +24,7 @@ def a_view(*, named: bool) -> View:
     generator = torch.Generator().manual_seed(0)
     if named:
         rows = [
-            ([name], after, count)
-            for name, after, count in zip(NAMES, AFTER, ENTRIES, strict=True)
+            ([name], after, count) for name, after, count in zip(NAMES, AFTER, ENTRIES, strict=True)
         ]
         return hearing.view(rows, generator)
     keys = torch.nn.functional.normalize(torch.randn(ROWS, KEY, generator=generator), dim=1)
