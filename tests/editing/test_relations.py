@@ -83,7 +83,7 @@ def test_a_question_is_the_mean_of_its_words_without_the_name(
         ("The tower is old. The capital of {} is", "Zora"),
         ("{} lives in the city of", "Jane Roe"),
     ]
-    for (template, subject), question_A in zip(asked, said(heard, asked), strict=True):
+    for (template, _), question_A in zip(asked, said(heard, asked), strict=True):
         sentence = template.split(". ")[-1]
         before, behind = sentence.split("{}")
         # A tokenizer that gives a space to the word behind it.

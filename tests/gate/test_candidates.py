@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from revisor.bank.asked import HISTORY, UNHEARD, levels, questions
 from revisor.bank.bank import View
-from revisor.bank.names import REACH, NameIndex
+from revisor.bank.names import REACH
 from revisor.bank.sentences import CAPITAL, LINE, STOP, TURN, WORD
 from revisor.gate.candidates import Candidates, candidates, everywhere, joined
 from revisor.gate.module import MISS, UNSEEN, _match_named_densely, match, match_entries

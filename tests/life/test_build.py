@@ -195,7 +195,7 @@ def test_with_scope_question_a_single_fact_is_found_where_it_is_asked_for(
         assert made.bank().get(ACME.id).after
         assert said(made, ACME).startswith(ACME.object)
         other = made.engine().generate(["The mother tongue of ACME is"], max_tokens=8)[0]
-        assert [hit.row_id for hit in other.hits] == []
+        assert other.facts_used == ()
     with Store.open(tmp_path / "store") as opened:
         assert opened.settings.scope == "question"
         assert opened.build_settings().scope == "question"
