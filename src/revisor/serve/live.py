@@ -12,10 +12,12 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from revisor.bank.files import generation_folder, generations, remove_generation
 from revisor.bank.leases import Lease
@@ -29,6 +31,7 @@ from revisor.store import Store
 log = logging.getLogger(__name__)
 
 OPENED = 3  # generations kept in memory beside the live one
+RETRY_S = 30.0  # until a bank that could not go live by itself is tried again
 
 
 class NotReady(RevisorError):
@@ -69,6 +72,7 @@ class Generations:
         self._opened: OrderedDict[int, Snapshot] = OrderedDict()
         self._live: Snapshot | None = None
         self._lease: Lease | None = None  # keeps the live bank on disk, for a restart
+        self._refused: tuple[Path | None, float] = None, 0.0  # and until when
         self.canary: Canary | None = None
         self.test: SelfTest | None = None
         self.fault = "No generation was loaded yet."
@@ -223,11 +227,25 @@ class Generations:
             self.test = self._self_test(self._live)
 
     def follow(self) -> int | None:
-        """Publish a newer bank that somebody else built, unless it is held back."""
+        """Publish a newer bank that somebody else built, unless it is held back.
+
+        One that was refused is tried again after `RETRY_S`, or when it was built again.
+
+        Raises:
+            RevisorError: it cannot be opened, or fails its self-test; what was live stays so.
+        """
         there = self.on_disk()
-        if not there or there[-1] in self.held() or there[-1] <= (self.live_number or 0):
+        if not there or there[-1] <= (self.live_number or 0):
             return None
-        return self.publish(there[-1]).generation
+        folder = generation_folder(self._store.banks, there[-1])
+        refused, until = self._refused
+        if (folder == refused and time.monotonic() < until) or there[-1] in self.held():
+            return None
+        try:
+            return self.publish(there[-1]).generation
+        except RevisorError:
+            self._refused = folder, time.monotonic() + RETRY_S
+            raise
 
     def try_out(self, number: int, *, share: float, keys: Iterable[str]) -> Canary:
         """Give a share of requests, or those of some keys, another generation than the live one.

@@ -29,7 +29,7 @@ from revisor.store import Store
 
 log = logging.getLogger(__name__)
 
-WATCH_S = 1.0
+WATCH_S = 0.25  # a look at two folders; what others built goes live within it
 TEST_EVERY_S = 60.0
 
 
