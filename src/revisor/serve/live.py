@@ -127,9 +127,11 @@ class Generations:
             for known in (self._live, self.canary.snapshot if self.canary else None):
                 if known is not None and known.generation == number and not fresh:
                     return known
-            if number in self._opened and not fresh:
+            opened = self._opened.get(number)
+            # The same folder: a generation that was published again is opened again.
+            if opened is not None and not fresh and opened.folder == self._folder(number):
                 self._opened.move_to_end(number)
-                return self._opened[number]
+                return opened
             if number not in self.on_disk():
                 have = ", ".join(map(str, self.on_disk())) or "none"
                 raise NotFound(f"Generation {number} has no bank here; there are: {have}.")
@@ -138,6 +140,9 @@ class Generations:
             while len(self._opened) > OPENED:
                 self._opened.popitem(last=False)
             return self._opened[number]
+
+    def _folder(self, number: int) -> Path:
+        return generation_folder(self._store.banks, number)
 
     def on_disk(self) -> list[int]:
         """The generations that have a bank."""
@@ -165,13 +170,16 @@ class Generations:
             if self._store.ledger.count() == 0:
                 return None
             raise NotBuilt("This store was never built.", "Run revisor build, or POST /builds.")
-        newest, live = there[-1], self._database.recall("live")
-        if newest not in self.held():
+        newest, live, held = there[-1], self._database.recall("live"), self.held()
+        if newest not in held:
             return newest if live is None or newest > live or live not in there else int(live)
         if live in there:
             return int(live)
+        free = [number for number in there if number not in held]
+        if live is None and free:
+            return free[-1]
         raise NotBuilt(
-            f"Generation {newest} is held back, and the one that was live has no bank any more.",
+            f"Generation {newest} is held back, and there is no bank of the one that was live.",
             f"Publish it: POST /generations/{newest}/publish",
         )
 
@@ -216,7 +224,7 @@ class Generations:
                 self._opened[number] = self._renewed(snapshot, moment)
 
     def _renewed(self, snapshot: Snapshot, moment: datetime) -> Snapshot:
-        folder = generation_folder(self._store.banks, snapshot.generation)
+        folder = self._folder(snapshot.generation)
         if snapshot.folder is not None and folder != snapshot.folder and folder.exists():
             snapshot = open_snapshot(self._store, snapshot.generation)  # it was published again
         return snapshot.at(moment)
@@ -237,7 +245,7 @@ class Generations:
         there = self.on_disk()
         if not there or there[-1] <= (self.live_number or 0):
             return None
-        folder = generation_folder(self._store.banks, there[-1])
+        folder = self._folder(there[-1])
         refused, until = self._refused
         if (folder == refused and time.monotonic() < until) or there[-1] in self.held():
             return None
@@ -290,7 +298,7 @@ class Generations:
 
     def _keep_on_disk(self, number: int) -> None:
         try:
-            lease = Lease(generation_folder(self._store.banks, number) / MANIFEST)
+            lease = Lease(self._folder(number) / MANIFEST)
         except FileNotFoundError as error:
             raise NotFound(f"Generation {number} was collected at this moment.") from error
         self.close()

@@ -146,9 +146,9 @@ class Service:
         tested = time.monotonic()
         while not self._stop.wait(WATCH_S):
             try:
+                self.generations.renew()
                 if self.builds.running is None:
                     self.generations.follow()
-                self.generations.renew()
                 if time.monotonic() - tested > TEST_EVERY_S:
                     self.generations.test_live()
                     tested = time.monotonic()
