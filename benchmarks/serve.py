@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,11 @@ PORT = 8137
 PATIENCE = 600  # looks at a server that starts
 DRAWS = 10_000  # of the bootstrap
 ENTRIES = 4  # of an added row, as a built one has
-PROMPTS = (
+NAMED = 2  # prompts that ask for a fact of the store, beside these
+UNRELATED = (
     "The history of the town begins with",
     "A good recipe for bread needs",
-    "The chief executive of Starbucks is",
     "In the winter months, the river",
-    "The Prime Minister of Canada is",
     "My favourite book is about",
     "When the train arrived at the station,",
     "The main difference between the two is",
@@ -160,10 +160,11 @@ async def crowd(
     http: httpx.AsyncClient, server: Served, model: str, facts: bool, options: argparse.Namespace
 ) -> tuple[float, float, list[float]]:
     """`--clients` answers at once: tokens a second, processor seconds a token, first tokens."""
+    prompts: list[str] = options.prompts
     began, used = time.perf_counter(), server.processor_seconds()
     found = await asyncio.gather(
         *(
-            answer(http, model, PROMPTS[n % len(PROMPTS)], facts, options.tokens)
+            answer(http, model, prompts[n % len(prompts)], facts, options.tokens)
             for n in range(options.clients)
         )
     )
@@ -178,7 +179,7 @@ async def crowd(
 
 async def figures(server: Served, options: argparse.Namespace) -> dict[str, Any]:
     """Both sides in turn, the order changing from round to round."""
-    sides = {True: Side(), False: Side()}
+    sides, prompts = {True: Side(), False: Side()}, options.prompts
     async with httpx.AsyncClient(base_url=server.url, timeout=600) as http:
         model = (await http.get("/v1/models")).json()["data"][0]["id"]
         for number in range(options.rounds + 1):
@@ -190,7 +191,8 @@ async def figures(server: Served, options: argparse.Namespace) -> dict[str, Any]
                     sides[facts].first_in_crowd += firsts
         for number in range(options.singles):
             for facts in (True, False) if number % 2 else (False, True):
-                first, _ = await answer(http, model, PROMPTS[number % len(PROMPTS)], facts, 1)
+                prompt = prompts[number % len(prompts)]
+                first, _ = await answer(http, model, prompt, facts, 1)
                 sides[facts].first.append(first)
     with_, without = sides[True], sides[False]
     return {
@@ -270,6 +272,8 @@ def main() -> None:
         result["load_before"] = round(os.getloadavg()[0], 2)
         with Store.open(copied) as store:
             small = store.built_generation() or 0
+            named = [fact.text for fact in islice(store.ledger.facts(), NAMED)]
+            options.prompts = [*named, *UNRELATED]
             result |= {"model": store.settings.model, "rows": len(store.bank().ids)}
             large = enlarge(store, options.rows)
             hold(store, live=small, held=large)
