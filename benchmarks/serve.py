@@ -238,7 +238,7 @@ def follow_seconds(url: str, store: Store) -> float:
     fact = next(iter(store.ledger.facts()))
     store.set_object(fact.id, f"{fact.object} 2", actor="benchmark")
     bank = store.bank()
-    bank.put(bank.get(bank.ids[0]), store.ledger.generation)
+    bank.put(bank.get(bank.ids[-1]), store.ledger.generation)  # none that the self-test asks for
     publish(store, bank)
     began = time.perf_counter()
     with httpx.Client(base_url=url, timeout=600) as http:
