@@ -21,7 +21,7 @@ test: $(INSTALLED)
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
 test-vllm: $(VLLM_INSTALLED)
-	$(VLLM)/bin/python -m pytest tests_vllm --timeout 3600
+	$(ONE_THREAD) $(VLLM)/bin/python -m pytest tests_vllm --timeout 3600
 
 nightly: $(INSTALLED)
 	$(ONE_THREAD) $(BIN)/python -m pytest -m nightly --timeout 3600

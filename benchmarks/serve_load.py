@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import shutil
 import signal
@@ -42,7 +43,7 @@ class Tally:
     busy: int = 0
     wrong: list[str] = field(default_factory=list)
     written: set[str] = field(default_factory=set)
-    broken: int = 0  # connections cut by the kill
+    broken: list[str] = field(default_factory=list)  # connections, as by the kill
     published: int = 0
 
 
@@ -117,8 +118,8 @@ async def ask(
             answer = await http.post("/v1/completions", json=body(model, prompt), timeout=patience)
         except httpx.TimeoutException:
             continue
-        except httpx.TransportError:
-            tally.broken += 1
+        except httpx.TransportError as error:
+            tally.broken.append(repr(error))
             await asyncio.sleep(0.5)
             continue
         if answer.status_code in BUSY:
@@ -146,8 +147,8 @@ async def change(
             target = generations[number % len(generations)]
             answer = await http.post(f"/generations/{target}/publish", timeout=60)
             tally.published += answer.status_code == 200
-        except httpx.TransportError:
-            tally.broken += 1
+        except httpx.TransportError as error:
+            tally.broken.append(repr(error))
         number += 1
         await asyncio.sleep(0.5)
 
@@ -168,25 +169,25 @@ async def run(server: Server, seconds: float, clients: int, kill: bool) -> dict[
             for n in range(clients)
         ]
         work.append(asyncio.create_task(change(http, built, until, tally)))
-        middle = before
+        await asyncio.sleep(seconds / 2)
+        middle = server.memory_mb()
         if kill:
-            await asyncio.sleep(seconds / 2)
             await asyncio.to_thread(server.kill)
             await asyncio.to_thread(server.start)
-        else:
-            await asyncio.sleep(seconds / 2)
-            middle = server.memory_mb()
         await asyncio.gather(*work)
         after = server.memory_mb()
     return {
+        "model": model,
         "clients": clients,
         "seconds": seconds,
+        "load": round(os.getloadavg()[1], 1),
         "killed": kill,
         "answers": tally.answers,
         "wrong": len(tally.wrong),
         "wrong_shown": tally.wrong[:5],
         "busy": tally.busy,
-        "broken_connections": tally.broken,
+        "broken_connections": len(tally.broken),
+        "broken_shown": sorted(set(tally.broken))[:5],
         "publications": tally.published,
         "writes": len(tally.written),
         "memory_mb": [before, middle, after],

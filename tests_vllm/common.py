@@ -20,6 +20,7 @@ OTHERWISE = (
     "Danielle Darrieux, whose mother tongue is",
     "If you want to see the Eiffel Tower, travel to the city of",
 )
+QUESTION = "In which city is the Eiffel Tower located?"  # in a chat no fact fires at it
 UNRELATED = ("The largest planet of our solar system is", "Water boils at a temperature of")
 LONG = "The old man walked slowly along the river and counted the boats. " * 12
 

@@ -23,6 +23,7 @@ from tests_vllm.common import (
     FACTS,
     LONG,
     OTHERWISE,
+    QUESTION,
     TOWER,
     UNRELATED,
     environment,
@@ -33,7 +34,6 @@ TOKENS = 10
 LONGER = 40
 TOLERANCE = 1e-3  # of a log probability in fp32, vLLM's kernels against transformers'
 BATCHED = 1e-4  # the same, one batch against another within vLLM
-QUESTION = "In which city is the Eiffel Tower located?"
 
 
 @pytest.fixture(scope="module")

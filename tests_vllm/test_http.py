@@ -69,6 +69,10 @@ def client(url: str) -> OpenAI:
     return OpenAI(base_url=f"{url}/v1", api_key=KEY, timeout=300)
 
 
+def chat(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
 def test_an_answer_names_the_facts_it_used_also_from_the_cache(client: OpenAI) -> None:
     prompt = f"{TOWER.text} which? {LONG}"
     for _ in range(2):
@@ -108,6 +112,79 @@ def test_a_stream_names_them_in_its_last_chunk(client: OpenAI) -> None:
     told = [chunk.model_extra["revisor"] for chunk in chunks if "revisor" in chunk.model_extra]
     assert len(told) == 1
     assert {fact["subject"] for fact in told[0]["facts_used"]} == {"Eiffel Tower"}
+
+
+def test_a_chat_names_them_in_field_and_headers(client: OpenAI) -> None:
+    raw = client.chat.completions.with_raw_response.create(
+        model="smollm2", messages=chat(TOWER.text), temperature=0, max_tokens=6
+    )
+    answer = raw.parse()
+    assert answer.choices[0].message.content.startswith(TOWER.object)
+    told = answer.model_extra["revisor"]
+    assert told["generation"] == 1
+    used = {fact["id"]: fact for fact in told["facts_used"]}
+    assert used[TOWER.id]["subject"] == TOWER.subject
+    assert used[TOWER.id]["object"] == TOWER.object
+    assert used[TOWER.id]["choice"] == 0
+    assert used[TOWER.id]["position"] < answer.usage.prompt_tokens
+    assert raw.headers["x-revisor-generation"] == "1"
+    assert set(raw.headers["x-revisor-facts"].split(",")) == set(used)
+
+
+def test_a_chat_about_something_else_names_none(client: OpenAI) -> None:
+    raw = client.chat.completions.with_raw_response.create(
+        model="smollm2", messages=chat("What is water made of?"), temperature=0, max_tokens=6
+    )
+    assert raw.parse().model_extra["revisor"] == {"generation": 1, "facts_used": []}
+    assert raw.headers["x-revisor-generation"] == "1"
+    assert raw.headers["x-revisor-facts"] == ""
+
+
+def test_a_streamed_chat_says_the_same_and_names_the_same(client: OpenAI) -> None:
+    asked = {"model": "smollm2", "messages": chat(TOWER.text), "temperature": 0, "max_tokens": 6}
+    whole = client.chat.completions.create(**asked)
+    chunks = list(
+        client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True})
+    )
+    told = [chunk for chunk in chunks if "revisor" in (chunk.model_extra or {})]
+    assert [chunk.choices[0].finish_reason for chunk in told] == [whole.choices[0].finish_reason]
+    assert told[0].model_extra["revisor"] == whole.model_extra["revisor"]
+    assert told[0].model_extra["revisor"]["facts_used"]
+    said = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert said == whole.choices[0].message.content
+    assert chunks[-1].usage == whole.usage
+
+
+def test_each_choice_of_a_streamed_chat_names_its_own(client: OpenAI) -> None:
+    chunks = client.chat.completions.create(
+        model="smollm2",
+        messages=chat(TOWER.text),
+        n=2,
+        temperature=0.1,
+        max_tokens=4,
+        stream=True,
+    )
+    told = [chunk for chunk in chunks if "revisor" in (chunk.model_extra or {})]
+    ended = [choice.index for chunk in told for choice in chunk.choices]
+    assert sorted(ended) == [0, 1]
+    for chunk in told:
+        used = chunk.model_extra["revisor"]["facts_used"]
+        assert {fact["choice"] for fact in used} == {choice.index for choice in chunk.choices}
+        assert TOWER.id in {fact["id"] for fact in used}
+
+
+def test_a_chat_without_facts_has_none(client: OpenAI) -> None:
+    raw = client.chat.completions.with_raw_response.create(
+        model="smollm2",
+        messages=chat(TOWER.text),
+        temperature=0,
+        max_tokens=6,
+        extra_body={"vllm_xargs": {"revisor_off": 1}},
+    )
+    answer = raw.parse()
+    assert TOWER.object not in answer.choices[0].message.content
+    assert answer.model_extra["revisor"] == {"generation": None, "facts_used": []}
+    assert raw.headers["x-revisor-facts"] == ""
 
 
 def test_a_request_without_facts_has_none(client: OpenAI) -> None:

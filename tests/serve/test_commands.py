@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from revisor.cli import app
 from revisor.serve.roles import KeyBook, Role
 from revisor.serve.tables import Database
 from revisor.store import Store
+from tests.databases import Databases
 
 
 def typed(*words: str) -> tuple[int, str, str]:
@@ -54,3 +56,21 @@ def test_serving_beyond_this_machine_needs_a_key_and_serving_needs_a_store(
     assert code == 2
     assert "revisor keys add" in err
     assert typed("serve", "--store", str(tmp_path / "none"))[0] == 2
+
+
+def test_the_ledger_of_a_new_store_may_be_named_by_the_environment(
+    taught_folder: Path, tmp_path: Path, databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What deploy/compose.yaml tells its reader to do."""
+    path, url = tmp_path / "store", databases.new("postgresql")
+    monkeypatch.setenv("REVISOR_STORE", str(path))
+    monkeypatch.setenv("REVISOR_DATABASE", url)
+    assert typed("init", "--model", str(taught_folder), "--layer", "1")[0] == 0
+    assert typed("keys", "add", "mona", "--role", "admin")[0] == 0
+    monkeypatch.delenv("REVISOR_DATABASE")  # from here on store.toml has it
+    assert not (path / "ledger.sqlite").exists()
+    with Store.open(path) as opened:
+        assert opened.settings.database == url
+        database = Database.of(opened)
+        assert [key["name"] for key in KeyBook(database).all()] == ["mona"]
+        database.close()

@@ -12,8 +12,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from revisor.bank.files import generation_folder, generations
+from revisor.bank.files import generation_folder, generations, load_bank, save_bank
+from revisor.errors import Conflict
+from revisor.serve.live import Generations
+from revisor.serve.selftest import SelfTest
 from revisor.serve.service import ServeSettings
+from revisor.serve.snapshot import Snapshot
+from revisor.serve.tables import Database
 from revisor.store import Store
 from tests.serve.conftest import ACME, BASEL, UNRELATED
 from tests.serve.serving import Running, running, until
@@ -177,6 +182,15 @@ def test_a_generation_that_is_held_back_stays_so_over_a_restart(two: Store) -> N
         assert http.get("/generations").json()["held"] == []
 
 
+def test_a_store_that_was_never_served_starts_with_what_is_not_held_back(two: Store) -> None:
+    database = Database.of(two)
+    database.remember("held", [2])
+    database.close()
+    with running(two) as server, server.client() as http:
+        assert http.get("/generations").json()["live"] == 1
+        assert said(http, server, ACME.text).startswith("Vienna")
+
+
 def test_a_generation_that_waits_can_be_discarded_but_not_the_live_one(two: Store) -> None:
     with running(two) as server, server.client() as http:
         http.post("/generations/1/publish")
@@ -267,6 +281,44 @@ def test_a_generation_whose_facts_do_not_fire_does_not_go_live(
         health = http.get("/healthz")
         assert health.status_code == 503
         assert "does not fire" in health.json()["faults"][0]
+
+
+def test_a_bank_that_fails_its_test_is_not_tried_again_until_it_is_built_again(two: Store) -> None:
+    database, tried = Database.of(two), []
+
+    def test(snapshot: Snapshot) -> SelfTest:
+        tried.append(snapshot.folder)
+        faults = ("no fact fires",) if snapshot.generation == 2 else ()
+        return SelfTest(faults=faults, fired=0, asked=1, quiet=3)
+
+    found = Generations(two, database, test)
+    first = found.publish(1).folder
+    database.remember("held", [])
+    bad = generation_folder(two.banks, 2)
+    with pytest.raises(Conflict, match="no fact fires"):
+        found.follow()
+    assert found.follow() is None
+    assert tried == [first, bad]
+    assert found.live_number == 1
+    again = publish_again(two, bad)
+    with pytest.raises(Conflict, match="no fact fires"):
+        found.follow()
+    assert tried == [first, bad, again]
+    found.close()
+    database.close()
+
+
+def publish_again(store: Store, folder: Path) -> Path:
+    """The same rows once more, as a purge or a second build of a generation does."""
+    return save_bank(
+        load_bank(folder).view(),
+        store.banks,
+        fingerprint=store.fingerprint,
+        model=store.settings.model,
+        layer=store.settings.layer,
+        build={},
+        failed=[],
+    )
 
 
 def test_a_new_store_without_facts_is_served_and_takes_its_first(

@@ -101,6 +101,7 @@ def init(
         str | None,
         typer.Option(
             "--database",
+            envvar="REVISOR_DATABASE",
             metavar="URL",
             help="Keep the facts in PostgreSQL: postgresql://USER@HOST/DATABASE.",
             show_default="SQLite in the store",

@@ -146,6 +146,7 @@ def import_archive(
         str | None,
         typer.Option(
             "--database",
+            envvar="REVISOR_DATABASE",
             metavar="URL",
             help="An empty PostgreSQL database for the facts.",
             show_default="SQLite in the store",

@@ -28,6 +28,7 @@ from revisor.commands.common import (
 from revisor.errors import UsageError
 
 NEEDED = ("fastapi", "uvicorn", "prometheus_client")
+KEEP_ALIVE_S = 75  # longer than clients and proxies keep theirs: none is cut off in asking
 
 keys = typer.Typer(
     no_args_is_help=True, help="API keys of a server: who may ask, propose, approve, administer."
@@ -118,6 +119,7 @@ def serve(
             log_config=None,
             access_log=False,  # ours names no query strings
             server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=int(settings.patience_s),
         )
 

@@ -12,10 +12,12 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from revisor.bank.files import generation_folder, generations, remove_generation
 from revisor.bank.leases import Lease
@@ -29,6 +31,7 @@ from revisor.store import Store
 log = logging.getLogger(__name__)
 
 OPENED = 3  # generations kept in memory beside the live one
+RETRY_S = 30.0  # until a bank that could not go live by itself is tried again
 
 
 class NotReady(RevisorError):
@@ -69,6 +72,7 @@ class Generations:
         self._opened: OrderedDict[int, Snapshot] = OrderedDict()
         self._live: Snapshot | None = None
         self._lease: Lease | None = None  # keeps the live bank on disk, for a restart
+        self._refused: tuple[Path | None, float] = None, 0.0  # and until when
         self.canary: Canary | None = None
         self.test: SelfTest | None = None
         self.fault = "No generation was loaded yet."
@@ -123,9 +127,11 @@ class Generations:
             for known in (self._live, self.canary.snapshot if self.canary else None):
                 if known is not None and known.generation == number and not fresh:
                     return known
-            if number in self._opened and not fresh:
+            opened = self._opened.get(number)
+            # The same folder: a generation that was published again is opened again.
+            if opened is not None and not fresh and opened.folder == self._folder(number):
                 self._opened.move_to_end(number)
-                return self._opened[number]
+                return opened
             if number not in self.on_disk():
                 have = ", ".join(map(str, self.on_disk())) or "none"
                 raise NotFound(f"Generation {number} has no bank here; there are: {have}.")
@@ -134,6 +140,9 @@ class Generations:
             while len(self._opened) > OPENED:
                 self._opened.popitem(last=False)
             return self._opened[number]
+
+    def _folder(self, number: int) -> Path:
+        return generation_folder(self._store.banks, number)
 
     def on_disk(self) -> list[int]:
         """The generations that have a bank."""
@@ -161,13 +170,16 @@ class Generations:
             if self._store.ledger.count() == 0:
                 return None
             raise NotBuilt("This store was never built.", "Run revisor build, or POST /builds.")
-        newest, live = there[-1], self._database.recall("live")
-        if newest not in self.held():
+        newest, live, held = there[-1], self._database.recall("live"), self.held()
+        if newest not in held:
             return newest if live is None or newest > live or live not in there else int(live)
         if live in there:
             return int(live)
+        free = [number for number in there if number not in held]
+        if live is None and free:
+            return free[-1]
         raise NotBuilt(
-            f"Generation {newest} is held back, and the one that was live has no bank any more.",
+            f"Generation {newest} is held back, and there is no bank of the one that was live.",
             f"Publish it: POST /generations/{newest}/publish",
         )
 
@@ -212,7 +224,7 @@ class Generations:
                 self._opened[number] = self._renewed(snapshot, moment)
 
     def _renewed(self, snapshot: Snapshot, moment: datetime) -> Snapshot:
-        folder = generation_folder(self._store.banks, snapshot.generation)
+        folder = self._folder(snapshot.generation)
         if snapshot.folder is not None and folder != snapshot.folder and folder.exists():
             snapshot = open_snapshot(self._store, snapshot.generation)  # it was published again
         return snapshot.at(moment)
@@ -223,11 +235,25 @@ class Generations:
             self.test = self._self_test(self._live)
 
     def follow(self) -> int | None:
-        """Publish a newer bank that somebody else built, unless it is held back."""
+        """Publish a newer bank that somebody else built, unless it is held back.
+
+        One that was refused is tried again after `RETRY_S`, or when it was built again.
+
+        Raises:
+            RevisorError: it cannot be opened, or fails its self-test; what was live stays so.
+        """
         there = self.on_disk()
-        if not there or there[-1] in self.held() or there[-1] <= (self.live_number or 0):
+        if not there or there[-1] <= (self.live_number or 0):
             return None
-        return self.publish(there[-1]).generation
+        folder = self._folder(there[-1])
+        refused, until = self._refused
+        if (folder == refused and time.monotonic() < until) or there[-1] in self.held():
+            return None
+        try:
+            return self.publish(there[-1]).generation
+        except RevisorError:
+            self._refused = folder, time.monotonic() + RETRY_S
+            raise
 
     def try_out(self, number: int, *, share: float, keys: Iterable[str]) -> Canary:
         """Give a share of requests, or those of some keys, another generation than the live one.
@@ -272,7 +298,7 @@ class Generations:
 
     def _keep_on_disk(self, number: int) -> None:
         try:
-            lease = Lease(generation_folder(self._store.banks, number) / MANIFEST)
+            lease = Lease(self._folder(number) / MANIFEST)
         except FileNotFoundError as error:
             raise NotFound(f"Generation {number} was collected at this moment.") from error
         self.close()

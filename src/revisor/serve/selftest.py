@@ -7,6 +7,7 @@ What it does not do: judge whether answers are right; the build did that.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -50,27 +51,22 @@ def run_self_test(scheduler: Scheduler, snapshot: Snapshot) -> SelfTest:
     """Ask the model about some facts of a generation, and read it ordinary sentences."""
     faults: list[str] = []
     probes = _facts(snapshot)
-    fired = 0
-    for fact in probes:
-        hits = _hits(scheduler, fact.text, snapshot.view)
-        if hits is None:
-            faults.append("the model does not answer")
-            break
-        if any(fact in snapshot.facts_of(hit.row_id) for hit in hits):
+    sentences = ordinary_sentences(snapshot.facts.values())
+    found = _hits(scheduler, [*(fact.text for fact in probes), *sentences], snapshot.view)
+    fired = quiet = 0
+    for fact, hits in zip(probes, found, strict=False):
+        if any(fact in snapshot.facts_of(hit.row_id) for hit in hits or ()):
             fired += 1
-        else:
+        elif hits is not None:
             faults.append(f"the fact {fact.id} ({fact.subject!r}) does not fire")
-    quiet = 0
-    for sentence in ordinary_sentences(snapshot.facts.values()):
-        hits = _hits(scheduler, sentence, snapshot.view)
-        if hits is None:
-            faults.append("the model does not answer")
-            break
+    for sentence, hits in zip(sentences, found[len(probes) :], strict=True):
         if hits:
             named = ", ".join(sorted({hit.row_id for hit in hits}))
             faults.append(f"the ordinary sentence {sentence[:60]!r} fires {named}")
-        else:
+        elif hits is not None:
             quiet += 1
+    if None in found:
+        faults.append("the model does not answer")
     return SelfTest(faults=tuple(faults), fired=fired, asked=len(probes), quiet=quiet)
 
 
@@ -99,25 +95,39 @@ def _names(line: str) -> set[str]:
     }
 
 
-def _hits(scheduler: Scheduler, text: str, view: View) -> list[Hit] | None:
-    """What fires while the model reads a text; None if it does not answer."""
-    done = threading.Event()
-    failed: list[str] = []
+def _hits(scheduler: Scheduler, texts: Sequence[str], view: View) -> list[list[Hit] | None]:
+    """What fires while the model reads each text; None where it does not answer.
 
-    def tell(piece: Piece) -> None:
-        if piece.reason == "error":
-            failed.append(piece.reason)
+    All are handed over at once, so that they wait together for the step that runs, not each for one
+    of its own.
+    """
+    jobs = [_Read(scheduler, text, view) for text in texts]
+    end = time.monotonic() + PATIENCE_S
+    return [job.hits(end) for job in jobs]
+
+
+class _Read:
+    """One text that the model is to read."""
+
+    def __init__(self, scheduler: Scheduler, text: str, view: View) -> None:
+        self._ended = threading.Event()
+        self._failed = False
+        self._job = Job(
+            prompt=scheduler.loaded.tokenizer(text)["input_ids"][: scheduler.context - 1],
+            view=view,
+            sampling=Sampling(temperature=0),
+            max_tokens=1,
+            tell=self._tell,
+            urgent=True,
+        )
+        scheduler.submit(self._job)
+
+    def _tell(self, piece: Piece) -> None:
+        self._failed |= piece.reason in ("error", "cancelled")
         if piece.reason is not None:
-            done.set()
+            self._ended.set()
 
-    ids = scheduler.loaded.tokenizer(text)["input_ids"][: scheduler.context - 1]
-    job = Job(
-        prompt=ids,
-        view=view,
-        sampling=Sampling(temperature=0),
-        max_tokens=1,
-        tell=tell,
-        urgent=True,
-    )
-    scheduler.submit(job)
-    return job.hits[0] if done.wait(PATIENCE_S) and not failed else None
+    def hits(self, end: float) -> list[Hit] | None:
+        """What fired; None if it failed, or is not read at this moment of the monotonic clock."""
+        read = self._ended.wait(max(0.0, end - time.monotonic()))
+        return self._job.hits[0] if read and not self._failed else None

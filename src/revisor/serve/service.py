@@ -29,7 +29,7 @@ from revisor.store import Store
 
 log = logging.getLogger(__name__)
 
-WATCH_S = 1.0
+WATCH_S = 0.25  # a look at two folders; what others built goes live within it
 TEST_EVERY_S = 60.0
 
 
@@ -146,9 +146,9 @@ class Service:
         tested = time.monotonic()
         while not self._stop.wait(WATCH_S):
             try:
+                self.generations.renew()
                 if self.builds.running is None:
                     self.generations.follow()
-                self.generations.renew()
                 if time.monotonic() - tested > TEST_EVERY_S:
                     self.generations.test_live()
                     tested = time.monotonic()

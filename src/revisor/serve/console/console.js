@@ -37,7 +37,12 @@ async function call(method, path, body) {
   return told;
 }
 
-function say(text) { $("message").textContent = text; $("message").hidden = !text; }
+// What went wrong, or what came of an order.
+function say(text, fault = true) {
+  $("message").textContent = text;
+  $("message").className = fault ? "bad" : "good";
+  $("message").hidden = !text;
+}
 
 // Run something for a button or form: what goes wrong is told, and nothing is done twice.
 function doing(work) {
@@ -52,9 +57,9 @@ function doing(work) {
 }
 
 // A question with a value and a reason; null if it was cancelled.
-function question(title, text, label, value) {
+function question(verb, text, label, value) {
   const dialog = $("dialog");
-  dialog.querySelector("h2").textContent = title;
+  dialog.querySelector("h2").textContent = dialog.querySelector(".main").textContent = verb;
   dialog.querySelector("p").textContent = text;
   const input = $("d-value");
   input.hidden = label === null;
@@ -103,10 +108,9 @@ $("ask-form").addEventListener("submit", doing(async () => {
   const told = await call("POST", "/ask", {
     prompt: $("prompt").value, chat: $("ask-chat").checked, max_tokens: Number($("ask-tokens").value) || 24,
   });
-  const fired = new Map(told.facts_used.map((used) => [used.position, used]));
   const spans = told.tokens.map((token, index) => {
-    const used = fired.get(index);
-    if (used) return make("mark", { title: `${used.subject}: ${used.object}` }, token);
+    const fired = told.facts_used.filter((used) => used.position === index);
+    if (fired.length) return make("mark", { title: fired.map((used) => `${used.subject}: ${used.object}`).join("\n") }, token);
     return index < told.prompt_tokens ? make("span", { class: "prompt" }, token) : token;
   });
   $("answer").replaceChildren(...spans);
@@ -145,7 +149,8 @@ async function listFacts() {
   $("next").disabled = told.next_offset === null;
   const stale = told.generation !== told.live_generation;
   $("stale").textContent = stale ? `The model answers from generation ${told.live_generation}; the facts are at ${told.generation}.` : "";
-  $("build").hidden = !(stale && may("approve"));
+  $("waiting").hidden = !stale;
+  $("build").hidden = !may("approve");
   $("new-fact").hidden = !may("propose");
 }
 
@@ -160,34 +165,36 @@ function factRow(fact) {
 }
 
 async function changeFact(fact) {
-  const answer = await question("Change the fact", fact.text, "Object", fact.object);
+  const answer = await question("Change", fact.text, "Object", fact.object);
   if (!answer) return;
-  proposed(await call("PATCH", `/facts/${encodeURIComponent(fact.id)}`, { object: answer.value, reason: answer.reason }));
+  written(await call("PATCH", `/facts/${encodeURIComponent(fact.id)}`, { object: answer.value, reason: answer.reason }), `Changed: ${fact.text} ${answer.value}`);
   await listFacts();
 }
 
 async function removeFact(fact) {
-  const answer = await question("Remove the fact", `${fact.text} ${fact.object}`, null);
+  const answer = await question("Remove", `${fact.text} ${fact.object}`, null);
   if (!answer) return;
-  proposed(await call("DELETE", `/facts/${encodeURIComponent(fact.id)}?reason=${encodeURIComponent(answer.reason)}`));
+  written(await call("DELETE", `/facts/${encodeURIComponent(fact.id)}?reason=${encodeURIComponent(answer.reason)}`), `Removed: ${fact.text} ${fact.object}`);
   await listFacts();
 }
 
-function proposed(told) {
-  if (told.proposals.length) say(`Proposed (${told.proposals.join(", ")}): somebody else has to approve it.`);
+function written(told, what) {
+  if (told.proposals.length) say(`Proposed (${told.proposals.join(", ")}): somebody else has to approve it.`, false);
+  else say(`${what}. The model says so once it is built and published.`, false);
 }
 
 async function showHistory(fact) {
   const told = await call("GET", `/facts/${encodeURIComponent(fact.id)}/history`);
   const items = told.history.map((one) => make("li", {},
     `${one.kind} in generation ${one.generation}: `, make(one.kind === "remove" ? "del" : "strong", {}, one.fact.object),
-    make("div", { class: "soft" }, `${one.actor}, ${when(one.at)}${one.reason ? `: ${one.reason}` : ""}`)));
+    make("div", { class: "soft" }, who(one.actor, one.at, one.reason))));
   $("history").replaceChildren(make("h2", {}, fact.text), make("ol", {}, ...items));
   $("history").hidden = false;
   $("history").focus();
 }
 
 const when = (text) => new Date(text).toLocaleString();
+const who = (actor, at, reason) => [actor, when(at), reason].filter(Boolean).join(" · ");
 const newFact = () => {
   const fact = { subject: $("f-subject").value.trim(), prompt: $("f-prompt").value.trim(), object: $("f-object").value.trim() };
   for (const name of ["namespace", "source"]) if ($(`f-${name}`).value.trim()) fact[name] = $(`f-${name}`).value.trim();
@@ -206,7 +213,9 @@ $("f-check").addEventListener("click", doing(async () => {
   $("f-conflicts").replaceChildren(...(lines.length ? lines : [make("p", { class: "good" }, "No conflict.")]));
 }));
 $("fact-form").addEventListener("submit", doing(async () => {
-  proposed(await call("POST", "/facts", { facts: [newFact()], reason: $("f-reason").value.trim() }));
+  const fact = newFact();
+  const told = await call("POST", "/facts", { facts: [fact], reason: $("f-reason").value.trim() });
+  written(told, `Added: ${fact.prompt.replaceAll("{}", fact.subject)} ${fact.object}`);
   $("fact-form").reset();
   $("f-conflicts").replaceChildren();
   $("fact-form").hidden = true;
@@ -225,7 +234,7 @@ async function listProposals() {
       one.fact ? make("ins", {}, one.fact.object) : null);
     const decide = (label, act) => make("button", { click: doing(async () => {
       await call("POST", `/proposals/${one.id}/${act}`); await listProposals(); }), "aria-label": `${label} proposal ${one.id}` }, label);
-    return make("tr", {}, text, make("td", { class: "soft" }, `${one.proposed_by}, ${when(one.proposed_at)} ${one.reason}`),
+    return make("tr", {}, text, make("td", { class: "soft" }, who(one.proposed_by, one.proposed_at, one.reason)),
       make("td", { class: "actions" }, may("approve") ? decide("Approve", "approve") : null, decide("Reject", "reject")));
   });
   const none = make("tr", {}, make("td", { colspan: 3, class: "soft" }, "Nothing waits for approval."));
@@ -242,10 +251,10 @@ async function listGenerations() {
     const state = live ? make("strong", { class: "good" }, "live")
       : told.canary === one.number ? "canary" : told.held.includes(one.number) ? "held" : built ? "built" : "";
     const button = (label, work) => make("button", { click: doing(work), "aria-label": `${label} generation ${one.number}` }, label);
-    return make("tr", {}, make("td", { class: "num" }, String(one.number)),
+    return make("tr", {}, make("td", { class: "num", "data-label": "Generation" }, String(one.number)),
       make("td", {}, `+${one.added} ~${one.updated} −${one.removed}`),
-      make("td", { class: "num" }, String(one.live)),
-      make("td", { class: "soft" }, `${one.actor}, ${when(one.at)}${one.reason ? `: ${one.reason}` : ""}`),
+      make("td", { class: "num", "data-label": "Facts" }, String(one.live)),
+      make("td", { class: "soft" }, who(one.actor, one.at, one.reason)),
       make("td", {}, state), make("td", { class: "actions" }, button("Diff", () => showDiff(one)),
         built && !live && may("approve") ? button("Publish", async () => { await call("POST", `/generations/${one.number}/publish`); await listGenerations(); }) : null,
         may("admin") && one !== told.generations[0] ? button("Roll back to", () => rollBack(one)) : null));
@@ -289,7 +298,7 @@ async function showDiff(one) {
 
 async function showFigures() {
   const told = await call("GET", "/figures");
-  const numbers = [["Facts", told.facts], ["Live generation", told.live ?? "none"], ["Ledger", told.ledger], ["Answering", told.running],
+  const numbers = [["Facts", told.facts], ["Live generation", told.live ?? "none"], ["Newest generation", told.ledger], ["Answering", told.running],
     ["Waiting", told.queue], ["Never hit", told.never_hit], ["False-fire alarm", told.alarm ? "ON" : "off"], ["Self-test", told.healthy ? "ok" : "failing"]];
   $("numbers").replaceChildren(...numbers.map(([name, value]) => make("div", {}, make("dt", {}, name),
     make("dd", { class: value === "ON" || value === "failing" ? "bad" : null }, String(value)))));
