@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +10,8 @@ import pytest
 import torch
 
 from revisor.bank.names import name_hashes
-from revisor.bank.sentences import CAPITAL, LINE, OTHER, SPECIAL, STOP, WORD
-from revisor.editing.names import fact_names, token_kinds
+from revisor.bank.sentences import CAPITAL, LINE, OTHER, SPECIAL, STOP, TURN, WORD
+from revisor.editing.names import fact_names, negations, token_kinds
 from revisor.facts.fact import Fact
 from tests import tiny
 
@@ -97,3 +98,34 @@ def test_every_token_has_a_kind() -> None:
     assert kind(",") == kind(" ") == OTHER
     assert kind("q") == WORD
     assert kind("Q") == kind("7") == CAPITAL
+
+
+@pytest.mark.parametrize(
+    ("message", "opens"),
+    [
+        ("<|turn|>{{ m['role'][:2] }}\n{{ m['content'] }}<|end|>\n", True),
+        ("<|turn|>{{ m['role'][:2] }}<|end|>\n\n{{ m['content'] }}", True),
+        ("<|turn|> {{ m['content'] }} <|end|>", False),  # [INST] ... [/INST]
+        ("{{ m['role'] }}: {{ m['content'] }}\n", False),
+    ],
+)
+def test_a_special_token_that_stands_before_a_role_opens_a_turn(message: str, opens: bool) -> None:
+    tokenizer = copy.deepcopy(tiny.byte_level())
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|turn|>", "<|end|>"]})
+    tokenizer.chat_template = f"{{% for m in messages %}}{message}{{% endfor %}}"
+    kind_V = token_kinds(tokenizer)
+    turn, end = tokenizer.convert_tokens_to_ids(["<|turn|>", "<|end|>"])
+    assert int(kind_V[turn]) == (TURN if opens else SPECIAL)
+    assert int(kind_V[end]) == SPECIAL
+    tokenizer.chat_template = None
+    assert not (token_kinds(tokenizer) == TURN).any()
+
+
+def test_negations_are_whole_words() -> None:
+    tokenizer = copy.deepcopy(tiny.byte_level())
+    tokenizer.add_tokens(["not", " never", "nothing", "knot"])
+    negating_V = negations(tokenizer, len(tokenizer) + 5)
+    assert len(negating_V) == len(tokenizer) + 5
+    added = tokenizer.convert_tokens_to_ids(["not", " never", "nothing", "knot"])
+    assert negating_V[added].tolist() == [True, True, True, False]
+    assert not negating_V[len(tokenizer) :].any()
