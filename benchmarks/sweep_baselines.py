@@ -6,7 +6,9 @@
 The facts are CounterFact's records 2,000 to 2,100 with `first_of_pair`, by case_id: no figure in
 the documentation is measured on them. They are measured as `revisor eval` measures all facts, but
 for the free text. Sequential methods get batches of a fifth of the facts, so that the sweep sees
-five of them. A setting that is in the results already is not run again.
+five of them. A setting that is in the results already is not run again. `--shared-targets` lets
+MEMIT and its kin optimise target values once on the unedited model, in two prefixed texts, as
+`recipes/quick.toml` does; such lines say so.
 
 The score that ranks settings is the harmonic mean of strict efficacy, generalization (the mean of
 its loose and strict form), loose specificity, and the share of its fluency on WikiText-2 that the
@@ -62,6 +64,8 @@ GRID: Mapping[str, Mapping[str, list[Any]]] = {
     "rome": {"layer": [4, 6, 8]},
 }
 SEQUENTIAL = ("memit-seq", "rect", "alphaedit", "ultraedit")
+SHARED = {"targets": "unedited", "prefixed": 2}
+SHARING = ("memit", "memit-seq", "rect", "alphaedit")
 Line = dict[str, Any]
 
 
@@ -88,17 +92,20 @@ class Sweep:
     Args:
         job: the model and where its data are; `source.data` is the split.
         facts: how many the split holds.
+        shared: whether target values are optimised once for all settings.
     """
 
-    def __init__(self, job: Job, facts: int) -> None:
-        self.job, self.facts = job, facts
+    def __init__(self, job: Job, facts: int, *, shared: bool = False) -> None:
+        self.job, self.facts, self.shared = job, facts, shared
         self.base: dict[str, list[Case]] = {}
 
     def measure(self, name: str, options: Line) -> Line:
         """Scores and costs of one setting, and the unedited model's perplexity."""
-        fixed = {"batch": max(1, self.facts // 5)} if name in SEQUENTIAL else {}
+        fixed: Line = {"batch": max(1, self.facts // 5)} if name in SEQUENTIAL else {}
+        if self.shared and name in SHARING:
+            fixed |= SHARED
         tuples = {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
-        found: Line = {}
+        found: Line = {"shared_targets": True} if fixed.keys() >= SHARED.keys() else {}
         fitted: Fitted | None = None
         for suite, n in (("counterfact", self.facts), ("perplexity", WINDOWS)):
             sizes = Sizes(n=n, edits=self.facts)
@@ -158,6 +165,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--facts", type=int, default=50, help="at most 100")
     parser.add_argument("--methods", default=",".join(GRID))
+    parser.add_argument("--shared-targets", action="store_true")
     parser.add_argument("--winners", type=Path, help="write the recipe and run nothing")
     given = parser.parse_args()
     if given.winners:
@@ -183,7 +191,7 @@ def main() -> None:
             layer=5,
             source=Source(folder=folder, data=split),
         )
-        sweep = Sweep(job, facts)
+        sweep = Sweep(job, facts, shared=given.shared_targets)
         for name, options in settings(given.methods.split(",")):
             key = json.dumps([name, options, facts, about["fingerprint"]])
             if key in known:
