@@ -105,26 +105,19 @@ def test_the_page_says_scores_intervals_and_what_made_them(written: list[Path]) 
     assert "counterfact: 20 measured, 1,000 facts in the model, gamma 0.65" in page
 
 
-def test_a_line_has_two_points_or_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A method that was measured at one number of edits has a dot in the picture of costs alone."""
-    lines: list[list[str]] = []
+def test_costs_are_drawn_where_most_methods_were_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dots: list[tuple[str, list[str]]] = []
-
-    def draw_lines(drawn: Sequence[Line], **_: Any) -> bytes:
-        lines.append([line.name for line in drawn])
-        return b""
 
     def draw_costs(drawn: Sequence[Dot], *, title: str, **_: Any) -> bytes:
         dots.append((title, [dot.name for dot in drawn]))
         return b""
 
-    monkeypatch.setattr(report, "draw_lines", draw_lines)
     monkeypatch.setattr(report, "draw_costs", draw_costs)
     write_run(tmp_path / "runs" / "a", "counterfact", 100)
     write_run(tmp_path / "runs" / "b", "counterfact", 1000, methods=("unedited", "revisor"))
     write_report([tmp_path / "runs"], tmp_path / "out")
-    assert lines
-    assert all(names == ["unedited", "revisor"] for names in lines)
     ((title, names),) = dots
     assert "100 edits" in title
     assert names == ["revisor", "alphaedit"]

@@ -234,15 +234,16 @@ def _curves(page: Page, runs: Sequence[Loaded]) -> None:
 
 
 def _along_edits(runs: Sequence[Loaded], score: str) -> list[Line]:
-    """A line a method that was measured at two numbers of edits or more."""
+    """A line a method; none where all runs have one number of edits."""
+    if len({run.edits for run in runs}) < 2:
+        return []
     lines: dict[str, dict[float, Mean]] = {}
     for run in runs:
         for method in run.methods:
             mean = run.mean(method, score)
             if mean is not None:
                 lines.setdefault(method, {})[float(run.edits)] = mean
-    long = {method: points for method, points in lines.items() if len(points) > 1}
-    return by_name(long) if long.keys() - {UNEDITED} else []
+    return by_name(lines)
 
 
 def _sweeps(page: Page, runs: Sequence[Loaded]) -> None:
