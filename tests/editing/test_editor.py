@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,26 +57,37 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-def editor_of(loaded: LoadedModel, spec: Spec, settings: BuildSettings) -> BankEditor:
-    calibration = Calibration(encoder=KeyEncoder(), gamma=0.9, named_gamma=0.9, accuracy=1.0)
-    return BankEditor(loaded, spec, settings, calibration=calibration)
+@pytest.fixture
+def editor_of(
+    loaded: LoadedModel, spec: Spec, heard: Calibration
+) -> Callable[[BuildSettings], BankEditor]:
+    """An editor with raw keys by hand, or with the calibration that names need."""
+    raw = Calibration(encoder=KeyEncoder(), gamma=0.9, named_gamma=0.9, accuracy=1.0)
+
+    def made(settings: BuildSettings) -> BankEditor:
+        return BankEditor(loaded, spec, settings, calibration=heard if settings.named else raw)
+
+    return made
 
 
 @pytest.mark.parametrize("settings", [PAPER, NAMED], ids=["paper", "named"])
 @pytest.mark.parametrize("gamma", [-1.0, 0.8, 1.0])
 def test_borrowed_rows_give_the_bank_of_rows_made_anew(
-    loaded: LoadedModel, spec: Spec, builds: list[int], settings: BuildSettings, gamma: float
+    editor_of: Callable[[BuildSettings], BankEditor],
+    builds: list[int],
+    settings: BuildSettings,
+    gamma: float,
 ) -> None:
     """At -1 each row fires everywhere, at 1 hardly any: the check repairs and drops otherwise."""
     facts = [*tiny.FACTS, SECOND]
-    first = editor_of(loaded, spec, settings)
+    first = editor_of(settings)
     first.fit(facts[:4])
     first.fit(facts)
-    alone = editor_of(loaded, spec, replace(settings, gamma=gamma))
+    alone = editor_of(replace(settings, gamma=gamma))
     fails = [alone.fit(facts[:4]), alone.fit(facts)]
 
     builds.clear()
-    other = editor_of(loaded, spec, replace(settings, gamma=gamma))
+    other = editor_of(replace(settings, gamma=gamma))
     assert other.borrow(first)
     assert [other.fit(facts[:4]), other.fit(facts)] == fails
     assert builds == []
@@ -91,12 +102,12 @@ def test_borrowed_rows_give_the_bank_of_rows_made_anew(
 
 
 def test_an_editor_that_differs_in_more_makes_its_own_rows(
-    loaded: LoadedModel, spec: Spec, builds: list[int]
+    editor_of: Callable[[BuildSettings], BankEditor], builds: list[int]
 ) -> None:
-    first = editor_of(loaded, spec, PAPER)
+    first = editor_of(PAPER)
     first.fit(tiny.FACTS[:2])
     for settings in (replace(PAPER, layer=0), NAMED):
-        other = editor_of(loaded, spec, settings)
+        other = editor_of(settings)
         assert not other.borrow(first)
         other.fit(tiny.FACTS[:2])
     assert builds == [2, 2, 2]
