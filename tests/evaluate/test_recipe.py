@@ -10,6 +10,7 @@ import pytest
 
 import revisor
 from revisor.editing import editor
+from revisor.editing.build import build_rows
 from revisor.errors import BadInput, NotFound, UsageError
 from revisor.evaluate import asking, cost, runner
 from revisor.evaluate.datasets import Source
@@ -202,7 +203,7 @@ def test_rows_are_made_once_for_all_gammas(
     edits = { laptop = [2, 4] }
     """
     built: list[int] = []
-    real = editor.build_rows
+    real = build_rows
 
     def counted(loaded: Any, spec: Any, calibration: Any, facts: Any, settings: Any) -> Any:
         built.append(len(facts))
