@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 import revisor
+from revisor.editing import editor
+from revisor.editing.build import build_rows
 from revisor.errors import BadInput, NotFound, UsageError
 from revisor.evaluate import asking, cost, runner
 from revisor.evaluate.datasets import Source
@@ -175,6 +177,47 @@ def test_an_option_varies_along_a_curve(
     assert [options["gamma"] for name, _, options in editors if name == "icl"] == [0.5, 0.9]
     names = {path.name for path in write_report([out], tmp_path / "report")}
     assert "gamma-counterfact-rag-2-tiny.png" in names
+
+
+def test_rows_are_made_once_for_all_gammas(
+    tmp_path: Path, loaded: LoadedModel, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each of two sizes, and for a curve of edits that has taken the same steps before."""
+    text = """
+    [laptop]
+    model = "tiny"
+    n = { counterfact = 2 }
+
+    [[curve]]
+    name = "edits"
+    suites = ["counterfact"]
+    methods = ["neuraldb"]
+    edits = { laptop = [2, 4] }
+
+    [[curve]]
+    name = "gamma"
+    suites = ["counterfact"]
+    methods = ["neuraldb"]
+    option = "gamma"
+    values = [0.5, 0.9]
+    edits = { laptop = [2, 4] }
+    """
+    built: list[int] = []
+    real = build_rows
+
+    def counted(loaded: Any, spec: Any, calibration: Any, facts: Any, settings: Any) -> Any:
+        built.append(len(facts))
+        return real(loaded, spec, calibration, facts, settings)
+
+    monkeypatch.setattr(editor, "build_rows", counted)
+    recipe = read_recipe(recipe_file(tmp_path, text), "laptop")
+    results = run_recipe(recipe, loaded, spec_of(loaded.model), 1, source, tmp_path / "out")
+    assert built == [2, 2]
+    assert [one["folder"] for one in results[2:]] == [
+        f"gamma/counterfact-gamma-{gamma}-{size}" for size in (2, 4) for gamma in (0.5, 0.9)
+    ]
+    costs = [one["methods"]["neuraldb"]["seconds_per_fact"] for one in results]
+    assert min(costs) > 0.1 * max(costs)  # what is borrowed counts as made
 
 
 def test_a_recipe_sets_options_over_those_of_its_file(tmp_path: Path) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from revisor.errors import BadInput, NotFound
+from revisor.evaluate import report
 from revisor.evaluate.cases import Case
+from revisor.evaluate.plots import Dot, Line
 from revisor.evaluate.report import write_report
 from revisor.evaluate.runs import open_run
 from revisor.evaluate.suites import make_suite
@@ -21,8 +24,14 @@ MACHINE = {"cpu": "A <fast> CPU", "threads": 2, "accelerator": None, "torch": "2
 THREE = ("efficacy", "generalization", "specificity")
 
 
-def write_run(folder: Path, suite: str, edits: int, varied: dict[str, Any] | None = None) -> Path:
-    """A finished run of three methods, 20 cases each."""
+def write_run(
+    folder: Path,
+    suite: str,
+    edits: int,
+    varied: dict[str, Any] | None = None,
+    methods: Sequence[str] = ("unedited", "revisor", "alphaedit"),
+) -> Path:
+    """A finished run, 20 cases a method."""
     made = {
         "settings": {
             "suite": suite,
@@ -38,19 +47,20 @@ def write_run(folder: Path, suite: str, edits: int, varied: dict[str, Any] | Non
     }
     run = open_run(folder, made)
     names = THREE if suite == "counterfact" else tuple(BY_NAME)
-    methods = {}
-    for place, method in enumerate(("unedited", "revisor", "alphaedit")):
+    results = {}
+    for place, method in enumerate(methods):
         cases = []
         for case in range(20):
             right = float(case < 20 - 4 * place - edits // 500)
             values = dict.fromkeys(names, right) | {f"{name}_strict": 0.0 for name in names}
+            values["specificity_kept_strict"] = 0.25
             cases.append(Case(method=method, probe=f"p{case}", case=f"c{case}", values=values))
         run.add(cases)
-        methods[method] = summarise(make_suite(suite), cases, {}, seed=0)
-        methods[method] |= {"seconds_per_fact": 0.1 * place, "stored_bytes_per_fact": 4096}
+        results[method] = summarise(make_suite(suite), cases, {}, seed=0)
+        results[method] |= {"seconds_per_fact": 0.1 * place, "stored_bytes_per_fact": 4096}
     run.finish(
         {"suite": suite, "n": 20, "edits": edits, "model": "tiny", "layer": 1, "seed": 0,
-         "dropped": {"neighbors whose subject is edited": 3}, "methods": methods}
+         "dropped": {"neighbors whose subject is edited": 3}, "methods": results}
     )  # fmt: skip
     return folder
 
@@ -93,6 +103,43 @@ def test_the_page_says_scores_intervals_and_what_made_them(written: list[Path]) 
     assert "A &lt;fast&gt; CPU, 2 thread(s)" in page
     assert "Left out: 3 neighbors whose subject is edited." in page
     assert "counterfact: 20 measured, 1,000 facts in the model, gamma 0.65" in page
+
+
+def test_costs_are_drawn_where_most_methods_were_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dots: list[tuple[str, list[str]]] = []
+
+    def draw_costs(drawn: Sequence[Dot], *, title: str, **_: Any) -> bytes:
+        dots.append((title, [dot.name for dot in drawn]))
+        return b""
+
+    monkeypatch.setattr(report, "draw_costs", draw_costs)
+    write_run(tmp_path / "runs" / "a", "counterfact", 100)
+    write_run(tmp_path / "runs" / "b", "counterfact", 1000, methods=("unedited", "revisor"))
+    write_report([tmp_path / "runs"], tmp_path / "out")
+    ((title, names),) = dots
+    assert "100 edits" in title
+    assert names == ["revisor", "alphaedit"]
+
+
+def test_the_strict_form_of_specificity_is_what_was_said_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[tuple[str, bool], float] = {}
+
+    def draw_lines(lines: Sequence[Line], **_: Any) -> bytes:
+        for line in lines:
+            drawn.setdefault((line.name, line.dashed), line.points[0][1].mean)
+        return b""
+
+    monkeypatch.setattr(report, "draw_lines", draw_lines)
+    for gamma in (0.5, 0.9):
+        write_run(tmp_path / "runs" / str(gamma), "counterfact", 100, {"gamma": gamma})
+    write_report([tmp_path / "runs"], tmp_path / "out")
+    assert drawn["specificity", False] == 0.8
+    assert drawn["specificity", True] == 0.25
+    assert drawn["efficacy", True] == 0.0
 
 
 def test_drawing_twice_gives_the_same_bytes(tmp_path: Path) -> None:

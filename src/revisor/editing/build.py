@@ -265,6 +265,14 @@ def threshold(calibration: Calibration, settings: BuildSettings) -> float:
     return calibration.named_gamma if settings.named else calibration.gamma
 
 
+def at_gamma(row: Row, gamma: float) -> Row:
+    """A row of `build_rows` as another γ would have made it.
+
+    Entries at the end of a question have thresholds of their own (questions.py).
+    """
+    return row if row.after else replace(row, gamma_C=torch.full_like(row.gamma_C, gamma))
+
+
 def _merge(
     requests: Sequence[Request], entries: Sequence[_Entries]
 ) -> list[tuple[Request, _Entries]]:

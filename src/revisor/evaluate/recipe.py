@@ -18,6 +18,7 @@ from typing import Any
 
 from revisor.baselines.registry import checked_options, did_you_mean
 from revisor.baselines.registry import read_recipe as read_options
+from revisor.editing.editor import BankEditor
 from revisor.errors import BadInput, Fault, NotFound
 from revisor.evaluate.cases import Case
 from revisor.evaluate.datasets import Source
@@ -58,9 +59,9 @@ class Curve:
     Attributes:
         name: of the folder its runs go to.
         suites, methods: what is measured at each point.
-        edits: facts in the model: the points, or one number where an option varies.
+        edits: facts in the model, in ascending order.
         fresh: methods that take all facts of a point at once, an editor a point.
-        option: a hyperparameter that varies instead, and `values` it takes.
+        option: a hyperparameter that varies as well, and `values` it takes.
     """
 
     name: str
@@ -199,6 +200,7 @@ class _Kitchen:
         self.evaluations: dict[str, Evaluation] = {}
         self.said: dict[tuple[str, str], list[Case]] = {}
         self.stopped: dict[str, str] = {}
+        self.banks: list[BankEditor] = []
 
     def run(self, curve: Curve) -> None:
         """One point after another, all methods at each: what is there so far is a figure."""
@@ -225,12 +227,14 @@ class _Kitchen:
             job = replace(job, options={**job.options, **varied}, varied={curve.option: value})
         for suite in curve.suites:
             label = f"{edits}" if value is None else f"{curve.option}-{value}"
+            if value is not None and len(curve.edits) > 1:
+                label += f"-{edits}"
             folder = f"{curve.name}/{suite}-{label}"
             evaluation = self._evaluation(job, folder, suite, edits, curve.methods)
             facts = evaluation.plan.facts
             if not evaluation.complete(method):
                 if fitted is None or not fitted.can_grow(facts):
-                    fitted = evaluation.begin(method)
+                    fitted = self._begin(evaluation, method)
                 # A resumed curve takes the steps that were taken before: some methods' results
                 # depend on which facts came together.
                 earlier = () if method in curve.fresh else curve.edits[:place]
@@ -241,6 +245,12 @@ class _Kitchen:
             evaluation.result()
             if not curve.option and summary.get(JUDGED, 1.0) < self.recipe.stop_below:
                 self._stop(curve, method, f"says too few of {edits} facts")
+        return fitted
+
+    def _begin(self, evaluation: Evaluation, method: str) -> Fitted:
+        fitted = evaluation.begin(method, self.banks)
+        if isinstance(fitted.editor, BankEditor):
+            self.banks.append(fitted.editor)
         return fitted
 
     def _evaluation(

@@ -23,7 +23,12 @@ from revisor.evaluate.suites.general import BY_NAME as TASKS
 from revisor.evaluate.unedited import UNEDITED
 
 PAGE = "report.html"
-THREE = ("efficacy", "generalization", "specificity")
+# Loose and strict; of neighbors, whether the unedited model's answer is said again.
+FORMS: Mapping[str, tuple[str, str]] = {
+    "efficacy": ("efficacy", "efficacy_strict"),
+    "generalization": ("generalization", "generalization_strict"),
+    "specificity": ("specificity", "specificity_kept_strict"),
+}
 FACT_SUITES, GENERAL = ("counterfact", "zsre"), "general"
 _LOOSE = (
     "",
@@ -265,42 +270,45 @@ def _sweeps(page: Page, runs: Sequence[Loaded]) -> None:
                     across=symbol,
                     up="score (%)",
                 ),
-                "Full lines loose, dashed lines strict; bars are 95 % bootstrap intervals.",
+                "Full lines loose, dashed lines strict: what is said, and of neighbors the share "
+                "whose answer is the unedited model's. Bars are 95 % bootstrap intervals.",
             )
 
 
 def _along_option(runs: Sequence[Loaded], option: str, method: str) -> list[Line]:
     lines = []
-    for name in THREE:
-        for form in ("", "_strict"):
+    for name, (loose, strict) in FORMS.items():
+        for score in (loose, strict):
             points: dict[float, Mean] = {}
             for run in runs:
-                at, mean = run.varied(option), run.mean(method, f"{name}{form}")
+                at, mean = run.varied(option), run.mean(method, score)
                 if at is not None and mean is not None:
                     points[at] = mean
             if len(points) > 1:
                 ordered = tuple(sorted(points.items()))
-                lines.append(Line(name=name, points=ordered, dashed=bool(form)))
+                lines.append(Line(name=name, points=ordered, dashed=score == strict))
     return lines
 
 
 def _costs(page: Page, runs: Sequence[Loaded]) -> None:
-    """Quality against seconds a fact, at the largest number of edits that was measured."""
+    """Quality against seconds a fact, at the number of edits that most methods were measured at."""
     for model in _models(runs):
         for suite in FACT_SUITES:
-            mine = [
-                run
-                for run in runs
-                if run.suite == suite and run.result["model"] == model and run.plain
-            ]
-            latest: dict[str, Loaded] = {
-                method: run for run in mine for method in run.methods if method != UNEDITED
-            }
+            at: dict[int, dict[str, Loaded]] = {}
+            for run in runs:
+                if run.suite == suite and run.result["model"] == model and run.plain:
+                    at.setdefault(run.edits, {}).update(
+                        (method, run)
+                        for method in run.methods
+                        if run.methods[method].get("seconds_per_fact")
+                    )
+            if not at:
+                continue
+            edits = max(at, key=lambda count: (len(at[count]), count))
             dots = [
-                Dot(name=method, cost=float(cost), quality=mean)
-                for method, run in latest.items()
-                if (cost := run.methods[method].get("seconds_per_fact"))
-                and (mean := run.mean(method, "average"))
+                Dot(name=name, cost=float(run.methods[name]["seconds_per_fact"]), quality=mean)
+                for name, run in at[edits].items()
+                if (mean := run.mean(name, "average"))
             ]
             if not dots:
                 continue
@@ -309,13 +317,11 @@ def _costs(page: Page, runs: Sequence[Loaded]) -> None:
                 f"cost-{suite}-{_slug(model)}.png",
                 draw_costs(
                     dots,
-                    title=f"{suite}, {model}: quality against the cost of an edit",
+                    title=f"{suite}, {model}, {edits:,} edits: quality against cost",
                     across="seconds a fact (logarithmic)",
                     up="mean of the three, loose (%)",
                 ),
-                "Each method at its largest number of edits: "
-                + ", ".join(f"{name} {run.edits:,}" for name, run in latest.items())
-                + ".",
+                f"{edits:,} facts in the model; without methods that take no time for a fact.",
             )
 
 

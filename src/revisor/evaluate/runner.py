@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from revisor.baselines.registry import EDITORS, did_you_mean, make_editor
-from revisor.editing.editor import Editor
+from revisor.editing.editor import BankEditor, Editor
 from revisor.errors import UsageError
 from revisor.evaluate.asking import Bench
 from revisor.evaluate.cases import Case, Plan, Probe
@@ -184,11 +184,14 @@ class Evaluation:
         """Take cases of the unedited model that another run of the same seed has found."""
         self.store.add([c for c in cases if not self.store.finished(c.method, c.probe)])
 
-    def begin(self, method: str) -> Fitted:
+    def begin(self, method: str, banks: Sequence[BankEditor] = ()) -> Fitted:
         """A new editor of that name, and how long it took to make.
 
         What is measured once a model (second moments, calibration) is read from the cache where
         it is there, and then costs next to nothing.
+
+        Args:
+            banks: editors whose rows it may share, where γ alone tells them apart.
         """
         job = self.job
         if method == UNEDITED:
@@ -197,6 +200,8 @@ class Evaluation:
         editor = make_editor(
             method, job.loaded, job.spec, job.layer, job.options.get(method), job.source.folder
         )
+        if isinstance(editor, BankEditor):
+            any(editor.borrow(bank) for bank in banks)
         return Fitted(editor, time.perf_counter() - begun)
 
     def result(self) -> dict[str, Any]:
