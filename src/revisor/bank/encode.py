@@ -37,7 +37,7 @@ import torch
 import torch.nn.functional as F
 
 WIDTH = 128  # of a whitened key as it is kept
-ASKED = 45  # leading discriminants that are kept
+ASKED = 45  # leading discriminants that are kept, at most
 NEGATION = 10.0  # weight of a negation among the words of a question, in lengths of a usual one
 DUE = 0.3  # an answer is due above; 0 and 1 are the means of other tokens and of ends of questions
 
@@ -205,7 +205,9 @@ def fit_words(
     within_DD = (vectors * scale) @ vectors.T
     mean_D = means_RD.mean(0)
     _, _, directions_RD = torch.linalg.svd((means_RD - mean_D) @ within_DD, full_matrices=False)
-    map_DA = (within_DD @ directions_RD[: min(ASKED, count - 1)].T).float()
+    kept = min(ASKED, count - 1, len(mean_D))
+    kept -= 1 - kept % 2  # odd, so that an entry has an even width: 4 bits pair its numbers
+    map_DA = (within_DD @ directions_RD[:kept].T).float()
     parts = [
         (part_VD.float() - mean_D.float()) @ map_DA
         for part_VD in torch.split(embedding_VD, 1 << 14)
