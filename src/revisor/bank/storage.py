@@ -8,7 +8,6 @@ Changes are a file of their own: the rows put since, and which rows of the other
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -132,8 +131,6 @@ def _load(file: Any, encoder: KeyEncoder, generation: int) -> View:
 
 
 def _load_ids(file: Any) -> Sequence[str]:
-    if (metadata := file.metadata()) and "ids" in metadata:  # format 2
-        return tuple(json.loads(metadata["ids"]))
     return Ids(file.get_tensor("ids"), file.get_tensor("id_end"))
 
 

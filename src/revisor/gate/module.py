@@ -120,15 +120,16 @@ def _match_named_densely(
 ) -> Hits:
     """The same without a shape that depends on the data, for compiled graphs."""
     keys_MW, query_TE = view.keys_ME[:], view.encoder.encode(k_TF)
+    new = len(k_TF) // len(ids_BT)
     cosine_TM = query_TE @ keys_MW[:, : query_TE.shape[1]].T
     if view.encoder.hears:
-        named_TM, asked_TM, opening_T = everywhere(view, names, ids_BT, len(k_TF) // len(ids_BT))
+        named_TM, asked_TM, opening_T = everywhere(view, names, ids_BT, new)
         waiting_TM = (keys_MW[:, -1] > 0) & ~(view.encoder.due(k_TF) | opening_T)[:, None]
         cosine_TM = torch.where(waiting_TM, UNSEEN, cosine_TM + asked_TM)
     else:
-        at_TN, _, _ = names.everywhere(ids_BT, len(k_TF) // len(ids_BT))
-        named_TM = at_TN.view(len(ids_BT), -1, at_TN.shape[1])
-        named_TM = named_TM[:, -(len(k_TF) // len(ids_BT)) :].flatten(0, 1)[:, view.row_M]
+        at_ON, _, _ = names.everywhere(ids_BT, new)
+        at_BPN = at_ON.view(len(ids_BT), -1, at_ON.shape[1])
+        named_TM = at_BPN[:, -new:].flatten(0, 1)[:, view.row_M]
     cosine_T, entry_T = torch.where(named_TM, cosine_TM, 2 * UNSEEN).max(dim=1)
     seen_T = named_TM.any(1)
     gamma_T = view.gamma_M[entry_T]
