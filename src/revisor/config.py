@@ -20,7 +20,7 @@ PRESETS = ("revisor", "paper")
 PAPER_GAMMA = 0.65  # Fei et al. 2026, section 5.1
 DTYPES = ("fp32", "bf16", "fp16")
 BITS = (32, 8, 4)
-SCOPES = ("subject", "question")
+SCOPES = ("question", "subject")
 
 # Layers found by a full sweep (docs/layers.md); other models are probed by `revisor init`.
 SWEPT_LAYERS: Mapping[str, Mapping[str, int]] = {"smollm2": {"revisor": 10, "paper": 5}}
@@ -46,9 +46,9 @@ class StoreSettings:
         database: SQLAlchemy URL of the ledger; None for `ledger.sqlite` in the store.
         exact: make each subject's rows alone and check all rows at every build, so that a bank
             depends on the facts alone, to the bit, and not on how they came; slower.
-        scope: of a fact that is its subject's only one: `subject`, it is told at the name, to
-            whatever is asked about it; or `question`, only where it is asked for, as facts are that
-            share their subject.
+        scope: of a fact that is its subject's only one: `question`, it is told where it is asked
+            for, as facts are that share their subject; or `subject`, at the name, to whatever is
+            asked about it.
         bits: in which a number of a row is stored: 32, 8 or 4 (docs/scale.md).
     """
 
@@ -63,7 +63,7 @@ class StoreSettings:
     database: str | None = None
     exact: bool = False
     bits: int = 32
-    scope: str = "subject"
+    scope: str = "question"
 
 
 def write_settings(path: Path, settings: StoreSettings) -> None:

@@ -82,7 +82,7 @@ class Store:
         database: str | None = None,
         exact: bool = False,
         bits: int = 32,
-        scope: str = "subject",
+        scope: str = "question",
     ) -> Store:
         """Make a store: open the model once, choose a layer, write `store.toml`.
 

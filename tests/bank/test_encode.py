@@ -148,7 +148,7 @@ def worded() -> Worded:
 def test_words_tell_held_out_wordings_apart(worded: Worded) -> None:
     seen = torch.arange(180) % 30 < 20
     encoder = fit_words(
-        KeyEncoder(), worded.table_VD, worded.question_ND[seen], worded.label_N[seen]
+        KeyEncoder(), worded.table_VD, worded.question_ND[seen], worded.label_N[seen], shrink=0.1
     )
     assert encoder.words_VA is not None
     # What a question says is the mean of what its words say: the map is affine.
@@ -176,7 +176,7 @@ def test_words_are_the_formula_of_fisher(worded: Worded) -> None:
         for q, n in zip(question_ND, worded.label_N.tolist(), strict=True)
     ) / len(question_ND)
     values, vectors = torch.linalg.eigh(within_DD)
-    root_DD = vectors @ torch.diag((values.clamp(min=0) + 0.1 * values.mean()) ** -0.5) @ vectors.T
+    root_DD = vectors @ torch.diag((values.clamp(min=0) + values.mean()) ** -0.5) @ vectors.T
     white_RD = (means_RD - means_RD.mean(0)) @ root_DD
     _, directions = torch.linalg.eigh(white_RD.T @ white_RD)
     wanted = (worded.table_VD.double() - means_RD.mean(0)) @ root_DD @ directions.flip(1)[:, :5]
@@ -188,9 +188,11 @@ def test_words_are_the_formula_of_fisher(worded: Worded) -> None:
 
 def test_no_more_directions_than_the_leading_ones_are_kept() -> None:
     generator = torch.Generator().manual_seed(4)
-    question_ND = torch.randn(240, 70, generator=generator)
-    label_N = torch.arange(60).repeat_interleave(4)
-    words_VA = fit_words(KeyEncoder(), torch.randn(9, 70), question_ND, label_N).words_VA
+    relations = ASKED + 10
+    question_ND = torch.randn(4 * relations, 2 * ASKED, generator=generator)
+    label_N = torch.arange(relations).repeat_interleave(4)
+    table_VD = torch.randn(9, 2 * ASKED, generator=generator)
+    words_VA = fit_words(KeyEncoder(), table_VD, question_ND, label_N).words_VA
     assert words_VA is not None
     assert words_VA.shape == (9, ASKED + 2)
 

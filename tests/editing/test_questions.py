@@ -10,8 +10,16 @@ import torch
 from revisor.bank.encode import KeyEncoder
 from revisor.editing.calibration import Calibration
 from revisor.editing.keys import ffn_inputs
-from revisor.editing.questions import BEHIND, HEARD, asked_entries, at_end
-from revisor.editing.relations import FURTHER, nearest, shipped, what_is_asked
+from revisor.editing.questions import (
+    AKIN,
+    BEHIND,
+    FURTHER,
+    HEARD,
+    ROUND_ABOUT,
+    asked_entries,
+    at_end,
+)
+from revisor.editing.relations import nearest, what_is_asked
 from revisor.editing.request import ContextPlan, choose_prefixes, make_requests
 from revisor.facts.fact import Fact
 from revisor.models.load import LoadedModel
@@ -63,20 +71,22 @@ def test_the_prompt_each_wording_and_the_relation_have_an_entry(
         (fact.paraphrases[0], "Jane Roe"),
         (made_up.prompt, "Jane Roe"),
     )
-    relation, near = nearest(heard.relations, question_QA[0])
-    assert relation is not None, "the prompt is a shipped wording"
-    assert (fact.prompt, relation) in shipped()
+    near = nearest(heard.relations, question_QA[0])
+    assert near.statements[0] == fact.prompt, "the prompt is a shipped wording"
     width = spec.key_width
     asked_CA = known.keys_CW[:, heard.encoder.whole_width(width) : -1]
-    wanted = torch.cat([question_QA[:2], heard.relations.mean_RA[relation][None]])
+    wanted = torch.cat([question_QA[:2], AKIN * near.akin_KA])
     torch.testing.assert_close(asked_CA, wanted)
     assert not known.keys_CW[:, : heard.encoder.whole_width(width)].any()
     assert known.keys_CW.shape[1] == heard.encoder.width(width)
-    torch.testing.assert_close(known.gamma_C, torch.full((3,), HEARD))
-    assert known.wordings == tuple([text for text in near if text != fact.prompt][:FURTHER])
+    akin = [AKIN * HEARD] * len(near.akin_KA)
+    assert known.gamma_C.tolist() == pytest.approx([HEARD, HEARD, *akin])
+    assert set(known.wordings) <= set(near.statements[: ROUND_ABOUT + 1]) - {fact.prompt}
+    ends = [text.split()[-1] for text in (fact.prompt, *known.wordings)]
+    assert len(set(ends)) == len(ends), "the answer follows other words"
     assert len(known.wordings) == FURTHER
-    assert nearest(heard.relations, question_QA[2])[0] is None
-    assert len(unknown.keys_CW) == len(unknown.gamma_C) == 1
+    unheard = nearest(heard.relations, question_QA[2])
+    assert len(unknown.keys_CW) == len(unknown.gamma_C) == 1 + len(unheard.akin_KA)
     torch.testing.assert_close(
         unknown.keys_CW[0, heard.encoder.whole_width(width) : -1], question_QA[2]
     )
@@ -86,11 +96,13 @@ def test_no_more_wordings_have_entries_than_the_plan_says(
     loaded: LoadedModel, spec: Spec, heard: Calibration
 ) -> None:
     fact = replace(BORN, paraphrases=tuple(f"{{}} came from the tower {n} of" for n in range(5)))
+    assert heard.relations is not None
+    akin = len(nearest(heard.relations, said(heard, (BORN.prompt, "Jane Roe"))[0]).akin_KA)
     counts = [
         len(asked_entries(loaded, spec, LAYER, heard, [fact], replace(PLAN, wordings=n))[0].gamma_C)
         for n in (0, 2, 5)
     ]
-    assert counts == [2, 4, 7]
+    assert counts == [1 + akin, 3 + akin, 6 + akin]
 
 
 def test_an_entry_waits_if_an_answer_is_due_at_every_end_of_its_prompt(

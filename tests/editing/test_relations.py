@@ -14,7 +14,8 @@ from revisor.editing.calibration import Calibration
 from revisor.editing.keys import ffn_inputs
 from revisor.editing.relations import (
     CHUNK,
-    KNOWN,
+    MOST,
+    NEAR,
     Relations,
     nearest,
     relations,
@@ -164,11 +165,14 @@ def test_a_question_of_a_shipped_relation_is_known_and_its_wordings_are_told(
     found: Relations,
 ) -> None:
     number = 3
-    relation, near = nearest(found, found.mean_RA[number])
-    assert relation == number
-    assert set(near) == {text for text in data.relations()[number] if not text.endswith("?")}
+    near = nearest(found, found.mean_RA[number])
+    torch.testing.assert_close(near.akin_KA[0], found.mean_RA[number])
+    assert len(near.akin_KA) <= MOST
+    assert ((near.akin_KA @ found.mean_RA[number]) >= NEAR).all()
+    statements = [text for text, _ in shipped() if not text.endswith("?")]
+    assert sorted(near.statements) == sorted(statements)
     own = {text: found.wording_QA[place] for place, (text, _) in enumerate(shipped())}
-    cosines = [float(own[text] @ found.mean_RA[number]) for text in near]
+    cosines = [float(own[text] @ found.mean_RA[number]) for text in near.statements]
     assert cosines == sorted(cosines, reverse=True), "the nearest first"
 
 
@@ -177,10 +181,13 @@ def test_of_a_question_that_is_none_of_them_the_nearest_statements_are_told(
 ) -> None:
     wordless_A = torch.zeros(found.mean_RA.shape[1])
     wordless_A[-1] = 1
-    relation, near = nearest(found, wordless_A)
-    assert relation is None
+    near = nearest(found, wordless_A)
+    assert near.akin_KA.shape == (0, len(wordless_A))
     statements = [text for text, _ in shipped() if not text.endswith("?")]
-    assert sorted(near) == sorted(statements)
+    assert sorted(near.statements) == sorted(statements)
     between_A = F.normalize(found.mean_RA[0] + found.mean_RA[1], dim=0)
-    assert float((found.mean_RA @ between_A).max()) < KNOWN
-    assert nearest(found, between_A)[0] is None
+    between = nearest(found, between_A)
+    torch.testing.assert_close(
+        between.akin_KA[torch.argsort(between.akin_KA @ found.mean_RA[0])],
+        torch.stack([found.mean_RA[1], found.mean_RA[0]]),
+    )

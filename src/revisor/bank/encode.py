@@ -37,7 +37,7 @@ import torch
 import torch.nn.functional as F
 
 WIDTH = 128  # of a whitened key as it is kept
-ASKED = 45  # leading discriminants that are kept, at most
+ASKED = 75  # leading discriminants that are kept, at most
 NEGATION = 10.0  # weight of a negation among the words of a question, in lengths of a usual one
 DUE = 0.3  # an answer is due above; 0 and 1 are the means of other tokens and of ends of questions
 
@@ -179,7 +179,7 @@ def fit_words(
     label_N: torch.Tensor,
     *,
     negation_V: torch.Tensor | None = None,
-    shrink: float = 0.1,
+    shrink: float = 1.0,
 ) -> KeyEncoder:
     """The same encoder with the directions along which words tell questions apart.
 

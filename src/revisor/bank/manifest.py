@@ -20,8 +20,8 @@ from typing import Any
 from revisor.bank.vectors import WHOLE
 from revisor.errors import NotBuilt, StoreDamaged
 
-FORMAT = 5
-OLDEST = 5  # formats before compared keys otherwise
+FORMAT = 6
+OLDEST = 6  # formats before compared keys otherwise
 MANIFEST = "manifest.json"
 CHECKED = "checked.json"
 LARGE = 1 << 28  # bytes: a file from this size on is not read whole at every opening

@@ -21,13 +21,13 @@ class BankOptions:
         preset: `paper` or `revisor`.
         gamma: the cosine threshold; None for the preset's own.
         layer: whose FFN the gate sits in; None for the binding's.
-        scope: of a subject's only fact, `subject` or `question`.
+        scope: of a subject's only fact, `question` or `subject`.
     """
 
     preset: str = "revisor"
     gamma: float | None = None
     layer: int | None = None
-    scope: str = "subject"
+    scope: str = "question"
 
 
 def bank_editor(binding: Binding, options: BankOptions, *, name: str) -> BankEditor:

@@ -126,10 +126,10 @@ def init(
         Scope,
         typer.Option(
             "--scope",
-            help="What a subject's only fact answers: all that is asked about the subject in other "
-            "words too, at the risk of what else is known of it, or its own question only.",
+            help="What a subject's only fact answers: its own question, in other words too, or "
+            "whatever is asked about the subject, at the cost of what else is known of it.",
         ),
-    ] = Scope.subject,
+    ] = Scope.question,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:

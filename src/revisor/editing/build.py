@@ -3,11 +3,10 @@
 What comes in: a loaded model, its calibration, facts. What goes out: rows for a bank. What it does
 not do: ask them through the gate (check.py), or touch the ledger and the disk (life/build.py).
 
-A fact that is its subject's only one is keyed at the name, and answers other wordings too. Facts
-that share a subject are keyed where their questions end (questions.py). Keys alone, as the paper
-has it, cannot tell apart facts whose subjects have the same key in the bare prompt ("{} was born
-in", "{} plays for"): there they share a row, optimised for all of them together; its id is theirs
-joined by `+`.
+A fact is found where its question ends (questions.py); one that is its subject's only one can be
+keyed at the name instead, to answer whatever is asked. Keys alone, as the paper has it, cannot tell
+apart facts whose subjects have the same key in the bare prompt ("{} was born in", "{} plays for"):
+there they share a row, optimised for all of them together; its id is theirs joined by `+`.
 """
 
 from __future__ import annotations
@@ -24,8 +23,7 @@ from revisor.bank.vectors import WHOLE
 from revisor.editing.calibration import Calibration
 from revisor.editing.keys import key_groups, mean_keys
 from revisor.editing.names import fact_names
-from revisor.editing.questions import FAR, asked_entries, at_end
-from revisor.editing.relations import FURTHER
+from revisor.editing.questions import FAR, FURTHER, asked_entries, at_end
 from revisor.editing.request import (
     Context,
     ContextPlan,
@@ -57,8 +55,8 @@ class BuildSettings:
         averaged_only: one entry a row, the mean over all contexts, as the paper has it.
         contexts: texts a fact is written in.
         values: how residuals are optimised.
-        scope: of a subject's only fact in a named bank: `subject`, it is keyed at the name, or
-            `question`, where its question ends, as facts are that share their subject.
+        scope: of a subject's only fact in a named bank: `question`, it is found where its question
+            ends, as facts are that share their subject, or `subject`, it is keyed at the name.
         bits: in which rows are stored (bank/vectors.py); the check through the gate asks them so.
     """
 
@@ -72,7 +70,7 @@ class BuildSettings:
         default_factory=lambda: ContextPlan(prefixes=data.prefixes(), per_fact=1)
     )
     values: ValueSettings = field(default_factory=ValueSettings)
-    scope: str = "subject"
+    scope: str = "question"
     bits: int = WHOLE
 
 
@@ -202,7 +200,7 @@ def _asked(
     facts: Sequence[Fact],
     settings: BuildSettings,
 ) -> list[tuple[Request, _Entries]]:
-    """Facts that share their subject with others: each is found where its question ends."""
+    """Facts that are found where their questions end."""
     if not facts:
         return []
     asked = asked_entries(loaded, spec, settings.layer, calibration, facts, settings.contexts)

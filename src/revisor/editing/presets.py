@@ -16,7 +16,7 @@ PAPER_CLAMP = 3.0  # the published multiple of |h|, as measured on this method b
 
 
 def preset_settings(
-    preset: str, layer: int, gamma: float | None = None, scope: str = "subject"
+    preset: str, layer: int, gamma: float | None = None, scope: str = "question"
 ) -> BuildSettings:
     """The settings of a preset.
 
@@ -25,7 +25,7 @@ def preset_settings(
             prompt, five prefixed ones and the KL prompt (Fei et al. 2026, section 5.1); else ours.
         layer: whose FFN the gate sits in.
         gamma: the threshold of entries, if not the preset's own.
-        scope: of a subject's only fact; the paper's knows no other than `subject`.
+        scope: of a subject's only fact, `question` or `subject`; the paper's rows are at the name.
     """
     if preset != "paper":
         return BuildSettings(layer=layer, gamma=gamma, scope=scope)

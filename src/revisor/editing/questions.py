@@ -1,12 +1,12 @@
-"""Telling apart the facts of one subject: entries of what each asks for.
+"""Finding a fact by its question: entries of what it asks for.
 
-What comes in: the facts of subjects that have several. What goes out: for each fact its entries,
-each with a threshold. What it does not do: the residual (values.py), or facts that are found at
-their subject's name (build.py).
+What comes in: facts. What goes out: for each its entries, each with a threshold. What it does not
+do: the residual (values.py), or facts that are found at their subject's name (build.py).
 
 A key at the subject cannot see which of its facts is asked for; the words around the name can
-(bank/asked.py). The prompt and every paraphrase have an entry each, and a fact that asks for a
-shipped relation one for that relation, in whatever words.
+(bank/asked.py). The prompt and every paraphrase have an entry each, and so have the shipped
+relations that the prompt is near to, which are heard in whatever words. Those weigh a little less:
+of two facts about a subject that are near to one relation, the one with the words at hand answers.
 
 Shapes: C entries of a fact, W width of an entry.
 """
@@ -20,21 +20,24 @@ import torch
 
 from revisor.editing.calibration import Calibration
 from revisor.editing.keys import compute_keys
-from revisor.editing.relations import FURTHER, nearest, what_is_asked
+from revisor.editing.relations import nearest, what_is_asked
 from revisor.editing.request import Context, ContextPlan, Request, choose_prefixes, text_context
 from revisor.facts.fact import PLACEHOLDER, Fact
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
 
-HEARD = 0.55  # the cosine above which what is asked is what an entry asks for
+HEARD = 0.4  # the cosine above which what is asked is what an entry asks for
+AKIN = 0.9  # weight of a shipped relation that a prompt is near to, against its own words
 CEILING = 0.9995  # no threshold is higher: an entry is to match the very text it was taken from
+FURTHER = 2  # shipped wordings that a fact is written in as well
+ROUND_ABOUT = 12  # of the nearest wordings, from which they are chosen
 FAR = 12  # sentences before the prompt in a text that the fact is written in
 BEHIND = 4  # prefixed texts in which an answer must be due as well as in the prompt
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """How one fact is found among its subject's.
+    """How one fact is found.
 
     Attributes:
         keys_CW: entries.
@@ -61,7 +64,7 @@ def asked_entries(
     facts: Sequence[Fact],
     plan: ContextPlan,
 ) -> list[Asked]:
-    """The entries of facts that share their subject with others.
+    """The entries of facts that are found where their questions end.
 
     Raises:
         ValueError: a calibration of raw keys.
@@ -85,18 +88,32 @@ def asked_entries(
     for fact, question_CA, waiting in zip(
         facts, torch.split(every_QA, [len(texts) for texts in own]), waits, strict=True
     ):
-        relation, near = nearest(relations, question_CA[0])
-        if relation is not None:
-            question_CA = torch.cat([question_CA, relations.mean_RA[relation][None]])
-        others = [text for text in near if text not in (fact.prompt, *fact.paraphrases)]
+        near = nearest(relations, question_CA[0])
+        weight_C = torch.ones(len(question_CA) + len(near.akin_KA))
+        weight_C[len(question_CA) :] = AKIN
+        entry_CA = weight_C[:, None] * torch.cat([question_CA, near.akin_KA])
         found.append(
             Asked(
-                keys_CW=encoder.asking(question_CA, waiting, spec.key_width),
-                gamma_C=torch.full((len(question_CA),), HEARD),
-                wordings=tuple(others[:FURTHER]),
+                keys_CW=encoder.asking(entry_CA, waiting, spec.key_width),
+                gamma_C=HEARD * weight_C,
+                wordings=_further(fact, near.statements),
             )
         )
     return found
+
+
+def _further(fact: Fact, statements: Sequence[str]) -> tuple[str, ...]:
+    """Near wordings that end in other words than the prompt and than each other, if there are any:
+    where an answer begins, a model looks most at the word before."""
+    others = [text for text in statements if text not in (fact.prompt, *fact.paraphrases)]
+    ends = {fact.prompt.split()[-1]}
+    found = []
+    for text in others[:ROUND_ABOUT]:
+        if text.split()[-1] not in ends:
+            ends.add(text.split()[-1])
+            found.append(text)
+    found += [text for text in others[:FURTHER] if text not in found]
+    return tuple(found[:FURTHER])
 
 
 def _answers_are_due(

@@ -26,8 +26,8 @@ from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
 
 SUBJECTS = 2  # subjects of each wording, whose keys tell where an answer is due
-KNOWN = 0.8  # cosine with a relation's mean above which a prompt asks for it
-FURTHER = 2  # wordings that a fact is written in as well
+NEAR = 0.4  # cosine with a relation's mean above which a prompt is near to it
+MOST = 2  # relations that a prompt can be near to
 CHUNK = 128  # questions that are looked at together
 
 
@@ -152,25 +152,34 @@ def asked_words(
             words_VX,
         )
         # A question that goes on beyond reach is heard as far as that.
-        at_B = behind_B.clamp(max=said.sentence_ORA.shape[1] - 1)
-        found.append(said.sentence_ORA[torch.arange(len(part)), at_B])
+        at_B = behind_B.clamp(max=said.since_ORA.shape[1] - 1)
+        found.append(said.since_ORA[torch.arange(len(part)), at_B])
     return torch.cat(found)
 
 
-def nearest(found: Relations, question_A: torch.Tensor) -> tuple[int | None, list[str]]:
-    """Which shipped relation a question asks for, and statements that ask for about the same.
+@dataclass(frozen=True, kw_only=True)
+class Nearest:
+    """What shipped relations have in common with a question.
+
+    Attributes:
+        akin_KA: the directions of the relations it is near to, the nearest first.
+        statements: the shipped wordings, the nearest first, none of them a question mark's: an
+            object is to follow.
+    """
+
+    akin_KA: torch.Tensor
+    statements: list[str]
+
+
+def nearest(found: Relations, question_A: torch.Tensor) -> Nearest:
+    """Which shipped relations a question is near to.
 
     Args:
         question_A: of length 1.
-
-    Returns:
-        The relation, None where it is none of them; and shipped wordings, the nearest first, none
-        of them a question mark's: an object is to follow.
     """
     cosine_R = found.mean_RA @ question_A
-    relation = int(cosine_R.argmax())
-    known = relation if float(cosine_R[relation]) >= KNOWN else None
+    best = cosine_R.topk(min(MOST, len(cosine_R)))
+    akin_K = best.indices[best.values >= NEAR]
     order = (found.wording_QA @ question_A).argsort(descending=True, stable=True).tolist()
     statements = [shipped()[place] for place in order if not shipped()[place][0].endswith("?")]
-    mine = [text for text, number in statements if number == known]
-    return known, mine or [text for text, _ in statements]
+    return Nearest(akin_KA=found.mean_RA[akin_K], statements=[text for text, _ in statements])
