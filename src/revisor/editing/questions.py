@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from revisor.bank.asked import FAINTEST
 from revisor.editing.calibration import Calibration
 from revisor.editing.keys import compute_keys
 from revisor.editing.relations import nearest, what_is_asked
@@ -26,7 +27,6 @@ from revisor.facts.fact import PLACEHOLDER, Fact
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
 
-HEARD = 0.4  # the cosine above which what is asked is what an entry asks for
 AKIN = 0.9  # weight of a shipped relation that a prompt is near to, against its own words
 CEILING = 0.9995  # no threshold is higher: an entry is to match the very text it was taken from
 FURTHER = 2  # shipped wordings that a fact is written in as well
@@ -95,7 +95,7 @@ def asked_entries(
         found.append(
             Asked(
                 keys_CW=encoder.asking(entry_CA, waiting, spec.key_width),
-                gamma_C=HEARD * weight_C,
+                gamma_C=FAINTEST * weight_C,
                 wordings=_further(fact, near.statements),
             )
         )
