@@ -304,7 +304,7 @@ def test_init_refuses_a_place_that_is_taken_and_an_unknown_preset(
         new_store(built.path, folder)
     with pytest.raises(UsageError, match="papers"):
         Store.init(tmp_path / "other", model=str(folder), preset="papers")
-    with pytest.raises(UsageError, match="subjects.*\n.*subject, question"):
+    with pytest.raises(UsageError, match="subjects.*\n.*question, subject"):
         Store.init(tmp_path / "other", model=str(folder), scope="subjects")
     assert not (tmp_path / "other").exists()
 
@@ -348,14 +348,14 @@ def test_a_store_in_few_bits_says_its_facts_from_rows_of_these_bits(
     "settings",
     [
         StoreSettings(model="m", dtype="fp32", layer=0),
-        StoreSettings(model="m", dtype="bf16", layer=3, scope="question", gamma=0.0),
+        StoreSettings(model="m", dtype="bf16", layer=3, scope="subject", gamma=0.0),
         StoreSettings(model="m", dtype="fp16", layer=1, preset="paper", exact=True, bits=8),
     ],
 )
 def test_settings_are_read_as_they_were_written(settings: StoreSettings, tmp_path: Path) -> None:
     write_settings(tmp_path / "store.toml", settings)
     assert read_settings(tmp_path / "store.toml") == settings
-    assert ("scope" in (tmp_path / "store.toml").read_text()) == (settings.scope != "subject")
+    assert ("scope" in (tmp_path / "store.toml").read_text()) == (settings.scope != "question")
 
 
 def test_every_fault_of_store_toml_is_listed(built: Store) -> None:

@@ -186,25 +186,27 @@ def test_a_large_bank_of_keys_alone_gets_an_index_that_agrees_or_none(
             assert noted["agreement"] >= enough
 
 
-def test_with_scope_question_a_single_fact_is_found_where_it_is_asked_for(
+def test_a_fact_is_found_where_it_is_asked_for_and_a_sibling_changes_nothing_of_it(
+    built: Store,
+) -> None:
+    before = built.bank().get(ACME.id)
+    assert before.after
+    built.add([Fact(subject="ACME", prompt="{} lives in", object="Tokyo", id="twin")])
+    built.build()
+    assert torch.equal(built.bank().get(ACME.id).keys_CE, before.keys_CE)
+
+
+def test_with_scope_subject_a_single_fact_is_keyed_at_its_name(
     tmp_path: Path, folder: Path
 ) -> None:
-    with new_store(tmp_path / "store", folder, scope="question") as made:
+    with new_store(tmp_path / "store", folder, scope="subject") as made:
         made.add([ACME])
         assert made.build().failed == []
-        assert made.bank().get(ACME.id).after
+        assert not made.bank().get(ACME.id).after
         assert said(made, ACME).startswith(ACME.object)
-        other = made.engine().generate(["The mother tongue of ACME is"], max_tokens=8)[0]
-        assert other.facts_used == ()
     with Store.open(tmp_path / "store") as opened:
-        assert opened.settings.scope == "question"
-        assert opened.build_settings().scope == "question"
-        # Another fact of the subject changes nothing of the row.
-        twin = Fact(subject="ACME", prompt="{} lives in", object="Tokyo", id="twin")
-        before = opened.bank().get(ACME.id)
-        opened.add([twin])
-        opened.build()
-        assert torch.equal(opened.bank().get(ACME.id).keys_CE, before.keys_CE)
+        assert opened.settings.scope == "subject"
+        assert opened.build_settings().scope == "subject"
 
 
 def age(store: Store) -> Path:

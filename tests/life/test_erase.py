@@ -116,25 +116,26 @@ def test_a_reader_delays_the_last_of_it_and_gc_does_it(
     assert holders(holding.path, b"Berlin") == []
 
 
-def test_a_fact_whose_sibling_was_purged_is_made_anew(built: Store) -> None:
-    twin = Fact(subject="ACME", prompt="{} lives in", object="Tokyo", id="twin")
-    built.add([twin])
-    built.build()
-    kinds = {row.row_id: row.after for row in built.bank().rows()}
-    assert (kinds["twin"], kinds[ACME.id]) == (True, True)
-    built.purge(["twin"])
-    assert "twin" not in built.bank().ids
-    report = built.build()
-    assert (report.facts, report.rows) == (1, 3)
-    assert not built.bank().get(ACME.id).after, "it is its subject's only fact again"
-    assert said(built, ACME).startswith("Vienna")
-
-
-def test_with_scope_question_the_row_of_a_sibling_stays_when_one_is_purged(
+def test_with_scope_subject_a_fact_whose_sibling_was_purged_is_made_anew(
     tmp_path: Path, folder: Path
 ) -> None:
     twin = Fact(subject="ACME", prompt="{} lives in", object="Tokyo", id="twin")
-    with new_store(tmp_path / "store", folder, scope="question") as made:
+    with new_store(tmp_path / "store", folder, scope="subject") as made:
+        made.add([ACME, ZORA, twin])
+        assert made.build().failed == []
+        kinds = {row.row_id: row.after for row in made.bank().rows()}
+        assert (kinds["twin"], kinds[ACME.id], kinds[ZORA.id]) == (True, True, False)
+        made.purge(["twin"])
+        assert "twin" not in made.bank().ids
+        report = made.build()
+        assert (report.facts, report.rows) == (1, 2)
+        assert not made.bank().get(ACME.id).after, "it is its subject's only fact again"
+        assert said(made, ACME).startswith("Vienna")
+
+
+def test_the_row_of_a_sibling_stays_when_one_is_purged(tmp_path: Path, folder: Path) -> None:
+    twin = Fact(subject="ACME", prompt="{} lives in", object="Tokyo", id="twin")
+    with new_store(tmp_path / "store", folder) as made:
         made.add([ACME, twin])
         assert made.build().failed == []
         before = made.bank().get(ACME.id)

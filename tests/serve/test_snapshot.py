@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
-from revisor.bank.encode import KeyEncoder
-from revisor.bank.names import windows
+from revisor.editing.keys import ffn_inputs
 from revisor.gate.module import MISS, match
 from revisor.serve.snapshot import open_snapshot
 from revisor.store import Store
@@ -24,7 +21,7 @@ def test_the_rows_of_a_namespace_fire_where_their_subject_is_named_and_nowhere_e
     row = store.bank().get(BASEL.id)
     assert torch.equal(part.keys_ME, row.keys_CE)
     assert torch.equal(part.R_ND[0], row.r_D)
-    raw = replace(part, encoder=KeyEncoder())
     for fact, hit in ((BASEL, 0), (ACME, MISS)):
-        ids = torch.tensor([store.loaded.tokenizer(fact.subject)["input_ids"]])
-        assert match(row.keys_CE[:1], raw, windows(ids, 1)).row_T.tolist() == [hit]
+        ids = store.loaded.tokenizer(fact.text)["input_ids"]
+        keys = ffn_inputs(store.loaded.model, store.spec, store.settings.layer, [ids])[0]
+        assert int(match(keys, part, torch.tensor([ids])).row_T[-1]) == hit

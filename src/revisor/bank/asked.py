@@ -38,7 +38,7 @@ FAINT = 0.8  # what a question has to say for its direction to count in full; a 
 UNHEARD = -2.0  # below every cosine
 CLEAR = 0.4  # cosine from which a likeness is clear; two questions that are so near are akin
 FAINTEST = 0.2  # the least likeness that can count
-APART = 0.2  # by how much another question has to be nearer
+APART = 0.1  # by how much another question has to be nearer
 RIVALS = 4  # known questions that are looked at, the nearest
 _AT = BEFORE + WINDOW - 1  # column of a window in which the name ends
 

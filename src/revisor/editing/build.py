@@ -38,6 +38,8 @@ from revisor.models.spec import Spec
 
 SAME_KEY = 0.97  # bare keys of one subject nearer than this are one row
 AFTER_CLAMP = 2.5  # of a residual at the end of the question
+ROOM = 32  # tokens that a sentence before a prompt is given, of those a model can read
+MANY = 1 << 20  # of a model that does not say how many
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,9 +211,10 @@ def _asked(
         replace(fact, paraphrases=(*fact.paraphrases[: settings.contexts.wordings], *own.wordings))
         for fact, own in zip(facts, asked, strict=True)
     ]
+    room = getattr(loaded.model.config, "max_position_embeddings", None) or MANY
     plan = replace(
         settings.contexts,
-        sentences=FAR,  # heard behind much text, it is behind little
+        sentences=min(FAR, room // ROOM),  # heard behind much text, it is behind little
         wordings=settings.contexts.wordings + FURTHER,
     )
     requests = make_requests(written, loaded.tokenizer, plan)
