@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from revisor.bank.asked import (
-    APART,
     BEFORE,
     CLEAR,
     FAINT,
@@ -240,7 +239,7 @@ def level_reference(
     asked: Questions, place: int, entry_A: torch.Tensor, known_KA: torch.Tensor
 ) -> list[float]:
     """How near the question is either way, where it is about as near as it has been before, and no
-    other known question is clearly nearer."""
+    other known question is nearer."""
     found = []
     nearest_in_turn: dict[int, float] = {}
     nearest = -2.0
@@ -254,7 +253,7 @@ def level_reference(
             rival_K = known_KA @ question_A
             rivals = rival_K.argsort(descending=True)[:RIVALS].tolist()
             other = max([float(rival_K[k]) for k in rivals if not akin_K[k]], default=UNHEARD)
-            both.append((level, level >= CLEAR * entry_A.norm() or level >= other - APART))
+            both.append((level, level >= CLEAR * entry_A.norm() or level >= other))
         (sentence, by_sentence), (since, by_all) = both
         nearest_in_turn[turn] = max(nearest_in_turn.get(turn, -2.0), sentence)
         nearest = max(nearest, since)

@@ -11,7 +11,7 @@ in") is less near to everything. Which words those are is decided in two ways,
 and the nearer one counts: the words of the sentence so far, and all words since the sentence of the
 name began ("What is the capital of Chad? It is"). A question without words has a direction of its
 own. A likeness that is not clear counts unless a known question, which is not akin to what the
-entry asks for, is clearly nearer.
+entry asks for, is nearer.
 
 While an answer is read, words come in that the question does not have, and the two part. So an
 entry is heard only at tokens where it is about as near as it has been before, which keeps a fact
@@ -38,7 +38,6 @@ FAINT = 0.8  # what a question has to say for its direction to count in full; a 
 UNHEARD = -2.0  # below every cosine
 CLEAR = 0.4  # cosine from which a likeness is clear; two questions that are so near are akin
 FAINTEST = 0.2  # the least likeness that can count
-APART = 0.1  # by how much another question has to be nearer
 RIVALS = 4  # known questions that are looked at, the nearest
 _AT = BEFORE + WINDOW - 1  # column of a window in which the name ends
 
@@ -197,8 +196,8 @@ def _nearest_other(rival: torch.Tensor, akin: torch.Tensor) -> torch.Tensor:
 
 
 def _believed(level: torch.Tensor, other: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
-    """Whether it is this question: clearly, or no other is clearly nearer."""
-    return (level >= CLEAR * length) | (level >= other - APART)
+    """Whether it is this question: clearly, or no other is nearer."""
+    return (level >= CLEAR * length) | (level >= other)
 
 
 def _heard(
