@@ -179,7 +179,8 @@ def all_levels(asked: Questions, entry_MA: torch.Tensor, known_KA: torch.Tensor)
 
 def _akin(entry: torch.Tensor, known_KA: torch.Tensor) -> torch.Tensor:
     """Which known questions are akin to what entries ask for (..., K)."""
-    return entry @ known_KA.T >= CLEAR * entry.norm(dim=-1, keepdim=True)
+    akin: torch.Tensor = entry @ known_KA.T >= CLEAR * entry.norm(dim=-1, keepdim=True)
+    return akin
 
 
 def _rivals(question: torch.Tensor, known_KA: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
