@@ -31,7 +31,7 @@ POOL = 1 << 17
 ENTRIES = 3  # of a row that goes by names: at the prompt, as first words, in other surroundings
 NAMES = 14  # token sequences that a subject's name can be, in the mean
 OCCURRING = 0.05  # share of a text's tokens that end a name
-LATE = 0.1  # share of rows whose subject has others: they stay candidates after their name
+LATE = 1.0  # share of rows that stay candidates after their name: by default all do
 QUERIES = 1024  # keys of ordinary text on which a coarse search is tried
 GAMMA = 0.65  # of the paper; about what calibration finds where names are known
 
