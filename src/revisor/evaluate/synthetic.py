@@ -69,7 +69,7 @@ def save_synthetic(
     pool_PE = F.normalize(unit_TE[one_P] + 0.5 * unit_TE[other_P], dim=-1)
     parts: tuple[torch.Tensor | Packed, ...] = (stored(pool_PE, bits),)
     index_M = _spread(len(pool_PE), entries)
-    late_N = torch.rand(rows, generator=draw) < LATE
+    late_N = torch.rand(rows, generator=draw) < (LATE if encoder.hears else 0)
     if named and encoder.hears:
         question_PA = torch.randn(len(pool_PE), encoder.asked_width - 1, generator=draw)
         asked_PE = encoder.asking(F.normalize(question_PA, dim=-1), True, keys_TF.shape[1])
