@@ -36,8 +36,8 @@ HISTORY = BEFORE + WINDOW + REACH  # tokens before a new one that can matter to 
 FALL = 0.04  # by how much an entry may be less near than before and is still heard
 FAINT = 0.8  # what a question has to say for its direction to count in full; a usual word says 1
 UNHEARD = -2.0  # below every cosine
-CLEAR = 0.4  # cosine from which a likeness is clear; two questions that are so near are akin
-FAINTEST = 0.2  # the least likeness that can count
+CLEAR = 0.5  # cosine from which a likeness is clear; two questions that are so near are akin
+FAINTEST = 0.4  # the least likeness that can count
 RIVALS = 4  # known questions that are looked at, the nearest
 _AT = BEFORE + WINDOW - 1  # column of a window in which the name ends
 
