@@ -599,5 +599,5 @@ def test_the_demo_flips_its_facts_and_leaves_the_rest() -> None:
     assert counts["facts"] == 40
     assert (counts["paraphrases"], counts["unrelated"]) == (80, 40)
     assert counts["flipped"] >= 37
-    assert counts["paraphrase_flipped"] >= 12
+    assert counts["paraphrase_flipped"] >= 8
     assert counts["unrelated_same"] >= 38

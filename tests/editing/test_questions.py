@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from revisor.bank.asked import CLEAR, FAINTEST
+from revisor.bank.asked import CLEAR
 from revisor.bank.encode import KeyEncoder
 from revisor.editing.calibration import Calibration
 from revisor.editing.keys import ffn_inputs
@@ -16,6 +16,7 @@ from revisor.editing.questions import (
     BEHIND,
     FURTHER,
     ROUND_ABOUT,
+    SEVERAL,
     asked_entries,
     at_end,
 )
@@ -79,8 +80,8 @@ def test_the_prompt_each_wording_and_the_relation_have_an_entry(
     torch.testing.assert_close(asked_CA, wanted)
     assert not known.keys_CW[:, : heard.encoder.whole_width(width)].any()
     assert known.keys_CW.shape[1] == heard.encoder.width(width)
-    akin = [AKIN * FAINTEST] * len(near.akin_KA)
-    assert known.gamma_C.tolist() == pytest.approx([FAINTEST, FAINTEST, *akin])
+    akin = [AKIN * SEVERAL] * len(near.akin_KA)
+    assert known.gamma_C.tolist() == pytest.approx([SEVERAL, SEVERAL, *akin])
     assert set(known.wordings) <= set(near.statements[: ROUND_ABOUT + 1]) - {fact.prompt}
     ends = [text.split()[-1] for text in (fact.prompt, *known.wordings)]
     assert len(set(ends)) == len(ends), "the answer follows other words"
