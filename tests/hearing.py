@@ -39,7 +39,6 @@ def encoder(generator: torch.Generator) -> KeyEncoder:
         mean_F=torch.randn(KEY, generator=generator),
         matrix_FE=torch.randn(KEY, WHOLE, generator=generator),
         words_VA=words(generator),
-        known_KA=F.normalize(torch.randn(7, ASKED, generator=generator), dim=-1),
         due_F=due_F,
     )
 

@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 
 from revisor.bank.asked import (
     BEFORE,
-    CLEAR,
     FAINT,
     FALL,
     HISTORY,
-    RIVALS,
     UNHEARD,
     Questions,
     all_levels,
@@ -235,33 +233,24 @@ def test_texts_of_a_batch_are_read_each_for_itself() -> None:
         assert torch.equal(together.armed_OR[number, :said], alone.armed_OR[0, :said])
 
 
-def level_reference(
-    asked: Questions, place: int, entry_A: torch.Tensor, known_KA: torch.Tensor
-) -> list[float]:
-    """How near the question is either way, where it is about as near as it has been before, and no
-    other known question is nearer."""
+def level_reference(asked: Questions, place: int, entry_A: torch.Tensor) -> list[float]:
+    """How near the question is either way, where it is about as near as it has been before."""
     found = []
     nearest_in_turn: dict[int, float] = {}
     nearest = -2.0
-    akin_K = known_KA @ entry_A >= CLEAR * entry_A.norm()
     for step in range(asked.armed_OR.shape[1]):
         turn = int(asked.turn_OR[place, step])
-        both = []
-        for question_A in (asked.sentence_ORA[place, step], asked.since_ORA[place, step]):
-            question_A = question_A / max(float(question_A.norm()), FAINT)
-            level = float(question_A @ entry_A)
-            rival_K = known_KA @ question_A
-            rivals = rival_K.argsort(descending=True)[:RIVALS].tolist()
-            other = max([float(rival_K[k]) for k in rivals if not akin_K[k]], default=UNHEARD)
-            both.append((level, level >= CLEAR * entry_A.norm() or level >= other))
-        (sentence, by_sentence), (since, by_all) = both
+        sentence, since = (
+            float(question_A @ entry_A) / max(float(question_A.norm()), FAINT)
+            for question_A in (asked.sentence_ORA[place, step], asked.since_ORA[place, step])
+        )
         nearest_in_turn[turn] = max(nearest_in_turn.get(turn, -2.0), sentence)
         nearest = max(nearest, since)
         level = UNHEARD
         if bool(asked.armed_OR[place, step]):
-            if by_sentence and sentence >= nearest_in_turn[turn] - FALL:
+            if sentence >= nearest_in_turn[turn] - FALL:
                 level = max(level, sentence)
-            if by_all and since >= nearest - FALL:
+            if since >= nearest - FALL:
                 level = max(level, since)
         found.append(level)
     return found
@@ -275,23 +264,20 @@ def test_an_entry_is_heard_where_it_is_about_as_near_as_before(seed: int) -> Non
     last_O = torch.randint(0, 119, (3,), generator=generator)
     asked = questions(ids_BT, text_O, last_O, torch.ones(3).long(), KIND_V, WORDS_VA)
     entry_MA = F.normalize(torch.randn(4, hearing.ASKED, generator=generator), dim=-1)
-    entry_MA[0] *= 0.9
-    known_KA = F.normalize(torch.randn(9, hearing.ASKED, generator=generator), dim=-1)
-    every_OMR = all_levels(asked, entry_MA, known_KA)
+    every_OMR = all_levels(asked, entry_MA)
     assert every_OMR.shape == (3, 4, REACH)
     place_P, entry_P = torch.cartesian_prod(torch.arange(3), torch.arange(4)).T
-    level_PR = levels(asked, place_P, entry_MA[entry_P], known_KA)
+    level_PR = levels(asked, place_P, entry_MA[entry_P])
     torch.testing.assert_close(every_OMR[place_P, entry_P], level_PR)
     for place, number, level_R in zip(place_P.tolist(), entry_P.tolist(), level_PR, strict=True):
-        wanted = torch.tensor(level_reference(asked, place, entry_MA[number], known_KA))
+        wanted = torch.tensor(level_reference(asked, place, entry_MA[number]))
         torch.testing.assert_close(level_R, wanted)
 
 
 def heard(ids: list[int], entry: list[int], name: int = 0) -> list[bool]:
     """At which tokens from a name of one token on an entry that asks by these words is heard."""
     entry_A = F.normalize(question_of(entry), dim=0)
-    none_KA = torch.zeros(0, len(entry_A))
-    level_PR = levels(asked_of(ids, name, name), torch.tensor([0]), entry_A[None], none_KA)
+    level_PR = levels(asked_of(ids, name, name), torch.tensor([0]), entry_A[None])
     return (level_PR[0, : len(ids) - name] > 0.9).tolist()
 
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from revisor.bank.asked import CLEAR
 from revisor.bank.encode import KeyEncoder
 from revisor.editing.calibration import Calibration
 from revisor.editing.keys import ffn_inputs
@@ -15,8 +14,8 @@ from revisor.editing.questions import (
     AKIN,
     BEHIND,
     FURTHER,
+    HEARD,
     ROUND_ABOUT,
-    SEVERAL,
     asked_entries,
     at_end,
 )
@@ -80,8 +79,8 @@ def test_the_prompt_each_wording_and_the_relation_have_an_entry(
     torch.testing.assert_close(asked_CA, wanted)
     assert not known.keys_CW[:, : heard.encoder.whole_width(width)].any()
     assert known.keys_CW.shape[1] == heard.encoder.width(width)
-    akin = [AKIN * SEVERAL] * len(near.akin_KA)
-    assert known.gamma_C.tolist() == pytest.approx([SEVERAL, SEVERAL, *akin])
+    akin = [AKIN * HEARD] * len(near.akin_KA)
+    assert known.gamma_C.tolist() == pytest.approx([HEARD, HEARD, *akin])
     assert set(known.wordings) <= set(near.statements[: ROUND_ABOUT + 1]) - {fact.prompt}
     ends = [text.split()[-1] for text in (fact.prompt, *known.wordings)]
     assert len(set(ends)) == len(ends), "the answer follows other words"
@@ -150,8 +149,8 @@ def test_a_question_is_nearer_to_its_own_entry_than_to_another_facts(
     )
     assert to_home[0] == pytest.approx(1, abs=1e-5)
     assert to_born[1] == pytest.approx(1, abs=1e-5)
-    assert to_home[1] < CLEAR
-    assert to_born[0] < CLEAR
+    assert to_home[1] < HEARD
+    assert to_born[0] < HEARD
 
 
 def test_a_calibration_of_raw_keys_hears_nothing(loaded: LoadedModel, spec: Spec) -> None:

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 
 from revisor import data
-from revisor.bank.asked import CLEAR
 from revisor.bank.encode import KeyEncoder, fit_words
 from revisor.bank.names import REACH
 from revisor.bank.sentences import CAPITAL, CAPITAL_PRONOUN, PRONOUN, WORD
@@ -16,6 +15,7 @@ from revisor.editing.keys import ffn_inputs
 from revisor.editing.relations import (
     CHUNK,
     MOST,
+    NEAR,
     Relations,
     nearest,
     relations,
@@ -168,7 +168,7 @@ def test_a_question_of_a_shipped_relation_is_known_and_its_wordings_are_told(
     near = nearest(found, found.mean_RA[number])
     torch.testing.assert_close(near.akin_KA[0], found.mean_RA[number])
     assert len(near.akin_KA) <= MOST
-    assert ((near.akin_KA @ found.mean_RA[number]) >= CLEAR).all()
+    assert ((near.akin_KA @ found.mean_RA[number]) >= NEAR).all()
     statements = [text for text, _ in shipped() if not text.endswith("?")]
     assert sorted(near.statements) == sorted(statements)
     own = {text: found.wording_QA[place] for place, (text, _) in enumerate(shipped())}

@@ -46,9 +46,7 @@ def reference(view: View, ids_BT: torch.Tensor, new: int, rows: Rows) -> Found:
     """Of each new token the entries of rows named there, and of those named before that ask."""
     found: Found = []
     words_VA, first_new = view.encoder.words_VA, ids_BT.shape[1] - new
-    known_KA = view.encoder.known_KA
     assert words_VA is not None
-    assert known_KA is not None
     for text, ids in enumerate(ids_BT.tolist()):
         for last in range(max(0, first_new - REACH + 1), ids_BT.shape[1]):
             length, named = longest(ids, last, NAMES[: len(rows)])
@@ -68,7 +66,7 @@ def reference(view: View, ids_BT: torch.Tensor, new: int, rows: Rows) -> Found:
                     words_VA,
                 )
                 part_A = view.keys_ME[entry][hearing.WHOLE : -1]
-                level_R = levels(asked, torch.tensor([0]), part_A[None], known_KA)[0]
+                level_R = levels(asked, torch.tensor([0]), part_A[None])[0]
                 for column in range(max(first_new, last), min(last + REACH, ids_BT.shape[1])):
                     if (level := float(level_R[column - last])) > UNHEARD:
                         opening = bool(asked.opening_OR[0, column - last])

@@ -10,15 +10,14 @@ those of the name, and is compared by its direction; one that says less than a u
 in") is less near to everything. Which words those are is decided in two ways,
 and the nearer one counts: the words of the sentence so far, and all words since the sentence of the
 name began ("What is the capital of Chad? It is"). A question without words has a direction of its
-own. A likeness that is not clear counts unless a known question, which is not akin to what the
-entry asks for, is nearer.
+own.
 
 While an answer is read, words come in that the question does not have, and the two part. So an
 entry is heard only at tokens where it is about as near as it has been before, which keeps a fact
 from being told twice in a sentence.
 
 Shapes: B texts of T tokens, O places where names end, R tokens from each, P pairs of a
-place and an entry, M entries, K known questions, J of them, V vocabulary, A width of a question.
+place and an entry, M entries, V vocabulary, A width of a question.
 """
 
 from __future__ import annotations
@@ -36,9 +35,6 @@ HISTORY = BEFORE + WINDOW + REACH  # tokens before a new one that can matter to 
 FALL = 0.04  # by how much an entry may be less near than before and is still heard
 FAINT = 0.8  # what a question has to say for its direction to count in full; a usual word says 1
 UNHEARD = -2.0  # below every cosine
-CLEAR = 0.5  # cosine from which a likeness is clear; two questions that are so near are akin
-FAINTEST = 0.4  # the least likeness that can count
-RIVALS = 4  # known questions that are looked at, the nearest
 _AT = BEFORE + WINDOW - 1  # column of a window in which the name ends
 
 
@@ -126,99 +122,46 @@ def direction(question: torch.Tensor) -> torch.Tensor:
     return question / length.clamp(min=FAINT)
 
 
-def levels(
-    asked: Questions, place_P: torch.Tensor, entry_PA: torch.Tensor, known_KA: torch.Tensor
-) -> torch.Tensor:
+def levels(asked: Questions, place_P: torch.Tensor, entry_PA: torch.Tensor) -> torch.Tensor:
     """How near what is asked is to an entry at the tokens from a name on (P, R), a cosine;
-    `UNHEARD` where the name is no longer spoken of, the entry was nearer before, or another
-    question is nearer and it is not clearly this one.
+    `UNHEARD` where the name is no longer spoken of, or the entry was nearer before.
 
     Args:
         place_P: which of the names.
         entry_PA: the part of an entry that tells what it asks for.
-        known_KA: questions known from elsewhere, each of length 1.
     """
-    akin_PK = _akin(entry_PA, known_KA)
-
-    def level(question_ORA: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        question_ORA = direction(question_ORA)
-        level_PR = torch.einsum("pra,pa->pr", question_ORA[place_P], entry_PA)
-        rival_ORJ, which_ORJ = _rivals(question_ORA, known_KA)
-        rival_PRJ, which_PRJ = rival_ORJ[place_P], which_ORJ[place_P]
-        akin_PRJ = akin_PK[:, None].expand(-1, which_PRJ.shape[1], -1).gather(2, which_PRJ)
-        other_PR = _nearest_other(rival_PRJ, akin_PRJ)
-        return level_PR, _believed(level_PR, other_PR, entry_PA.norm(dim=1)[:, None])
-
+    sentence_ORA, since_ORA = direction(asked.sentence_ORA), direction(asked.since_ORA)
     return _heard(
-        level(asked.sentence_ORA),
-        level(asked.since_ORA),
+        torch.einsum("pra,pa->pr", sentence_ORA[place_P], entry_PA),
+        torch.einsum("pra,pa->pr", since_ORA[place_P], entry_PA),
         asked.turn_OR[place_P],
         asked.armed_OR[place_P],
     )
 
 
-def all_levels(asked: Questions, entry_MA: torch.Tensor, known_KA: torch.Tensor) -> torch.Tensor:
+def all_levels(asked: Questions, entry_MA: torch.Tensor) -> torch.Tensor:
     """The same of every name with every entry (O, M, R)."""
-    akin_MK = _akin(entry_MA, known_KA)
-
-    def level(question_ORA: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        question_ORA = direction(question_ORA)
-        level_OMR = torch.einsum("ora,ma->omr", question_ORA, entry_MA)
-        rival_ORJ, which_ORJ = _rivals(question_ORA, known_KA)
-        akin_OMRJ = akin_MK[:, which_ORJ].transpose(0, 1)
-        other_OMR = _nearest_other(rival_ORJ[:, None].expand_as(akin_OMRJ), akin_OMRJ)
-        return level_OMR, _believed(level_OMR, other_OMR, entry_MA.norm(dim=1)[:, None])
-
     return _heard(
-        level(asked.sentence_ORA),
-        level(asked.since_ORA),
+        torch.einsum("ora,ma->omr", direction(asked.sentence_ORA), entry_MA),
+        torch.einsum("ora,ma->omr", direction(asked.since_ORA), entry_MA),
         asked.turn_OR[:, None],
         asked.armed_OR[:, None],
     )
 
 
-def _akin(entry: torch.Tensor, known_KA: torch.Tensor) -> torch.Tensor:
-    """Which known questions are akin to what entries ask for (..., K)."""
-    akin: torch.Tensor = entry @ known_KA.T >= CLEAR * entry.norm(dim=-1, keepdim=True)
-    return akin
-
-
-def _rivals(question: torch.Tensor, known_KA: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The known questions that are nearest to each question: how near, and which (..., J)."""
-    near, which = (question @ known_KA.T).topk(min(RIVALS, len(known_KA)), dim=-1)
-    return near, which
-
-
-def _nearest_other(rival: torch.Tensor, akin: torch.Tensor) -> torch.Tensor:
-    """How near the nearest of some rivals is that is not akin; `UNHEARD` if all are."""
-    if not rival.shape[-1]:
-        return rival.new_full(rival.shape[:-1], UNHEARD)
-    return torch.where(akin, UNHEARD, rival).amax(-1)
-
-
-def _believed(level: torch.Tensor, other: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
-    """Whether it is this question: clearly, or no other is nearer."""
-    return (level >= CLEAR * length) | (level >= other)
-
-
 def _heard(
-    sentence: tuple[torch.Tensor, torch.Tensor],
-    since: tuple[torch.Tensor, torch.Tensor],
-    turn: torch.Tensor,
-    armed: torch.Tensor,
+    sentence: torch.Tensor, since: torch.Tensor, turn: torch.Tensor, armed: torch.Tensor
 ) -> torch.Tensor:
     # A new sentence begins anew: all that is in it lies above all that was before.
     found = torch.maximum(
-        _unless_fallen(sentence[0] + 4.0 * turn, *sentence), _unless_fallen(since[0], *since)
+        _unless_fallen(sentence + 4.0 * turn, sentence), _unless_fallen(since, since)
     )
     return torch.where(armed, found, UNHEARD)
 
 
-def _unless_fallen(
-    height: torch.Tensor, level: torch.Tensor, believed: torch.Tensor
-) -> torch.Tensor:
+def _unless_fallen(height: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
     """The level, where the height, token by token, is about as much as it has been."""
-    return torch.where(believed & (height >= height.cummax(-1).values - FALL), level, UNHEARD)
+    return torch.where(height >= height.cummax(-1).values - FALL, level, UNHEARD)
 
 
 def _windows(

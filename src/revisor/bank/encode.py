@@ -52,8 +52,6 @@ class KeyEncoder:
         words_VA: what each token says about what is asked. The last number but one is that of
             negations alone; the last is 0, it stands for a question without words. None where
             nothing that is asked is compared.
-        known_KA: questions that are known, each of length 1; None where nothing that is asked is
-            compared.
         due_F: the direction along which ends of questions are told, and behind it the level that
             counts as 0 (F + 1); None where nothing that is asked is compared.
     """
@@ -61,7 +59,6 @@ class KeyEncoder:
     mean_F: torch.Tensor | None = None
     matrix_FE: torch.Tensor | None = None
     words_VA: torch.Tensor | None = None
-    known_KA: torch.Tensor | None = None
     due_F: torch.Tensor | None = None
 
     @property
@@ -128,7 +125,6 @@ class KeyEncoder:
             "mean": self.mean_F,
             "matrix": self.matrix_FE,
             "words": self.words_VA,
-            "known": self.known_KA,
             "due": self.due_F,
         }
         return {name: tensor for name, tensor in named.items() if tensor is not None}
@@ -140,7 +136,6 @@ class KeyEncoder:
             mean_F=tensors.get("mean"),
             matrix_FE=tensors.get("matrix"),
             words_VA=tensors.get("words"),
-            known_KA=tensors.get("known"),
             due_F=tensors.get("due"),
         )
 

@@ -13,22 +13,20 @@ Shapes: C entries of a fact, W width of an entry.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
-from revisor.bank.asked import FAINTEST
 from revisor.editing.calibration import Calibration
 from revisor.editing.keys import compute_keys
 from revisor.editing.relations import nearest, what_is_asked
 from revisor.editing.request import Context, ContextPlan, Request, choose_prefixes, text_context
-from revisor.facts.fact import PLACEHOLDER, Fact, normal_form
+from revisor.facts.fact import PLACEHOLDER, Fact
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
 
-SEVERAL = 0.55  # threshold where a subject has several facts, each of which could be mistaken
+HEARD = 0.5  # the cosine above which what is asked is what an entry asks for
 AKIN = 0.9  # weight of a shipped relation that a prompt is near to, against its own words
 CEILING = 0.9995  # no threshold is higher: an entry is to match the very text it was taken from
 FURTHER = 2  # shipped wordings that a fact is written in as well
@@ -86,7 +84,6 @@ def asked_entries(
     every_QA = what_is_asked(
         loaded.tokenizer, [one for texts in own for one in texts], kind_V, encoder.words_VA
     )
-    count = Counter(normal_form(fact.subject) for fact in facts)
     found = []
     for fact, question_CA, waiting in zip(
         facts, torch.split(every_QA, [len(texts) for texts in own]), waits, strict=True
@@ -98,7 +95,7 @@ def asked_entries(
         found.append(
             Asked(
                 keys_CW=encoder.asking(entry_CA, waiting, spec.key_width),
-                gamma_C=(SEVERAL if count[normal_form(fact.subject)] > 1 else FAINTEST) * weight_C,
+                gamma_C=HEARD * weight_C,
                 wordings=_further(fact, near.statements),
             )
         )

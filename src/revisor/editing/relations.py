@@ -8,7 +8,7 @@ not do: know any user's facts, or make entries (questions.py).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from revisor import data
-from revisor.bank.asked import CLEAR, questions
+from revisor.bank.asked import questions
 from revisor.bank.encode import KeyEncoder, fit_due, fit_words
 from revisor.bank.names import WINDOW, texts
 from revisor.editing.keys import token_keys
@@ -26,6 +26,7 @@ from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
 
 SUBJECTS = 2  # subjects of each wording, whose keys tell where an answer is due
+NEAR = 0.4  # cosine with a relation's mean above which a prompt is near to it
 MOST = 2  # relations that a prompt can be near to
 CHUNK = 128  # questions that are looked at together
 
@@ -95,8 +96,7 @@ def hearing(
     first_T = torch.tensor([place == 0 for _, place in origin])
     others_TF = torch.cat([keys_TF[~end_T & ~first_T], background_TF])
     encoder = fit_due(encoder, keys_TF[end_T], others_TF)
-    found = relations(loaded.tokenizer, encoder, kind_V)
-    return replace(encoder, known_KA=found.mean_RA), found
+    return encoder, relations(loaded.tokenizer, encoder, kind_V)
 
 
 def _of_somebody() -> list[tuple[str, str]]:
@@ -179,7 +179,7 @@ def nearest(found: Relations, question_A: torch.Tensor) -> Nearest:
     """
     cosine_R = found.mean_RA @ question_A
     best = cosine_R.topk(min(MOST, len(cosine_R)))
-    akin_K = best.indices[best.values >= CLEAR]
+    akin_K = best.indices[best.values >= NEAR]
     order = (found.wording_QA @ question_A).argsort(descending=True, stable=True).tolist()
     statements = [shipped()[place] for place in order if not shipped()[place][0].endswith("?")]
     return Nearest(akin_KA=found.mean_RA[akin_K], statements=[text for text, _ in statements])

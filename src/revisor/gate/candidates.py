@@ -72,7 +72,7 @@ def candidates(view: View, names: NameIndex, ids_BT: torch.Tensor, new: int) -> 
     asked = _questions(
         view, names, ids_BT, ended.text_O[used_O], last_O, ended.length_O[used_O], reach
     )
-    level_PR = levels(asked, place_P, _asked_part(view, entry_P), _known(view))
+    level_PR = levels(asked, place_P, _asked_part(view, entry_P))
     column_PR = last_O[place_P, None] + torch.arange(reach, device=ids_BT.device)
     heard_PR = (level_PR > UNHEARD) & (column_PR >= first_new) & (column_PR < ids_BT.shape[1])
     pair_C, step_C = heard_PR.nonzero(as_tuple=True)
@@ -100,7 +100,7 @@ def everywhere(
     at_OM, late_M = at_ON[:, view.row_M], names.after_N[view.row_M]
     text_O = torch.arange(batch, device=ids_BT.device).repeat_interleave(seen)
     asked = _questions(view, names, ids_BT, text_O, last_O, length_O, REACH)
-    level_OMR = all_levels(asked, _asked_part(view, slice(None)), _known(view))
+    level_OMR = all_levels(asked, _asked_part(view, slice(None)))
     level_OMR = torch.where((at_OM & late_M)[..., None], level_OMR, UNHEARD)
     # Of each new token the names that have ended at it and in the REACH - 1 columns before.
     step_R = torch.arange(REACH, device=ids_BT.device)
@@ -139,14 +139,6 @@ def _questions(
     if words_VA is None or kind_V is None:
         raise ValueError("rows that fire after their names need an encoder that hears, and kinds")
     return questions(ids_BT, text_O, last_O, length_O, kind_V, words_VA, reach)
-
-
-def _known(view: View) -> torch.Tensor:
-    """Questions that are known (K, A)."""
-    encoder = view.encoder
-    if encoder.known_KA is not None:
-        return encoder.known_KA
-    return torch.zeros(0, encoder.asked_width - 1, device=view.gamma_M.device)
 
 
 def _asked_part(view: View, entry_P: torch.Tensor | slice) -> torch.Tensor:
