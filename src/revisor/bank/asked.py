@@ -33,7 +33,7 @@ from revisor.bank.sentences import parse
 BEFORE = 32  # tokens before a name that may belong to its question
 HISTORY = BEFORE + WINDOW + REACH  # tokens before a new one that can matter to what is asked
 FALL = 0.04  # by how much an entry may be less near than before and is still heard
-FAINT = 0.8  # what a question has to say for its direction to count in full; a usual word says 1
+FAINT = 1.0  # what a question has to say for its direction to count in full: what a usual word says
 UNHEARD = -2.0  # below every cosine
 _AT = BEFORE + WINDOW - 1  # column of a window in which the name ends
 

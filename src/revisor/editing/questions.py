@@ -26,7 +26,7 @@ from revisor.facts.fact import PLACEHOLDER, Fact
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
 
-HEARD = 0.55  # the cosine above which what is asked is what an entry asks for
+HEARD = 0.5  # the cosine above which what is asked is what an entry asks for
 AKIN = 0.9  # weight of a shipped relation that a prompt is near to, against its own words
 CEILING = 0.9995  # no threshold is higher: an entry is to match the very text it was taken from
 FURTHER = 2  # shipped wordings that a fact is written in as well
