@@ -33,7 +33,7 @@ def key(store: Store, role: Role, namespaces: list[str] | None = None) -> str:
 def test_it_answers_with_the_facts_and_names_them(agent: Agent) -> None:
     told = agent.ask(ACME.text)
     assert told["answer"].strip().startswith("Vienna")
-    assert {used["id"] for used in told["facts_used"]} == {ACME.id}
+    assert [used["id"] for used in told["facts_used"]] == [ACME.id]
     assert told["generation"] == 1
     assert agent.ask(UNRELATED)["facts_used"] == []
 
@@ -42,7 +42,7 @@ def test_why_adds_the_plain_answer_and_where_the_fact_is_from(agent: Agent, stor
     store.set_object(ACME.id, "Vienna (city)", actor="eve", reason="typo")
     told = agent.why(ACME.text)
     assert not told["base_answer"].strip().startswith("Vienna")
-    used = told["facts_used"][0]
+    (used,) = told["facts_used"]
     assert [(one["object"], one["actor"]) for one in used["history"]] == [
         ("Vienna", ""),
         ("Vienna (city)", "eve"),

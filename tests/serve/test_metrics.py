@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from revisor.facts.fact import Fact, normal_form
-from revisor.gate.watch import Hit
 from revisor.serve.job import Job
-from revisor.serve.metrics import ALARM_LEAST, Finished, Metrics, is_suspect
+from revisor.serve.metrics import ALARM_LEAST, Finished, Fired, Metrics, is_suspect
 from revisor.serve.sampling import Sampling
 
 FACT = Fact(subject="ACME Inc", prompt="The head of {} is", object="Jane", aliases=("Acme",))
@@ -13,10 +12,9 @@ FACT = Fact(subject="ACME Inc", prompt="The head of {} is", object="Jane", alias
 
 def finished(*suspect: bool, generation: int | None = 3) -> Finished:
     job = Job(prompt=[1, 2], view=None, sampling=Sampling(), max_tokens=4, tell=lambda _: None)
-    hit = Hit(row_id=FACT.id, position=1, cosine=0.9, threshold=0.7)
-    job.hits, job.near, job.tokens = [[hit] * len(suspect)], [(0.68, 0.7)], 4
+    job.near, job.tokens = [(0.68, 0.7)], 4
     job.queued_at, job.started_at, job.first_at, job.ended_at = 10.0, 10.5, 11.0, 13.0
-    hits = tuple((FACT, one) for one in suspect)
+    hits = tuple(Fired(fact=FACT, cosine=0.9, threshold=0.7, suspect=one) for one in suspect)
     return Finished(job=job, generation=generation, hits=hits)
 
 

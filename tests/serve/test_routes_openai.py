@@ -49,7 +49,7 @@ def test_a_completion_says_the_fact_and_which_it_was(client: openai.OpenAI) -> N
     assert answer.choices[0].finish_reason in ("stop", "length")
     report = answer.revisor  # type: ignore[attr-defined]
     assert report["generation"] == 1
-    used = report["facts_used"][0]
+    (used,) = report["facts_used"]
     assert (used["id"], used["object"], used["choice"]) == (ACME.id, "Vienna", 0)
     assert raw.headers["x-revisor-facts"] == ACME.id
     assert raw.headers["x-revisor-generation"] == "1"

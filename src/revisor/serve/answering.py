@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 
 from revisor.bank.bank import View
 from revisor.errors import RevisorError, UsageError
-from revisor.facts.fact import Fact, normal_form
+from revisor.facts.fact import normal_form
 from revisor.serve.engine import FactUsed, facts_used
 from revisor.serve.job import Job, Piece, Reason
-from revisor.serve.metrics import Finished, is_suspect
+from revisor.serve.metrics import Finished, Fired, is_suspect
 from revisor.serve.openai import Facts, TokenTold
 from revisor.serve.roles import Caller
 from revisor.serve.sampling import Chosen, Sampling
@@ -242,8 +242,8 @@ class Asking:
             done = Finished(job=job, generation=generation, hits=hits)
             self._service.metrics.saw_answer(done)
 
-    def _judged(self, job: Job, answers: Sequence[Answered]) -> tuple[tuple[Fact, bool], ...]:
-        """Each fact that fired, and whether the text does not name its subject."""
+    def _judged(self, job: Job, answers: Sequence[Answered]) -> tuple[Fired, ...]:
+        """The facts that each answer used."""
         assert self._snapshot is not None
         if not any(answer.used for answer in answers):
             return ()
@@ -253,7 +253,14 @@ class Asking:
             text = normal_form(prompt + answer.text)
             for used in answer.used:
                 fact = self._snapshot.facts[used.id]
-                judged.append((fact, is_suspect(fact, text)))
+                judged.append(
+                    Fired(
+                        fact=fact,
+                        cosine=used.cosine,
+                        threshold=used.threshold,
+                        suspect=is_suspect(fact, text),
+                    )
+                )
         return tuple(judged)
 
     def _log(self, job: Job, answer: Answered) -> None:

@@ -240,13 +240,14 @@ class Engine:
 def facts_used(
     hits: Sequence[Hit], facts_of: Callable[[str], Sequence[Fact]], answer: str
 ) -> tuple[FactUsed, ...]:
-    """The facts behind hits; of several that share a row those whose object was said, if any."""
-    used = []
+    """The facts behind hits, each once, in text order: at the first of the tokens at which what is
+    asked was nearest. Of several that share a row those whose object was said, if any."""
+    used: dict[str, FactUsed] = {}
     for hit in hits:
         facts = facts_of(hit.row_id)
         said = [fact for fact in facts if normal_form(fact.object) in normal_form(answer)]
-        used += [
-            FactUsed(
+        for fact in said or facts:
+            one = FactUsed(
                 id=fact.id,
                 subject=fact.subject,
                 object=fact.object,
@@ -254,6 +255,6 @@ def facts_used(
                 cosine=round(hit.cosine, 4),
                 threshold=round(hit.threshold, 4),
             )
-            for fact in said or facts
-        ]
-    return tuple(used)
+            if fact.id not in used or one.cosine > used[fact.id].cosine:
+                used[fact.id] = one
+    return tuple(sorted(used.values(), key=lambda one: one.position))

@@ -66,18 +66,34 @@ class Figures:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fired:
+    """A fact that fired in an answer, however many of its tokens.
+
+    Attributes:
+        fact: which one.
+        cosine, threshold: at the token that was nearest.
+        suspect: the text does not name the fact's subject.
+    """
+
+    fact: Fact
+    cosine: float
+    threshold: float
+    suspect: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finished:
     """An answer that ended.
 
     Attributes:
         job: as it ran.
         generation: that it had; None without facts.
-        hits: the facts that fired, one a hit, and whether the hit is suspect.
+        hits: the facts that fired.
     """
 
     job: Job
     generation: int | None
-    hits: tuple[tuple[Fact, bool], ...]
+    hits: tuple[Fired, ...]
 
 
 class Metrics:
@@ -107,7 +123,7 @@ class Metrics:
             "revisor_tokens", "Tokens read and written.", ["kind"], registry=registry
         )
         self._hits = Counter(
-            "revisor_hits", "Times that a row fired.", ["namespace"], registry=registry
+            "revisor_hits", "Facts that answers used.", ["namespace"], registry=registry
         )
         self._suspect = Counter(
             "revisor_suspect_hits",
@@ -163,14 +179,12 @@ class Metrics:
         job = done.job
         self._tokens.labels("prompt").inc(len(job.prompt))
         self._tokens.labels("completion").inc(job.tokens)
-        for fact, suspect in done.hits:
-            self._hits.labels(fact.namespace).inc()
-            if suspect:
+        for hit in done.hits:
+            self._hits.labels(hit.fact.namespace).inc()
+            if hit.suspect:
                 self._suspect.inc()
-        for hits in job.hits:
-            for hit in hits:
-                self._cosine.observe(hit.cosine)
-                self._margin.observe(hit.cosine - hit.threshold)
+            self._cosine.observe(hit.cosine)
+            self._margin.observe(hit.cosine - hit.threshold)
         for cosine, _ in job.near:
             self._cosine.observe(cosine)
         self._near.inc(len(job.near))
@@ -180,8 +194,8 @@ class Metrics:
             self._first_seconds.observe(first)
         self._answer_seconds.observe(job.ended_at - job.queued_at)
         with self._lock:
-            self._recent.extend(suspect for _, suspect in done.hits)
-            self._hit_ids.update(fact.id for fact, _ in done.hits)
+            self._recent.extend(hit.suspect for hit in done.hits)
+            self._hit_ids.update(hit.fact.id for hit in done.hits)
             if done.generation is None:
                 return
             figures = self.by_generation.setdefault(done.generation, Figures())
@@ -189,7 +203,7 @@ class Metrics:
             figures.prompt_tokens += len(job.prompt)
             figures.completion_tokens += job.tokens
             figures.hits += len(done.hits)
-            figures.suspect_hits += sum(suspect for _, suspect in done.hits)
+            figures.suspect_hits += sum(hit.suspect for hit in done.hits)
             figures.near_misses += len(job.near)
             figures.with_facts += bool(done.hits)
             figures.first_token_seconds += first
