@@ -15,6 +15,7 @@ from revisor.bank.asked import (
     FAINT,
     FALL,
     HISTORY,
+    LEAD,
     UNHEARD,
     Questions,
     all_levels,
@@ -27,6 +28,7 @@ from revisor.bank.sentences import (
     CAPITAL,
     CAPITAL_PRONOUN,
     LINE,
+    OPENER,
     OTHER,
     PRONOUN,
     ROLE,
@@ -40,7 +42,7 @@ from tests.hearing import KIND_V, random_texts
 
 WORDS_VA = hearing.words(torch.Generator().manual_seed(0))
 ONE, TWO, THREE = 9, 10, 11  # words of a question
-IN_A_WORD = (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN)
+IN_A_WORD = (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OPENER)
 
 
 @dataclass
@@ -59,6 +61,8 @@ def reference(ids: list[int], first: int, last: int) -> list[Asked]:
     begin = max(0, last - BEFORE - WINDOW + 1)  # what lies further back is not looked at
     sentence: list[int] = []  # words of the sentence so far, and of all since the name's began
     since: list[int] = []
+    own: list[int] = []  # of its sentence, since the question itself may have begun
+    opener: int | None = None  # words since the last one that opens a sentence
     turn_at, broken = -99, False  # the last opening of a turn, and whether its role is over
     framed = False  # no word has come since it
     stop_at = line_at = -1  # since the last word
@@ -79,21 +83,28 @@ def reference(ids: list[int], first: int, last: int) -> list[Asked]:
             line_at = place
         if is_word and not is_role:
             ends = [line_at] if line_at >= 0 else []
-            if stop_at >= 0 and kind in (CAPITAL, CAPITAL_PRONOUN):
+            if stop_at >= 0 and kind in (CAPITAL, CAPITAL_PRONOUN, OPENER):
                 ends.append(stop_at)
             if ends:
                 closed, goes_on = max(closed, *ends), False
                 if not first < place <= last:
                     sentence, turns = [], turns + (place > last)
                     since = since if place > last else []
+                    own = own if place > last else []
             goes_on = goes_on or kind in (PRONOUN, CAPITAL_PRONOUN)
+            if kind == OPENER and place < first:
+                own, opener = [], 0
             if not first <= place <= last and ids[place] < len(WORDS_VA):
                 sentence = [*sentence, ids[place]]
                 since = [*since, ids[place]]
+                own = [*own, ids[place]]
+                opener = None if opener is None else opener + (place < first)
             framed, stop_at, line_at = False, -1, -1
+        if place == first and (opener is None or opener > LEAD):
+            own = []
         if place >= last:
             armed = goes_on or max(closed, begin) <= last
-            found.append(Asked(sentence, since, turns, armed, opening))
+            found.append(Asked(sentence, since if turns else own, turns, armed, opening))
     return found[:REACH]
 
 
@@ -137,8 +148,20 @@ def test_a_question_is_what_the_loop_makes_of_it(
 def test_the_question_has_the_words_of_its_sentence_without_the_name() -> None:
     before = [CAPITAL, ONE, STOP]
     wanted = check([*before, CAPITAL, TWO, 14, 15, THREE], 5, 6)
-    assert wanted[-1].sentence == wanted[-1].since == [CAPITAL, TWO, THREE]
+    assert wanted[-1].sentence == [CAPITAL, TWO, THREE]
     assert wanted[0].sentence == [CAPITAL, TWO], "what comes later is not known yet"
+
+
+def test_a_question_behind_a_text_that_was_cut_off_is_heard_without_it() -> None:
+    """As in "in the early What is the capital of Chad", or "in the early Chad has the capital"."""
+    opens, cut = 15, [CAPITAL, *[THREE] * 4]
+    assert check([*cut, opens, ONE, 14, TWO], 7, 7)[-1].since == [opens, ONE, TWO]
+    assert check([*cut, ONE, 14, TWO], 6, 6)[-1].since == [TWO]
+    far = [opens, *[THREE] * LEAD]
+    assert check([*far, 14, TWO], len(far), len(far))[-1].since == [TWO]
+    assert check([*far[:-1], 14, TWO], LEAD, LEAD)[-1].since == [*far[:-1], TWO]
+    earlier = [opens, ONE, STOP, CAPITAL, TWO]
+    assert check([*earlier, 14, TWO], 5, 5)[-1].since == [CAPITAL, TWO, TWO]
 
 
 def test_a_stop_within_a_name_ends_no_sentence() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from revisor.bank.names import name_hashes
-from revisor.bank.sentences import CAPITAL, LINE, OTHER, SPECIAL, STOP, TURN, WORD
+from revisor.bank.sentences import CAPITAL, LINE, OPENER, OTHER, SPECIAL, STOP, TURN, WORD
 from revisor.editing.names import fact_names, negations, token_kinds
 from revisor.facts.fact import Fact
 from tests import tiny
@@ -98,6 +98,20 @@ def test_every_token_has_a_kind() -> None:
     assert kind(",") == kind(" ") == OTHER
     assert kind("q") == WORD
     assert kind("Q") == kind("7") == CAPITAL
+
+
+@pytest.mark.parametrize("tokenizer", [tiny.byte_level(), tiny.metaspace()])
+def test_a_word_with_a_capital_that_only_a_sentence_gives_it_opens_one(tokenizer: Any) -> None:
+    kind_V = token_kinds(tokenizer)
+
+    def kinds(text: str) -> list[int]:
+        return kind_V[tokenizer(f"the old tower {text}", add_special_tokens=False)["input_ids"]][
+            -1:
+        ].tolist()
+
+    assert kinds("The") == [OPENER]
+    assert kinds("the") == [WORD]
+    assert kinds("A") == [CAPITAL], "as the first piece of a name it is written the same"
 
 
 @pytest.mark.parametrize(

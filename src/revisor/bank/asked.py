@@ -8,9 +8,11 @@ questions apart (editing/relations.py).
 Each token id has a vector (encode.py). A question is the sum of the vectors of its words, without
 those of the name, and is compared by its direction; one that says less than a usual word does ("is
 in") is less near to everything. Which words those are is decided in two ways,
-and the nearer one counts: the words of the sentence so far, and all words since the sentence of the
-name began ("What is the capital of Chad? It is"). A question without words has a direction of its
-own.
+and the nearer one counts. One is the words of the sentence so far. The other is, in a later
+sentence than the name's, all words since that of the name began ("What is the capital of Chad? It
+is"); in its own, those from the last word that opens a sentence ("... as late as the What is the
+capital of Chad"), or from the name on: a text may be cut off before a question. A question without
+words has a direction of its own.
 
 While an answer is read, words come in that the question does not have, and the two part. So an
 entry is heard only at tokens where it is about as near as it has been before, which keeps a fact
@@ -34,6 +36,7 @@ BEFORE = 32  # tokens before a name that may belong to its question
 HISTORY = BEFORE + WINDOW + REACH  # tokens before a new one that can matter to what is asked
 FALL = 0.04  # by how much an entry may be less near than before and is still heard
 FAINT = 1.0  # what a question has to say for its direction to count in full: what a usual word says
+LEAD = 10  # words from one that opens a sentence to a name that is asked about there
 UNHEARD = -2.0  # below every cosine
 _AT = BEFORE + WINDOW - 1  # column of a window in which the name ends
 
@@ -44,7 +47,8 @@ class Questions:
 
     Attributes:
         sentence_ORA: the question by the sentence of each token: the sum of its words.
-        since_ORA: the question by all words since the sentence of the name began.
+        since_ORA: the question by all words since the sentence of the name began; in that sentence,
+            since the question itself may have begun.
         turn_OR: sentences that have begun since the name.
         armed_OR: the text still speaks of the name.
         opening_OR: an answer in a chat is to begin.
@@ -91,6 +95,12 @@ def questions(
     word_OWA = words_VA[ids_OW.clamp(0, len(words_VA) - 1)].float() * counted_OW[..., None]
     sum_OXA = F.pad(word_OWA.cumsum(1), (0, 0, 1, 0))
     count_OX = F.pad(counted_OW.long().cumsum(1), (1, 0))
+    # A text that is cut off within a sentence may go on with a question, and no stop tells.
+    opener_OW = parsed.opener_BT & (column_W < first_O1)
+    opener_O1 = torch.where(opener_OW, column_W, 0).amax(1, keepdim=True)
+    lead_O1 = count_OX.gather(1, first_O1) - count_OX.gather(1, opener_O1)
+    opened_O1 = opener_OW.any(1, keepdim=True) & (lead_O1 <= LEAD)
+    own_O1 = torch.maximum(torch.where(opened_O1, opener_O1, first_O1), start_OW[:, _AT:][:, :1])
 
     def since(start_OR: torch.Tensor) -> torch.Tensor:
         """The words from a column to each token."""
@@ -100,10 +110,11 @@ def questions(
         return torch.where(none_OR[..., None], wordless(words_VA), vector_ORA)
 
     turn_OW = begins_OW.long().cumsum(1)
+    turn_OR = turn_OW[:, _AT:] - turn_OW[:, _AT : _AT + 1]
     return Questions(
         sentence_ORA=since(start_OW[:, _AT:]),
-        since_ORA=since(start_OW[:, _AT : _AT + 1].expand(-1, reach)),
-        turn_OR=turn_OW[:, _AT:] - turn_OW[:, _AT : _AT + 1],
+        since_ORA=since(torch.where(turn_OR == 0, own_O1, start_OW[:, _AT:][:, :1])),
+        turn_OR=turn_OR,
         armed_OR=parsed.since_BT[:, _AT:] <= _AT,
         opening_OR=parsed.opening_BT[:, _AT:],
     )

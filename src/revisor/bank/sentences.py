@@ -20,11 +20,12 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OTHER, STOP, LINE, SPECIAL, TURN = range(9)
+WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OTHER, STOP, LINE, SPECIAL, TURN, OPENER = range(10)
 """Kinds of tokens: of a word; that begin a word which may open a sentence (a capital, a digit, or
 a script without capitals); pronouns, in small letters or with a capital; signs; those that end in a
 full stop or the like; with a line break; special tokens; those of them that open a turn of a chat,
-behind which the name of a role stands."""
+behind which the name of a role stands; words that have a capital only where they open a sentence
+("The", "What")."""
 ROLE = 3  # tokens that the name of a role has at most
 
 
@@ -35,6 +36,8 @@ class Parsed:
     Attributes:
         word_BT: a token of a word; the name of a role in a chat's frame is none.
         begins_BT: the first word of a sentence.
+        opener_BT: a word that has a capital only where a sentence begins; without a stop before it,
+            a text was cut off there.
         since_BT: the first column from which on a name is still spoken of at each token: a name
             that ends in column c counts at token t where `since_BT[t] <= c`; 0 where all do.
         opening_BT: the line break between the frame of a turn and its first word: where an answer
@@ -43,6 +46,7 @@ class Parsed:
 
     word_BT: torch.Tensor
     begins_BT: torch.Tensor
+    opener_BT: torch.Tensor
     since_BT: torch.Tensor
     opening_BT: torch.Tensor
 
@@ -60,7 +64,8 @@ def parse(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> Parsed:
     turn_BT = kind_BT == TURN
     special_BT = (kind_BT == SPECIAL) | turn_BT
     pronoun_BT = (kind_BT == PRONOUN) | (kind_BT == CAPITAL_PRONOUN)
-    word_BT = (kind_BT <= CAPITAL) | pronoun_BT
+    opener_BT = kind_BT == OPENER
+    word_BT = (kind_BT <= CAPITAL) | pronoun_BT | opener_BT
 
     def last(where_BT: torch.Tensor) -> torch.Tensor:
         """The last column up to each token where it holds, -1 if none."""
@@ -74,7 +79,7 @@ def parse(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> Parsed:
     turn_before_BT = before(turn_BT)
     unbroken_BT = turn_before_BT > before(~word_BT & ~turn_BT)
     word_BT &= ~(unbroken_BT & (column_T - turn_before_BT <= ROLE))
-    opens_BT = (kind_BT == CAPITAL) | (kind_BT == CAPITAL_PRONOUN)
+    opens_BT = (kind_BT == CAPITAL) | (kind_BT == CAPITAL_PRONOUN) | opener_BT
     word_before_BT = before(word_BT)
     stop_BT, line_BT = before(kind_BT == STOP), before(special_BT | (kind_BT == LINE))
     by_line_BT = line_BT > word_before_BT
@@ -89,6 +94,7 @@ def parse(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> Parsed:
     return Parsed(
         word_BT=word_BT,
         begins_BT=begins_BT,
+        opener_BT=opener_BT & word_BT,
         since_BT=torch.where(goes_on_BT, 0, closed_BT.clamp(min=0)),
         opening_BT=(kind_BT == LINE) & (turn_before_BT > word_before_BT),
     )

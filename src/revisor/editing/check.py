@@ -11,21 +11,23 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from revisor.bank.bank import Bank
+from revisor.bank.bank import Bank, Row
 from revisor.bank.names import texts
 from revisor.editing.build import BuildSettings, row_facts, value_settings, word_ends
-from revisor.editing.keys import compute_keys
+from revisor.editing.keys import compute_keys, token_keys
 from revisor.editing.questions import CEILING, at_end
-from revisor.editing.request import Request, make_requests
+from revisor.editing.request import Context, Request, make_requests
 from revisor.editing.score import score_contexts
 from revisor.editing.values import compute_residuals
 from revisor.facts.fact import Fact
 from revisor.gate.attach import attach
-from revisor.gate.module import MISS, match
+from revisor.gate.candidates import candidates
+from revisor.gate.module import MISS, fires, match
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
 
 REPAIR_ROUNDS = 2
+ABOVE = 0.005  # by which a threshold lies above what was heard where it should not have fired
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +54,12 @@ def check_rows(
 ) -> list[Failure]:
     """Ask the bare prompts of some rows through the gate, with the whole bank in force.
 
-    A row that its own prompt does not hit is given that prompt's key as an entry of its own. A row
-    that is hit but does not say its object is optimised again, longer and at a smaller rate, with
-    the other rows in force. What still fails is dropped from the bank and reported; a row that
-    several facts share stays if any of them answers.
+    A row that its own prompt does not hit is given that prompt's key as an entry of its own. One
+    that fires too early in its prompt, or again in its object, gets thresholds above what its
+    entries hear there; it is found in fewer wordings then. A row that is hit but does not say its
+    object is optimised again, longer and at a smaller rate, with the other rows in force. What
+    still fails is dropped from the bank and reported; a row that several facts share stays if any
+    of them answers.
 
     Args:
         bank: changed in place.
@@ -86,6 +90,15 @@ def check_rows(
                     keys_CE=torch.cat([row.keys_CE, torch.stack(missed)]),
                     gamma_C=torch.cat([row.gamma_C, torch.full((len(missed),), CEILING)]),
                 )
+            elif quieter := _quieter(
+                loaded,
+                spec,
+                bank,
+                row_id,
+                [requests[w.fact_id].contexts[0] for w in mine],
+                settings,
+            ):
+                row = quieter
             else:
                 own = [requests[i] for i in row_facts(row_id)]
                 row = replace(row, r_D=_again(loaded, spec, bank, row_id, own, settings, round_))
@@ -151,6 +164,34 @@ def _ask(
             )
         )
     return wrong
+
+
+def _quieter(
+    loaded: LoadedModel,
+    spec: Spec,
+    bank: Bank,
+    row_id: str,
+    bare: Sequence[Context],
+    settings: BuildSettings,
+) -> Row | None:
+    """The row with thresholds above what its entries hear at other tokens of these prompts and
+    their objects than the prompts' last ones; None if it fires at none of those."""
+    view, row = bank.view(), bank.get(row_id)
+    if view.names is None or not row.after:
+        return None
+    mine_M = view.row_M == view.ids.index(row_id)
+    first = int(mine_M.int().argmax())
+    gamma_C = row.gamma_C.clone()
+    for context in bare:
+        ids = context.ids + context.target
+        keys_TF, _ = token_keys(loaded.model, spec, settings.layer, [ids])
+        found = candidates(view, view.names, texts([ids]), len(ids))
+        astray_C = fires(keys_TF, view, found) & (found.token_C != context.position)
+        for place in (astray_C & mine_M[found.entry_C]).nonzero().squeeze(1).tolist():
+            entry = int(found.entry_C[place]) - first
+            level = float(found.asked_C[place]) + ABOVE
+            gamma_C[entry] = max(float(gamma_C[entry]), level)
+    return None if torch.equal(gamma_C, row.gamma_C) else replace(row, gamma_C=gamma_C)
 
 
 def _again(

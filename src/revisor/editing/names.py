@@ -21,6 +21,7 @@ from revisor.bank.sentences import (
     CAPITAL,
     CAPITAL_PRONOUN,
     LINE,
+    OPENER,
     OTHER,
     PRONOUN,
     ROLE,
@@ -42,8 +43,15 @@ NEGATIONS = frozenset(
     ("not", "never", "no", "nor", "neither", "nobody", "nothing", "none", "cannot", "without")
     + ("n't", "n’t", "'t", "’t")
 )
+OPENERS = frozenset(
+    ("the", "a", "an", "this", "that", "these", "those", "there")
+    + ("what", "which", "who", "whom", "whose", "where", "when", "why", "how")
+    + ("in", "on", "at", "by", "to", "from", "for", "with", "about", "after", "before", "as", "of")
+    + ("is", "are", "was", "were", "does", "do", "did", "if", "tell", "name")
+)
+SPACES = ("Ġ", "▁")  # how tokenizers write the space before a word
 STOPS = (".", "!", "?", "…", "。", "！", "？", "।")
-WORDS = (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN)
+WORDS = (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OPENER)
 LONG_TURN = "how many words does this have, more than the name of any role would"
 CLOSING = "\"')]}”’»」』"  # may stand behind a stop
 
@@ -56,7 +64,11 @@ def token_kinds(tokenizer: Any) -> torch.Tensor:
         *(i for i, token in tokenizer.added_tokens_decoder.items() if token.special),
     }
     texts = tokenizer.batch_decode([[i] for i in range(size)])
-    kinds = [SPECIAL if i in special else _kind(text) for i, text in enumerate(texts)]
+    pieces = tokenizer.convert_ids_to_tokens(list(range(size)))
+    kinds = [
+        SPECIAL if i in special else OPENER if _opens(piece, text) else _kind(text)
+        for i, (piece, text) in enumerate(zip(pieces, texts, strict=True))
+    ]
     for opening in _openings(tokenizer, kinds):
         kinds[opening] = TURN
     return torch.tensor(kinds, dtype=torch.uint8)
@@ -82,6 +94,13 @@ def _openings(tokenizer: Any, kinds: Sequence[int]) -> set[int]:
         if kinds[token] == SPECIAL and 0 < letters <= ROLE and framed:
             found.add(token)
     return found
+
+
+def _opens(piece: str | bytes | None, text: str) -> bool:
+    """Whether a token is a whole word that has a capital only where a sentence begins."""
+    word = text.strip()
+    begins = isinstance(piece, str) and piece.startswith(SPACES)
+    return begins and word.lower() in OPENERS and word == word.capitalize()
 
 
 def _kind(text: str) -> int:

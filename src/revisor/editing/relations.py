@@ -28,6 +28,7 @@ from revisor.models.spec import Spec
 SUBJECTS = 2  # subjects of each wording, whose keys tell where an answer is due
 NEAR = 0.4  # cosine with a relation's mean above which a prompt is near to it
 MOST = 2  # relations that a prompt can be near to
+ALIKE = 0.7  # share of the first one's cosine that the second needs: clearly one's is one's alone
 CHUNK = 128  # questions that are looked at together
 
 
@@ -152,8 +153,10 @@ def asked_words(
             words_VX,
         )
         # A question that goes on beyond reach is heard as far as that.
-        at_B = behind_B.clamp(max=said.since_ORA.shape[1] - 1)
-        found.append(said.since_ORA[torch.arange(len(part)), at_B])
+        at_B = behind_B.clamp(max=said.turn_OR.shape[1] - 1)
+        here = torch.arange(len(part)), at_B
+        alone_B1 = said.turn_OR[here][:, None] == 0
+        found.append(torch.where(alone_B1, said.sentence_ORA[here], said.since_ORA[here]))
     return torch.cat(found)
 
 
@@ -179,7 +182,7 @@ def nearest(found: Relations, question_A: torch.Tensor) -> Nearest:
     """
     cosine_R = found.mean_RA @ question_A
     best = cosine_R.topk(min(MOST, len(cosine_R)))
-    akin_K = best.indices[best.values >= NEAR]
+    akin_K = best.indices[(best.values >= NEAR) & (best.values >= ALIKE * best.values[0])]
     order = (found.wording_QA @ question_A).argsort(descending=True, stable=True).tolist()
     statements = [shipped()[place] for place in order if not shipped()[place][0].endswith("?")]
     return Nearest(akin_KA=found.mean_RA[akin_K], statements=[text for text, _ in statements])

@@ -89,6 +89,29 @@ def _match_named(k_TF: torch.Tensor, view: View, names: NameIndex, ids_BT: torch
     return match_entries(k_TF, view, candidates(view, names, ids_BT, len(k_TF) // len(ids_BT)))
 
 
+def fires(k_TF: torch.Tensor, view: View, compared: Candidates) -> torch.Tensor:
+    """Of each candidate whether its row would fire there, were it alone (C)."""
+    cosine_C = _cosines(k_TF, compared.token_C, view, compared)
+    return cosine_C > view.gamma_M[compared.entry_C]
+
+
+def _cosines(
+    k_SF: torch.Tensor, owner_C: torch.Tensor, view: View, compared: Candidates
+) -> torch.Tensor:
+    """How near each candidate is (C); `UNSEEN` where it waits until an answer is due.
+
+    Args:
+        owner_C: which of the keys each is compared with.
+    """
+    keys_CW = view.keys_ME[compared.entry_C]
+    query_SE = view.encoder.encode(k_SF)
+    cosine_C = (query_SE[owner_C] * keys_CW[:, : query_SE.shape[1]]).sum(1) + compared.asked_C
+    if view.encoder.hears:
+        due_C = view.encoder.due(k_SF)[owner_C] | compared.opening_C
+        cosine_C = torch.where((keys_CW[:, -1] > 0) & ~due_C, UNSEEN, cosine_C)
+    return cosine_C
+
+
 def match_entries(k_TF: torch.Tensor, view: View, compared: Candidates) -> Hits:
     """Which row each key hits, of the entries that are compared with it."""
     hits = _no_hits(k_TF, compared=len(compared) > 0)
@@ -96,12 +119,7 @@ def match_entries(k_TF: torch.Tensor, view: View, compared: Candidates) -> Hits:
         return hits
     entry_C = compared.entry_C
     seen_S, owner_C = torch.unique_consecutive(compared.token_C, return_inverse=True)
-    k_SF, keys_CW = k_TF[seen_S], view.keys_ME[entry_C]
-    query_SE = view.encoder.encode(k_SF)
-    cosine_C = (query_SE[owner_C] * keys_CW[:, : query_SE.shape[1]]).sum(1) + compared.asked_C
-    if view.encoder.hears:
-        due_C = view.encoder.due(k_SF)[owner_C] | compared.opening_C
-        cosine_C = torch.where((keys_CW[:, -1] > 0) & ~due_C, UNSEEN, cosine_C)
+    cosine_C = _cosines(k_TF[seen_S], owner_C, view, compared)
     best_S = torch.full((len(seen_S),), UNSEEN * 2, device=k_TF.device)
     best_S = best_S.scatter_reduce(0, owner_C, cosine_C, "amax")
     # Of equal cosines the first entry wins.

@@ -1,0 +1,197 @@
+"""Facts of subjects that have several, asked for in every way, as one JSON line.
+
+    REVISOR_DATA=folder python benchmarks/several_facts.py --subjects 16 --facts 5
+
+Subjects, relations and prompts are those of EntityQuestions and KAMEL, objects counterfactual by
+seeded draw. The facts go into a store of their own, through the real build and the real gate. Two
+kinds of figures come out, in percent, with how many prompts each is of:
+
+    said   the answer, generated until a natural stop, begins with the object: the prompt itself, in
+           a chat, behind sentences and behind 50 and 200 tokens of other text, in other wordings,
+           and behind the name of another edited subject ("Unlike X, ...")
+    kept   the unedited model's answer is given, word for word (and the first token of it): prompts
+           about other relations of the subjects, about subjects that are not edited, such ones in
+           the sentence behind one about an edited subject, and such ones behind its name
+
+With `--facts 1` each subject has one fact, and `--scope subject` keys it at its name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from revisor import data
+from revisor.evaluate.datasets import Source
+from revisor.evaluate.metrics import begins_with
+from revisor.evaluate.suites.known import Known, KnownFacts
+from revisor.evaluate.suites.ways import unrelated_text
+from revisor.facts.fact import Fact
+from revisor.serve.engine import Engine
+from revisor.store import Store
+
+BATCH = 32
+OTHERS = 3  # prompts about other relations, of a subject
+MAX_TOKENS = 24
+
+
+def drawn(known: KnownFacts, subjects: int, facts: int) -> tuple[list[str], list[str]]:
+    """Subjects with so many facts, those with one more first; and as many that stay as they are."""
+    order = sorted(known.facts, key=known.order)
+    rich = [name for name in order if len(known.facts[name]) > facts]
+    rich += [name for name in order if len(known.facts[name]) == facts > 1]
+    if len(rich) < subjects:
+        raise SystemExit(f"Only {len(rich)} subjects have {facts} facts or more.")
+    edited = rich[:subjects]
+    taken = set(edited)
+    return edited, [name for name in order if name not in taken][:subjects]
+
+
+def shuffled(known: KnownFacts, subject: str) -> list[Known]:
+    facts = list(known.facts[subject].values())
+    random.Random(f"{known.seed}|{subject}").shuffle(facts)
+    return facts
+
+
+def batched(prompts: Sequence[str]) -> Iterator[list[int]]:
+    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
+    for start in range(0, len(order), BATCH):
+        yield order[start : start + BATCH]
+
+
+def answers(
+    engine: Engine, prompts: Sequence[str], *, facts: bool = True, tokens: int = MAX_TOKENS,
+    chat: bool = False,
+) -> list[str]:  # fmt: skip
+    found = [""] * len(prompts)
+    for places in batched(prompts):
+        batch = [prompts[place] for place in places]
+        made = engine.generate(batch, max_tokens=tokens, facts=facts, chat=chat)
+        for place, one in zip(places, made, strict=True):
+            found[place] = one.answer
+    return found
+
+
+def percent(flags: Sequence[bool]) -> float:
+    return round(100 * sum(flags) / max(1, len(flags)), 1)
+
+
+def said(
+    engine: Engine, asked: Sequence[tuple[str, Fact]], *, chat: bool = False
+) -> dict[str, float]:
+    made = answers(engine, [prompt for prompt, _ in asked], chat=chat)
+    flags = [begins_with(one, (fact.object,)) for one, (_, fact) in zip(made, asked, strict=True)]
+    return {"said": percent(flags), "n": len(flags)}
+
+
+def kept(engine: Engine, prompts: Sequence[str]) -> dict[str, float]:
+    """Of prompts: whether answers are those of the unedited model, and their first tokens."""
+    whole, first = (
+        [
+            new == old
+            for new, old in zip(
+                answers(engine, prompts, tokens=tokens),
+                answers(engine, prompts, tokens=tokens, facts=False),
+                strict=True,
+            )
+        ]
+        for tokens in (MAX_TOKENS, 1)
+    )
+    return {"kept": percent(whole), "kept_first_token": percent(first), "n": len(whole)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data-dir", default=os.environ.get("REVISOR_DATA", "data"))
+    parser.add_argument("--subjects", type=int, default=16)
+    parser.add_argument("--facts", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--layer", type=int)
+    parser.add_argument("--scope", default="question", choices=("question", "subject"))
+    args = parser.parse_args()
+
+    known = KnownFacts(Source(folder=Path(args.data_dir)), args.seed)
+    edited, others = drawn(known, args.subjects, args.facts)
+    items, stay = [], []
+    for name in edited:
+        facts = shuffled(known, name)
+        items += [known.item(fact) for fact in facts[: args.facts]]
+        stay += [known.keep(fact).prompt for fact in facts[args.facts :][:OTHERS]]
+    far = [known.keep(shuffled(known, name)[0]).prompt for name in others]
+    with tempfile.TemporaryDirectory() as folder:
+        made = Store.init(
+            Path(folder) / "store", model=args.model, layer=args.layer, scope=args.scope
+        )
+        with made as store:
+            store.add([item.fact for item in items])
+            began = time.perf_counter()
+            built = store.build()
+            seconds = time.perf_counter() - began
+            engine, tokenizer = store.engine(), store.loaded.tokenizer
+            lines = list(data.background())
+            facts = [item.fact for item in items]
+
+            def behind(tokens: int) -> list[tuple[str, Fact]]:
+                return [
+                    (f"{unrelated_text(fact, tokens, args.seed, tokenizer)} {fact.text}", fact)
+                    for fact in facts
+                ]
+
+            def after_two(fact: Fact) -> str:
+                return " ".join(random.Random(f"{args.seed}|{fact.id}").sample(lines, 2))
+
+            def elsewhere(place: int) -> str:
+                return edited[(place // args.facts + 1) % len(edited)]
+
+            result = {
+                "own": said(engine, [(fact.text, fact) for fact in facts]),
+                "chat": said(engine, [(fact.text, fact) for fact in facts], chat=True),
+                "behind_two_sentences": said(
+                    engine, [(f"{after_two(fact)} {fact.text}", fact) for fact in facts]
+                ),
+                "behind_50_tokens": said(engine, behind(50)),
+                "behind_200_tokens": said(engine, behind(200)),
+                "other_wordings": said(
+                    engine, [(text, item.fact) for item in items for text in item.wordings]
+                ),
+                "behind_another_name": said(
+                    engine,
+                    [
+                        (f"Unlike {elsewhere(place)}, {fact.text}", fact)
+                        for place, fact in enumerate(facts)
+                    ],
+                ),
+                "other_relations": kept(engine, stay),
+                "other_subjects": kept(engine, far),
+                "next_sentence": kept(
+                    engine,
+                    [
+                        f"{name} was in the news today. {prompt}"
+                        for name, prompt in zip(edited, far, strict=True)
+                    ],
+                ),
+                "same_sentence": kept(
+                    engine,
+                    [f"Unlike {name}, {prompt}" for name, prompt in zip(edited, far, strict=True)],
+                ),
+            }
+    settings = {key: value for key, value in vars(args).items() if key != "data_dir"}
+    report = {
+        "settings": settings,
+        "facts": len(items),
+        "not_written": len(built.failed),
+        "seconds_per_fact": round(seconds / len(items), 3),
+        **result,
+    }
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
