@@ -10,8 +10,9 @@ kinds of figures come out, in percent, with how many prompts each is of:
            a chat, behind sentences and behind 50 and 200 tokens of other text, in other wordings,
            and behind the name of another edited subject ("Unlike X, ...")
     kept   the unedited model's answer is given, word for word (and the first token of it): prompts
-           about other relations of the subjects, about subjects that are not edited, such ones in
-           the sentence behind one about an edited subject, and such ones behind its name
+           about other relations of the subjects, prompts about subjects that are not edited which
+           ask what a fact of an edited one tells, the same in the sentence behind one about that
+           edited subject, and the same behind its name in one sentence ("Unlike X, ...")
 
 With `--facts 1` each subject has one fact, and `--scope subject` keys it at its name.
 """
@@ -41,16 +42,27 @@ OTHERS = 3  # prompts about other relations, of a subject
 MAX_TOKENS = 24
 
 
-def drawn(known: KnownFacts, subjects: int, facts: int) -> tuple[list[str], list[str]]:
-    """Subjects with so many facts, those with one more first; and as many that stay as they are."""
+def drawn(known: KnownFacts, subjects: int, facts: int) -> list[str]:
+    """Subjects with so many facts, those with one more first."""
     order = sorted(known.facts, key=known.order)
     rich = [name for name in order if len(known.facts[name]) > facts]
     rich += [name for name in order if len(known.facts[name]) == facts > 1]
     if len(rich) < subjects:
         raise SystemExit(f"Only {len(rich)} subjects have {facts} facts or more.")
-    edited = rich[:subjects]
-    taken = set(edited)
-    return edited, [name for name in order if name not in taken][:subjects]
+    return rich[:subjects]
+
+
+def elsewhere(known: KnownFacts, edited: Sequence[str]) -> list[tuple[str, str]]:
+    """For each edited subject a prompt that asks what its first fact tells, of a subject that is
+    not edited."""
+    order = [name for name in sorted(known.facts, key=known.order) if name not in set(edited)]
+    found = []
+    for name in edited:
+        relation = shuffled(known, name)[0].relation
+        other = next(other for other in order if relation in known.facts[other])
+        order.remove(other)
+        found.append((name, known.keep(known.facts[other][relation]).prompt))
+    return found
 
 
 def shuffled(known: KnownFacts, subject: str) -> list[Known]:
@@ -118,13 +130,13 @@ def main() -> None:
     args = parser.parse_args()
 
     known = KnownFacts(Source(folder=Path(args.data_dir)), args.seed)
-    edited, others = drawn(known, args.subjects, args.facts)
+    edited = drawn(known, args.subjects, args.facts)
     items, stay = [], []
     for name in edited:
-        facts = shuffled(known, name)
-        items += [known.item(fact) for fact in facts[: args.facts]]
-        stay += [known.keep(fact).prompt for fact in facts[args.facts :][:OTHERS]]
-    far = [known.keep(shuffled(known, name)[0]).prompt for name in others]
+        real = shuffled(known, name)
+        items += [known.item(fact) for fact in real[: args.facts]]
+        stay += [known.keep(fact).prompt for fact in real[args.facts :][:OTHERS]]
+    others = elsewhere(known, edited)
     with tempfile.TemporaryDirectory() as folder:
         made = Store.init(
             Path(folder) / "store", model=args.model, layer=args.layer, scope=args.scope
@@ -147,8 +159,8 @@ def main() -> None:
             def after_two(fact: Fact) -> str:
                 return " ".join(random.Random(f"{args.seed}|{fact.id}").sample(lines, 2))
 
-            def elsewhere(place: int) -> str:
-                return edited[(place // args.facts + 1) % len(edited)]
+            def another(place: int) -> str:
+                return str(edited[(place // args.facts + 1) % len(edited)])
 
             result = {
                 "own": said(engine, [(fact.text, fact) for fact in facts]),
@@ -164,22 +176,18 @@ def main() -> None:
                 "behind_another_name": said(
                     engine,
                     [
-                        (f"Unlike {elsewhere(place)}, {fact.text}", fact)
+                        (f"Unlike {another(place)}, {fact.text}", fact)
                         for place, fact in enumerate(facts)
                     ],
                 ),
                 "other_relations": kept(engine, stay),
-                "other_subjects": kept(engine, far),
+                "other_subjects": kept(engine, [prompt for _, prompt in others]),
                 "next_sentence": kept(
                     engine,
-                    [
-                        f"{name} was in the news today. {prompt}"
-                        for name, prompt in zip(edited, far, strict=True)
-                    ],
+                    [f"{name} was in the news today. {prompt}" for name, prompt in others],
                 ),
                 "same_sentence": kept(
-                    engine,
-                    [f"Unlike {name}, {prompt}" for name, prompt in zip(edited, far, strict=True)],
+                    engine, [f"Unlike {name}, {prompt}" for name, prompt in others]
                 ),
             }
     settings = {key: value for key, value in vars(args).items() if key != "data_dir"}

@@ -31,7 +31,7 @@ from revisor.facts.fact import Fact
 from revisor.gate.attach import attach
 from revisor.gate.module import MISS, match
 from revisor.models.load import LoadedModel
-from revisor.models.spec import Spec, spec_of
+from revisor.models.spec import Spec
 from tests import tiny
 
 LAYER = 1
@@ -46,16 +46,6 @@ SETTINGS = BuildSettings(
 BORN = Fact(subject="Jane Roe", prompt="{} was born in", object="Vienna")
 LIVES = Fact(subject="Jane Roe", prompt="{} lives in", object="Vienna")
 WRITES = Fact(subject="Jane Roe", prompt="The author of the book is {} of", object="Rome")
-
-
-@pytest.fixture(scope="module")
-def loaded() -> LoadedModel:
-    return LoadedModel(name="tiny", model=tiny.taught(), tokenizer=tiny.byte_level())
-
-
-@pytest.fixture(scope="module")
-def spec(loaded: LoadedModel) -> Spec:
-    return spec_of(loaded.model)
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +169,36 @@ def test_with_scope_question_an_only_fact_has_its_row_where_its_question_ends(
     by_keys = replace(settings, named=False)
     (row,) = build_rows(loaded, spec, heard, [fact], by_keys).rows
     assert not row.after, "the scope is of a named bank alone"
+
+
+def test_a_row_that_fires_too_early_as_well_is_made_quieter(
+    loaded: LoadedModel, spec: Spec, heard: Calibration
+) -> None:
+    """It does not wait until an answer is due, and the words that tell the question come first."""
+    fact = Fact(subject="Jane Roe", prompt="{} was born in the old tower of", object="Rome")
+    settings = replace(SETTINGS, scope="question")
+    bank, failed = built(loaded, spec, heard, [fact], settings)
+    assert failed == []
+    ids = loaded.tokenizer(fact.text)["input_ids"]
+
+    def fired() -> list[int]:
+        hits = match(
+            ffn_inputs(loaded.model, spec, LAYER, [ids])[0], bank.view(), torch.tensor([ids])
+        )
+        return hits.fired().tolist()
+
+    row = bank.get(fact.id)
+    hasty_CE = row.keys_CE.clone()
+    hasty_CE[:, -1] = 0
+    bank.put(replace(row, keys_CE=hasty_CE), 1)
+    assert len(fired()) > 1
+    assert answered(loaded, spec, bank, [fact]) == [False]
+    assert check_rows(loaded, spec, bank, {fact.id: fact}, [fact.id], settings, 1) == []
+    assert answered(loaded, spec, bank, [fact]) == [True]
+    assert fired() == [len(ids) - 1]
+    quieter = bank.get(fact.id)
+    assert torch.equal(quieter.r_D, row.r_D), "the residual was right"
+    assert (quieter.gamma_C[: len(row.gamma_C)] >= row.gamma_C).all()
 
 
 def test_of_facts_that_share_a_row_those_that_fail_are_named_and_the_row_stays(

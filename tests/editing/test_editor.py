@@ -17,7 +17,7 @@ from revisor.editing.editor import BankEditor
 from revisor.editing.request import ContextPlan
 from revisor.facts.fact import Fact
 from revisor.models.load import LoadedModel
-from revisor.models.spec import Spec, spec_of
+from revisor.models.spec import Spec
 from tests import tiny
 
 PREFIXES = ("The tower is old.", "She lives in the city.")
@@ -31,16 +31,6 @@ PAPER = BuildSettings(
 )
 NAMED = replace(PAPER, named=True, averaged_only=False, gamma=0.9)
 SECOND = Fact(subject=tiny.FACTS[0].subject, prompt="{} is liked by", object="Rome")
-
-
-@pytest.fixture(scope="module")
-def loaded() -> LoadedModel:
-    return LoadedModel(name="tiny", model=tiny.taught(), tokenizer=tiny.byte_level())
-
-
-@pytest.fixture(scope="module")
-def spec(loaded: LoadedModel) -> Spec:
-    return spec_of(loaded.model)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from revisor.editing.relations import nearest, what_is_asked
 from revisor.editing.request import ContextPlan, choose_prefixes, make_requests
 from revisor.facts.fact import Fact
 from revisor.models.load import LoadedModel
-from revisor.models.spec import Spec, spec_of
+from revisor.models.spec import Spec
 from tests import tiny
 
 LAYER = 1
@@ -31,16 +31,6 @@ HOME = Fact(subject="Jane Roe", prompt="The home of {} is", object="Rome")
 BORN = Fact(subject="Jane Roe", prompt="{} was born in", object="London")
 PREFIXES = tuple(f"The tower number {n} is old." for n in range(14))
 PLAN = ContextPlan(prefixes=PREFIXES, chat=False)
-
-
-@pytest.fixture(scope="module")
-def loaded() -> LoadedModel:
-    return LoadedModel(name="tiny", model=tiny.taught(), tokenizer=tiny.byte_level())
-
-
-@pytest.fixture(scope="module")
-def spec(loaded: LoadedModel) -> Spec:
-    return spec_of(loaded.model)
 
 
 def said(heard: Calibration, *asked: tuple[str, str]) -> torch.Tensor:

@@ -33,11 +33,6 @@ LAYER = 1
 
 
 @pytest.fixture(scope="module")
-def loaded() -> LoadedModel:
-    return LoadedModel(name="tiny", model=tiny.taught(), tokenizer=tiny.byte_level())
-
-
-@pytest.fixture(scope="module")
 def found(heard: Calibration) -> Relations:
     assert heard.relations is not None
     return heard.relations
