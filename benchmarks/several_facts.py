@@ -14,7 +14,9 @@ kinds of figures come out, in percent, with how many prompts each is of:
            ask what a fact of an edited one tells, the same in the sentence behind one about that
            edited subject, and the same behind its name in one sentence ("Unlike X, ...")
 
-With `--facts 1` each subject has one fact, and `--scope subject` keys it at its name.
+With `--facts 1` each subject has one fact, and `--scope subject` keys it at its name. Few subjects
+have ten facts and none has twenty: with `--any-relation` relations are drawn that a subject of that
+kind may not have at all ("Riga plays the sport of").
 """
 
 from __future__ import annotations
@@ -43,8 +45,10 @@ MAX_TOKENS = 24
 
 
 def drawn(known: KnownFacts, subjects: int, facts: int) -> list[str]:
-    """Subjects with so many facts, those with one more first."""
+    """Subjects with so many facts, those with one more first; all alike if none is needed."""
     order = sorted(known.facts, key=known.order)
+    if not facts:
+        return order[:subjects]
     rich = [name for name in order if len(known.facts[name]) > facts]
     rich += [name for name in order if len(known.facts[name]) == facts > 1]
     if len(rich) < subjects:
@@ -65,8 +69,12 @@ def elsewhere(known: KnownFacts, edited: Sequence[str]) -> list[tuple[str, str]]
     return found
 
 
-def shuffled(known: KnownFacts, subject: str) -> list[Known]:
+def shuffled(known: KnownFacts, subject: str, *, of_any: bool = False) -> list[Known]:
+    """What is known of a subject; with `of_any` every relation there is, about this subject."""
     facts = list(known.facts[subject].values())
+    if of_any:
+        relations = sorted({name for facts in known.facts.values() for name in facts})
+        facts = [Known(subject=subject, relation=r, object="", aliases=()) for r in relations]
     random.Random(f"{known.seed}|{subject}").shuffle(facts)
     return facts
 
@@ -123,6 +131,7 @@ def main() -> None:
     parser.add_argument("--data-dir", default=os.environ.get("REVISOR_DATA", "data"))
     parser.add_argument("--subjects", type=int, default=16)
     parser.add_argument("--facts", type=int, default=5)
+    parser.add_argument("--any-relation", action="store_true", help="also such as make no sense")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--layer", type=int)
@@ -130,10 +139,10 @@ def main() -> None:
     args = parser.parse_args()
 
     known = KnownFacts(Source(folder=Path(args.data_dir)), args.seed)
-    edited = drawn(known, args.subjects, args.facts)
+    edited = drawn(known, args.subjects, 0 if args.any_relation else args.facts)
     items, stay = [], []
     for name in edited:
-        real = shuffled(known, name)
+        real = shuffled(known, name, of_any=args.any_relation)
         items += [known.item(fact) for fact in real[: args.facts]]
         stay += [known.keep(fact).prompt for fact in real[args.facts :][:OTHERS]]
     others = elsewhere(known, edited)

@@ -1,7 +1,7 @@
 """An encoder that hears what is asked, over a vocabulary of sixteen tokens whose kinds are plain.
 
-The first nine ids are the kinds themselves (bank/sentences.py); behind them come more words, the
-last of which opens a sentence.
+The first nine ids are the kinds themselves (bank/sentences.py); behind them come three more words
+and one of each further kind.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from revisor.bank.bank import Bank, Row, View
 from revisor.bank.encode import KeyEncoder
 from revisor.bank.names import name_hashes
-from revisor.bank.sentences import CAPITAL, OPENER, TURN, WORD
+from revisor.bank.sentences import COMMA, LINK, OPENER, TURN, UPPER, WORD
 
-KIND_V = torch.tensor([*range(TURN + 1), *[WORD] * 5, CAPITAL, OPENER], dtype=torch.uint8)
+KINDS = [*range(TURN + 1), *[WORD] * 3, LINK, COMMA, UPPER, OPENER]
+KIND_V = torch.tensor(KINDS, dtype=torch.uint8)
 VOCABULARY = len(KIND_V)
 KEY, WHOLE, ASKED, HIDDEN = 6, 4, 5, 3  # F, E, A, D
 MIX = torch.tensor([4.0, 2, 0.3, 0.3, 1, 1.2, 0.6, 0.3, 0.5, *[2] * 5, 1, 1])

@@ -27,7 +27,9 @@ from revisor.bank.names import REACH, WINDOW, texts
 from revisor.bank.sentences import (
     CAPITAL,
     CAPITAL_PRONOUN,
+    COMMA,
     LINE,
+    LINK,
     OPENER,
     OTHER,
     PRONOUN,
@@ -35,6 +37,7 @@ from revisor.bank.sentences import (
     SPECIAL,
     STOP,
     TURN,
+    UPPER,
     WORD,
 )
 from tests import hearing
@@ -42,7 +45,7 @@ from tests.hearing import KIND_V, random_texts
 
 WORDS_VA = hearing.words(torch.Generator().manual_seed(0))
 ONE, TWO, THREE = 9, 10, 11  # words of a question
-IN_A_WORD = (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OPENER)
+IN_A_WORD = (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OPENER, UPPER, LINK)
 
 
 @dataclass
@@ -67,6 +70,7 @@ def reference(ids: list[int], first: int, last: int) -> list[Asked]:
     framed = False  # no word has come since it
     stop_at = line_at = -1  # since the last word
     turns, closed, goes_on = 0, -1, False
+    comma_at, another, before = -1, False, OTHER  # another name since the last comma
     found = []
     for place in range(begin, len(ids)):
         kind = int(KIND_V[ids[place]]) if ids[place] < len(KIND_V) else OTHER
@@ -79,11 +83,17 @@ def reference(ids: list[int], first: int, last: int) -> list[Asked]:
             broken = True
         if kind == STOP:
             stop_at = place
+        if kind in (STOP, LINE, SPECIAL, TURN, COMMA):
+            another = False
+        if kind == COMMA:
+            comma_at = place
+        another = another or (kind == UPPER and before in (COMMA, LINK))
+        before = kind
         if kind in (LINE, SPECIAL, TURN):
             line_at = place
         if is_word and not is_role:
             ends = [line_at] if line_at >= 0 else []
-            if stop_at >= 0 and kind in (CAPITAL, CAPITAL_PRONOUN, OPENER):
+            if stop_at >= 0 and kind in (CAPITAL, CAPITAL_PRONOUN, OPENER, UPPER):
                 ends.append(stop_at)
             if ends:
                 closed, goes_on = max(closed, *ends), False
@@ -103,7 +113,7 @@ def reference(ids: list[int], first: int, last: int) -> list[Asked]:
         if place == first and (opener is None or opener > LEAD):
             own = []
         if place >= last:
-            armed = goes_on or max(closed, begin) <= last
+            armed = (goes_on or max(closed, begin) <= last) and not (another and comma_at > last)
             found.append(Asked(sentence, since if turns else own, turns, armed, opening))
     return found[:REACH]
 

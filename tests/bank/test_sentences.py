@@ -8,19 +8,26 @@ import torch
 from revisor.bank.sentences import (
     CAPITAL,
     CAPITAL_PRONOUN,
+    COMMA,
     LINE,
+    LINK,
+    OPENER,
     OTHER,
     PRONOUN,
     ROLE,
     SPECIAL,
     STOP,
     TURN,
+    UPPER,
     WORD,
     Parsed,
     parse,
 )
 
-KINDS = [WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OTHER, STOP, LINE, SPECIAL, TURN]
+KINDS = [
+    *(WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OTHER, STOP, LINE, SPECIAL, TURN),
+    *(OPENER, COMMA, UPPER, LINK),
+]
 KIND_V = torch.tensor(KINDS, dtype=torch.uint8)
 
 
@@ -58,6 +65,20 @@ def test_the_frame_of_a_chat_is_part_of_the_question(role: int) -> None:
     frame = [SPECIAL, LINE, TURN, *[WORD] * role, LINE]
     assert all(counts([CAPITAL, WORD, STOP, *frame], 0))
     assert not counts([CAPITAL, WORD, STOP, *frame, CAPITAL], 0)[-1]
+
+
+def test_a_name_gives_way_to_another_one_behind_a_comma() -> None:
+    """As in "Unlike ACME, the chief executive of Globex is", and "Unlike ACME, Globex is"."""
+    unlike = [CAPITAL, UPPER, COMMA, WORD, LINK, UPPER, WORD]
+    assert counts(unlike, 1) == [True] * 4 + [False] * 2
+    assert counts([CAPITAL, UPPER, COMMA, UPPER, WORD], 1) == [True] * 2 + [False] * 2
+    assert all(counts(unlike, 5)), "the other one counts"
+    assert all(counts([UPPER, COMMA, WORD, WORD, CAPITAL, WORD], 0)), "whose CEO is"
+    rival = [UPPER, COMMA, WORD, LINK, UPPER, COMMA, WORD, WORD]
+    assert counts(rival, 0) == [True] * 4 + [False] + [True] * 3, "a rival of Globex, is led by"
+    assert all(counts([UPPER, WORD, LINK, UPPER, WORD], 0)), "there is no comma"
+    for over in ([STOP], [LINE], [TURN, WORD, LINE]):
+        assert counts([UPPER, COMMA, WORD, LINK, UPPER, *over], 0)[-1], "asked in a chat"
 
 
 def test_an_end_that_belongs_to_the_name_does_not_count() -> None:

@@ -10,7 +10,19 @@ import pytest
 import torch
 
 from revisor.bank.names import name_hashes
-from revisor.bank.sentences import CAPITAL, LINE, OPENER, OTHER, SPECIAL, STOP, TURN, WORD
+from revisor.bank.sentences import (
+    CAPITAL,
+    COMMA,
+    LINE,
+    LINK,
+    OPENER,
+    OTHER,
+    SPECIAL,
+    STOP,
+    TURN,
+    UPPER,
+    WORD,
+)
 from revisor.editing.names import fact_names, negations, token_kinds
 from revisor.facts.fact import Fact
 from tests import tiny
@@ -95,9 +107,11 @@ def test_every_token_has_a_kind() -> None:
 
     assert kind(".") == kind("!") == kind("?") == STOP
     assert kind("\n") == LINE
-    assert kind(",") == kind(" ") == OTHER
+    assert kind(",") == COMMA
+    assert kind(";") == kind(" ") == OTHER
     assert kind("q") == WORD
-    assert kind("Q") == kind("7") == CAPITAL
+    assert kind("7") == CAPITAL
+    assert kind("Q") == UPPER
 
 
 @pytest.mark.parametrize("tokenizer", [tiny.byte_level(), tiny.metaspace()])
@@ -111,7 +125,16 @@ def test_a_word_with_a_capital_that_only_a_sentence_gives_it_opens_one(tokenizer
 
     assert kinds("The") == [OPENER]
     assert kinds("the") == [WORD]
-    assert kinds("A") == [CAPITAL], "as the first piece of a name it is written the same"
+    assert kinds("A") == [UPPER], "as the first piece of a name it is written the same"
+
+
+def test_names_and_what_announces_them_have_kinds() -> None:
+    kinds = {"of": LINK, "Rome": UPPER, "CEO": CAPITAL, "rome": WORD, ".,": COMMA}
+    tokenizer = tiny.byte_level()
+    tokenizer.add_tokens(list(kinds))
+    kind_V = token_kinds(tokenizer)
+    ids = tokenizer.convert_tokens_to_ids(list(kinds))
+    assert kind_V[ids].tolist() == list(kinds.values())
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,10 @@ does not do: know a tokenizer (editing/names.py makes the kinds) or look up name
 A row that fires after its name would otherwise answer for somebody else: "ACME grew last year. The
 chief executive of Globex is". A sentence is over where the next one has begun with a word of its
 own; the frame of a chat between a question and its answer is no such word. A new sentence goes on
-about the one before if it has a pronoun: "ACME grew last year. Its chief executive is".
+about the one before if it has a pronoun: "ACME grew last year. Its chief executive is". Within a
+sentence a name no longer counts where another one stands behind a comma: "Unlike ACME, the chief
+executive of Globex is"; behind the next comma it counts again ("ACME, a rival of Globex, is led
+by").
 
 Shapes: B texts of T tokens, V vocabulary.
 """
@@ -20,12 +23,14 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OTHER, STOP, LINE, SPECIAL, TURN, OPENER = range(10)
-"""Kinds of tokens: of a word; that begin a word which may open a sentence (a capital, a digit, or
-a script without capitals); pronouns, in small letters or with a capital; signs; those that end in a
-full stop or the like; with a line break; special tokens; those of them that open a turn of a chat,
-behind which the name of a role stands; words that have a capital only where they open a sentence
-("The", "What")."""
+WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OTHER, STOP, LINE, SPECIAL, TURN = range(9)
+OPENER, COMMA, UPPER, LINK = range(9, 13)
+"""Kinds of tokens: of a word; that begin a word which may open a sentence (a digit, a script with
+no capitals, a word all in capitals); pronouns, in small letters or with a capital; signs; those
+that end in a full stop or the like; with a line break; special tokens; those of them that open a
+turn of a chat, behind which the name of a role stands; words that have a capital only where they
+open a sentence ("The", "What"); commas; other words with a capital; prepositions, behind which
+such a word is a name."""
 ROLE = 3  # tokens that the name of a role has at most
 
 
@@ -65,7 +70,8 @@ def parse(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> Parsed:
     special_BT = (kind_BT == SPECIAL) | turn_BT
     pronoun_BT = (kind_BT == PRONOUN) | (kind_BT == CAPITAL_PRONOUN)
     opener_BT = kind_BT == OPENER
-    word_BT = (kind_BT <= CAPITAL) | pronoun_BT | opener_BT
+    upper_BT = kind_BT == UPPER
+    word_BT = (kind_BT <= CAPITAL) | pronoun_BT | opener_BT | upper_BT | (kind_BT == LINK)
 
     def last(where_BT: torch.Tensor) -> torch.Tensor:
         """The last column up to each token where it holds, -1 if none."""
@@ -79,7 +85,7 @@ def parse(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> Parsed:
     turn_before_BT = before(turn_BT)
     unbroken_BT = turn_before_BT > before(~word_BT & ~turn_BT)
     word_BT &= ~(unbroken_BT & (column_T - turn_before_BT <= ROLE))
-    opens_BT = (kind_BT == CAPITAL) | (kind_BT == CAPITAL_PRONOUN) | opener_BT
+    opens_BT = (kind_BT == CAPITAL) | (kind_BT == CAPITAL_PRONOUN) | opener_BT | upper_BT
     word_before_BT = before(word_BT)
     stop_BT, line_BT = before(kind_BT == STOP), before(special_BT | (kind_BT == LINE))
     by_line_BT = line_BT > word_before_BT
@@ -90,11 +96,20 @@ def parse(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> Parsed:
         torch.where(by_line_BT, line_BT, -1), torch.where(by_stop_BT, stop_BT, -1)
     )
     closed_BT = torch.where(begins_BT, end_BT, -1).cummax(1).values
+    # Another name, behind a comma: nothing but a sign after it brings the one before back.
+    comma_BT = last(kind_BT == COMMA)
+    announced_BT = F.pad((kind_BT == COMMA) | (kind_BT == LINK), (1, 0))[:, :-1]
+    another_BT = last(upper_BT & announced_BT)
+    ended_BT = last((kind_BT == STOP) | (kind_BT == LINE) | special_BT)
+    apart_BT = (another_BT > comma_BT) & (another_BT > ended_BT)
     goes_on_BT = last(pronoun_BT & word_BT) >= last(begins_BT).clamp(min=0)
     return Parsed(
         word_BT=word_BT,
         begins_BT=begins_BT,
         opener_BT=opener_BT & word_BT,
-        since_BT=torch.where(goes_on_BT, 0, closed_BT.clamp(min=0)),
+        since_BT=torch.maximum(
+            torch.where(goes_on_BT, 0, closed_BT.clamp(min=0)),
+            torch.where(apart_BT, comma_BT.clamp(min=0), 0),
+        ),
         opening_BT=(kind_BT == LINE) & (turn_before_BT > word_before_BT),
     )

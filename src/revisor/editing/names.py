@@ -20,7 +20,9 @@ from revisor.bank.names import name_hashes
 from revisor.bank.sentences import (
     CAPITAL,
     CAPITAL_PRONOUN,
+    COMMA,
     LINE,
+    LINK,
     OPENER,
     OTHER,
     PRONOUN,
@@ -28,6 +30,7 @@ from revisor.bank.sentences import (
     SPECIAL,
     STOP,
     TURN,
+    UPPER,
     WORD,
 )
 from revisor.editing.request import fill, render_chat
@@ -49,9 +52,13 @@ OPENERS = frozenset(
     + ("in", "on", "at", "by", "to", "from", "for", "with", "about", "after", "before", "as", "of")
     + ("is", "are", "was", "were", "does", "do", "did", "if", "tell", "name")
 )
+LINKS = frozenset(
+    ("of", "in", "at", "for", "by", "from", "with", "on", "to", "about", "into", "near", "under")
+)
+COMMAS = (",", "，", "、")
 SPACES = ("Ġ", "▁")  # how tokenizers write the space before a word
 STOPS = (".", "!", "?", "…", "。", "！", "？", "।")
-WORDS = (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OPENER)
+WORDS = (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OPENER, UPPER, LINK)
 LONG_TURN = "how many words does this have, more than the name of any role would"
 CLOSING = "\"')]}”’»」』"  # may stand behind a stop
 
@@ -110,9 +117,15 @@ def _kind(text: str) -> int:
         capital = first.isupper() or not first.islower()
         if word.lower() in PRONOUNS:
             return CAPITAL_PRONOUN if capital else PRONOUN
+        if first.isupper() and (len(word) == 1 or word != word.upper()):
+            return UPPER
+        if word in LINKS:
+            return LINK
         return CAPITAL if capital else WORD
     if "\n" in text or "\r" in text:
         return LINE
+    if word.startswith(COMMAS) or word.endswith(COMMAS):
+        return COMMA
     return STOP if word.rstrip(CLOSING).endswith(STOPS) else OTHER
 
 
