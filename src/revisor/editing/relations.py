@@ -26,9 +26,10 @@ from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
 
 SUBJECTS = 2  # subjects of each wording, whose keys tell where an answer is due
-NEAR = 0.4  # cosine with a relation's mean above which a prompt is near to it
+NEAR = 0.5  # cosine with a relation's mean above which a prompt is near to it
 MOST = 2  # relations that a prompt can be near to
-ALIKE = 0.7  # share of the first one's cosine that the second needs: clearly one's is one's alone
+ALIKE = 0.75  # share of the first one's cosine that the second needs: clearly one's is one's alone
+ASIDE = 8.0  # weight of a relation that an entry is turned away from, were it the entry's own
 CHUNK = 128  # questions that are looked at together
 
 
@@ -165,11 +166,13 @@ class Nearest:
     """What shipped relations have in common with a question.
 
     Attributes:
-        akin_KA: the directions of the relations it is near to, the nearest first.
+        akin_K: the relations it is near to, the nearest first.
+        akin_KA: their directions.
         statements: the shipped wordings, the nearest first, none of them a question mark's: an
             object is to follow.
     """
 
+    akin_K: torch.Tensor
     akin_KA: torch.Tensor
     statements: list[str]
 
@@ -185,4 +188,36 @@ def nearest(found: Relations, question_A: torch.Tensor) -> Nearest:
     akin_K = best.indices[(best.values >= NEAR) & (best.values >= ALIKE * best.values[0])]
     order = (found.wording_QA @ question_A).argsort(descending=True, stable=True).tolist()
     statements = [shipped()[place] for place in order if not shipped()[place][0].endswith("?")]
-    return Nearest(akin_KA=found.mean_RA[akin_K], statements=[text for text, _ in statements])
+    return Nearest(
+        akin_K=akin_K,
+        akin_KA=found.mean_RA[akin_K],
+        statements=[text for text, _ in statements],
+    )
+
+
+def turned_aside(
+    found: Relations, entry_CA: torch.Tensor, akin_K: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Entries that hear less of the shipped relations which they do not ask for.
+
+    A prompt about where something was founded has much in common with who founded it. The filter
+    that hears an entry e best beside others m_B, of which it hears the more the nearer they are,
+
+        e' = (I + ASIDE Σ_B max(0, e·m_B)⁴ m_B m_Bᵀ)⁻¹ e,
+
+    is that of a signal in noise of known covariance (Van Trees 1968, whitened matched filter).
+
+    Args:
+        entry_CA: of length 1.
+        akin_K: the relations that they do ask for.
+
+    Returns:
+        The entries (C, A) of length 1, and the cosine of each with what it was (C).
+    """
+    others_RA = found.mean_RA.clone()
+    others_RA[akin_K] = 0
+    weight_CR = (entry_CA @ others_RA.T).clamp(min=0) ** 4
+    noise_CAA = torch.einsum("cr,ra,rb->cab", weight_CR, others_RA, others_RA)
+    eye_AA = torch.eye(entry_CA.shape[1])
+    turned_CA = F.normalize(torch.linalg.solve(eye_AA + ASIDE * noise_CAA, entry_CA), dim=-1)
+    return turned_CA, (turned_CA * entry_CA).sum(-1)
