@@ -115,8 +115,10 @@ def test_a_mixed_batch_is_as_under_transformers(
     for output, answer in zip(outputs, expected, strict=True):
         assert said(output) == answer.answer
         rows = used(llm, output)
-        assert [place for _, place in rows] == sorted({f.position for f in answer.facts_used})
+        # An answer tells a fact once, a report every token at which its row fired.
+        assert {f.position for f in answer.facts_used} <= {place for _, place in rows}
         assert {i for row, _ in rows for i in row_facts(row)} >= {f.id for f in answer.facts_used}
+        assert bool(rows) == bool(answer.facts_used)
         ids = list(output.outputs[0].token_ids)
         there = logprobs(transformers, list(output.prompt_token_ids), ids)
         worst = max(worst, *(abs(a - b) for a, b in zip(told(output), there, strict=True)))

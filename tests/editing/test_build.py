@@ -23,7 +23,7 @@ from revisor.editing.build import (
 from revisor.editing.calibration import Calibration
 from revisor.editing.check import Failure, check_rows
 from revisor.editing.keys import compute_keys, ffn_inputs, key_groups, mean_keys
-from revisor.editing.questions import CEILING, HEARD
+from revisor.editing.questions import ALONE, CEILING
 from revisor.editing.request import ContextPlan, make_requests
 from revisor.editing.score import score_contexts
 from revisor.editing.values import ValueSettings
@@ -157,7 +157,7 @@ def test_with_scope_question_an_only_fact_has_its_row_where_its_question_ends(
     assert failed == []
     (row,) = bank.rows()
     assert row.after
-    assert 0 < float(row.gamma_C[0]) <= HEARD
+    assert 0 < float(row.gamma_C[0]) <= ALONE
     assert answered(loaded, spec, bank, [fact]) == [True]
     view, fired = bank.view(), {}
     for text in (fact.text, "The mother tongue of Jane Roe is"):

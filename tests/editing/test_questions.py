@@ -12,6 +12,7 @@ from revisor.editing.calibration import Calibration
 from revisor.editing.keys import ffn_inputs
 from revisor.editing.questions import (
     AKIN,
+    ALONE,
     BEHIND,
     FURTHER,
     HEARD,
@@ -71,7 +72,11 @@ def test_the_prompt_each_wording_and_the_relation_have_an_entry(
     torch.testing.assert_close(asked_CA, weight_C[:, None] * wanted_CA)
     assert not known.keys_CW[:, : heard.encoder.whole_width(width)].any()
     assert known.keys_CW.shape[1] == heard.encoder.width(width)
-    torch.testing.assert_close(known.gamma_C, HEARD * weight_C * cosine_C)
+    torch.testing.assert_close(known.gamma_C, ALONE * weight_C * cosine_C)
+    one_of_several, _ = asked_entries(
+        loaded, spec, LAYER, heard, [fact, made_up], PLAN, several={fact.id}
+    )
+    torch.testing.assert_close(one_of_several.gamma_C, HEARD * weight_C * cosine_C)
     assert set(known.wordings) <= set(near.statements[: ROUND_ABOUT + 1]) - {fact.prompt}
     ends = [text.split()[-1] for text in (fact.prompt, *known.wordings)]
     assert len(set(ends)) == len(ends), "the answer follows other words"
@@ -129,7 +134,8 @@ def test_a_prompt_at_whose_end_no_answer_is_due_does_not_wait(
 def test_a_question_is_nearer_to_its_own_entry_than_to_another_facts(
     loaded: LoadedModel, spec: Spec, heard: Calibration
 ) -> None:
-    home, born = asked_entries(loaded, spec, LAYER, heard, [HOME, BORN], PLAN)
+    both = {HOME.id, BORN.id}
+    home, born = asked_entries(loaded, spec, LAYER, heard, [HOME, BORN], PLAN, both)
     start = heard.encoder.whole_width(spec.key_width)
     question_QA = said(
         heard, (HOME.prompt, "Zora"), (f"The tower is old. {BORN.prompt}", "Jane Roe")

@@ -127,12 +127,15 @@ def build_rows(
     """
     if not facts:
         return Built(rows=[], steps=0.0)
-    several = _by_question(facts, crowded, settings)
-    single = [fact for fact in facts if fact.id not in several]
-    shared = [fact for fact in facts if fact.id in several]
+    several = _several(facts, crowded)
+    by_question: Collection[str] = several if settings.named else frozenset()
+    if settings.named and settings.scope == "question":
+        by_question = frozenset(fact.id for fact in facts)
+    single = [fact for fact in facts if fact.id not in by_question]
+    asked = [fact for fact in facts if fact.id in by_question]
     requests = make_requests(single, loaded.tokenizer, settings.contexts)
     merged = _merge(requests, _entries(loaded, spec, calibration, single, settings))
-    merged += _asked(loaded, spec, calibration, shared, settings)
+    merged += _asked(loaded, spec, calibration, asked, several, settings)
     rows: list[Row] = []
     steps = 0.0
     for after in (False, True):
@@ -161,14 +164,8 @@ def build_rows(
     return Built(rows=rows, steps=steps / max(1, len(rows)))
 
 
-def _by_question(
-    facts: Sequence[Fact], crowded: Collection[str], settings: BuildSettings
-) -> frozenset[str]:
-    """The ids of facts that are found where their questions end."""
-    if not settings.named:
-        return frozenset()
-    if settings.scope == "question":
-        return frozenset(fact.id for fact in facts)
+def _several(facts: Sequence[Fact], crowded: Collection[str]) -> frozenset[str]:
+    """The ids of facts whose subjects have further ones."""
     count = Counter(normal_form(fact.subject) for fact in facts)
     return frozenset(
         fact.id
@@ -200,12 +197,15 @@ def _asked(
     spec: Spec,
     calibration: Calibration,
     facts: Sequence[Fact],
+    several: Collection[str],
     settings: BuildSettings,
 ) -> list[tuple[Request, _Entries]]:
     """Facts that are found where their questions end."""
     if not facts:
         return []
-    asked = asked_entries(loaded, spec, settings.layer, calibration, facts, settings.contexts)
+    asked = asked_entries(
+        loaded, spec, settings.layer, calibration, facts, settings.contexts, several
+    )
     names = fact_names(facts, loaded.tokenizer)
     written = [
         replace(fact, paraphrases=(*fact.paraphrases[: settings.contexts.wordings], *own.wordings))

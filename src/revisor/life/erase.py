@@ -82,9 +82,14 @@ def purge(store: Store, fact_ids: Collection[str], *, actor: str, reason: str) -
 
 
 def _left_alone(store: Store, ids: set[str]) -> set[str]:
-    """The facts that are their subject's only ones once these are gone, if that matters to rows."""
+    """The facts that are their subject's only ones once these are gone, if their rows have to go.
+
+    Found by its question, such a row answers on, in the wordings in which it was told from its
+    siblings, until its subject is built again; where a bank is to be as if they had never been, and
+    where an only fact is keyed at its name, it is made anew.
+    """
     ledger = store.ledger
-    if store.settings.scope == "question":
+    if store.settings.scope == "question" and not store.settings.exact:
         return set()
     going = ledger.known(ids, generation=ledger.generation)
     staying: dict[str, list[str]] = {}
