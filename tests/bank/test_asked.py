@@ -16,6 +16,7 @@ from revisor.bank.asked import (
     FALL,
     HISTORY,
     LEAD,
+    NEGATED,
     UNHEARD,
     Questions,
     all_levels,
@@ -112,6 +113,9 @@ def reference(ids: list[int], first: int, last: int) -> list[Asked]:
             framed, stop_at, line_at = False, -1, -1
         if place == first and (opener is None or opener > LEAD):
             own = []
+        if place == first and len(own) < len(since):
+            dropped = since[: len(since) - len(own)]
+            own = since if float(WORDS_VA[dropped, -2].sum()) > NEGATED else own
         if place >= last:
             armed = (goes_on or max(closed, begin) <= last) and not (another and comma_at > last)
             found.append(Asked(sentence, since if turns else own, turns, armed, opening))

@@ -37,6 +37,9 @@ HISTORY = BEFORE + WINDOW + REACH  # tokens before a new one that can matter to 
 FALL = 0.04  # by how much an entry may be less near than before and is still heard
 FAINT = 1.0  # what a question has to say for its direction to count in full: what a usual word says
 LEAD = 10  # words from one that opens a sentence to a name that is asked about there
+NEGATED = (
+    0.5  # above what words that do not negate say along the direction of negations, which is 0
+)
 UNHEARD = -2.0  # below every cosine
 _AT = BEFORE + WINDOW - 1  # column of a window in which the name ends
 
@@ -100,7 +103,12 @@ def questions(
     opener_O1 = torch.where(opener_OW, column_W, 0).amax(1, keepdim=True)
     lead_O1 = count_OX.gather(1, first_O1) - count_OX.gather(1, opener_O1)
     opened_O1 = opener_OW.any(1, keepdim=True) & (lead_O1 <= LEAD)
-    own_O1 = torch.maximum(torch.where(opened_O1, opener_O1, first_O1), start_OW[:, _AT:][:, :1])
+    begin_O1 = start_OW[:, _AT:][:, :1]
+    own_O1 = torch.maximum(torch.where(opened_O1, opener_O1, first_O1), begin_O1)
+    # "It is not true that Chad has the capital" does not ask for it, wherever that begins.
+    negated_OX = sum_OXA[..., -2]
+    negated_O1 = negated_OX.gather(1, own_O1) - negated_OX.gather(1, begin_O1)
+    own_O1 = torch.where(negated_O1 > NEGATED, begin_O1, own_O1)
 
     def since(start_OR: torch.Tensor) -> torch.Tensor:
         """The words from a column to each token."""
