@@ -56,13 +56,15 @@ def drawn(known: KnownFacts, subjects: int, facts: int) -> list[str]:
     return rich[:subjects]
 
 
-def elsewhere(known: KnownFacts, edited: Sequence[str]) -> list[tuple[str, str]]:
+def elsewhere(
+    known: KnownFacts, edited: Sequence[str], *, of_any: bool = False
+) -> list[tuple[str, str]]:
     """For each edited subject a prompt that asks what its first fact tells, of a subject that is
     not edited."""
     order = [name for name in sorted(known.facts, key=known.order) if name not in set(edited)]
     found = []
     for name in edited:
-        relation = shuffled(known, name)[0].relation
+        relation = shuffled(known, name, of_any=of_any)[0].relation
         other = next(other for other in order if relation in known.facts[other])
         order.remove(other)
         found.append((name, known.keep(known.facts[other][relation]).prompt))
@@ -145,7 +147,7 @@ def main() -> None:
         real = shuffled(known, name, of_any=args.any_relation)
         items += [known.item(fact) for fact in real[: args.facts]]
         stay += [known.keep(fact).prompt for fact in real[args.facts :][:OTHERS]]
-    others = elsewhere(known, edited)
+    others = elsewhere(known, edited, of_any=args.any_relation)
     with tempfile.TemporaryDirectory() as folder:
         made = Store.init(
             Path(folder) / "store", model=args.model, layer=args.layer, scope=args.scope

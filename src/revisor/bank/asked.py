@@ -37,9 +37,7 @@ HISTORY = BEFORE + WINDOW + REACH  # tokens before a new one that can matter to 
 FALL = 0.04  # by how much an entry may be less near than before and is still heard
 FAINT = 1.0  # what a question has to say for its direction to count in full: what a usual word says
 LEAD = 10  # words from one that opens a sentence to a name that is asked about there
-NEGATED = (
-    0.5  # above what words that do not negate say along the direction of negations, which is 0
-)
+NEGATED = 0.5  # along the direction of negations, in which other words say 0
 UNHEARD = -2.0  # below every cosine
 _AT = BEFORE + WINDOW - 1  # column of a window in which the name ends
 
@@ -121,7 +119,7 @@ def questions(
     turn_OR = turn_OW[:, _AT:] - turn_OW[:, _AT : _AT + 1]
     return Questions(
         sentence_ORA=since(start_OW[:, _AT:]),
-        since_ORA=since(torch.where(turn_OR == 0, own_O1, start_OW[:, _AT:][:, :1])),
+        since_ORA=since(torch.where(turn_OR == 0, own_O1, begin_O1)),
         turn_OR=turn_OR,
         armed_OR=parsed.since_BT[:, _AT:] <= _AT,
         opening_OR=parsed.opening_BT[:, _AT:],
