@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from revisor.editing.build import row_facts
+from revisor.gate.watch import Watch
 from revisor.models.packaged import smollm2_folder
 from revisor.store import Store
 from tests_vllm.common import (
@@ -94,12 +95,17 @@ def _names(worker: Any) -> list[str]:
     return list(worker.model_runner.revisor.told)
 
 
-def logprobs(store: Store, prompt: list[int], answer: list[int]) -> list[float]:
-    """What transformers gives an answer, with the store's facts."""
-    with store.attached(), torch.no_grad():
-        logits_1TV = store.loaded.model(input_ids=torch.tensor([[*prompt, *answer]])).logits
-    logp_TV = logits_1TV[0].float().log_softmax(-1)[len(prompt) - 1 : -1]
-    return logp_TV[torch.arange(len(answer)), torch.tensor(answer)].tolist()
+def replayed(
+    store: Store, prompt: list[int], answer: list[int]
+) -> tuple[list[float], list[tuple[str, int]]]:
+    """What transformers gives an answer, with the store's facts; which rows fire, and where."""
+    read, watch = torch.tensor([[*prompt, *answer[:-1]]]), Watch()
+    with store.attached(watch=watch), torch.no_grad():
+        watch.begin(torch.ones_like(read))
+        logits_1TV = store.loaded.model(input_ids=read).logits
+    logp_TV = logits_1TV[0].float().log_softmax(-1)[len(prompt) - 1 :]
+    found = logp_TV[torch.arange(len(answer)), torch.tensor(answer)].tolist()
+    return found, [(hit.row_id, hit.position) for hit in watch.log[0]]
 
 
 def test_a_mixed_batch_is_as_under_transformers(
@@ -118,9 +124,9 @@ def test_a_mixed_batch_is_as_under_transformers(
         # An answer tells a fact once, a report every token at which its row fired.
         assert {f.position for f in answer.facts_used} <= {place for _, place in rows}
         assert {i for row, _ in rows for i in row_facts(row)} >= {f.id for f in answer.facts_used}
-        assert bool(rows) == bool(answer.facts_used)
         ids = list(output.outputs[0].token_ids)
-        there = logprobs(transformers, list(output.prompt_token_ids), ids)
+        there, fired = replayed(transformers, list(output.prompt_token_ids), ids)
+        assert rows == fired
         worst = max(worst, *(abs(a - b) for a, b in zip(told(output), there, strict=True)))
     record_property("largest_difference", worst)  # for the docs: --junitxml shows it
     assert worst < TOLERANCE
