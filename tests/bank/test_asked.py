@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from revisor.bank.asked import (
     BEFORE,
+    CLAUSE,
+    DENIED,
     FAINT,
     FALL,
     HISTORY,
@@ -37,6 +39,7 @@ from revisor.bank.sentences import (
     ROLE,
     SPECIAL,
     STOP,
+    THAT,
     TURN,
     UPPER,
     WORD,
@@ -46,7 +49,7 @@ from tests.hearing import KIND_V, random_texts
 
 WORDS_VA = hearing.words(torch.Generator().manual_seed(0))
 ONE, TWO, THREE = 9, 10, 11  # words of a question
-IN_A_WORD = (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OPENER, UPPER, LINK)
+IN_A_WORD = (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OPENER, UPPER, LINK, THAT)
 
 
 @dataclass
@@ -114,12 +117,18 @@ def reference(ids: list[int], first: int, last: int) -> list[Asked]:
         if place == first and (opener is None or opener > LEAD):
             own = []
         if place == first and len(own) < len(since):
-            dropped = since[: len(since) - len(own)]
-            own = since if float(WORDS_VA[dropped, -2].sum()) > NEGATED else own
+            own = since if not own and denied(since) else own
         if place >= last:
             armed = (goes_on or max(closed, begin) <= last) and not (another and comma_at > last)
             found.append(Asked(sentence, since if turns else own, turns, armed, opening))
     return found[:REACH]
+
+
+def denied(said: list[int]) -> bool:
+    """Whether the words before a name deny what is said of it."""
+    clauses = [place for place, word in enumerate(said) if int(KIND_V[word]) == THAT]
+    clause = clauses[-1] if clauses and len(said) - clauses[-1] <= CLAUSE else len(said)
+    return float(WORDS_VA[said[max(0, clause - DENIED) : clause], -2].sum()) > NEGATED
 
 
 def question_of(said: list[int]) -> torch.Tensor:
@@ -176,6 +185,23 @@ def test_a_question_behind_a_text_that_was_cut_off_is_heard_without_it() -> None
     assert check([*far[:-1], 14, TWO], LEAD, LEAD)[-1].since == [*far[:-1], TWO]
     earlier = [opens, ONE, STOP, CAPITAL, TWO]
     assert check([*earlier, 14, TWO], 5, 5)[-1].since == [CAPITAL, TWO, TWO]
+
+
+def test_what_is_denied_before_a_name_is_not_asked_for_alone() -> None:
+    """As in "It is not true that the capital of Chad is"; not as in "not far from What is"."""
+    no, yes, name, opens, that = 14, 10, 9, 15, 16
+    assert float(WORDS_VA[no, -2]) > 2 * NEGATED > 8 * float(WORDS_VA[yes, -2])
+
+    def since(before: list[int]) -> list[int]:
+        return check([*before, name, TWO], len(before), len(before))[-1].since
+
+    near = [yes, no, yes]
+    assert since(near) == [*near, TWO]
+    assert since([*near, opens]) == [opens, TWO]
+    assert since([*near, *[yes] * DENIED]) == [TWO]
+    clause = [yes, no, yes, that, *[yes] * (CLAUSE - 1)]
+    assert since(clause) == [*clause, TWO]
+    assert since([*clause, yes]) == [TWO]
 
 
 def test_a_stop_within_a_name_ends_no_sentence() -> None:

@@ -17,6 +17,7 @@ from revisor.bank.sentences import (
     ROLE,
     SPECIAL,
     STOP,
+    THAT,
     TURN,
     UPPER,
     WORD,
@@ -26,7 +27,7 @@ from revisor.bank.sentences import (
 
 KINDS = [
     *(WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OTHER, STOP, LINE, SPECIAL, TURN),
-    *(OPENER, COMMA, UPPER, LINK),
+    *(OPENER, COMMA, UPPER, LINK, THAT),
 ]
 KIND_V = torch.tensor(KINDS, dtype=torch.uint8)
 

@@ -19,6 +19,7 @@ from revisor.bank.sentences import (
     OTHER,
     SPECIAL,
     STOP,
+    THAT,
     TURN,
     UPPER,
     WORD,
@@ -129,7 +130,7 @@ def test_a_word_with_a_capital_that_only_a_sentence_gives_it_opens_one(tokenizer
 
 
 def test_names_and_what_announces_them_have_kinds() -> None:
-    kinds = {"of": LINK, "Rome": UPPER, "CEO": CAPITAL, "rome": WORD, ".,": COMMA}
+    kinds = {"of": LINK, "Rome": UPPER, "CEO": CAPITAL, "rome": WORD, ".,": COMMA, "that": THAT}
     tokenizer = copy.deepcopy(tiny.byte_level())
     tokenizer.add_tokens(list(kinds))
     kind_V = token_kinds(tokenizer)

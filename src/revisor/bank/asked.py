@@ -38,6 +38,8 @@ FALL = 0.04  # by how much an entry may be less near than before and is still he
 FAINT = 1.0  # what a question has to say for its direction to count in full: what a usual word says
 LEAD = 10  # words from one that opens a sentence to a name that is asked about there
 NEGATED = 0.5  # along the direction of negations, in which other words say 0
+CLAUSE = 12  # words from the start of a clause to a name in it
+DENIED = 3  # words from one that negates to a clause or a name of which it denies something
 UNHEARD = -2.0  # below every cosine
 _AT = BEFORE + WINDOW - 1  # column of a window in which the name ends
 
@@ -103,10 +105,18 @@ def questions(
     opened_O1 = opener_OW.any(1, keepdim=True) & (lead_O1 <= LEAD)
     begin_O1 = start_OW[:, _AT:][:, :1]
     own_O1 = torch.maximum(torch.where(opened_O1, opener_O1, first_O1), begin_O1)
-    # "It is not true that Chad has the capital" does not ask for it, wherever that begins.
+    # "It is not true that Chad has the capital" does not ask for it, though it may begin anywhere;
+    # what is denied before a word that opens a sentence belongs to another one.
+    that_OW = parsed.that_BT & (column_W >= begin_O1) & (column_W < first_O1)
+    that_O1 = torch.where(that_OW, column_W, 0).amax(1, keepdim=True)
+    to_name_O1 = count_OX.gather(1, first_O1) - count_OX.gather(1, that_O1)
+    within_O1 = that_OW.any(1, keepdim=True) & (to_name_O1 <= CLAUSE)
+    clause_O1 = torch.where(within_O1, that_O1, first_O1)
+    near_O1 = (count_OX < count_OX.gather(1, clause_O1) - DENIED).sum(1, keepdim=True)
+    near_O1 = torch.maximum(near_O1, begin_O1)
     negated_OX = sum_OXA[..., -2]
-    negated_O1 = negated_OX.gather(1, own_O1) - negated_OX.gather(1, begin_O1)
-    own_O1 = torch.where(negated_O1 > NEGATED, begin_O1, own_O1)
+    negated_O1 = negated_OX.gather(1, clause_O1) - negated_OX.gather(1, near_O1)
+    own_O1 = torch.where(~opened_O1 & (negated_O1 > NEGATED), begin_O1, own_O1)
 
     def since(start_OR: torch.Tensor) -> torch.Tensor:
         """The words from a column to each token."""

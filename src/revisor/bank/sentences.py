@@ -24,13 +24,13 @@ import torch
 import torch.nn.functional as F
 
 WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OTHER, STOP, LINE, SPECIAL, TURN = range(9)
-OPENER, COMMA, UPPER, LINK = range(9, 13)
+OPENER, COMMA, UPPER, LINK, THAT = range(9, 14)
 """Kinds of tokens: of a word; that begin a word which may open a sentence (a digit, a script with
 no capitals, a word all in capitals); pronouns, in small letters or with a capital; signs; those
 that end in a full stop or the like; with a line break; special tokens; those of them that open a
 turn of a chat, behind which the name of a role stands; words that have a capital only where they
 open a sentence ("The", "What"); commas; other words with a capital; prepositions, behind which
-such a word is a name."""
+such a word is a name; "that", which opens a clause."""
 ROLE = 3  # tokens that the name of a role has at most
 
 
@@ -43,6 +43,7 @@ class Parsed:
         begins_BT: the first word of a sentence.
         opener_BT: a word that has a capital only where a sentence begins; without a stop before it,
             a text was cut off there.
+        that_BT: a word that opens a clause, of which what stands before it may deny the whole.
         since_BT: the first column from which on a name is still spoken of at each token: a name
             that ends in column c counts at token t where `since_BT[t] <= c`; 0 where all do.
         opening_BT: the line break between the frame of a turn and its first word: where an answer
@@ -52,6 +53,7 @@ class Parsed:
     word_BT: torch.Tensor
     begins_BT: torch.Tensor
     opener_BT: torch.Tensor
+    that_BT: torch.Tensor
     since_BT: torch.Tensor
     opening_BT: torch.Tensor
 
@@ -71,7 +73,7 @@ def parse(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> Parsed:
     pronoun_BT = (kind_BT == PRONOUN) | (kind_BT == CAPITAL_PRONOUN)
     opener_BT = kind_BT == OPENER
     upper_BT = kind_BT == UPPER
-    word_BT = (kind_BT <= CAPITAL) | pronoun_BT | opener_BT | upper_BT | (kind_BT == LINK)
+    word_BT = (kind_BT <= CAPITAL) | pronoun_BT | opener_BT | upper_BT | (kind_BT >= LINK)
 
     def last(where_BT: torch.Tensor) -> torch.Tensor:
         """The last column up to each token where it holds, -1 if none."""
@@ -107,6 +109,7 @@ def parse(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> Parsed:
         word_BT=word_BT,
         begins_BT=begins_BT,
         opener_BT=opener_BT & word_BT,
+        that_BT=(kind_BT == THAT) & word_BT,
         since_BT=torch.maximum(
             torch.where(goes_on_BT, 0, closed_BT.clamp(min=0)),
             torch.where(apart_BT, comma_BT.clamp(min=0), 0),

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from revisor.editing.heads import Heads
 from revisor.editing.request import Context, Request
 from revisor.models.hooks import head_at, inputs_of, outputs_of
 from revisor.models.spec import Spec
@@ -158,8 +159,9 @@ def prepare(
     layer: int,
     rows: Sequence[Part],
     requests: Sequence[Request],
+    heads: Heads,
 ) -> tuple[Batch, torch.Tensor]:
-    """Run some rows of some requests once.
+    """Run some rows of some requests once; what they share with others was read before.
 
     Returns:
         The batch, and |h| (B): the norm of the layer's output at the subject.
@@ -187,14 +189,14 @@ def prepare(
             target_id.append(token)
     ids_BT, mask_BT = ids_BT.to(device), mask_BT.to(device)
     place_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
-    cache = DynamicCache()
+    cache, known = heads.cache([context for _, context in rows], total)
     nothing = torch.zeros(0, dtype=torch.long, device=device)
-    if cut:
+    if known < cut:
         with head_at(model, lambda: (nothing, nothing)):
             model(
-                input_ids=ids_BT[:, :cut],
+                input_ids=ids_BT[:, known:cut],
                 attention_mask=mask_BT[:, :cut],
-                position_ids=place_BT[:, :cut],
+                position_ids=place_BT[:, known:cut],
                 past_key_values=cache,
                 use_cache=True,
             )
@@ -223,21 +225,23 @@ def prepare(
         essence_row_E=essence_row_E,
         essence_base_EV=None,
     )
+    on = layer + 1 == len(spec.layers) or bool(essence_row)
+    leaves = outputs_of(spec.layers[layer]) if on else inputs_of(spec.layers[layer + 1], stop=True)
     with (
+        leaves as leaving,
         inputs_of(spec.layers[layer]) as entering,
-        outputs_of(spec.layers[layer]) as leaving,
         head_at(model, lambda: (essence_row_E, last_E)),
     ):
-        logits = model(
+        said = model(
             input_ids=batch.ids_BS,
             attention_mask=mask_BT,
             position_ids=batch.place_BS,
             past_key_values=batch.cache(),
             use_cache=True,
-        ).logits[0]
+        )
+        if essence_row:
+            batch.essence_base_EV = said.logits[0].float().log_softmax(-1)
     batch.entering_BSD = entering[0]
-    if essence_row:
-        batch.essence_base_EV = logits.float().log_softmax(-1)
     norm_B = leaving[0][torch.arange(len(rows)), batch.column_B.to(leaving[0].device)]
     return batch, norm_B.float().norm(dim=-1).to(device)
 

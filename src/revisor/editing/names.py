@@ -29,6 +29,7 @@ from revisor.bank.sentences import (
     ROLE,
     SPECIAL,
     STOP,
+    THAT,
     TURN,
     UPPER,
     WORD,
@@ -55,10 +56,11 @@ OPENERS = frozenset(
 LINKS = frozenset(
     ("of", "in", "at", "for", "by", "from", "with", "on", "to", "about", "into", "near", "under")
 )
+CLAUSE = "that"
 COMMAS = (",", "，", "、")
 SPACES = ("Ġ", "▁")  # how tokenizers write the space before a word
 STOPS = (".", "!", "?", "…", "。", "！", "？", "।")
-WORDS = (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OPENER, UPPER, LINK)
+WORDS = (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OPENER, UPPER, LINK, THAT)
 LONG_TURN = "how many words does this have, more than the name of any role would"
 CLOSING = "\"')]}”’»」』"  # may stand behind a stop
 
@@ -121,6 +123,8 @@ def _kind(text: str) -> int:
             return UPPER
         if word in LINKS:
             return LINK
+        if word == CLAUSE:
+            return THAT
         return CAPITAL if capital else WORD
     if "\n" in text or "\r" in text:
         return LINE

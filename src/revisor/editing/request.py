@@ -31,12 +31,15 @@ class Context:
         target: the object's ids, as they follow this prompt; empty for a text whose next token
             shall stay what the unedited model says.
         kind: `bare`, `prefix`, `wording`, `alias`, `chat`, `essence` or `asked`.
+        shared: how many of the first ids are those of a text that other facts' contexts begin
+            with as well; all of them stand before `position`.
     """
 
     ids: tuple[int, ...]
     position: int
     target: tuple[int, ...]
     kind: str
+    shared: int = 0
 
     @property
     def suffix(self) -> int:
@@ -61,6 +64,8 @@ class ContextPlan:
             chosen by a hash of its id, so that the choice does not depend on other facts.
         per_fact: how many prefixed contexts a fact gets.
         sentences: how many prefixes stand before the prompt in each of them.
+        preambles: of several sentences so many texts are made, from which each fact takes its
+            own: few, so that they need not be read for every fact.
         wordings: use up to this many of the fact's own `paraphrases`.
         aliases: write the prompt with up to this many of the subject's other names.
         chat: also write it as a question inside the model's chat template, if it has one.
@@ -70,6 +75,7 @@ class ContextPlan:
     prefixes: Sequence[str] = ()
     per_fact: int = 1
     sentences: int = 1
+    preambles: int = 8
     wordings: int = 4
     aliases: int = 4
     chat: bool = True
@@ -89,20 +95,24 @@ def make_requests(
 
 
 def _request(fact: Fact, tokenizer: Any, plan: ContextPlan) -> Request:
-    texts = [("bare", fact.prompt, fact.subject)]
-    chosen = choose_prefixes(fact, plan.prefixes, plan.per_fact * plan.sentences)
-    for start in range(0, len(chosen), plan.sentences):
-        before = " ".join(chosen[start : start + plan.sentences])
-        texts.append(("prefix", f"{before} {fact.prompt}", fact.subject))
+    before = plan.prefixes
+    if plan.sentences > 1:
+        before = _preambles(tuple(plan.prefixes), plan.sentences, plan.preambles)
+    texts = [("bare", "", fact.prompt, fact.subject)]
     texts += [
-        ("wording", wording, fact.subject)
+        ("prefix", text, fact.prompt, fact.subject)
+        for text in choose_prefixes(fact, before, plan.per_fact)
+    ]
+    texts += [
+        ("wording", "", wording, fact.subject)
         for wording in fact.paraphrases[: plan.wordings]
         if PLACEHOLDER in wording or fact.subject in wording
     ]
     if PLACEHOLDER in fact.prompt:
-        texts += [("alias", fact.prompt, alias) for alias in fact.aliases[: plan.aliases]]
+        texts += [("alias", "", fact.prompt, alias) for alias in fact.aliases[: plan.aliases]]
     contexts = [
-        text_context(tokenizer, template, name, fact.object, kind) for kind, template, name in texts
+        text_context(tokenizer, template, name, fact.object, kind, before=text)
+        for kind, text, template, name in texts
     ]
     if plan.chat and getattr(tokenizer, "chat_template", None):
         contexts.append(chat_context(tokenizer, fact.prompt, fact.subject, fact.object))
@@ -119,11 +129,17 @@ def _request(fact: Fact, tokenizer: Any, plan: ContextPlan) -> Request:
 
 def choose_prefixes(fact: Fact, prefixes: Sequence[str], count: int) -> list[str]:
     """Some of the prefixes, by the fact's id alone: the same in every build."""
-    ranked = sorted(
-        prefixes,
-        key=lambda prefix: hashlib.sha256(f"{fact.id}\x1f{prefix}".encode()).digest(),
-    )
-    return ranked[:count]
+    return _ranked(prefixes, fact.id)[:count]
+
+
+def _ranked(texts: Sequence[str], key: str) -> list[str]:
+    return sorted(texts, key=lambda text: hashlib.sha256(f"{key}\x1f{text}".encode()).digest())
+
+
+@lru_cache(maxsize=4)
+def _preambles(prefixes: tuple[str, ...], sentences: int, count: int) -> tuple[str, ...]:
+    """Texts of several sentences each."""
+    return tuple(" ".join(_ranked(prefixes, str(number))[:sentences]) for number in range(count))
 
 
 def fill(template: str, subject: str) -> tuple[str, int]:
@@ -148,9 +164,15 @@ def fill(template: str, subject: str) -> tuple[str, int]:
     return template, start + len(subject)
 
 
-def text_context(tokenizer: Any, template: str, subject: str, target: str, kind: str) -> Context:
-    """A plain text as a context; special tokens (a BOS) as the tokenizer adds them."""
-    text, end = fill(template, subject)
+def text_context(
+    tokenizer: Any, template: str, subject: str, target: str, kind: str, *, before: str = ""
+) -> Context:
+    """A plain text as a context; special tokens (a BOS) as the tokenizer adds them.
+
+    Args:
+        before: sentences in front of the template, which other contexts begin with as well.
+    """
+    text, end = fill(f"{before} {template}" if before else template, subject)
     ids, position = encode_with_position(tokenizer, text, end)
     joined = text + _joiner(text) + target
     return Context(
@@ -158,7 +180,16 @@ def text_context(tokenizer: Any, template: str, subject: str, target: str, kind:
         position=position,
         target=_target(tokenizer, ids, joined, _joiner(text) + target) if target else (),
         kind=kind,
+        shared=_shared(tokenizer(before)["input_ids"], ids, position) if before else 0,
     )
+
+
+def _shared(head: Sequence[int], ids: Sequence[int], position: int) -> int:
+    """How many of the first ids are those of `head`; what stands at `position` is a text's own."""
+    count = 0
+    while count < min(position, len(head)) and head[count] == ids[count]:
+        count += 1
+    return count
 
 
 def chat_context(tokenizer: Any, template: str, subject: str, target: str) -> Context:
@@ -174,11 +205,13 @@ def chat_context(tokenizer: Any, template: str, subject: str, target: str) -> Co
                 "Build without chat contexts.",
             )
     ids, position = encode_with_position(tokenizer, rendered, start + end, add_special_tokens=False)
+    head = tokenizer(rendered[:start], add_special_tokens=False)["input_ids"]
     return Context(
         ids=ids,
         position=position,
         target=tuple(tokenizer(target, add_special_tokens=False)["input_ids"]),
         kind="chat",
+        shared=_shared(head, ids, position),
     )
 
 

@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from revisor.editing.batches import Batch, grouped, parts, prepare
+from revisor.editing.heads import Heads
 from revisor.editing.request import Request
 from revisor.models.hooks import attention, ffn_rewritten, head_at, replayed
 from revisor.models.spec import Spec
@@ -116,10 +117,11 @@ def compute_residuals(
         greedy_N=torch.zeros(count, dtype=torch.bool),
         steps_N=torch.zeros(count, dtype=torch.long),
     )
+    heads = Heads(model, spec)
     with attention(model, "eager"):
         for batch in grouped(requests, settings.batch_tokens):
             part = _optimise(
-                model, spec, layer, [requests[i] for i in batch], settings, continues_V
+                model, spec, layer, [requests[i] for i in batch], settings, continues_V, heads
             )
             index = torch.tensor(batch)
             result.R_ND[index], result.nll_N[index] = part.R_ND, part.nll_N
@@ -141,9 +143,10 @@ def _optimise(
     requests: Sequence[Request],
     settings: ValueSettings,
     continues_V: torch.Tensor | None,
+    heads: Heads,
 ) -> Residuals:
     """Adam on one batch, each request with its own moments, leaving when it has converged."""
-    prepared = [prepare(model, spec, layer, rows, requests) for rows in parts(requests)]
+    prepared = [prepare(model, spec, layer, rows, requests, heads) for rows in parts(requests)]
     batches = [batch for batch, _ in prepared]
     device = batches[0].owner_B.device
     count, width = len(requests), spec.hidden_width

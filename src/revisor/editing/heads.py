@@ -1,0 +1,86 @@
+"""Beginnings that many texts share, read once: sentences before a prompt, a chat's template.
+
+What comes in: texts as token ids, each with the number of its first ids that others have as well.
+What goes out: the K/V of columns that need not be computed again. What it does not do: optimise
+(values.py), or lay the texts out (batches.py).
+
+A head is read alone, at places 0, 1, ..., which are those it has in every text that begins with
+it, whatever padding stands before. So its K/V do not depend on what else is built.
+
+Shapes: B texts, T columns, aligned at their right end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from revisor.editing.request import Context
+from revisor.models.hooks import head_at
+from revisor.models.spec import Spec
+
+Layers = list[tuple[torch.Tensor, torch.Tensor]]  # K and V of every layer
+
+
+class Heads:
+    """K/V of shared beginnings, kept as long as this object is."""
+
+    def __init__(self, model: nn.Module, spec: Spec) -> None:
+        self.model = model
+        self.spec = spec
+        self._known: dict[tuple[int, ...], Layers] = {}
+
+    def cache(self, contexts: Sequence[Context], total: int) -> tuple[DynamicCache, int]:
+        """What is known of some texts in `total` columns.
+
+        Returns:
+            A cache of the first columns, zeros where a text has not begun, and how many they are:
+            up to where the first of the texts goes on in its own words. Without any, an empty one.
+        """
+        lengths = [len(context.ids) + len(context.target) for context in contexts]
+        known = total - max(
+            length - context.shared for length, context in zip(lengths, contexts, strict=True)
+        )
+        cache = DynamicCache()
+        if known <= 0:
+            return cache, 0
+        starts = [total - length for length in lengths]
+        heads = [
+            self._read(context.ids[: context.shared]) if start < known else []
+            for start, context in zip(starts, contexts, strict=True)
+        ]
+        one = next(head for head in heads if head)
+        for number, (keys, values) in enumerate(one):
+            layer = DynamicLayer()
+            layer.lazy_initialization(keys, values)
+            layer.keys, layer.values = (
+                part.new_zeros(len(contexts), part.shape[1], known, part.shape[3])
+                for part in (keys, values)
+            )
+            for row, (start, head) in enumerate(zip(starts, heads, strict=True)):
+                if head:
+                    layer.keys[row, :, start:] = head[number][0][0, :, : known - start]
+                    layer.values[row, :, start:] = head[number][1][0, :, : known - start]
+            cache.layers.append(layer)
+        return cache, known
+
+    def _read(self, ids: tuple[int, ...]) -> Layers:
+        if ids not in self._known:
+            embeddings: nn.Module = self.model.get_input_embeddings()  # type: ignore[operator]
+            device = next(embeddings.parameters()).device
+            nothing = torch.zeros(0, dtype=torch.long, device=device)
+            cache = DynamicCache()
+            with head_at(self.model, lambda: (nothing, nothing)):
+                self.model(
+                    input_ids=torch.tensor([ids], device=device),
+                    past_key_values=cache,
+                    use_cache=True,
+                )
+            # An attached gate keeps token ids behind the model's own layers.
+            self._known[ids] = [
+                (part.keys, part.values) for part in cache.layers[: len(self.spec.layers)]
+            ]
+        return self._known[ids]
