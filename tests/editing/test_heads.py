@@ -71,3 +71,12 @@ def test_texts_that_share_nothing_are_read_whole() -> None:
     own = [replace(text(18, 2), shared=0), text(12, 2)]
     cache, known = Heads(model, spec_of(model)).cache(own, 19)
     assert (known, len(cache.layers)) == (0, 0)
+
+
+def test_heads_that_were_read_before_give_the_same_bits() -> None:
+    model = tiny.model("llama")
+    spec, requests = spec_of(model), tiny.requests(PLAN)
+    kept = Heads(model, spec)
+    compute_residuals(model, spec, 1, requests[:1], BRIEF, heads=kept)
+    found = compute_residuals(model, spec, 1, requests, BRIEF, heads=kept)
+    assert torch.equal(found.R_ND, compute_residuals(model, spec, 1, requests, BRIEF).R_ND)

@@ -21,6 +21,7 @@ from revisor import data
 from revisor.bank.bank import Bank, Row
 from revisor.bank.vectors import WHOLE
 from revisor.editing.calibration import Calibration
+from revisor.editing.heads import Heads
 from revisor.editing.keys import key_groups, mean_keys
 from revisor.editing.names import fact_names
 from revisor.editing.questions import FAR, FURTHER, asked_entries, at_end
@@ -114,6 +115,7 @@ def build_rows(
     settings: BuildSettings,
     *,
     crowded: Collection[str] = (),
+    heads: Heads | None = None,
     on_done: Callable[[int], None] | None = None,
 ) -> Built:
     """Make the rows of some facts, not yet checked (`check_rows` does).
@@ -124,6 +126,7 @@ def build_rows(
     Args:
         crowded: subjects (normal forms) that have further facts which do not hold at the same
             time as these.
+        heads: see `compute_residuals`.
     """
     if not facts:
         return Built(rows=[], steps=0.0)
@@ -147,6 +150,7 @@ def build_rows(
             [request for request, _ in part],
             value_settings(settings, after=after),
             continues_V=word_ends(loaded) if settings.finished else None,
+            heads=heads,
             on_done=on_done,
         )
         steps += float(found.steps_N.sum())

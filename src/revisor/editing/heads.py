@@ -26,7 +26,11 @@ Layers = list[tuple[torch.Tensor, torch.Tensor]]  # K and V of every layer
 
 
 class Heads:
-    """K/V of shared beginnings, kept as long as this object is."""
+    """K/V of shared beginnings in a model as it is, kept as long as this object is.
+
+    So many tokens as there are in all heads, each with the model's K/V: 8 texts of 170 tokens take
+    0.2 GB of a Llama-3-8B.
+    """
 
     def __init__(self, model: nn.Module, spec: Spec) -> None:
         self.model = model

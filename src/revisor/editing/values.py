@@ -93,6 +93,7 @@ def compute_residuals(
     settings: ValueSettings | None = None,
     *,
     continues_V: torch.Tensor | None = None,  # noqa: N803
+    heads: Heads | None = None,
     on_done: Callable[[int], None] | None = None,
 ) -> Residuals:
     """Optimise one residual a request; the model is unchanged afterwards.
@@ -107,6 +108,8 @@ def compute_residuals(
         continues_V: tokens that would carry on inside the object's last word ("Zorn", "er"): a
             mask over the vocabulary. What they have of the probability after the object is
             minimised too, -log(1 - p). None to leave the end of an object open.
+        heads: beginnings of texts that earlier calls have read in this model as it is now; what is
+            read here is added. None to read all anew.
         on_done: told how many more requests are finished, for progress.
     """
     settings = settings or ValueSettings()
@@ -117,7 +120,7 @@ def compute_residuals(
         greedy_N=torch.zeros(count, dtype=torch.bool),
         steps_N=torch.zeros(count, dtype=torch.long),
     )
-    heads = Heads(model, spec)
+    heads = Heads(model, spec) if heads is None else heads
     with attention(model, "eager"):
         for batch in grouped(requests, settings.batch_tokens):
             part = _optimise(

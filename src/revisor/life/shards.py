@@ -23,6 +23,7 @@ from revisor.bank.bank import Row
 from revisor.bank.encode import KeyEncoder
 from revisor.editing.build import BuildSettings, build_rows, row_facts
 from revisor.editing.calibration import Calibration
+from revisor.editing.heads import Heads
 from revisor.editing.relations import Relations
 from revisor.errors import WrongModel
 from revisor.facts.epochs import epochs
@@ -209,6 +210,7 @@ class Maker:
         self.calibration = calibration
         self.settings = settings
         self.exact = exact
+        self.heads = Heads(loaded.model, spec)
 
     @classmethod
     def of(cls, job: Job, *, device: str | None = None) -> Maker:
@@ -274,7 +276,7 @@ class Maker:
             for batch in filter(None, batches):
                 built = build_rows(
                     self.loaded, self.spec, self.calibration, batch, self.settings,
-                    crowded=crowded, on_done=tell if first else None,
+                    crowded=crowded, heads=self.heads, on_done=tell if first else None,
                 )  # fmt: skip
                 steps += built.steps * len(batch)
                 for row in built.rows:
