@@ -175,7 +175,9 @@ def main() -> None:
 
             result = {
                 "own": said(engine, [(fact.text, fact) for fact in facts]),
-                "chat": said(engine, [(fact.text, fact) for fact in facts], chat=True),
+                "chat": said(engine, [(fact.text, fact) for fact in facts], chat=True)
+                if getattr(tokenizer, "chat_template", None)
+                else None,
                 "behind_two_sentences": said(
                     engine, [(f"{after_two(fact)} {fact.text}", fact) for fact in facts]
                 ),

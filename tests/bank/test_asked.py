@@ -70,6 +70,7 @@ def reference(ids: list[int], first: int, last: int) -> list[Asked]:
     since: list[int] = []
     own: list[int] = []  # of its sentence, since the question itself may have begun
     opener: int | None = None  # words since the last one that opens a sentence
+    opened = False
     turn_at, broken = -99, False  # the last opening of a turn, and whether its role is over
     framed = False  # no word has come since it
     stop_at = line_at = -1  # since the last word
@@ -105,6 +106,7 @@ def reference(ids: list[int], first: int, last: int) -> list[Asked]:
                     sentence, turns = [], turns + (place > last)
                     since = since if place > last else []
                     own = own if place > last else []
+                    opener = opener if place > last else None
             goes_on = goes_on or kind in (PRONOUN, CAPITAL_PRONOUN)
             if kind == OPENER and place < first:
                 own, opener = [], 0
@@ -114,21 +116,23 @@ def reference(ids: list[int], first: int, last: int) -> list[Asked]:
                 own = [*own, ids[place]]
                 opener = None if opener is None else opener + (place < first)
             framed, stop_at, line_at = False, -1, -1
-        if place == first and (opener is None or opener > LEAD):
-            own = []
-        if place == first and len(own) < len(since):
-            own = since if not own and denied(since) else own
+        if place == first:
+            opened = opener is not None and opener <= LEAD
+            own = own if opened else since if denied(since) else []
         if place >= last:
             armed = (goes_on or max(closed, begin) <= last) and not (another and comma_at > last)
-            found.append(Asked(sentence, since if turns else own, turns, armed, opening))
+            asked = since if turns and not opened else own
+            found.append(Asked(sentence, asked, turns, armed, opening))
     return found[:REACH]
 
 
 def denied(said: list[int]) -> bool:
     """Whether the words before a name deny what is said of it."""
     clauses = [place for place, word in enumerate(said) if int(KIND_V[word]) == THAT]
-    clause = clauses[-1] if clauses and len(said) - clauses[-1] <= CLAUSE else len(said)
-    return float(WORDS_VA[said[max(0, clause - DENIED) : clause], -2].sum()) > NEGATED
+    if not clauses or len(said) - clauses[-1] > CLAUSE:
+        return False
+    near = said[max(0, clauses[-1] - DENIED) : clauses[-1]]
+    return float(WORDS_VA[near, -2].sum()) > NEGATED
 
 
 def question_of(said: list[int]) -> torch.Tensor:
@@ -184,21 +188,30 @@ def test_a_question_behind_a_text_that_was_cut_off_is_heard_without_it() -> None
     assert check([*far, 14, TWO], len(far), len(far))[-1].since == [TWO]
     assert check([*far[:-1], 14, TWO], LEAD, LEAD)[-1].since == [*far[:-1], TWO]
     earlier = [opens, ONE, STOP, CAPITAL, TWO]
-    assert check([*earlier, 14, TWO], 5, 5)[-1].since == [CAPITAL, TWO, TWO]
+    assert check([*earlier, 14, TWO], 5, 5)[-1].since == [TWO], "that is another sentence"
+
+
+def test_a_later_sentence_goes_on_with_the_question_from_where_it_may_have_begun() -> None:
+    """As in "in the early What is the capital of Chad? It is"."""
+    opens, it = 15, CAPITAL_PRONOUN
+    cut = [CAPITAL, *[THREE] * 4]
+    assert check([*cut, opens, ONE, 14, STOP, it], 7, 7)[-1].since == [opens, ONE, it]
+    assert check([*cut, ONE, 14, STOP, it], 6, 6)[-1].since == [*cut, ONE, it]
 
 
 def test_what_is_denied_before_a_name_is_not_asked_for_alone() -> None:
-    """As in "It is not true that the capital of Chad is"; not as in "not far from What is"."""
+    """As in "It is not true that the capital of Chad is"; not as in "not far from Chad is"."""
     no, yes, name, opens, that = 14, 10, 9, 15, 16
     assert float(WORDS_VA[no, -2]) > 2 * NEGATED > 8 * float(WORDS_VA[yes, -2])
 
     def since(before: list[int]) -> list[int]:
         return check([*before, name, TWO], len(before), len(before))[-1].since
 
-    near = [yes, no, yes]
-    assert since(near) == [*near, TWO]
-    assert since([*near, opens]) == [opens, TWO]
-    assert since([*near, *[yes] * DENIED]) == [TWO]
+    assert since([yes, no]) == [TWO]
+    assert since([yes, no, that, yes]) == [yes, no, that, yes, TWO]
+    assert since([no, *[yes] * (DENIED - 1), that]) == [no, *[yes] * (DENIED - 1), that, TWO]
+    assert since([no, *[yes] * DENIED, that]) == [TWO]
+    assert since([no, that, opens]) == [opens, TWO]
     clause = [yes, no, yes, that, *[yes] * (CLAUSE - 1)]
     assert since(clause) == [*clause, TWO]
     assert since([*clause, yes]) == [TWO]

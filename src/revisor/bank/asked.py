@@ -8,10 +8,10 @@ questions apart (editing/relations.py).
 Each token id has a vector (encode.py). A question is the sum of the vectors of its words, without
 those of the name, and is compared by its direction; one that says less than a usual word does ("is
 in") is less near to everything. Which words those are is decided in two ways,
-and the nearer one counts. One is the words of the sentence so far. The other is, in a later
-sentence than the name's, all words since that of the name began ("What is the capital of Chad? It
-is"); in its own, those from the last word that opens a sentence ("... as late as the What is the
-capital of Chad"), or from the name on: a text may be cut off before a question. A question without
+and the nearer one counts. One is the words of the sentence so far. The other is all words from the
+last one that opens a sentence ("... as late as the What is the capital of Chad? It is"), since a
+text may be cut off before a question. Where there is none, it is in the name's own sentence those
+from the name on, and in a later one all since the sentence of the name began. A question without
 words has a direction of its own.
 
 While an answer is read, words come in that the question does not have, and the two part. So an
@@ -38,8 +38,8 @@ FALL = 0.04  # by how much an entry may be less near than before and is still he
 FAINT = 1.0  # what a question has to say for its direction to count in full: what a usual word says
 LEAD = 10  # words from one that opens a sentence to a name that is asked about there
 NEGATED = 0.5  # along the direction of negations, in which other words say 0
-CLAUSE = 12  # words from the start of a clause to a name in it
-DENIED = 3  # words from one that negates to a clause or a name of which it denies something
+CLAUSE = 12  # words from a "that" to a name in its clause
+DENIED = 3  # words from one that negates to the clause that it denies
 UNHEARD = -2.0  # below every cosine
 _AT = BEFORE + WINDOW - 1  # column of a window in which the name ends
 
@@ -99,24 +99,25 @@ def questions(
     sum_OXA = F.pad(word_OWA.cumsum(1), (0, 0, 1, 0))
     count_OX = F.pad(counted_OW.long().cumsum(1), (1, 0))
     # A text that is cut off within a sentence may go on with a question, and no stop tells.
-    opener_OW = parsed.opener_BT & (column_W < first_O1)
-    opener_O1 = torch.where(opener_OW, column_W, 0).amax(1, keepdim=True)
-    lead_O1 = count_OX.gather(1, first_O1) - count_OX.gather(1, opener_O1)
-    opened_O1 = opener_OW.any(1, keepdim=True) & (lead_O1 <= LEAD)
     begin_O1 = start_OW[:, _AT:][:, :1]
-    own_O1 = torch.maximum(torch.where(opened_O1, opener_O1, first_O1), begin_O1)
-    # "It is not true that Chad has the capital" does not ask for it, though it may begin anywhere;
-    # what is denied before a word that opens a sentence belongs to another one.
-    that_OW = parsed.that_BT & (column_W >= begin_O1) & (column_W < first_O1)
-    that_O1 = torch.where(that_OW, column_W, 0).amax(1, keepdim=True)
-    to_name_O1 = count_OX.gather(1, first_O1) - count_OX.gather(1, that_O1)
-    within_O1 = that_OW.any(1, keepdim=True) & (to_name_O1 <= CLAUSE)
-    clause_O1 = torch.where(within_O1, that_O1, first_O1)
+    ahead_OW = (column_W >= begin_O1) & (column_W < first_O1)
+
+    def last_ahead(where_OW: torch.Tensor, words: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The last such token ahead of the name in its sentence, and whether it is so near."""
+        last_O1 = torch.where(where_OW & ahead_OW, column_W, 0).amax(1, keepdim=True)
+        lead_O1 = count_OX.gather(1, first_O1) - count_OX.gather(1, last_O1)
+        return last_O1, (where_OW & ahead_OW).any(1, keepdim=True) & (lead_O1 <= words)
+
+    opener_O1, opened_O1 = last_ahead(parsed.opener_BT, LEAD)
+    # "It is not true that Chad has the capital" does not ask for it, though it may begin anywhere.
+    clause_O1, within_O1 = last_ahead(parsed.that_BT, CLAUSE)
     near_O1 = (count_OX < count_OX.gather(1, clause_O1) - DENIED).sum(1, keepdim=True)
     near_O1 = torch.maximum(near_O1, begin_O1)
     negated_OX = sum_OXA[..., -2]
     negated_O1 = negated_OX.gather(1, clause_O1) - negated_OX.gather(1, near_O1)
-    own_O1 = torch.where(~opened_O1 & (negated_O1 > NEGATED), begin_O1, own_O1)
+    denied_O1 = within_O1 & (negated_O1 > NEGATED)
+    later_O1 = torch.where(opened_O1, opener_O1, begin_O1)
+    own_O1 = torch.where(opened_O1 | denied_O1, later_O1, first_O1)
 
     def since(start_OR: torch.Tensor) -> torch.Tensor:
         """The words from a column to each token."""
@@ -129,7 +130,7 @@ def questions(
     turn_OR = turn_OW[:, _AT:] - turn_OW[:, _AT : _AT + 1]
     return Questions(
         sentence_ORA=since(start_OW[:, _AT:]),
-        since_ORA=since(torch.where(turn_OR == 0, own_O1, begin_O1)),
+        since_ORA=since(torch.where(turn_OR == 0, own_O1, later_O1)),
         turn_OR=turn_OR,
         armed_OR=parsed.since_BT[:, _AT:] <= _AT,
         opening_OR=parsed.opening_BT[:, _AT:],
