@@ -42,6 +42,7 @@ from revisor.bank.sentences import (
     THAT,
     TURN,
     UPPER,
+    USER,
     WORD,
 )
 from tests import hearing
@@ -49,7 +50,7 @@ from tests.hearing import KIND_V, random_texts
 
 WORDS_VA = hearing.words(torch.Generator().manual_seed(0))
 ONE, TWO, THREE = 9, 10, 11  # words of a question
-IN_A_WORD = (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OPENER, UPPER, LINK, THAT)
+IN_A_WORD = (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OPENER, UPPER, LINK, THAT, USER)
 
 
 @dataclass
@@ -76,6 +77,7 @@ def reference(ids: list[int], first: int, last: int) -> list[Asked]:
     stop_at = line_at = -1  # since the last word
     turns, closed, goes_on = 0, -1, False
     comma_at, another, before = -1, False, OTHER  # another name since the last comma
+    users = False  # within a user's turn
     found = []
     for place in range(begin, len(ids)):
         kind = int(KIND_V[ids[place]]) if ids[place] < len(KIND_V) else OTHER
@@ -90,6 +92,7 @@ def reference(ids: list[int], first: int, last: int) -> list[Asked]:
             stop_at = place
         if kind in (STOP, LINE, SPECIAL, TURN, COMMA):
             another = False
+        users = (users or (kind == USER and before == TURN)) and kind != TURN
         if kind == COMMA:
             comma_at = place
         another = another or (kind == UPPER and before in (COMMA, LINK))
@@ -120,7 +123,8 @@ def reference(ids: list[int], first: int, last: int) -> list[Asked]:
             opened = opener is not None and opener <= LEAD
             own = own if opened else since if denied(since) else []
         if place >= last:
-            armed = (goes_on or max(closed, begin) <= last) and not (another and comma_at > last)
+            armed = goes_on or max(closed, begin) <= last
+            armed = armed and not users and not (another and comma_at > last)
             asked = since if turns and not opened else own
             found.append(Asked(sentence, asked, turns, armed, opening))
     return found[:REACH]
@@ -221,6 +225,19 @@ def test_a_stop_within_a_name_ends_no_sentence() -> None:
     """As in "St. John's Eve"; one before the name does."""
     assert check([ONE, CAPITAL, STOP, CAPITAL, TWO], 1, 3)[-1].sentence == [ONE, TWO]
     assert check([ONE, STOP, CAPITAL, WORD, TWO], 2, 3)[-1].sentence == [TWO]
+
+
+def test_a_user_is_not_answered_before_the_next_turn_opens() -> None:
+    """As in "<|im_start|>user\nThe capital of Chad is<|im_end|>\n<|im_start|>assistant\n"."""
+    user, name = 17, 9
+    frame = [SPECIAL, LINE, TURN, WORD, LINE]
+    said = [CAPITAL, ONE, name, TWO]
+    asked = [TURN, user, LINE, *said, *frame]
+    wanted = check(asked, 5, 5)
+    assert [one.armed for one in wanted] == [False] * 4 + [True] * 3
+    assert wanted[-1].opening
+    assert [one.armed for one in check([TURN, WORD, LINE, *said], 5, 5)] == [True, True]
+    assert [one.armed for one in check([user, LINE, *said], 4, 4)] == [True, True]
 
 
 @pytest.mark.parametrize("role", [1, 2, 3])

@@ -20,6 +20,7 @@ from revisor.bank.sentences import (
     THAT,
     TURN,
     UPPER,
+    USER,
     WORD,
     Parsed,
     parse,
@@ -27,7 +28,7 @@ from revisor.bank.sentences import (
 
 KINDS = [
     *(WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OTHER, STOP, LINE, SPECIAL, TURN),
-    *(OPENER, COMMA, UPPER, LINK, THAT),
+    *(OPENER, COMMA, UPPER, LINK, THAT, USER),
 ]
 KIND_V = torch.tensor(KINDS, dtype=torch.uint8)
 

@@ -22,6 +22,7 @@ from revisor.bank.sentences import (
     THAT,
     TURN,
     UPPER,
+    USER,
     WORD,
 )
 from revisor.editing.names import fact_names, negations, token_kinds
@@ -155,8 +156,22 @@ def test_a_special_token_that_stands_before_a_role_opens_a_turn(message: str, op
     turn, end = tokenizer.convert_tokens_to_ids(["<|turn|>", "<|end|>"])
     assert int(kind_V[turn]) == (TURN if opens else SPECIAL)
     assert int(kind_V[end]) == SPECIAL
+    assert not (kind_V == USER).any(), "this template opens no turn for the answer"
     tokenizer.chat_template = None
     assert not (token_kinds(tokenizer) == TURN).any()
+
+
+@pytest.mark.parametrize(("answerer", "told"), [("assistant", True), ("user", False)])
+def test_the_word_that_names_a_users_turn_is_known(answerer: str, told: bool) -> None:
+    tokenizer = copy.deepcopy(tiny.byte_level())
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|turn|>", "<|end|>"]})
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|turn|>{{ m['role'] }}\n{{ m['content'] }}<|end|>\n{% endfor %}"
+        f"<|turn|>{answerer}\n"
+    )
+    (first, *_) = tokenizer("user", add_special_tokens=False)["input_ids"]
+    kind_V = token_kinds(tokenizer)
+    assert (kind_V == USER).nonzero().flatten().tolist() == ([first] if told else [])
 
 
 def test_negations_are_whole_words() -> None:

@@ -53,7 +53,8 @@ class Questions:
         since_ORA: the question by all words since the sentence of the name began; in that sentence,
             since the question itself may have begun.
         turn_OR: sentences that have begun since the name.
-        armed_OR: the text still speaks of the name.
+        armed_OR: the text still speaks of the name, and is not a user's turn: what is asked there
+            is answered where the next turn opens.
         opening_OR: an answer in a chat is to begin.
     """
 
@@ -132,7 +133,7 @@ def questions(
         sentence_ORA=since(start_OW[:, _AT:]),
         since_ORA=since(torch.where(turn_OR == 0, own_O1, later_O1)),
         turn_OR=turn_OR,
-        armed_OR=parsed.since_BT[:, _AT:] <= _AT,
+        armed_OR=(parsed.since_BT[:, _AT:] <= _AT) & ~parsed.users_BT[:, _AT:],
         opening_OR=parsed.opening_BT[:, _AT:],
     )
 

@@ -24,13 +24,13 @@ import torch
 import torch.nn.functional as F
 
 WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OTHER, STOP, LINE, SPECIAL, TURN = range(9)
-OPENER, COMMA, UPPER, LINK, THAT = range(9, 14)
+OPENER, COMMA, UPPER, LINK, THAT, USER = range(9, 15)
 """Kinds of tokens: of a word; that begin a word which may open a sentence (a digit, a script with
 no capitals, a word all in capitals); pronouns, in small letters or with a capital; signs; those
 that end in a full stop or the like; with a line break; special tokens; those of them that open a
 turn of a chat, behind which the name of a role stands; words that have a capital only where they
 open a sentence ("The", "What"); commas; other words with a capital; prepositions, behind which
-such a word is a name; "that", which opens a clause."""
+such a word is a name; "that", which opens a clause; the word that names a user's turn."""
 ROLE = 3  # tokens that the name of a role has at most
 
 
@@ -46,6 +46,7 @@ class Parsed:
         that_BT: a word that opens a clause, of which what stands before it may deny the whole.
         since_BT: the first column from which on a name is still spoken of at each token: a name
             that ends in column c counts at token t where `since_BT[t] <= c`; 0 where all do.
+        users_BT: within a user's turn, in which nobody answers.
         opening_BT: the line break between the frame of a turn and its first word: where an answer
             is to begin.
     """
@@ -55,6 +56,7 @@ class Parsed:
     opener_BT: torch.Tensor
     that_BT: torch.Tensor
     since_BT: torch.Tensor
+    users_BT: torch.Tensor
     opening_BT: torch.Tensor
 
 
@@ -83,6 +85,8 @@ def parse(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> Parsed:
         """The same of the columns before each token."""
         return F.pad(last(where_BT), (1, 0), value=-1)[:, :-1]
 
+    behind_turn_BT = F.pad(turn_BT, (1, 0))[:, :-1]
+    users_BT = last(behind_turn_BT & (kind_BT == USER)) > last(turn_BT)
     # The first letters in a turn are a role: "<|im_start|>assistant\n".
     turn_before_BT = before(turn_BT)
     unbroken_BT = turn_before_BT > before(~word_BT & ~turn_BT)
@@ -114,5 +118,6 @@ def parse(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> Parsed:
             torch.where(goes_on_BT, 0, closed_BT.clamp(min=0)),
             torch.where(apart_BT, comma_BT.clamp(min=0), 0),
         ),
+        users_BT=users_BT,
         opening_BT=(kind_BT == LINE) & (turn_before_BT > word_before_BT),
     )

@@ -32,6 +32,7 @@ from revisor.bank.sentences import (
     THAT,
     TURN,
     UPPER,
+    USER,
     WORD,
 )
 from revisor.editing.request import fill, render_chat
@@ -60,7 +61,7 @@ CLAUSE = "that"
 COMMAS = (",", "，", "、")
 SPACES = ("Ġ", "▁")  # how tokenizers write the space before a word
 STOPS = (".", "!", "?", "…", "。", "！", "？", "।")
-WORDS = (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OPENER, UPPER, LINK, THAT)
+WORDS = (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OPENER, UPPER, LINK, THAT, USER)
 LONG_TURN = "how many words does this have, more than the name of any role would"
 CLOSING = "\"')]}”’»」』"  # may stand behind a stop
 
@@ -80,6 +81,8 @@ def token_kinds(tokenizer: Any) -> torch.Tensor:
     ]
     for opening in _openings(tokenizer, kinds):
         kinds[opening] = TURN
+    if (role := _users_role(tokenizer, kinds)) is not None:
+        kinds[role] = USER
     return torch.tensor(kinds, dtype=torch.uint8)
 
 
@@ -103,6 +106,17 @@ def _openings(tokenizer: Any, kinds: Sequence[int]) -> set[int]:
         if kinds[token] == SPECIAL and 0 < letters <= ROLE and framed:
             found.add(token)
     return found
+
+
+def _users_role(tokenizer: Any, kinds: Sequence[int]) -> int | None:
+    """The first token of the name of a user's turn, where the next turn's name begins otherwise."""
+    if TURN not in kinds:
+        return None
+    ids = tokenizer(render_chat(tokenizer, LONG_TURN), add_special_tokens=False)["input_ids"]
+    turns = [place for place, token in enumerate(ids) if kinds[token] == TURN]
+    *_, users, answers = (-1, *turns)
+    role, other = ids[users + 1], ids[answers + 1]
+    return role if users >= 0 and role != other and kinds[role] in WORDS else None
 
 
 def _opens(piece: str | bytes | None, text: str) -> bool:
