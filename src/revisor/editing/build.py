@@ -24,7 +24,7 @@ from revisor.editing.calibration import Calibration
 from revisor.editing.heads import Heads
 from revisor.editing.keys import key_groups, mean_keys
 from revisor.editing.names import fact_names
-from revisor.editing.questions import FAR, FURTHER, asked_entries, at_end
+from revisor.editing.questions import FAR, FURTHER, TEXTS, asked_entries, at_end
 from revisor.editing.request import (
     Context,
     ContextPlan,
@@ -218,6 +218,7 @@ def _asked(
     room = getattr(loaded.model.config, "max_position_embeddings", None) or MANY
     plan = replace(
         settings.contexts,
+        per_fact=TEXTS * settings.contexts.per_fact,
         sentences=min(FAR, room // ROOM),  # heard behind much text, it is behind little
         wordings=settings.contexts.wordings + FURTHER,
     )

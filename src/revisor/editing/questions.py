@@ -34,6 +34,7 @@ CEILING = 0.9995  # no threshold is higher: an entry is to match the very text i
 FURTHER = 2  # shipped wordings that a fact is written in as well
 ROUND_ABOUT = 12  # of the nearest wordings, from which they are chosen
 FAR = 12  # sentences before the prompt in a text that the fact is written in
+TEXTS = 2  # such texts, where one sentence would stand before it in one
 BEHIND = 4  # prefixed texts in which an answer must be due as well as in the prompt
 
 
