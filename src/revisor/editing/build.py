@@ -225,11 +225,23 @@ def _asked(
     requests = make_requests(written, loaded.tokenizer, plan)
     return [
         (
-            at_end(request),
+            at_end(_readable(request, room)),
             _Entries(keys_CE=own.keys_CW, gamma_C=own.gamma_C, names_H=names_H, after=True),
         )
         for request, own, names_H in zip(requests, asked, names, strict=True)
     ]
+
+
+def _readable(request: Request, room: int) -> Request:
+    """Without texts behind sentences that are longer than what the model can read."""
+    return replace(
+        request,
+        contexts=tuple(
+            context
+            for context in request.contexts
+            if context.kind != "prefix" or len(context.ids) + len(context.target) <= room
+        ),
+    )
 
 
 def _entries(
