@@ -12,13 +12,18 @@ WORKERS = 2
 ONE_THREAD = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
-.PHONY: demo test test-vllm nightly lint wheel
+.PHONY: demo test test-console test-vllm nightly lint wheel
 
 demo: $(INSTALLED)
 	$(BIN)/revisor demo
 
 test: $(INSTALLED)
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
+
+# Needs a browser: apt-get install chromium, or one named in CHROMIUM. SCREENSHOTS=folder keeps pictures.
+test-console: $(INSTALLED)
+	$(PIP) playwright==1.65.2
+	$(ONE_THREAD) $(BIN)/python -m pytest tests_console
 
 test-vllm: $(VLLM_INSTALLED)
 	$(ONE_THREAD) $(VLLM)/bin/python -m pytest tests_vllm --timeout 3600

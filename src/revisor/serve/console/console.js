@@ -261,6 +261,7 @@ async function listGenerations() {
   });
   const none = make("tr", {}, make("td", { colspan: 6, class: "soft" }, "No facts yet."));
   $("generation-table").tBodies[0].replaceChildren(...(rows.length ? rows : [none]));
+  look(); // the page's head says which generation is live, too
   await listBuilds();
 }
 
