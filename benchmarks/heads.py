@@ -19,10 +19,8 @@ from pathlib import Path
 import torch
 
 from counterfact import read
-from revisor import data
-from revisor.editing.build import BuildSettings, value_settings, word_ends
-from revisor.editing.questions import FAR, at_end
-from revisor.editing.request import ContextPlan, Request, make_requests
+from revisor.editing.build import BuildSettings, value_settings, word_ends, written_at_end
+from revisor.editing.request import Request
 from revisor.editing.values import Residuals, compute_residuals
 from revisor.facts.fact import Fact
 from revisor.models.load import load_model
@@ -48,9 +46,9 @@ def main() -> None:
         for record in read(Path(args.data_dir), args.facts, 0)
         for wish in [record["requested_rewrite"]]
     ]
-    plan = ContextPlan(prefixes=data.prefixes(), sentences=FAR)
-    marked = [at_end(request) for request in make_requests(facts, loaded.tokenizer, plan)]
-    values = value_settings(BuildSettings(layer=args.layer), after=True)
+    settings = BuildSettings(layer=args.layer)
+    marked = written_at_end(loaded, facts, settings)
+    values = value_settings(settings, after=True)
 
     def run(requests: Sequence[Request]) -> tuple[float, Residuals]:
         began = time.process_time()
@@ -75,8 +73,10 @@ def main() -> None:
                 "facts": len(facts),
                 "dtype": str(next(loaded.model.parameters()).dtype),
                 "threads": torch.get_num_threads(),
-                "tokens": sum(len(context.ids) for context in texts),
-                "tokens_shared": sum(context.shared for context in texts),
+                "texts_per_fact": round(len(texts) / len(facts), 2),
+                "tokens_per_fact": round(sum(len(c.ids) for c in texts) / len(facts), 1),
+                "shared_per_fact": round(sum(c.shared for c in texts) / len(facts), 1),
+                "suffix_per_fact": round(sum(c.suffix for c in texts) / len(facts), 1),
                 "seconds": seconds,
                 "ratio": round(sum(seconds["alone"]) / sum(seconds["shared"]), 3),
                 "steps": steps,

@@ -19,6 +19,7 @@ from revisor.editing.build import (
     build_rows,
     empty_bank,
     row_facts,
+    written_at_end,
 )
 from revisor.editing.calibration import Calibration
 from revisor.editing.check import Failure, check_rows
@@ -294,3 +295,14 @@ def test_the_model_is_left_as_it_was(
     built(loaded, spec, calibration, tiny.FACTS[:2])
     assert tiny.wide_hooks(loaded.model) == hooks
     assert torch.equal(loaded.model(ids).logits, before)
+
+
+def test_texts_that_are_longer_than_a_model_reads_are_left_out() -> None:
+    loaded = LoadedModel(name="tiny", model=tiny.model("gpt2"), tokenizer=tiny.byte_level())
+    room = loaded.model.config.max_position_embeddings
+    long, short = " ".join(["It is old."] * room), "It is old."
+    for prefixes, kinds in (([long], {"bare"}), ([short], {"bare", "prefix"})):
+        plan = ContextPlan(prefixes=prefixes, chat=False)
+        (request,) = written_at_end(loaded, [BORN], replace(SETTINGS, contexts=plan))
+        assert {context.kind for context in request.contexts} == kinds
+        assert all(len(c.ids) + len(c.target) <= room for c in request.contexts)

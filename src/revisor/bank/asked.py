@@ -50,8 +50,9 @@ class Questions:
 
     Attributes:
         sentence_ORA: the question by the sentence of each token: the sum of its words.
-        since_ORA: the question by all words since the sentence of the name began; in that sentence,
-            since the question itself may have begun.
+        since_ORA: the question by all words since it may have begun: at a word that opens a
+            sentence, or else at the name in its own sentence, and in later ones at the start of
+            that.
         turn_OR: sentences that have begun since the name.
         armed_OR: the text still speaks of the name, and is not a user's turn: what is asked there
             is answered where the next turn opens.
@@ -105,9 +106,10 @@ def questions(
 
     def last_ahead(where_OW: torch.Tensor, words: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The last such token ahead of the name in its sentence, and whether it is so near."""
-        last_O1 = torch.where(where_OW & ahead_OW, column_W, 0).amax(1, keepdim=True)
+        found_OW = where_OW & ahead_OW
+        last_O1 = torch.where(found_OW, column_W, 0).amax(1, keepdim=True)
         lead_O1 = count_OX.gather(1, first_O1) - count_OX.gather(1, last_O1)
-        return last_O1, (where_OW & ahead_OW).any(1, keepdim=True) & (lead_O1 <= words)
+        return last_O1, found_OW.any(1, keepdim=True) & (lead_O1 <= words)
 
     opener_O1, opened_O1 = last_ahead(parsed.opener_BT, LEAD)
     # "It is not true that Chad has the capital" does not ask for it, though it may begin anywhere.

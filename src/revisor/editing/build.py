@@ -215,6 +215,21 @@ def _asked(
         replace(fact, paraphrases=(*fact.paraphrases[: settings.contexts.wordings], *own.wordings))
         for fact, own in zip(facts, asked, strict=True)
     ]
+    return [
+        (
+            request,
+            _Entries(keys_CE=own.keys_CW, gamma_C=own.gamma_C, names_H=names_H, after=True),
+        )
+        for request, own, names_H in zip(
+            written_at_end(loaded, written, settings), asked, names, strict=True
+        )
+    ]
+
+
+def written_at_end(
+    loaded: LoadedModel, facts: Sequence[Fact], settings: BuildSettings
+) -> list[Request]:
+    """The texts that facts are written in which are found where their questions end."""
     room = getattr(loaded.model.config, "max_position_embeddings", None) or MANY
     plan = replace(
         settings.contexts,
@@ -222,13 +237,8 @@ def _asked(
         sentences=min(FAR, room // ROOM),  # heard behind much text, it is behind little
         wordings=settings.contexts.wordings + FURTHER,
     )
-    requests = make_requests(written, loaded.tokenizer, plan)
     return [
-        (
-            at_end(_readable(request, room)),
-            _Entries(keys_CE=own.keys_CW, gamma_C=own.gamma_C, names_H=names_H, after=True),
-        )
-        for request, own, names_H in zip(requests, asked, names, strict=True)
+        at_end(_readable(request, room)) for request in make_requests(facts, loaded.tokenizer, plan)
     ]
 
 

@@ -212,7 +212,8 @@ def _again(
         stop_nll=values.stop_nll / 2,
         clamp=2 ** (1 + round_) * values.clamp,
     )
-    contexts = tuple(context for request in requests for context in request.contexts)
+    # The gate, which is in force, is to see each text from its beginning: none is read apart.
+    contexts = tuple(replace(c, shared=0) for request in requests for c in request.contexts)
     if round_ == REPAIR_ROUNDS - 1:  # the last chance: what the fact says itself, nothing else
         contexts = tuple(request.contexts[0] for request in requests)
     joint = Request(fact=requests[0].fact, contexts=contexts)

@@ -79,10 +79,12 @@ def token_kinds(tokenizer: Any) -> torch.Tensor:
         SPECIAL if i in special else OPENER if _opens(piece, text) else _kind(text)
         for i, (piece, text) in enumerate(zip(pieces, texts, strict=True))
     ]
-    for opening in _openings(tokenizer, kinds):
-        kinds[opening] = TURN
-    if (role := _users_role(tokenizer, kinds)) is not None:
-        kinds[role] = USER
+    if getattr(tokenizer, "chat_template", None):
+        chat = tokenizer(render_chat(tokenizer, LONG_TURN), add_special_tokens=False)["input_ids"]
+        for opening in _openings(chat, kinds):
+            kinds[opening] = TURN
+        if (role := _users_role(chat, kinds)) is not None:
+            kinds[role] = USER
     return torch.tensor(kinds, dtype=torch.uint8)
 
 
@@ -93,11 +95,8 @@ def negations(tokenizer: Any, size: int) -> torch.Tensor:
     return torch.tensor(found + [False] * (size - len(found)))
 
 
-def _openings(tokenizer: Any, kinds: Sequence[int]) -> set[int]:
+def _openings(ids: Sequence[int], kinds: Sequence[int]) -> set[int]:
     """The special tokens of a chat behind which a few letters stand before a turn begins."""
-    if not getattr(tokenizer, "chat_template", None):
-        return set()
-    ids = tokenizer(render_chat(tokenizer, LONG_TURN), add_special_tokens=False)["input_ids"]
     found = set()
     for place, token in enumerate(ids):
         rest = [kinds[i] for i in ids[place + 1 : place + 2 + ROLE]]
@@ -108,15 +107,12 @@ def _openings(tokenizer: Any, kinds: Sequence[int]) -> set[int]:
     return found
 
 
-def _users_role(tokenizer: Any, kinds: Sequence[int]) -> int | None:
+def _users_role(ids: Sequence[int], kinds: Sequence[int]) -> int | None:
     """The first token of the name of a user's turn, where the next turn's name begins otherwise."""
-    if TURN not in kinds:
+    roles = [role for turn, role in zip(ids, ids[1:], strict=False) if kinds[turn] == TURN]
+    if len(roles) < 2 or roles[-2] == roles[-1]:
         return None
-    ids = tokenizer(render_chat(tokenizer, LONG_TURN), add_special_tokens=False)["input_ids"]
-    turns = [place for place, token in enumerate(ids) if kinds[token] == TURN]
-    *_, users, answers = (-1, *turns)
-    role, other = ids[users + 1], ids[answers + 1]
-    return role if users >= 0 and role != other and kinds[role] in WORDS else None
+    return roles[-2] if kinds[roles[-2]] in WORDS else None
 
 
 def _opens(piece: str | bytes | None, text: str) -> bool:
