@@ -38,10 +38,13 @@ def test_whitening_makes_the_covariance_of_its_sample_the_identity(keys_TF: torc
     torch.testing.assert_close(white.T @ white / T, torch.eye(F), atol=1e-2, rtol=0)
 
 
-def test_the_map_is_symmetric(keys_TF: torch.Tensor) -> None:
-    matrix = fit_whitening(keys_TF).matrix_FE
+def test_the_map_is_a_root_of_the_inverse_covariance(keys_TF: torch.Tensor) -> None:
+    matrix = fit_whitening(keys_TF, shrink=0.2).matrix_FE
     assert matrix is not None
-    torch.testing.assert_close(matrix, matrix.T)
+    covariance = torch.cov(keys_TF.T.double(), correction=0)
+    covariance.diagonal().add_(0.2 * covariance.diagonal().mean())
+    inverse = torch.linalg.inv(covariance)
+    torch.testing.assert_close((matrix @ matrix.T).double(), inverse, rtol=1e-3, atol=1e-6)
 
 
 def test_shrinking_bounds_directions_that_the_sample_does_not_fill() -> None:

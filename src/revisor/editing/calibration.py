@@ -25,7 +25,7 @@ from revisor import data
 from revisor.bank.encode import KeyEncoder, fit_whitening
 from revisor.editing.keys import key_groups, mean_keys, token_keys
 from revisor.editing.names import token_kinds
-from revisor.editing.relations import Relations, hearing, relations
+from revisor.editing.relations import Relations, hearing, reckoned_on, relations
 from revisor.editing.request import encode_with_position
 from revisor.facts.fact import Fact
 from revisor.gate.calibrate import (
@@ -38,7 +38,7 @@ from revisor.models.load import LoadedModel, fingerprint
 from revisor.models.packaged import cache_folder
 from revisor.models.spec import Spec
 
-VERSION = 20  # counts up when the shipped texts or the recipe change
+VERSION = 21  # counts up when the shipped texts or the recipe change
 KINDS = "kinds"
 FALSE_SHARE = 0.02  # prompts about similar subjects that may fire, where keys alone decide
 MISSED_SHARE = 0.02  # paraphrases that may stay quiet, where names are known
@@ -112,7 +112,7 @@ def compare_layers(
     scores = []
     for layer in layers:
         keys_TF, first_T = _background_keys(loaded, spec, layer)
-        encoder = fit_whitening(keys_TF[~first_T])
+        encoder = fit_whitening(keys_TF[~first_T].to(reckoned_on(loaded)))
         scores.append(_probe(loaded, spec, layer, encoder))
         if on_done:
             on_done(1)
@@ -125,7 +125,8 @@ def compare_layers(
 
 def _measure(loaded: LoadedModel, spec: Spec, layer: int, *, whiten: bool) -> Calibration:
     keys_TF, first_T = _background_keys(loaded, spec, layer)
-    encoder = fit_whitening(keys_TF[~first_T]) if whiten else KeyEncoder()
+    where = reckoned_on(loaded)
+    encoder = fit_whitening(keys_TF[~first_T].to(where)) if whiten else KeyEncoder()
     score = _probe(loaded, spec, layer, encoder)
     heard = kind_V = None
     if whiten:

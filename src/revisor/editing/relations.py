@@ -70,6 +70,7 @@ def hearing(
     Args:
         background_TF: raw keys of ordinary text.
     """
+    where = reckoned_on(loaded)
     embedding: torch.nn.Module = loaded.model.get_input_embeddings()  # type: ignore[operator]
     table_VD = next(embedding.parameters()).detach().float().cpu()
     # Behind the embeddings a 1, so that the sum of a question's words has their number.
@@ -80,7 +81,7 @@ def hearing(
     encoder = fit_words(
         encoder,
         table_VD,
-        sums_QX[:, :-1] / sums_QX[:, -1:],
+        (sums_QX[:, :-1] / sums_QX[:, -1:]).to(where),
         label_Q,
         negation_V=negations(loaded.tokenizer, len(table_VD)),
     )
@@ -97,8 +98,14 @@ def hearing(
     end_T = torch.tensor([place == len(texts_asked[index]) - 1 for index, place in origin])
     first_T = torch.tensor([place == 0 for _, place in origin])
     others_TF = torch.cat([keys_TF[~end_T & ~first_T], background_TF])
-    encoder = fit_due(encoder, keys_TF[end_T], others_TF)
+    encoder = fit_due(encoder, keys_TF[end_T].to(where), others_TF.to(where))
     return encoder, relations(loaded.tokenizer, encoder, kind_V)
+
+
+def reckoned_on(loaded: LoadedModel) -> torch.device:
+    """Where matrices as wide as a key are solved in double precision: beside the model if that can
+    be, which for the keys of a Llama-3-8B is a matter of seconds and not of minutes."""
+    return torch.device("cpu") if loaded.device.type == "mps" else loaded.device
 
 
 def _of_somebody() -> list[tuple[str, str]]:
