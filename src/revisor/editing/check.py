@@ -16,7 +16,7 @@ from revisor.bank.names import texts
 from revisor.editing.build import BuildSettings, row_facts, value_settings, word_ends
 from revisor.editing.keys import compute_keys, token_keys
 from revisor.editing.questions import CEILING, at_end
-from revisor.editing.request import Context, Request, make_requests
+from revisor.editing.request import Context, ContextPlan, Request, make_requests
 from revisor.editing.score import score_contexts
 from revisor.editing.values import compute_residuals
 from revisor.facts.fact import Fact
@@ -66,21 +66,20 @@ def check_rows(
         facts: every fact of these rows, by id.
         rows: the row ids to check.
     """
-    fact_ids = [i for row_id in rows for i in row_facts(row_id)]
-    made = make_requests([facts[i] for i in fact_ids], loaded.tokenizer, settings.contexts)
-    requests = {
-        request.fact.id: at_end(request) if bank.get(row_id).after else request
-        for row_id, request in zip(
-            [row_id for row_id in rows for _ in row_facts(row_id)], made, strict=True
-        )
-    }
+    bare = replace(settings.contexts, per_fact=0, wordings=0, aliases=0, chat=False, essence=False)
+
+    def requests(row_id: str, plan: ContextPlan) -> list[Request]:
+        made = make_requests([facts[i] for i in row_facts(row_id)], loaded.tokenizer, plan)
+        return [at_end(request) for request in made] if bank.get(row_id).after else made
+
+    asked = [(row_id, request) for row_id in rows for request in requests(row_id, bare)]
     wrong: list[_Wrong] = []
-    asked = [(row_id, requests[i]) for row_id in rows for i in row_facts(row_id)]
     for round_ in range(REPAIR_ROUNDS + 1):
         wrong = _ask(loaded, spec, bank, asked, settings)
         if not wrong or round_ == REPAIR_ROUNDS:
             break
-        for row_id in {w.row_id for w in wrong}:
+        again: dict[str, list[Request]] = {}
+        for row_id in dict.fromkeys(w.row_id for w in wrong):
             mine = [w for w in wrong if w.row_id == row_id]
             row = bank.get(row_id)
             missed = [w.key_E for w in mine if w.missed]
@@ -95,13 +94,15 @@ def check_rows(
                 spec,
                 bank,
                 row_id,
-                [requests[w.fact_id].contexts[0] for w in mine],
+                [w.bare for w in mine],
                 settings,
             ):
                 row = quieter
             else:
-                own = [requests[i] for i in row_facts(row_id)]
-                row = replace(row, r_D=_again(loaded, spec, bank, row_id, own, settings, round_))
+                again[row_id] = requests(row_id, settings.contexts)
+                continue
+            bank.put(row, generation)
+        for row in _again(loaded, spec, bank, again, settings, round_):
             bank.put(row, generation)
         # A repaired row may fire in another fact's prompt: all are asked again.
     failed = []
@@ -119,6 +120,7 @@ class _Wrong:
 
     row_id: str
     fact_id: str
+    bare: Context
     missed: bool
     key_E: torch.Tensor
     fault: str
@@ -158,6 +160,7 @@ def _ask(
             _Wrong(
                 row_id=row_id,
                 fact_id=request.fact.id,
+                bare=bare[index],
                 missed=not own,
                 key_E=keys_E[place],
                 fault=f"{what}; it says '{said}' (final loss {scores[index].nll:.3f} nats a token)",
@@ -198,32 +201,47 @@ def _again(
     loaded: LoadedModel,
     spec: Spec,
     bank: Bank,
-    row_id: str,
-    requests: Sequence[Request],
+    wanted: Mapping[str, Sequence[Request]],
     settings: BuildSettings,
     round_: int,
-) -> torch.Tensor:
-    """Optimise one row harder, with all other rows in force; its bound doubles every round."""
-    values = value_settings(settings, after=bank.get(row_id).after)
-    harder = replace(
-        values,
-        steps=3 * values.steps,
-        rate=values.rate / 2,
-        stop_nll=values.stop_nll / 2,
-        clamp=2 ** (1 + round_) * values.clamp,
-    )
+) -> list[Row]:
+    """Some rows optimised harder, with all others in force; the bound doubles every round.
+
+    Args:
+        wanted: for each row what it shall say where.
+    """
+    rows = [bank.get(row_id) for row_id in wanted]
+    found = []
+    for after in (False, True):
+        part = [row for row in rows if row.after is after]
+        if not part:
+            continue
+        values = value_settings(settings, after=after)
+        harder = replace(
+            values,
+            steps=3 * values.steps,
+            rate=values.rate / 2,
+            stop_nll=values.stop_nll / 2,
+            clamp=2 ** (1 + round_) * values.clamp,
+        )
+        joint = [_joint(row.row_id, wanted[row.row_id], round_) for row in part]
+        with attach(loaded.model, spec, settings.layer, bank.view(without=set(wanted))):
+            optimised = compute_residuals(
+                loaded.model,
+                spec,
+                settings.layer,
+                joint,
+                harder,
+                continues_V=word_ends(loaded) if settings.finished else None,
+            )
+        found += [replace(row, r_D=r_D) for row, r_D in zip(part, optimised.R_ND, strict=True)]
+    return found
+
+
+def _joint(row_id: str, requests: Sequence[Request], round_: int) -> Request:
+    """What a row is optimised for again."""
     # The gate, which is in force, is to see each text from its beginning: none is read apart.
     contexts = tuple(replace(c, shared=0) for request in requests for c in request.contexts)
     if round_ == REPAIR_ROUNDS - 1:  # the last chance: what the fact says itself, nothing else
         contexts = tuple(request.contexts[0] for request in requests)
-    joint = Request(fact=requests[0].fact, contexts=contexts)
-    with attach(loaded.model, spec, settings.layer, bank.view(without={row_id})):
-        found = compute_residuals(
-            loaded.model,
-            spec,
-            settings.layer,
-            [joint],
-            harder,
-            continues_V=word_ends(loaded) if settings.finished else None,
-        )
-    return found.R_ND[0]
+    return Request(fact=replace(requests[0].fact, id=row_id), contexts=contexts)
