@@ -23,7 +23,8 @@ from typing import Any, Literal
 import torch
 from transformers import DynamicCache
 
-from revisor.bank.names import REACH, WINDOW, texts
+from revisor.bank.asked import HISTORY
+from revisor.bank.names import texts
 from revisor.gate.rows import RowGate, RowHit, attach_rows
 from revisor.gate.watch import Hit
 from revisor.models.load import LoadedModel, end_tokens
@@ -239,7 +240,7 @@ class Scheduler:
                 choice=choice,
                 generator=generator_of(job.sampling, choice),
                 text=Unrolled(self.loaded.tokenizer, job.stop, job.prompt),
-                read=deque(job.prompt, maxlen=REACH + WINDOW),
+                read=deque(job.prompt, maxlen=HISTORY),
                 length=length,
             )
             for choice in range(job.choices)
