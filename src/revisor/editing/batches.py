@@ -26,11 +26,61 @@ from revisor.models.spec import Spec
 CHAT_SLACK = 5.0  # a chat template opens an answer in many ways: its loss falls slowly
 SPLIT_GAIN = 0.85  # rows are run in two parts where that leaves this share of their cost
 READ = 0.1  # cost of a column that is only attended to, a suffix token's being 1
+LAUNCHED = 3e12  # parameters times tokens that a GPU works off while one pass is being launched
+MORE = 4  # times the tokens of a batch on the CPU that one on a GPU may have
+SHARE = 0.25  # of a GPU's memory for what a batch remembers of its columns
 
 Part = tuple[int, Context]  # a row: index of its request, and the text
 
 
-def grouped(requests: Sequence[Request], batch_tokens: int) -> list[list[int]]:
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How much is run at once.
+
+    Attributes:
+        tokens: suffix tokens in a batch at most, all contexts counted.
+        columns: columns in a batch at most, those that are only attended to counted as well.
+        launch: what a pass costs beside its tokens, in suffix tokens. Rows of other lengths share a
+            pass where that costs less than padding them.
+    """
+
+    tokens: int
+    columns: float = float("inf")
+    launch: float = 0.0
+
+
+def pace(model: nn.Module, spec: Spec, layer: int, batch_tokens: int) -> Pace:
+    """That of the device the layer is on.
+
+    A CPU is busy from the first token on. A GPU waits for the launches of a pass over a small
+    model, and is soon full of a large one's keys and values.
+    """
+    weight = next(spec.layers[layer].parameters())
+    if weight.device.type == "cpu":
+        return Pace(tokens=batch_tokens)
+    config: Any = model.config
+    above = spec.layers[layer:]
+    read = sum(p.numel() for part in above for p in part.parameters())
+    read += next(model.get_output_embeddings().parameters()).numel()  # type: ignore[operator]
+    heads = getattr(config, "num_attention_heads", 1)
+    shared = heads / (getattr(config, "num_key_value_heads", None) or heads)
+    # K and V of every layer, and once more for each head where a gradient runs through them.
+    kept = 2 * spec.hidden_width * weight.element_size() * (len(spec.layers) / shared + len(above))
+    return Pace(
+        tokens=MORE * batch_tokens,
+        columns=SHARE * _memory(weight.device) / kept,
+        launch=LAUNCHED / read,
+    )
+
+
+def _memory(device: torch.device) -> float:
+    """Bytes that a device has, whatever else it holds: batches shall not depend on that."""
+    if device.type == "cuda":
+        return float(torch.cuda.get_device_properties(device).total_memory)
+    return float(1 << 34)
+
+
+def grouped(requests: Sequence[Request], pace: Pace) -> list[list[int]]:
     """Indices grouped so that rows of one batch have suffixes of about one length."""
 
     def cost(index: int) -> tuple[int, int]:
@@ -38,36 +88,40 @@ def grouped(requests: Sequence[Request], batch_tokens: int) -> list[list[int]]:
         return max(c.suffix for c in contexts), max(len(c.ids) for c in contexts)
 
     batches: list[list[int]] = []
-    tokens = 0
+    tokens = columns = 0
     for index in sorted(range(len(requests)), key=lambda i: (*cost(i), requests[i].fact.id)):
-        suffix = sum(context.suffix for context in requests[index].contexts)
-        if not batches or tokens + suffix > batch_tokens:
+        contexts = requests[index].contexts
+        suffix = sum(context.suffix for context in contexts)
+        read = sum(len(context.ids) + len(context.target) for context in contexts)
+        if not batches or tokens + suffix > pace.tokens or columns + read > pace.columns:
             batches.append([])
-            tokens = 0
+            tokens = columns = 0
         batches[-1].append(index)
         tokens += suffix
+        columns += read
     return batches
 
 
-def parts(requests: Sequence[Request]) -> list[list[Part]]:
+def parts(requests: Sequence[Request], pace: Pace) -> list[list[Part]]:
     """The rows of a batch, cut where that saves padding: chat turns, and texts behind others."""
-    return _cut([(i, c) for i, request in enumerate(requests) for c in request.contexts])
+    rows = [(i, c) for i, request in enumerate(requests) for c in request.contexts]
+    return _cut(rows, pace.launch)
 
 
-def _cut(rows: list[Part]) -> list[list[Part]]:
-    whole = _padded(rows)
+def _cut(rows: list[Part], launch: float) -> list[list[Part]]:
+    whole = _padded(rows) + launch
     best, halves = whole, (rows, rows[:0])
     for length in (_suffix, _total):
         ranked = sorted(rows, key=length)  # stable: rows of a request stay in order
         for cut in range(1, len(ranked)):
             if length(ranked[cut]) == length(ranked[cut - 1]):
                 continue
-            cost = _padded(ranked[:cut]) + _padded(ranked[cut:])
+            cost = _padded(ranked[:cut]) + _padded(ranked[cut:]) + 2 * launch
             if cost < best:
                 best, halves = cost, (ranked[:cut], ranked[cut:])
     if best > SPLIT_GAIN * whole:
         return [sorted(rows, key=_suffix)]
-    return [part for half in halves for part in _cut(half)]
+    return [part for half in halves for part in _cut(half, launch)]
 
 
 def _padded(rows: Sequence[Part]) -> float:

@@ -51,23 +51,30 @@ class Heads:
         cache = DynamicCache()
         if known <= 0:
             return cache, 0
-        starts = [total - length for length in lengths]
-        heads = [
-            self._read(context.ids[: context.shared]) if start < known else []
-            for start, context in zip(starts, contexts, strict=True)
-        ]
-        one = next(head for head in heads if head)
-        for number, (keys, values) in enumerate(one):
+        heads: dict[tuple[int, ...], int] = {}  # where each begins among the columns of all heads
+        columns = 1  # the first is of zeros: no token
+        place_BK = torch.zeros(len(contexts), known, dtype=torch.long)
+        for row, (length, context) in enumerate(zip(lengths, contexts, strict=True)):
+            start = total - length
+            if start >= known:
+                continue
+            ids = context.ids[: context.shared]
+            if ids not in heads:
+                heads[ids] = columns
+                columns += len(ids)
+            place_BK[row, start:] = torch.arange(known - start) + heads[ids]
+        read = [self._read(ids) for ids in heads]
+        for number, (one, _) in enumerate(read[0]):
             layer = DynamicLayer()
-            layer.lazy_initialization(keys, values)
-            layer.keys, layer.values = (
-                part.new_zeros(len(contexts), part.shape[1], known, part.shape[3])
-                for part in (keys, values)
+            layer.lazy_initialization(one, one)
+            none, here_BK = torch.zeros_like(one[:, :, :1]), place_BK.to(one.device)
+            keys, values = (
+                torch.cat([none, *(head[number][which] for head in read)], dim=2)[0]
+                for which in (0, 1)
             )
-            for row, (start, head) in enumerate(zip(starts, heads, strict=True)):
-                if head:
-                    layer.keys[row, :, start:] = head[number][0][0, :, : known - start]
-                    layer.values[row, :, start:] = head[number][1][0, :, : known - start]
+            layer.keys, layer.values = (
+                part[:, here_BK].transpose(0, 1).contiguous() for part in (keys, values)
+            )
             cache.layers.append(layer)
         return cache, known
 

@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from revisor.editing.batches import Batch, grouped, parts, prepare
+from revisor.editing.batches import Batch, Pace, grouped, pace, parts, prepare
 from revisor.editing.heads import Heads
 from revisor.editing.request import Request
 from revisor.models.hooks import attention, ffn_rewritten, head_at, replayed
@@ -54,7 +54,7 @@ class ValueSettings:
         kl_weight: weight of the KL term on contexts of kind `essence`.
         stop_nll: a fact has converged when every context says every target token greedily and
             its mean NLL a token is at most this in each context.
-        batch_tokens: suffix tokens in a batch, all contexts counted.
+        batch_tokens: suffix tokens in a batch on a CPU, all contexts counted (see `pace`).
     """
 
     steps: int = 24
@@ -122,9 +122,17 @@ def compute_residuals(
     )
     heads = Heads(model, spec) if heads is None else heads
     with attention(model, "eager"):
-        for batch in grouped(requests, settings.batch_tokens):
+        measure = pace(model, spec, layer, settings.batch_tokens)
+        for batch in grouped(requests, measure):
             part = _optimise(
-                model, spec, layer, [requests[i] for i in batch], settings, continues_V, heads
+                model,
+                spec,
+                layer,
+                [requests[i] for i in batch],
+                settings,
+                continues_V,
+                heads,
+                measure,
             )
             index = torch.tensor(batch)
             result.R_ND[index], result.nll_N[index] = part.R_ND, part.nll_N
@@ -147,9 +155,12 @@ def _optimise(
     settings: ValueSettings,
     continues_V: torch.Tensor | None,
     heads: Heads,
+    measure: Pace,
 ) -> Residuals:
     """Adam on one batch, each request with its own moments, leaving when it has converged."""
-    prepared = [prepare(model, spec, layer, rows, requests, heads) for rows in parts(requests)]
+    prepared = [
+        prepare(model, spec, layer, rows, requests, heads) for rows in parts(requests, measure)
+    ]
     batches = [batch for batch, _ in prepared]
     device = batches[0].owner_B.device
     count, width = len(requests), spec.hidden_width
