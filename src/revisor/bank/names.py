@@ -111,6 +111,7 @@ class NameIndex:
         after_N: it fires after its name, not at it.
         kind_V: kinds of tokens, by which sentences end; None to have a name count for `REACH`
             tokens in any case.
+        waiting: of rows that were looked at whether they fire only where an answer is due.
     """
 
     hash_H: torch.Tensor
@@ -119,6 +120,7 @@ class NameIndex:
     count_N: torch.Tensor
     after_N: torch.Tensor
     kind_V: torch.Tensor | None = None
+    waiting: dict[int, bool] = field(default_factory=dict, repr=False, compare=False)
     _before: list[_Found] = field(default_factory=list, repr=False, compare=False)
 
     @cached_property

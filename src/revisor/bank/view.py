@@ -97,7 +97,8 @@ class View:
         """For a model on a device, with residuals in its dtype.
 
         What is there already stays where it is, be it on disk: a residual is converted when it is
-        added, which gives the same bits. Keys and thresholds stay fp32.
+        added, which gives the same bits. Keys and thresholds stay fp32. Names, and what words ask
+        for, stay on the CPU: a look at a few tokens takes a GPU longer than it takes a CPU.
         """
         return replace(
             self,
@@ -106,7 +107,6 @@ class View:
             row_M=self.row_M.to(device),
             R_ND=on_device(self.R_ND, device, dtype),
             encoder=self.encoder.to(device),
-            names=None if self.names is None else self.names.to(device),
             dtype=dtype,
             coarse=None if self.coarse is None else self.coarse.to(device),
             since=None,

@@ -269,7 +269,7 @@ def _only_ending_here(view: View, names: NameIndex, text: Sequence[int]) -> View
         for end in range(1, len(text) + 1)
         for start in range(max(0, end - WINDOW), end)
     }
-    here = torch.isin(names.hash_H, name_hashes(sorted(spelled)))
+    here = torch.isin(names.hash_H, name_hashes(sorted(spelled)).to(names.hash_H.device))
     few = NameIndex.of_rows(
         names.hash_H[here], names.row_H[here], names.count_N, names.after_N, names.kind_V
     )

@@ -94,7 +94,7 @@ def attach(
         if not gated.enabled or gated.view.empty:
             return value
         ids = history()
-        ids_BT = None if ids is None else ids[0].to(key.device)
+        ids_BT = None if ids is None else ids[0]
         k_TF = key.reshape(-1, key.shape[-1])
         flat_TD = value.reshape(-1, value.shape[-1])
         if torch.compiler.is_compiling():

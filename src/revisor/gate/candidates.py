@@ -10,14 +10,18 @@ of a place and an entry, C candidates, M entries.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 from revisor.bank.asked import UNHEARD, Questions, all_levels, levels, questions
 from revisor.bank.names import REACH, NameIndex, spread
+from revisor.bank.sentences import LINE
 from revisor.bank.view import View
+
+KEPT_IN_MIND = 1 << 16  # rows of which it is remembered whether they wait
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +44,35 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.token_C)
 
+    def to(self, device: torch.device) -> Candidates:
+        """The same on another device."""
+        return Candidates(
+            token_C=self.token_C.to(device),
+            entry_C=self.entry_C.to(device),
+            asked_C=self.asked_C.to(device),
+            opening_C=self.opening_C.to(device),
+        )
 
-def candidates(view: View, names: NameIndex, ids_BT: torch.Tensor, new: int) -> Candidates:
+
+def candidates(
+    view: View,
+    names: NameIndex,
+    ids_BT: torch.Tensor,
+    new: int,
+    due: Callable[[], torch.Tensor] | None = None,
+) -> Candidates:
     """Every entry that may fire at each new token: those of the longest name that ends there, and
     of the rows that fire after a name that has ended shortly before.
+
+    Names are looked up where they lie, which is not where a GPU's keys are.
 
     Args:
         ids_BT: the texts so far, `NOTHING` where there is no token.
         new: columns that are asked about, the last S.
+        due: tells of each new token (B * S) whether an answer is due there; asked only where rows
+            may wait for that, which need not be looked at elsewhere. None if it is not known.
     """
+    ids_BT = ids_BT.to(names.hash_H.device)
     ended = names.ended(ids_BT, new)
     if ended is None:
         return _nobody(ids_BT.device)
@@ -65,14 +89,26 @@ def candidates(view: View, names: NameIndex, ids_BT: torch.Tensor, new: int) -> 
     )
     if not bool(late_R.any()):
         return found
+    may_BS = None if due is None else _may_speak(names, ids_BT, new, due())
+    if may_BS is not None and not bool(may_BS.any()) and _all_wait(view, ended.row_R[late_R]):
+        return found
     place_P, entry_P = _entries(names, ended.place_R[late_R], ended.row_R[late_R])
+    entry_PW = view.keys_ME[entry_P.to(view.device)]
+    if may_BS is not None:
+        waits_P = (entry_PW[:, -1] > 0).to(ids_BT.device)
+        from_P, text_P = ended.last_O[place_P] - first_new, ended.text_O[place_P]
+        kept_P = ~waits_P | _within_reach(may_BS, text_P, from_P)
+        if not bool(kept_P.any()):
+            return found
+        place_P, entry_P = place_P[kept_P], entry_P[kept_P]
+        entry_PW = entry_PW[kept_P.to(entry_PW.device)]
     used_O, place_P = torch.unique(place_P, return_inverse=True)
     last_O = ended.last_O[used_O]
     reach = min(REACH, ids_BT.shape[1] - int(last_O.min()))
     asked = _questions(
         view, names, ids_BT, ended.text_O[used_O], last_O, ended.length_O[used_O], reach
     )
-    level_PR = levels(asked, place_P, _asked_part(view, entry_P))
+    level_PR = levels(asked, place_P, _asked_part(view, entry_PW.to(ids_BT.device)))
     column_PR = last_O[place_P, None] + torch.arange(reach, device=ids_BT.device)
     heard_PR = (level_PR > UNHEARD) & (column_PR >= first_new) & (column_PR < ids_BT.shape[1])
     pair_C, step_C = heard_PR.nonzero(as_tuple=True)
@@ -100,7 +136,7 @@ def everywhere(
     at_OM, late_M = at_ON[:, view.row_M], names.after_N[view.row_M]
     text_O = torch.arange(batch, device=ids_BT.device).repeat_interleave(seen)
     asked = _questions(view, names, ids_BT, text_O, last_O, length_O, REACH)
-    level_OMR = all_levels(asked, _asked_part(view, slice(None)))
+    level_OMR = all_levels(asked, _asked_part(view, view.keys_ME[:]))
     level_OMR = torch.where((at_OM & late_M)[..., None], level_OMR, UNHEARD)
     # Of each new token the names that have ended at it and in the REACH - 1 columns before.
     step_R = torch.arange(REACH, device=ids_BT.device)
@@ -138,12 +174,45 @@ def _questions(
     words_VA, kind_V = view.encoder.words_VA, names.kind_V
     if words_VA is None or kind_V is None:
         raise ValueError("rows that fire after their names need an encoder that hears, and kinds")
+    words_VA = words_VA.to(ids_BT.device)
     return questions(ids_BT, text_O, last_O, length_O, kind_V, words_VA, reach)
 
 
-def _asked_part(view: View, entry_P: torch.Tensor | slice) -> torch.Tensor:
+def _asked_part(view: View, entry_PW: torch.Tensor) -> torch.Tensor:
     """What entries ask for (P, A)."""
-    return view.keys_ME[entry_P][:, -view.encoder.asked_width : -1]
+    return entry_PW[:, -view.encoder.asked_width : -1]
+
+
+def _may_speak(
+    names: NameIndex, ids_BT: torch.Tensor, new: int, due_S: torch.Tensor
+) -> torch.Tensor:
+    """At which new tokens (B, S) an entry may fire that waits until an answer is due: there, and
+    where a line ends, behind which the answer in a chat may begin."""
+    assert names.kind_V is not None
+    ids_BS = ids_BT[:, ids_BT.shape[1] - new :].clamp(0, len(names.kind_V) - 1)
+    return due_S.to(ids_BT.device).view_as(ids_BS) | (names.kind_V[ids_BS] == LINE)
+
+
+def _within_reach(may_BS: torch.Tensor, text_P: torch.Tensor, from_P: torch.Tensor) -> torch.Tensor:
+    """Whether any such token lies in reach of a name that ends at `from_P` (P)."""
+    before_BX = F.pad(may_BS.cumsum(1), (1, 0))
+    until_P = (from_P + REACH).clamp(max=may_BS.shape[1])
+    return before_BX[text_P, until_P] > before_BX[text_P, from_P.clamp(min=0)]
+
+
+def _all_wait(view: View, row_R: torch.Tensor) -> bool:
+    """All entries of these rows wait until an answer is due. Most names are met again a few tokens
+    later, so it is kept in mind."""
+    assert view.names is not None
+    known, rows = view.names.waiting, row_R.tolist()
+    if len(known) > KEPT_IN_MIND:
+        known.clear()
+    for row in rows:
+        if row not in known:
+            first = int(view.names.first_N[row])
+            entries = slice(first, first + int(view.names.count_N[row]))
+            known[row] = bool((view.keys_ME[entries][:, -1] > 0).all())
+    return all(known[row] for row in rows)
 
 
 def joined(parts: Sequence[Candidates]) -> Candidates:

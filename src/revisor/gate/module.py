@@ -86,7 +86,12 @@ def match(k_TF: torch.Tensor, view: View, ids_BT: torch.Tensor | None = None) ->
 
 def _match_named(k_TF: torch.Tensor, view: View, names: NameIndex, ids_BT: torch.Tensor) -> Hits:
     """As `match`, over the entries of the rows that are named."""
-    return match_entries(k_TF, view, candidates(view, names, ids_BT, len(k_TF) // len(ids_BT)))
+
+    def due() -> torch.Tensor:
+        return view.encoder.due(k_TF)
+
+    new = len(k_TF) // len(ids_BT)
+    return match_entries(k_TF, view, candidates(view, names, ids_BT, new, due))
 
 
 def fires(k_TF: torch.Tensor, view: View, compared: Candidates) -> torch.Tensor:
@@ -117,6 +122,7 @@ def match_entries(k_TF: torch.Tensor, view: View, compared: Candidates) -> Hits:
     hits = _no_hits(k_TF, compared=len(compared) > 0)
     if not hits.compared:
         return hits
+    compared = compared.to(k_TF.device)
     entry_C = compared.entry_C
     seen_S, owner_C = torch.unique_consecutive(compared.token_C, return_inverse=True)
     cosine_C = _cosines(k_TF[seen_S], owner_C, view, compared)
@@ -129,7 +135,7 @@ def match_entries(k_TF: torch.Tensor, view: View, compared: Candidates) -> Hits:
     gamma_S = view.gamma_M[entry_S]
     hits.row_T[seen_S] = torch.where(best_S > gamma_S, view.row_M[entry_S].long(), MISS)
     hits.cosine_T[seen_S] = best_S
-    hits.gamma_T[seen_S] = gamma_S
+    hits.gamma_T[seen_S] = torch.where(best_S > UNSEEN, gamma_S, 0.0)
     return hits
 
 
@@ -137,13 +143,14 @@ def _match_named_densely(
     k_TF: torch.Tensor, view: View, names: NameIndex, ids_BT: torch.Tensor
 ) -> Hits:
     """The same without a shape that depends on the data, for compiled graphs."""
+    names, ids_BT = names.to(k_TF.device), ids_BT.to(k_TF.device)
     keys_MW, query_TE = view.keys_ME[:], view.encoder.encode(k_TF)
     new = len(k_TF) // len(ids_BT)
     cosine_TM = query_TE @ keys_MW[:, : query_TE.shape[1]].T
     if view.encoder.hears:
         named_TM, asked_TM, opening_T = everywhere(view, names, ids_BT, new)
         waiting_TM = (keys_MW[:, -1] > 0) & ~(view.encoder.due(k_TF) | opening_T)[:, None]
-        cosine_TM = torch.where(waiting_TM, UNSEEN, cosine_TM + asked_TM)
+        named_TM, cosine_TM = named_TM & ~waiting_TM, cosine_TM + asked_TM
     else:
         at_ON, _, _ = names.everywhere(ids_BT, new)
         at_BPN = at_ON.view(len(ids_BT), -1, at_ON.shape[1])

@@ -91,7 +91,7 @@ class RowGate:
         for view, rows in groups:
             whole = len(rows) == rows_all
             k_TF = (key_BSF if whole else key_BSF[rows]).reshape(-1, key.shape[-1])
-            ids_BT = None if self.ids_BT is None else self.ids_BT[rows].to(k_TF.device)
+            ids_BT = None if self.ids_BT is None else self.ids_BT[rows]
             hits = match(k_TF, view, ids_BT)
             self._note(hits, view, rows, span=key_BSF.shape[1])
             token_H = hits.fired()

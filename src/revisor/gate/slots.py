@@ -116,7 +116,9 @@ class SlotGate:
         ids_BT = self.texts(batch, requests, new + HISTORY, new)
         found = candidates(part.view, names, ids_BT, new)
         if len(found):
-            start_B = torch.tensor([batch.start_B[i] for i in requests], device=ids_BT.device)
+            start_B = torch.tensor(
+                [batch.start_B[i] for i in requests], device=found.token_C.device
+            )
             token_C = start_B[found.token_C // new] + found.token_C % new
             part.compared.append(replace(found, token_C=token_C))
 

@@ -35,7 +35,7 @@ class _Owner:
 
 
 class _TokenLayer(DynamicLayer):  # type: ignore[misc]
-    """Ids in the shape of keys: (B, 1, T, 1)."""
+    """Ids in the shape of keys, on the CPU: (B, 1, T, 1)."""
 
     keys: torch.Tensor
     values: torch.Tensor
@@ -53,6 +53,10 @@ class _TokenLayer(DynamicLayer):  # type: ignore[misc]
         self.keys = self.values = torch.cat([self.keys, key_states], dim=-2)
         return self.keys, self.values
 
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """As of any layer; the indices may lie beside the model."""
+        super().batch_select_indices(indices.to(self.keys.device))
+
 
 @contextmanager
 def token_history(model: nn.Module, spec: Spec, layer: int) -> Iterator[History]:
@@ -65,7 +69,9 @@ def token_history(model: nn.Module, spec: Spec, layer: int) -> Iterator[History]
     known: list[tuple[torch.Tensor, int]] = []
 
     def embed(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        read[:] = [args[0] if args else kwargs["input"]]
+        ids_BS = args[0] if args else kwargs["input"]
+        # Before the layers are begun: later the CPU would wait for the GPU to have done them.
+        read[:] = [ids_BS if torch.compiler.is_compiling() else ids_BS.cpu()]
 
     def enter(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         known.clear()
