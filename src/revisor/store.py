@@ -265,11 +265,13 @@ class Store:
 
         Raises:
             NotFound: no fact ever had one of these ids; nothing is erased.
+            UsageError: one of them is the reverse of a fact that stays.
             Conflict: another process builds, or reads the database (see life/erase.py).
         """
         from revisor.life.erase import purge
 
-        return purge(self, self.ledger.ids_of(fact_ids), actor=actor, reason=reason)
+        ids = self.ledger.with_reverses(self.ledger.ids_of(fact_ids))
+        return purge(self, ids, actor=actor, reason=reason)
 
     def rollback(self, to: int | str, *, actor: str = "", reason: str = "") -> Generation:
         """Make the facts of an earlier generation hold again, as a new generation."""

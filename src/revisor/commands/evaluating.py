@@ -194,7 +194,7 @@ def _source(name: str, data: Path | None, data_dir: Path | None, store: Path | N
         from revisor.store import Store
 
         with Store.open(store) as opened:
-            facts = tuple(opened.ledger.facts())
+            facts = tuple(fact for fact in opened.ledger.facts() if fact.reverse_of is None)
         if not facts:
             raise UsageError(f"The store {store} holds no facts.", "Add some: revisor add FILE")
     return Source(folder=data_dir, data=data, facts=facts)

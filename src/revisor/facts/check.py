@@ -161,7 +161,9 @@ class _Index:
                 break
         turned = _questions(fact, names=(normal_form(fact.object),))
         for other in self._answering(turned, fact):
-            if normal_form(other.object) in _names(fact) and _meet(fact, other):
+            declared = fact.reverse_of == other.id or other.reverse_of == fact.id
+            turned_round = normal_form(other.object) in _names(fact) and _meet(fact, other)
+            if turned_round and not declared:
                 yield Finding(kind="reversed", fact=fact, other=other, in_ledger=True)
                 break
 

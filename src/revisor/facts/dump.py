@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from revisor.errors import BadInput, UsageError
 from revisor.facts.audit import set_head
-from revisor.facts.schema import audit, generations, revisions, tags
+from revisor.facts.schema import LATER, audit, generations, revisions, tags
 
 TABLES = {"generations": generations, "revisions": revisions, "tags": tags, "audit": audit}
 _BYTES = ("salt", "digest")
@@ -63,6 +63,8 @@ def _rows(name: str, stream: IO[bytes]) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(stream, start=1):
         try:
             row = json.loads(line)
+            if name == "revisions":
+                row = dict.fromkeys(LATER) | row
             if set(row) != columns:
                 raise ValueError("other columns")
             yield {

@@ -49,6 +49,9 @@ class Fact:
             `valid_from` inclusive, `valid_to` exclusive. Without a zone, UTC is meant.
         namespace: facts of different namespaces never collide.
         qualifier: tells apart facts that share subject and relation (a year, a role).
+        reverse: a template with `{}` where the object stands, which the subject continues
+            ("{} is the CEO of"); the ledger keeps a second fact for it, `reversed_fact`.
+        reverse_of: of such a second fact the id of the first.
         id: computed from namespace, subject, relation (or prompt) and qualifier unless given.
     """
 
@@ -64,6 +67,8 @@ class Fact:
     valid_to: str | None = None
     namespace: str = "default"
     qualifier: str = ""
+    reverse: str | None = None
+    reverse_of: str | None = None
     id: str = field(default="")
 
     def __post_init__(self) -> None:
@@ -88,6 +93,27 @@ class Fact:
         start = parse_time(self.valid_from) if self.valid_from else None
         end = parse_time(self.valid_to) if self.valid_to else None
         return (start is None or start <= moment) and (end is None or moment < end)
+
+
+def reversed_fact(fact: Fact) -> Fact | None:
+    """The fact that answers the reversed question which a fact declares, if it does.
+
+    It is about the fact's object, so another object makes it another fact. It holds when the fact
+    does, and has its source.
+    """
+    if fact.reverse is None:
+        return None
+    return Fact(
+        subject=fact.object,
+        prompt=fact.reverse,
+        object=fact.subject,
+        source=fact.source,
+        valid_from=fact.valid_from,
+        valid_to=fact.valid_to,
+        namespace=fact.namespace,
+        reverse_of=fact.id,
+        id=fact_id(fact.namespace, fact.object, fact.reverse, fact.id),
+    )
 
 
 FIELDS = tuple(one.name for one in fields(Fact) if one.name != "id")

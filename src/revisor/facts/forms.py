@@ -31,7 +31,7 @@ NAME_LIMIT = 1_000
 TEXT_LIMIT = 10_000
 ID_LIMIT = 128
 _TYPO_CUTOFF = 0.83
-_KEYS = (*FIELDS, "id", "role")
+_KEYS = (*(name for name in FIELDS if name != "reverse_of"), "id", "role")
 _SHARED = ("relation", "aliases", "source", "valid_from", "valid_to", "namespace", "qualifier")
 # Lone surrogates are no characters: they cannot be written as UTF-8.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -41,6 +41,11 @@ _CONTROL_BUT_BREAKS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 def is_keep(record: Mapping[str, Any]) -> bool:
     """Whether the record is no fact but a prompt whose answer must stay (`"role": "keep"`)."""
     return record.get("role") == "keep"
+
+
+def follows(record: Mapping[str, Any]) -> bool:
+    """Whether the record is the reverse of another fact, which comes with that one."""
+    return bool(record.get("reverse_of"))
 
 
 def fact_from(
@@ -113,6 +118,7 @@ class _Reading:
                 ("id", ID_LIMIT),
             )
         }
+        reverse = self._text("reverse", TEXT_LIMIT, breaks=True)
         if JOIN in optional["id"]:
             self._fault(f"'id' holds a {JOIN!r}: {_shown(optional['id'])}", "use another sign")
         times = {key: self._moment(key) for key in ("valid_from", "valid_to")}
@@ -120,6 +126,8 @@ class _Reading:
         if subject and prompt:
             prompt = self._prompt(prompt, subject)
             self._check_paraphrases(paraphrases, (subject, *aliases))
+        if reverse and object_:
+            optional["reverse"] = self._reverse(reverse, object_)
         if self._faults:
             return tuple(self._faults)
         given = {key: value for key, value in {**optional, **times}.items() if value}
@@ -243,6 +251,15 @@ class _Reading:
                 "write {} where the subject stands",
             )
         return found or prompt
+
+    def _reverse(self, reverse: str, object_: str) -> str:
+        found = template(reverse, object_)
+        if found is None:
+            self._fault(
+                f"'reverse' does not name the object {_shown(object_)}: {_shown(reverse)}",
+                "write {} where the object stands; the subject is to follow",
+            )
+        return found or reverse
 
     def _check_paraphrases(self, paraphrases: Iterable[str], names: Iterable[str]) -> None:
         for text in paraphrases:

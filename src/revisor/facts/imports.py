@@ -8,14 +8,14 @@ or find contradictions (check.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 from revisor.errors import Conflict, Fault, UsageError
 from revisor.facts.changes import Change, Put, Remove
 from revisor.facts.check import Finding, conflicts_between
-from revisor.facts.fact import Fact
+from revisor.facts.fact import Fact, reversed_fact
 from revisor.facts.ledger import Ledger
 from revisor.facts.load import FactFile
 
@@ -85,7 +85,8 @@ def import_facts(
     else:
         facts = list(source)
     before = ledger.generation
-    found = conflicts_between(facts, ledger)
+    turned = [reversed_fact(fact) for fact in facts]
+    found = conflicts_between([*facts, *(fact for fact in turned if fact is not None)], ledger)
     told += [Fault(line=0, fault=str(finding)) for finding in found]
     if told and on_conflict == "stop":
         raise Conflict(
@@ -160,4 +161,11 @@ def _settle(
         else:
             out.add(one.other.id)
     order = dict.fromkeys(fact.id for fact in facts)
-    return [values[fact_id] for fact_id in order if fact_id not in out], list(given_way)
+    kept = [values[fact_id] for fact_id in order if fact_id not in out]
+    return [_declaring(fact, out) for fact in kept], list(given_way)
+
+
+def _declaring(fact: Fact, out: set[str]) -> Fact:
+    """The fact, without the reverse that it declares where that one is left out."""
+    turned = reversed_fact(fact)
+    return fact if turned is None or turned.id not in out else replace(fact, reverse=None)

@@ -109,6 +109,7 @@ class Ledger(Upkeep):
         reason: str,
         expected_generation: int | None = None,
         now: datetime | None = None,
+        follow: bool = True,
     ) -> Generation:
         """Make the changes, all or none, as one new generation.
 
@@ -120,11 +121,14 @@ class Ledger(Upkeep):
         Args:
             expected_generation: the generation the changes were made for.
             now: the aware time to write down; the clock's by default.
+            follow: reverses that facts declare are put and removed with them. False where the
+                changes name those, too.
 
         Raises:
             Conflict: the last generation is not the expected one; another process wrote at the
                 same time; or `changes` change one fact twice.
             NotFound: the id to remove was never in the ledger.
+            UsageError: a reverse is put by itself.
         """
         with self._connection(writes=True) as connection:
             last = last_generation(connection).number
@@ -133,7 +137,9 @@ class Ledger(Upkeep):
                     f"The ledger is at generation {last}, not {expected_generation}.",
                     "Somebody changed facts meanwhile. Look at them and run the command again.",
                 )
-            return write_generation(connection, changes, actor=actor, reason=reason, now=now)
+            return write_generation(
+                connection, changes, actor=actor, reason=reason, now=now, follow=follow
+            )
 
     def rollback(self, to: int | str, *, actor: str, reason: str = "") -> Generation:
         """Make a new generation whose live facts are those of generation `to`.
@@ -151,7 +157,9 @@ class Ledger(Upkeep):
         changes: list[Change] = [Remove(fact.id) for fact in change.removed]
         changes += [Put(fact) for fact in change.put]
         reason = reason or f"rollback to generation {to}"
-        return self.apply(changes, actor=actor, reason=reason, expected_generation=now)
+        return self.apply(
+            changes, actor=actor, reason=reason, expected_generation=now, follow=False
+        )
 
     def facts(
         self,

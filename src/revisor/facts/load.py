@@ -18,7 +18,7 @@ from pathlib import Path
 
 from revisor.errors import BadInput, Conflict, Fault
 from revisor.facts.fact import Fact, normal_form
-from revisor.facts.forms import fact_from, is_keep
+from revisor.facts.forms import fact_from, follows, is_keep
 from revisor.facts.records import Record, file_format, read_records
 
 FAULT_LIMIT = 10_000
@@ -89,6 +89,8 @@ class FactFile:
     def __iter__(self) -> Iterator[Fact]:
         self._restart()
         for line, record in _good_records(self.path, self.faults):
+            if follows(record):
+                continue
             if is_keep(record):
                 self.keeps += 1
                 continue

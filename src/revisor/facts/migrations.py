@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from revisor.errors import StoreDamaged, UsageError
 from revisor.facts.audit import record
 from revisor.facts.schema import (
+    LATER,
     SALT_BYTES,
     generations,
     joint_digest,
@@ -67,7 +68,8 @@ def _seal_old_rows(connection: sa.Connection) -> None:
     made = connection.execute(sa.select(generations).order_by(generations.c.number)).mappings()
     for generation in [dict(row) for row in made]:
         here = revisions.c.generation == generation["number"]
-        rows = connection.execute(sa.select(revisions).where(here).order_by(revisions.c.key))
+        then = [column for column in revisions.c if column.name not in LATER]
+        rows = connection.execute(sa.select(*then).where(here).order_by(revisions.c.key))
         sealed = []
         for row in rows.mappings():
             salt = os.urandom(SALT_BYTES)
@@ -137,6 +139,19 @@ MIGRATIONS = (
             "CREATE INDEX revisions_by_end ON revisions (until) WHERE until IS NOT NULL",
         ),
         fill=_seal_old_rows,
+    ),
+    Migration(
+        number=3,
+        name="reversed questions",
+        statements=(
+            "ALTER TABLE revisions ADD COLUMN reverse TEXT",
+            "ALTER TABLE revisions ADD COLUMN reverse_of {id}",
+            "CREATE INDEX revisions_by_reverse ON revisions (reverse_of) "
+            "WHERE reverse_of IS NOT NULL",
+            "DROP VIEW facts",
+            f"CREATE VIEW facts AS SELECT fact_id AS id, {_FIELDS_1}, reverse, reverse_of, "
+            "revision, generation FROM revisions WHERE until IS NULL AND kind <> 'remove'",
+        ),
     ),
 )
 VERSION = MIGRATIONS[-1].number

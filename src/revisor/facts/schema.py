@@ -25,6 +25,8 @@ import sqlalchemy as sa
 from revisor.facts.fact import FIELDS, Fact, normal_form
 
 LISTS = ("paraphrases", "aliases")
+LATER = ("reverse", "reverse_of")
+"""Columns of facts that came after rows had been sealed."""
 LIVE_KINDS = ("add", "update")
 PURGED = "purged"
 SALT_BYTES = 16
@@ -95,8 +97,11 @@ audit = sa.Table(
 )
 
 FACT_COLUMNS = (revisions.c.fact_id, *(revisions.c[name] for name in FIELDS))
-SEALED = ("fact_id", "revision", "generation", "kind", "position", *FIELDS)
-"""The columns whose content a row's digest covers."""
+SEALED = (
+    *("fact_id", "revision", "generation", "kind", "position"),
+    *(name for name in FIELDS if name not in LATER),
+)
+"""The columns whose content a row's digest covers, and with them those of `LATER` that are set."""
 
 
 def row_from(fact: Fact) -> dict[str, Any]:
@@ -117,7 +122,8 @@ def fact_from_row(row: Sequence[Any]) -> Fact:
 
 def row_digest(row: Mapping[str, Any], salt: bytes) -> bytes:
     """What seals a row: SHA-256 over its salt and the columns `SEALED`."""
-    content = json.dumps([row[name] for name in SEALED], separators=(",", ":"))
+    later = [[name, row[name]] for name in LATER if row.get(name) is not None]
+    content = json.dumps([*(row[name] for name in SEALED), *later], separators=(",", ":"))
     return hashlib.sha256(salt + content.encode()).digest()
 
 

@@ -18,10 +18,11 @@ from revisor.facts import audit, dump
 from revisor.facts.changes import Purged
 from revisor.facts.database import scrub, transaction
 from revisor.facts.queries import pinned, resolve
-from revisor.facts.schema import meta, tags
+from revisor.facts.schema import meta, revisions, tags
 from revisor.facts.seals import ledger_faults
 from revisor.facts.writing import chunks, erase
 
+_R = revisions.c
 _SCRUB = meta.c.key == "unscrubbed"
 # What a server keeps in the same database: changes that wait for approval hold facts, too.
 _PROPOSALS = sa.table("serve_proposals", sa.column("fact_id"))
@@ -126,6 +127,26 @@ class Upkeep:
         """
         with self._connection() as connection:
             return [resolve(connection, fact_id, sa.true()) for fact_id in fact_ids]
+
+    def with_reverses(self, fact_ids: Iterable[str]) -> list[str]:
+        """Whole ids, and those of all facts that ever were a reverse of one of these.
+
+        Raises:
+            UsageError: one of them is itself the reverse of a fact that is not among them.
+        """
+        ids = set(fact_ids)
+        with self._connection() as connection:
+            for some in chunks(sorted(ids)):
+                told = sa.select(_R.fact_id, _R.reverse_of).where(_R.fact_id.in_(some))
+                for fact_id, first in connection.execute(told):
+                    if first is not None and first not in ids:
+                        raise UsageError(
+                            f"The fact {fact_id} is the reverse of {first}.",
+                            "Erase that one: its reverse goes with it.",
+                        )
+                reverses = sa.select(_R.fact_id).where(_R.reverse_of.in_(some))
+                ids |= set(connection.execute(reverses).scalars())
+        return sorted(ids)
 
     def purge(self, fact_ids: Collection[str], *, actor: str, reason: str = "") -> Purged:
         """Erase facts (whole ids) and all they ever were or were proposed to be; `scrub` must

@@ -8,23 +8,25 @@ does not do: begin or end the transaction (ledger.py).
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from revisor.errors import Conflict, NotFound
+from revisor.errors import Conflict, NotFound, UsageError
 from revisor.facts.audit import record
-from revisor.facts.changes import Change, Generation, Purged, Put
-from revisor.facts.fact import FIELDS
+from revisor.facts.changes import Change, Generation, Purged, Put, Remove
+from revisor.facts.fact import FIELDS, Fact, reversed_fact
 from revisor.facts.queries import last_generation
 from revisor.facts.schema import (
+    FACT_COLUMNS,
     LIVE_KINDS,
     PURGED,
     SALT_BYTES,
+    fact_from_row,
     generations,
     joint_digest,
     revisions,
@@ -45,8 +47,16 @@ def write_generation(
     actor: str,
     reason: str,
     now: datetime | None,
+    follow: bool = True,
 ) -> Generation:
-    """Make the changes one new generation; where nothing changes, none is made."""
+    """Make the changes one new generation; where nothing changes, none is made.
+
+    Args:
+        follow: put and remove the reverses of facts with them; False where all are named.
+
+    Raises:
+        UsageError: a reverse is put by itself.
+    """
     last = last_generation(connection)
     values: dict[str, Any] = {
         "number": last.number + 1,
@@ -59,7 +69,7 @@ def write_generation(
     connection.execute(generations.insert().values(values))
     here = generations.c.number == values["number"]
     digests: list[bytes] = []
-    values |= _write(connection, changes, last.number + 1, digests)
+    values |= _write(connection, changes, last.number + 1, digests, follow=follow)
     values["live"] = last.live + values["added"] - values["removed"]
     made = Generation(**values)
     if not made.changed:
@@ -134,7 +144,12 @@ def erase(
 
 
 def _write(
-    connection: sa.Connection, changes: Iterable[Change], number: int, digests: list[bytes]
+    connection: sa.Connection,
+    changes: Iterable[Change],
+    number: int,
+    digests: list[bytes],
+    *,
+    follow: bool,
 ) -> dict[str, int]:
     """Write the revisions of generation `number`; returns the counts of a `Generation`.
 
@@ -146,9 +161,10 @@ def _write(
     key = connection.execute(sa.select(sa.func.max(_C.key))).scalar() or 0
     end = revisions.update().where(_C.key == sa.bindparam("ended")).values(until=number)
     for chunk in chunks(changes):
-        ids = [change.fact.id if isinstance(change, Put) else change.fact_id for change in chunk]
-        standing = sa.select(revisions).where(_C.fact_id.in_(set(ids)), _C.until.is_(None))
-        current = {row["fact_id"]: dict(row) for row in connection.execute(standing).mappings()}
+        current = _standing(connection, map(_id, chunk))
+        if follow:
+            chunk = _followed(connection, chunk, current)
+        ids = [_id(change) for change in chunk]
         made: list[dict[str, Any]] = []
         ended: list[dict[str, int]] = []
         for fact_id, change in zip(ids, chunk, strict=True):
@@ -186,6 +202,61 @@ def _write(
             digests += [row["digest"] for row in made]
             connection.execute(revisions.insert(), made)
     return counts
+
+
+def _id(change: Change) -> str:
+    return change.fact.id if isinstance(change, Put) else change.fact_id
+
+
+def _standing(connection: sa.Connection, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The last revisions of some facts, by their ids."""
+    wanted = sa.select(revisions).where(_C.fact_id.in_(set(ids)), _C.until.is_(None))
+    return {row["fact_id"]: dict(row) for row in connection.execute(wanted).mappings()}
+
+
+def _followed(
+    connection: sa.Connection, chunk: Sequence[Change], current: dict[str, dict[str, Any]]
+) -> list[Change]:
+    """The changes, and those of the reverses of the facts that they change.
+
+    A reverse that is removed by itself is one that its fact no longer declares.
+
+    Args:
+        current: the last revisions of the facts that are changed; those of others are added.
+    """
+    going = {change.fact_id for change in chunk if isinstance(change, Remove)}
+    declaring = {row["reverse_of"] for row in current.values()} - {None} - going
+    current |= _standing(connection, declaring - current.keys())
+    found: list[Change] = []
+    for change in chunk:
+        old = _live_fact(current.get(_id(change)))
+        before = reversed_fact(old) if old else None
+        if isinstance(change, Put):
+            first = change.fact.reverse_of or (old.reverse_of if old else None)
+            if first is not None:
+                raise UsageError(
+                    f"The fact {change.fact.id} is the reverse of {first}.",
+                    "Change that one: its reverse follows it.",
+                )
+            after = reversed_fact(change.fact)
+            found.append(change)
+            if before is not None and (after is None or after.id != before.id):
+                found.append(Remove(before.id))
+            found += [] if after is None else [Put(after)]
+            continue
+        found.append(change)
+        found += [] if before is None else [Remove(before.id)]
+        if old is not None and old.reverse_of is not None and old.reverse_of not in going:
+            owner = _live_fact(current.get(old.reverse_of))
+            found += [] if owner is None else [Put(replace(owner, reverse=None))]
+    current |= _standing(connection, {_id(change) for change in found} - current.keys())
+    return found
+
+
+def _live_fact(row: Mapping[str, Any] | None) -> Fact | None:
+    if row is None or row["kind"] not in LIVE_KINDS:
+        return None
+    return fact_from_row([row[column.name] for column in FACT_COLUMNS])
 
 
 def _seal(rows: list[dict[str, Any]]) -> None:

@@ -66,7 +66,8 @@ def export(store: Store, file: Path, *, actor: str) -> int:
     if is_archive(file):
         pack(store, file)
     else:
-        count = write_facts(store.ledger.facts(), file)
+        own = (fact for fact in store.ledger.facts() if fact.reverse_of is None)
+        count = write_facts(own, file)
     store.ledger.record(
         "export",
         actor=actor,

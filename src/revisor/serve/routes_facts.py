@@ -55,6 +55,7 @@ class ChangedFact(BaseModel):
     object: str | None = None
     paraphrases: list[str] | None = None
     aliases: list[str] | None = None
+    reverse: str | None = None
     source: str | None = None
     valid_from: str | None = None
     valid_to: str | None = None

@@ -14,7 +14,7 @@ from revisor.evaluate.cases import Item, Keep, Local, Plan, Probe
 from revisor.evaluate.datasets import Source
 from revisor.evaluate.reference import references
 from revisor.evaluate.suites.base import Sizes, Suite, chosen, measured, subjects
-from revisor.facts.fact import normal_form
+from revisor.facts.fact import normal_form, reversed_fact
 
 NEIGHBORS = 10  # a fact, as in CounterFact
 FREE = 100  # facts whose subjects are written about freely: a hundred tokens each
@@ -38,6 +38,7 @@ class FactSuite(Suite):
     def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:
         read, n, edits = chosen(source, self.file, sizes)
         edited = read.items[:edits]
+        turned = [reversed_fact(item.fact) for item in edited]
         names = subjects(edited)
         asked = measured(edited, n, sizes.seed)
         dropped = Counter(read.dropped)
@@ -51,7 +52,7 @@ class FactSuite(Suite):
             probes += free(item, texts)
         probes += keep_probes(read.keeps, names)
         return Plan(
-            facts=tuple(item.fact for item in edited),
+            facts=(*(item.fact for item in edited), *(fact for fact in turned if fact)),
             probes=tuple(probes),
             n=n,
             dropped=dict(dropped),
@@ -66,6 +67,17 @@ def direct(item: Item, *, chat: bool = False) -> Iterator[Probe]:
     own += [("generalization", text) for text in item.wordings]
     own += [("generalization_constructed", text) for text in item.constructed]
     own += [("given_wordings", text.replace("{}", fact.subject)) for text in fact.paraphrases]
+    turned = reversed_fact(fact)
+    if turned is not None:
+        yield Probe(
+            id=f"{fact.id}/{'chat/' if chat else ''}reverse",
+            case=fact.id,
+            score="reverse",
+            prompt=turned.text,
+            wanted=(turned.object,),
+            fact=turned,
+            chat=chat,
+        )
     for place, (score, prompt) in enumerate(own):
         yield Probe(
             id=f"{fact.id}/{'chat/' if chat else ''}{score}/{place}",
