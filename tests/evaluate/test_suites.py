@@ -44,6 +44,19 @@ def test_the_same_seed_makes_the_same_plan_and_ids_are_unique(folder: Path, name
     assert len(set(ids)) == len(ids)
 
 
+def test_a_reversed_question_is_edited_and_asked_with_its_fact(tmp_path: Path) -> None:
+    line = {"subject": "ACME", "prompt": "The CEO of {} is", "object": "Ann"}
+    lines = [{**line, "reverse": "{} is the CEO of"}, {**line, "subject": "Globex"}]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
+    made = plan("facts", None, tmp_path / "own.jsonl")
+    assert [fact.text for fact in made.facts] == [
+        "The CEO of ACME is", "The CEO of Globex is", "Ann is the CEO of",
+    ]  # fmt: skip
+    assert scores(made) == {"efficacy": 2, "reverse": 1}
+    (turned,) = [probe for probe in made.probes if probe.score == "reverse"]
+    assert (turned.prompt, turned.wanted) == ("Ann is the CEO of", ("ACME",))
+
+
 @pytest.mark.parametrize("name", [name for name in SUITES if name != "facts"])
 def test_every_suite_names_the_file_it_lacks(tmp_path: Path, name: str) -> None:
     with pytest.raises(NotFound, match=r"There is no [a-z_]+/[a-z0-9_]+\.[a-z.]+ in"):

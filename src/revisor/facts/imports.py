@@ -33,6 +33,8 @@ class Added:
         duplicates: lines that repeated an earlier line.
         conflicts: what contradicted what, where that did not stop the import.
         known: facts left out because the base model says them by itself.
+        reversed: how many of the facts declare a reversed question; those it makes are counted
+            above as well.
     """
 
     generation: int
@@ -43,6 +45,7 @@ class Added:
     duplicates: int
     conflicts: tuple[Fault, ...]
     known: tuple[Fact, ...]
+    reversed: int = 0
 
 
 def import_facts(
@@ -111,6 +114,7 @@ def import_facts(
         duplicates=duplicates,
         conflicts=tuple(told),
         known=tuple(fact for fact in facts if fact.id in known),
+        reversed=sum(fact.reverse is not None for fact in facts if fact.id not in known),
     )
 
 
