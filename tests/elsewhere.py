@@ -104,6 +104,13 @@ class _Operations(TorchDispatchMode):
         return _run(func, args, kwargs or {})
 
 
+def _index(index: Any) -> Any:
+    """Lists as tensors: torch would make some of the device's own, which have no data."""
+    if isinstance(index, tuple):
+        return tuple(map(_index, index))
+    return torch.tensor(index, dtype=torch.long) if isinstance(index, list) else index
+
+
 class _Functions(TorchFunctionMode):
     """What does not reach an operation: tensors made of numbers, and numbers made of tensors."""
 
@@ -114,6 +121,8 @@ class _Functions(TorchFunctionMode):
         device = kwargs.get("device")
         if func is torch.Tensor.tolist:
             return _inner(args[0]).tolist()
+        if func in (torch.Tensor.__getitem__, torch.Tensor.__setitem__):
+            args = (args[0], _index(args[1]), *args[2:])
         if func is torch.tensor and device is not None and torch.device(device) == DEVICE:
             return Elsewhere(func(*args, **{**kwargs, "device": "cpu"}))
         return func(*args, **kwargs)

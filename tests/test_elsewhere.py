@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,7 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calibratio
 
 @pytest.fixture(scope="module")
 def there() -> Iterator[LoadedModel]:
-    loaded = here()
+    loaded = replace(here(), model=copy.deepcopy(tiny.taught()))
     with elsewhere(loaded.model):
         yield loaded
 

@@ -11,7 +11,7 @@ from revisor.facts.database import make_engine, transaction
 from revisor.facts.fact import FIELDS, Fact
 from revisor.facts.ledger import Ledger, Put
 
-PUBLISHED = ["cb793e8b054a9d4f", "896c654c8ffd2e04", "19c2f4c87a57e548"]
+PUBLISHED = ["cb793e8b054a9d4f", "896c654c8ffd2e04", "e3e7b9aeec524339"]
 ANN = Fact(subject="Ann", prompt="{} lives in", object="Rome", aliases=("A.",), source="a letter")
 
 

@@ -109,6 +109,18 @@ def test_both_may_be_removed_at_once(ledger: Ledger, first: int) -> None:
     assert ledger.count() == 0
 
 
+def test_changed_and_its_reverse_removed_at_once_the_fact_decides(ledger: Ledger) -> None:
+    put(ledger, CEO)
+    assert TURNED is not None
+    for changes in (
+        [Put(replace(CEO, object="Bob")), Remove(TURNED.id)],
+        [Remove(reversed_fact(replace(CEO, object="Bob")).id), Put(CEO)],
+    ):  # type: ignore[union-attr]
+        ledger.apply(changes, actor="ann", reason="")
+        assert ledger.count() == 2
+    assert texts(ledger) == {"The CEO of ACME is": "Ann", "Ann is the CEO of": "ACME"}
+
+
 def test_many_facts_have_reverses(ledger: Ledger) -> None:
     many = [replace(CEO, subject=f"Firm {n}", object=f"Head {n}", id="") for n in range(1_100)]
     put(ledger, *many)
@@ -116,8 +128,9 @@ def test_many_facts_have_reverses(ledger: Ledger) -> None:
     put(ledger, *(replace(fact, object=f"New {fact.object}") for fact in many))
     assert ledger.count() == 2_200
     assert texts(ledger)["New Head 1099 is the CEO of"] == "Firm 1099"
-    remove(ledger, *(fact.id for fact in many))
+    remove(ledger, *sorted(fact.id for fact in ledger.facts()))
     assert ledger.count() == 0
+    assert ledger.verify() == []
 
 
 def test_it_is_erased_with_its_fact_and_not_without_it(ledger: Ledger) -> None:
@@ -208,6 +221,30 @@ def test_the_fact_that_loses_it_stays_without_it(
         "Ann is the CEO of": left,
     }
     assert ledger.verify() == []
+
+
+@pytest.mark.parametrize("on_conflict", ["stop", "keep", "replace"])
+def test_an_object_may_move_to_another_subject(ledger: Ledger, on_conflict: str) -> None:
+    globex = replace(CEO, subject="Globex", object="Bob", id="")
+    add(ledger, [CEO, globex])
+    added = add(ledger, [replace(CEO, object="Bob"), replace(globex, object="Ann")], on_conflict)
+    assert (added.removed, added.reversed) == (0, 2)
+    assert texts(ledger) == {
+        "The CEO of ACME is": "Bob", "Bob is the CEO of": "ACME",
+        "The CEO of Globex is": "Ann", "Ann is the CEO of": "Globex",
+    }  # fmt: skip
+
+
+def test_what_comes_last_replaces_a_reverse_that_came_first(ledger: Ledger) -> None:
+    explicit = Fact(subject="Ann", prompt="{} is the CEO of", object="Initech")
+    add(ledger, [replace(CEO, valid_from=None), explicit], "replace")
+    assert texts(ledger) == {"The CEO of ACME is": "Ann", "Ann is the CEO of": "Initech"}
+
+
+def test_facts_of_another_ledger_bring_their_reverses(ledger: Ledger) -> None:
+    assert TURNED is not None
+    add(ledger, [CEO, TURNED])
+    assert texts(ledger) == {"The CEO of ACME is": "Ann", "Ann is the CEO of": "ACME"}
 
 
 def test_a_declared_pair_is_nothing_to_look_at(ledger: Ledger) -> None:

@@ -7,7 +7,7 @@ model (editing/keys.py does).
 A raw key is dominated by a few directions that every token shares. Whitening by the second moment
 C of background keys, about their mean m,
 
-    e(k) = normalise((k - m) V (Λ + shrink * mean(Λ))^(-1/2)),   C = V Λ Vᵀ,
+    e(k) = normalise((k - m) L^(-T)),   L Lᵀ = C + shrink * mean(diag C) I,
 
 takes those out, so that the cosine tells subjects apart in more layers. What is kept is a random
 projection of e, of fewer numbers. `identity` is the paper's raw cosine (Fei et al. 2026, eq. 6).

@@ -125,9 +125,7 @@ def add(
     if added.removed:
         note(f"{plural(added.removed, 'fact')} gave way and ended.", style="yellow")
     if added.reversed and (added.added or added.updated):
-        note(
-            f"{plural(added.reversed, 'fact')} declared a reversed question: facts of their own."
-        )
+        note(f"{plural(added.reversed, 'fact')} declared a reversed question: facts of their own.")
     if added.known:
         note(f"{plural(len(added.known), 'fact')} left out: the model says them by itself.")
     if added.duplicates:

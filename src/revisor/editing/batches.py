@@ -28,6 +28,7 @@ SPLIT_GAIN = 0.85  # rows are run in two parts where that leaves this share of t
 READ = 0.1  # cost of a column that is only attended to, a suffix token's being 1
 LAUNCHED = 3e12  # parameters times tokens that a GPU works off while one pass is being launched
 MORE = 4  # times the tokens of a batch on the CPU that one on a GPU may have
+TOO_MUCH = 100.0  # times the cost of rows that do not fit into one pass
 SHARE = 0.25  # of a GPU's memory for what a batch remembers of its columns
 
 Part = tuple[int, Context]  # a row: index of its request, and the text
@@ -39,7 +40,8 @@ class Pace:
 
     Attributes:
         tokens: suffix tokens in a batch at most, all contexts counted.
-        columns: columns in a batch at most, those that are only attended to counted as well.
+        columns: columns in a batch at most, those that are only attended to counted as well; and,
+            padding included, in a pass, unless it has one row.
         launch: what a pass costs beside its tokens, in suffix tokens. Rows of other lengths share a
             pass where that costs less than padding them.
     """
@@ -80,7 +82,7 @@ def _memory(device: torch.device) -> float:
     return float(1 << 34)
 
 
-def grouped(requests: Sequence[Request], pace: Pace) -> list[list[int]]:
+def grouped(requests: Sequence[Request], at: Pace) -> list[list[int]]:
     """Indices grouped so that rows of one batch have suffixes of about one length."""
 
     def cost(index: int) -> tuple[int, int]:
@@ -93,7 +95,7 @@ def grouped(requests: Sequence[Request], pace: Pace) -> list[list[int]]:
         contexts = requests[index].contexts
         suffix = sum(context.suffix for context in contexts)
         read = sum(len(context.ids) + len(context.target) for context in contexts)
-        if not batches or tokens + suffix > pace.tokens or columns + read > pace.columns:
+        if not batches or tokens + suffix > at.tokens or columns + read > at.columns:
             batches.append([])
             tokens = columns = 0
         batches[-1].append(index)
@@ -102,32 +104,33 @@ def grouped(requests: Sequence[Request], pace: Pace) -> list[list[int]]:
     return batches
 
 
-def parts(requests: Sequence[Request], pace: Pace) -> list[list[Part]]:
+def parts(requests: Sequence[Request], at: Pace) -> list[list[Part]]:
     """The rows of a batch, cut where that saves padding: chat turns, and texts behind others."""
     rows = [(i, c) for i, request in enumerate(requests) for c in request.contexts]
-    return _cut(rows, pace.launch)
+    return _cut(rows, at)
 
 
-def _cut(rows: list[Part], launch: float) -> list[list[Part]]:
-    whole = _padded(rows) + launch
+def _cut(rows: list[Part], at: Pace) -> list[list[Part]]:
+    whole = _cost(rows, at)
     best, halves = whole, (rows, rows[:0])
     for length in (_suffix, _total):
         ranked = sorted(rows, key=length)  # stable: rows of a request stay in order
         for cut in range(1, len(ranked)):
             if length(ranked[cut]) == length(ranked[cut - 1]):
                 continue
-            cost = _padded(ranked[:cut]) + _padded(ranked[cut:]) + 2 * launch
+            cost = _cost(ranked[:cut], at) + _cost(ranked[cut:], at)
             if cost < best:
                 best, halves = cost, (ranked[:cut], ranked[cut:])
     if best > SPLIT_GAIN * whole:
         return [sorted(rows, key=_suffix)]
-    return [part for half in halves for part in _cut(half, launch)]
+    return [part for half in halves for part in _cut(half, at)]
 
 
-def _padded(rows: Sequence[Part]) -> float:
-    """What a step over some rows costs, in suffix tokens."""
-    suffix = max(map(_suffix, rows))
-    return len(rows) * (suffix + READ * max(map(_total, rows)))
+def _cost(rows: Sequence[Part], at: Pace) -> float:
+    """What a step over some rows costs, in suffix tokens; more than fit into a pass, too much."""
+    suffix, total = max(map(_suffix, rows)), max(map(_total, rows))
+    cost = at.launch + len(rows) * (suffix + READ * total)
+    return cost * TOO_MUCH if len(rows) * total > at.columns else cost
 
 
 def _suffix(row: Part) -> int:

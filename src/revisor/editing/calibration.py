@@ -112,7 +112,7 @@ def compare_layers(
     scores = []
     for layer in layers:
         keys_TF, first_T = _background_keys(loaded, spec, layer)
-        encoder = fit_whitening(keys_TF[~first_T].to(reckoned_on(loaded)))
+        encoder = fit_whitening(keys_TF[~first_T].to(reckoned_on(loaded, spec.key_width)))
         scores.append(_probe(loaded, spec, layer, encoder))
         if on_done:
             on_done(1)
@@ -125,7 +125,7 @@ def compare_layers(
 
 def _measure(loaded: LoadedModel, spec: Spec, layer: int, *, whiten: bool) -> Calibration:
     keys_TF, first_T = _background_keys(loaded, spec, layer)
-    where = reckoned_on(loaded)
+    where = reckoned_on(loaded, spec.key_width)
     encoder = fit_whitening(keys_TF[~first_T].to(where)) if whiten else KeyEncoder()
     score = _probe(loaded, spec, layer, encoder)
     heard = kind_V = None

@@ -57,7 +57,7 @@ def check_rows(
     A row that its own prompt does not hit is given that prompt's key as an entry of its own. One
     that fires too early in its prompt, or again in its object, gets thresholds above what its
     entries hear there; it is found in fewer wordings then. A row that is hit but does not say its
-    object is optimised again, longer and at a smaller rate, with the other rows in force. What
+    object is optimised again, longer and at a smaller rate, with those in force that answer. What
     still fails is dropped from the bank and reported; a row that several facts share stays if any
     of them answers.
 
@@ -89,14 +89,7 @@ def check_rows(
                     keys_CE=torch.cat([row.keys_CE, torch.stack(missed)]),
                     gamma_C=torch.cat([row.gamma_C, torch.full((len(missed),), CEILING)]),
                 )
-            elif quieter := _quieter(
-                loaded,
-                spec,
-                bank,
-                row_id,
-                [w.bare for w in mine],
-                settings,
-            ):
+            elif quieter := _quieter(loaded, spec, bank, row_id, [w.bare for w in mine], settings):
                 row = quieter
             else:
                 again[row_id] = requests(row_id, settings.contexts)
@@ -205,7 +198,7 @@ def _again(
     settings: BuildSettings,
     round_: int,
 ) -> list[Row]:
-    """Some rows optimised harder, with all others in force; the bound doubles every round.
+    """Some rows optimised harder, with all the others in force; the bound doubles every round.
 
     Args:
         wanted: for each row what it shall say where.

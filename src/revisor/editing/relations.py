@@ -30,6 +30,7 @@ NEAR = 0.5  # cosine with a relation's mean above which a prompt is near to it
 MOST = 2  # relations that a prompt can be near to
 ALIKE = 0.75  # share of the first one's cosine that the second needs: clearly one's is one's alone
 ASIDE = 8.0  # weight of a relation that an entry is turned away from, were it the entry's own
+SOLVED = 6  # matrices of a key's width, or as large, that are held at once
 CHUNK = 128  # questions that are looked at together
 
 
@@ -70,7 +71,7 @@ def hearing(
     Args:
         background_TF: raw keys of ordinary text.
     """
-    where = reckoned_on(loaded)
+    where = reckoned_on(loaded, spec.key_width)
     embedding: torch.nn.Module = loaded.model.get_input_embeddings()  # type: ignore[operator]
     table_VD = next(embedding.parameters()).detach().float().cpu()
     # Behind the embeddings a 1, so that the sum of a question's words has their number.
@@ -102,10 +103,14 @@ def hearing(
     return encoder, relations(loaded.tokenizer, encoder, kind_V)
 
 
-def reckoned_on(loaded: LoadedModel) -> torch.device:
-    """Where matrices as wide as a key are solved in double precision: beside the model if that can
-    be, which for the keys of a Llama-3-8B is a matter of seconds and not of minutes."""
-    return torch.device("cpu") if loaded.device.type == "mps" else loaded.device
+def reckoned_on(loaded: LoadedModel, key_width: int) -> torch.device:
+    """Where matrices as wide as a key are solved in double precision: beside the model if there is
+    room, which for the keys of a Llama-3-8B is a matter of seconds and not of minutes."""
+    device = loaded.device
+    needed = SOLVED * 8 * key_width**2
+    if device.type == "cuda" and torch.cuda.mem_get_info(device)[0] < needed:
+        return torch.device("cpu")
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def _of_somebody() -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ from typing import Any
 from revisor.errors import BadInput, Fault, NotFound
 from revisor.evaluate.cases import Item, Keep, Local, dedupe
 from revisor.facts.fact import PLACEHOLDER, Fact, normal_form
-from revisor.facts.forms import fact_from, is_keep
+from revisor.facts.forms import fact_from, follows, is_keep
 from revisor.facts.records import file_format, read_records
 
 WORDING_KEYS = ("paraphrase_prompts", "rephrase_prompt", "rephrase", "rephrases", "ood_rephrase")
@@ -149,6 +149,8 @@ def read_items(path: Path, limit: int | None = None) -> Read:
             faults.append(entry)
             continue
         line, record = entry
+        if follows(record):
+            continue
         if is_keep(record):
             found = _keep(record, line)
             if isinstance(found, Fault):

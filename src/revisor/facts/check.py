@@ -89,7 +89,8 @@ def conflicts_between(new: Iterable[Fact], ledger: LiveFacts | None = None) -> l
     Objects are compared in normal form; a fact is told with the first one that it contradicts.
     Two statements whose times of validity do not meet do not contradict one another under two
     ids; under one id they do, since a fact has one value at a time. A live fact whose id is
-    among `new` is about to change, so it is not held against the rest of `new`.
+    among `new` is about to change, and its reverse with it, so neither is held against the rest of
+    `new`.
     """
     index = _Index()
     found: list[Finding] = []
@@ -104,7 +105,8 @@ def conflicts_between(new: Iterable[Fact], ledger: LiveFacts | None = None) -> l
         return found
     told: set[str] = set()
     for live in _live_of(ledger, index.names):
-        if live.id not in index.ids and live.id not in told:
+        changing = live.id in index.ids or live.reverse_of in index.ids
+        if not changing and live.id not in told:
             told.add(live.id)
             found += index.contradicting(live)
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 
@@ -114,6 +115,15 @@ def reversed_fact(fact: Fact) -> Fact | None:
         reverse_of=fact.id,
         id=fact_id(fact.namespace, fact.object, fact.reverse, fact.id),
     )
+
+
+def with_reverses(facts: Iterable[Fact]) -> Iterator[Fact]:
+    """The facts, each followed by the one for the reversed question that it declares, if any."""
+    for fact in facts:
+        yield fact
+        turned = reversed_fact(fact)
+        if turned is not None:
+            yield turned
 
 
 FIELDS = tuple(one.name for one in fields(Fact) if one.name != "id")

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 from revisor.errors import Conflict, Fault, UsageError
 from revisor.facts.changes import Change, Put, Remove
 from revisor.facts.check import Finding, conflicts_between
-from revisor.facts.fact import Fact, reversed_fact
+from revisor.facts.fact import Fact, reversed_fact, with_reverses
 from revisor.facts.ledger import Ledger
 from revisor.facts.load import FactFile
 
@@ -88,8 +88,8 @@ def import_facts(
     else:
         facts = list(source)
     before = ledger.generation
-    turned = [reversed_fact(fact) for fact in facts]
-    found = conflicts_between([*facts, *(fact for fact in turned if fact is not None)], ledger)
+    facts = [fact for fact in facts if fact.reverse_of is None]  # those come with their facts
+    found = conflicts_between(with_reverses(facts), ledger)
     told += [Fault(line=0, fault=str(finding)) for finding in found]
     if told and on_conflict == "stop":
         raise Conflict(
@@ -110,7 +110,7 @@ def import_facts(
         added=made.added,
         updated=made.updated,
         unchanged=made.unchanged,
-        removed=made.removed,
+        removed=len(given_way),
         duplicates=duplicates,
         conflicts=tuple(told),
         known=tuple(fact for fact in facts if fact.id in known),
@@ -152,6 +152,10 @@ def _settle(
     values = {fact.id: fact for fact in reversed(facts)}  # of one id the first
     out: set[str] = set()
     given_way: dict[str, None] = {}
+
+    def lose(fact: Fact) -> None:
+        out.update(one.id for one in with_reverses([fact]))
+
     for one in found:
         if one.kind == "same id":
             if on_conflict == "replace":
@@ -159,11 +163,11 @@ def _settle(
         elif one.fact.id in out or one.other.id in out:
             continue  # one of the two is left out already
         elif on_conflict == "keep":
-            out.add(one.fact.id)
+            lose(one.fact)
         elif one.in_ledger:
             given_way[one.other.id] = None
         else:
-            out.add(one.other.id)
+            lose(one.other)
     order = dict.fromkeys(fact.id for fact in facts)
     kept = [values[fact_id] for fact_id in order if fact_id not in out]
     return [_declaring(fact, out) for fact in kept], list(given_way)

@@ -92,6 +92,20 @@ _FIELDS_1 = (
     "subject, prompt, object, relation, paraphrases, aliases, object_before, source, "
     "valid_from, valid_to, namespace, qualifier"
 )
+
+
+def _show_reverses(connection: sa.Connection) -> None:
+    """Two columns more at the end of the view of live facts, whatever depends on it."""
+    replaces = connection.dialect.name == "postgresql"
+    if not replaces:
+        connection.exec_driver_sql("DROP VIEW facts")
+    connection.exec_driver_sql(
+        f"CREATE {'OR REPLACE ' if replaces else ''}VIEW facts AS SELECT fact_id AS id, "
+        f"{_FIELDS_1}, revision, generation, reverse, reverse_of FROM revisions "
+        "WHERE until IS NULL AND kind <> 'remove'"
+    )
+
+
 MIGRATIONS = (
     Migration(
         number=1,
@@ -148,10 +162,8 @@ MIGRATIONS = (
             "ALTER TABLE revisions ADD COLUMN reverse_of {id}",
             "CREATE INDEX revisions_by_reverse ON revisions (reverse_of) "
             "WHERE reverse_of IS NOT NULL",
-            "DROP VIEW facts",
-            f"CREATE VIEW facts AS SELECT fact_id AS id, {_FIELDS_1}, reverse, reverse_of, "
-            "revision, generation FROM revisions WHERE until IS NULL AND kind <> 'remove'",
         ),
+        fill=_show_reverses,
     ),
 )
 VERSION = MIGRATIONS[-1].number

@@ -157,13 +157,16 @@ def _write(
         digests: filled with those of the rows, in the order of their keys.
     """
     counts = {"added": 0, "updated": 0, "removed": 0, "unchanged": 0}
+    if follow:
+        changes = list(changes)
+    named = {_id(change) for change in changes} if isinstance(changes, list) else set()
     position = connection.execute(sa.select(sa.func.max(_C.position))).scalar() or 0
     key = connection.execute(sa.select(sa.func.max(_C.key))).scalar() or 0
     end = revisions.update().where(_C.key == sa.bindparam("ended")).values(until=number)
     for chunk in chunks(changes):
         current = _standing(connection, map(_id, chunk))
         if follow:
-            chunk = _followed(connection, chunk, current)
+            chunk = _followed(connection, chunk, current, named)
         ids = [_id(change) for change in chunk]
         made: list[dict[str, Any]] = []
         ended: list[dict[str, int]] = []
@@ -215,7 +218,10 @@ def _standing(connection: sa.Connection, ids: Iterable[str]) -> dict[str, dict[s
 
 
 def _followed(
-    connection: sa.Connection, chunk: Sequence[Change], current: dict[str, dict[str, Any]]
+    connection: sa.Connection,
+    chunk: Sequence[Change],
+    current: dict[str, dict[str, Any]],
+    named: Collection[str],
 ) -> list[Change]:
     """The changes, and those of the reverses of the facts that they change.
 
@@ -223,34 +229,44 @@ def _followed(
 
     Args:
         current: the last revisions of the facts that are changed; those of others are added.
+        named: the ids of all facts that are changed. What becomes of their reverses is theirs.
     """
-    going = {change.fact_id for change in chunk if isinstance(change, Remove)}
-    declaring = {row["reverse_of"] for row in current.values()} - {None} - going
-    current |= _standing(connection, declaring - current.keys())
+    turned = _reverses(connection, map(_id, chunk))
+    owners = {row["reverse_of"] for row in current.values()} - {None}
+    current |= _standing(connection, owners - current.keys())
     found: list[Change] = []
     for change in chunk:
         old = _live_fact(current.get(_id(change)))
-        before = reversed_fact(old) if old else None
+        owner = old.reverse_of if old else None
         if isinstance(change, Put):
-            first = change.fact.reverse_of or (old.reverse_of if old else None)
-            if first is not None:
+            if change.fact.reverse_of or owner:
                 raise UsageError(
-                    f"The fact {change.fact.id} is the reverse of {first}.",
+                    f"The fact {change.fact.id} is the reverse of "
+                    f"{change.fact.reverse_of or owner}.",
                     "Change that one: its reverse follows it.",
                 )
             after = reversed_fact(change.fact)
             found.append(change)
-            if before is not None and (after is None or after.id != before.id):
-                found.append(Remove(before.id))
+            ended = turned.get(change.fact.id)
+            if ended is not None and (after is None or after.id != ended):
+                found.append(Remove(ended))
             found += [] if after is None else [Put(after)]
-            continue
-        found.append(change)
-        found += [] if before is None else [Remove(before.id)]
-        if old is not None and old.reverse_of is not None and old.reverse_of not in going:
-            owner = _live_fact(current.get(old.reverse_of))
-            found += [] if owner is None else [Put(replace(owner, reverse=None))]
+        elif owner is None:
+            found.append(change)
+            found += [Remove(turned[change.fact_id])] if change.fact_id in turned else []
+        elif owner not in named:
+            found.append(change)
+            declaring = _live_fact(current.get(owner))
+            found += [] if declaring is None else [Put(replace(declaring, reverse=None))]
     current |= _standing(connection, {_id(change) for change in found} - current.keys())
     return found
+
+
+def _reverses(connection: sa.Connection, ids: Iterable[str]) -> dict[str, str]:
+    """The live reverses of some facts, by the facts' ids."""
+    standing = sa.and_(_C.until.is_(None), _C.kind.in_(LIVE_KINDS))
+    wanted = sa.select(_C.reverse_of, _C.fact_id).where(_C.reverse_of.in_(set(ids)), standing)
+    return {row.reverse_of: row.fact_id for row in connection.execute(wanted)}
 
 
 def _live_fact(row: Mapping[str, Any] | None) -> Fact | None:

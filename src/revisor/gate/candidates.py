@@ -90,7 +90,11 @@ def candidates(
     if not bool(late_R.any()):
         return found
     may_BS = None if due is None else _may_speak(names, ids_BT, new, due())
-    if may_BS is not None and not bool(may_BS.any()) and _all_wait(view, ended.row_R[late_R]):
+    if (
+        may_BS is not None
+        and not bool(may_BS.any())
+        and _all_wait(view, names, ended.row_R[late_R])
+    ):
         return found
     place_P, entry_P = _entries(names, ended.place_R[late_R], ended.row_R[late_R])
     entry_PW = view.keys_ME[entry_P.to(view.device)]
@@ -200,19 +204,22 @@ def _within_reach(may_BS: torch.Tensor, text_P: torch.Tensor, from_P: torch.Tens
     return before_BX[text_P, until_P] > before_BX[text_P, from_P.clamp(min=0)]
 
 
-def _all_wait(view: View, row_R: torch.Tensor) -> bool:
+def _all_wait(view: View, names: NameIndex, row_R: torch.Tensor) -> bool:
     """All entries of these rows wait until an answer is due. Most names are met again a few tokens
     later, so it is kept in mind."""
-    assert view.names is not None
-    known, rows = view.names.waiting, row_R.tolist()
+    known = names.waiting
     if len(known) > KEPT_IN_MIND:
         known.clear()
-    for row in rows:
-        if row not in known:
-            first = int(view.names.first_N[row])
-            entries = slice(first, first + int(view.names.count_N[row]))
-            known[row] = bool((view.keys_ME[entries][:, -1] > 0).all())
-    return all(known[row] for row in rows)
+
+    def waits(row: int) -> bool:
+        found = known.get(row)
+        if found is None:
+            first = int(names.first_N[row])
+            entries = slice(first, first + int(names.count_N[row]))
+            known[row] = found = bool((view.keys_ME[entries][:, -1] > 0).all())
+        return found
+
+    return all(waits(row) for row in row_R.tolist())
 
 
 def joined(parts: Sequence[Candidates]) -> Candidates:

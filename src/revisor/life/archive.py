@@ -32,7 +32,7 @@ from revisor.facts.lines import write_facts
 if TYPE_CHECKING:
     from revisor.store import Store
 
-FORMAT = 2
+FORMAT = 3  # 2 had no reversed questions
 SUFFIX = ".zip"
 MANIFEST = "manifest.json"
 SETTINGS = "store.toml"

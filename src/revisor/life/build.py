@@ -26,7 +26,7 @@ from revisor.bank.bank import Bank, Row, View
 from revisor.bank.files import generation_folder, generations, load_bank, recover, save_bank
 from revisor.bank.manifest import read_manifest
 from revisor.editing.build import empty_bank, row_facts, threshold
-from revisor.editing.calibration import LONGEST, Calibration, calibrate
+from revisor.editing.calibration import LONGEST, VERSION, Calibration, calibrate
 from revisor.editing.check import check_rows
 from revisor.editing.keys import token_keys
 from revisor.errors import NotBuilt
@@ -102,7 +102,8 @@ class _Build:
         self.settings = store.build_settings()
         self.exact = store.settings.exact
         self.generation = self.ledger.generation
-        self.recipe = digest_of([asdict(self.settings), *(["exact"] if self.exact else [])])
+        made_from = [asdict(self.settings), VERSION, *(["exact"] if self.exact else [])]
+        self.recipe = digest_of(made_from)
 
     def run(self, actor: str) -> BuildReport:
         store = self.store

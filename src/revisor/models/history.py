@@ -89,6 +89,8 @@ def token_history(model: nn.Module, spec: Spec, layer: int) -> Iterator[History]
             note.lazy_initialization(missing, missing)
             note.keys = note.values = missing
         columns = ids_BS[:, None, :, None]
+        if note.is_initialized:  # compiled and other calls keep ids in different places
+            columns = columns.to(note.keys.device)
         all_ids, _ = note.update(columns, columns)
         known.append((all_ids[:, 0, :, 0], ids_BS.shape[1]))
 

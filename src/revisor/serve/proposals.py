@@ -16,10 +16,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from revisor.errors import Conflict, Fault, NotFound
+from revisor.errors import Conflict, Fault, NotFound, UsageError
 from revisor.facts.changes import Change, Generation, Put, Remove
 from revisor.facts.check import conflicts_between
-from revisor.facts.fact import Fact
+from revisor.facts.fact import Fact, with_reverses
 from revisor.facts.ledger import Ledger
 from revisor.serve.roles import Caller, Forbidden, Role, now
 from revisor.serve.tables import Database, namespaces
@@ -96,6 +96,11 @@ class ChangeDesk:
                 old = None if isinstance(change, Remove) else old
             if isinstance(change, Remove) and old is None:
                 raise NotFound(f"There is no fact {change.fact_id!r}.", "GET /facts lists them.")
+            if old is not None and old.reverse_of is not None and not isinstance(change, Remove):
+                raise UsageError(
+                    f"The fact {old.id} is the reverse of {old.reverse_of}.",
+                    "Change that one: its reverse follows it.",
+                )
             touched = {fact.namespace for fact in (old, _new(change)) if fact is not None}
             for namespace in touched:
                 caller.must_see(namespace)
@@ -119,9 +124,8 @@ class ChangeDesk:
         return found if found.id == fact_id else None
 
     def _refuse_conflicts(self, changes: Iterable[Change]) -> None:
-        found = conflicts_between(
-            [change.fact for change in changes if isinstance(change, Put)], self._ledger
-        )
+        facts = [change.fact for change in changes if isinstance(change, Put)]
+        found = conflicts_between(with_reverses(facts), self._ledger)
         if found:
             raise Conflict(
                 f"{len(found)} fact(s) contradict one another; nothing was written.",

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from revisor.errors import BadInput, Fault, NotFound
 from revisor.facts.changes import Put, Remove
 from revisor.facts.check import conflicts_between, expired, same_subject
-from revisor.facts.fact import Fact
-from revisor.facts.forms import fact_from
+from revisor.facts.fact import Fact, with_reverses
+from revisor.facts.forms import fact_from, follows
 from revisor.serve.access import CallerOf, ServiceOf
 from revisor.serve.proposals import Outcome
 from revisor.serve.roles import Caller, Role
@@ -183,7 +183,7 @@ def check(body: NewFacts, service: ServiceOf, caller: CallerOf) -> dict[str, Any
     facts = _read(body.facts)
     for fact in facts:
         caller.must_see(fact.namespace)
-    found = conflicts_between(facts, service.store.ledger)
+    found = conflicts_between(with_reverses(facts), service.store.ledger)
     return {
         "ids": [fact.id for fact in facts],
         "conflicts": [
@@ -272,6 +272,8 @@ def _read(records: list[dict[str, Any]]) -> list[Fact]:
     facts: list[Fact] = []
     faults: list[Fault] = []
     for line, record in enumerate(records, start=1):
+        if follows(record):  # it comes with the fact that declares it
+            continue
         found = fact_from(record, line=line)
         if isinstance(found, Fact):
             facts.append(found)
@@ -287,7 +289,7 @@ def _checked(fact: Fact) -> Fact:
     record: Mapping[str, Any] = {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in asdict(fact).items()
-        if value not in (None, "", ())
+        if value not in (None, "", ()) and key != "reverse_of"
     }
     return _read([{"object": "", **record}])[0]
 

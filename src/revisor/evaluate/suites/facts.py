@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 from revisor.evaluate.cases import Item, Keep, Local, Plan, Probe
 from revisor.evaluate.datasets import Source
 from revisor.evaluate.reference import references
-from revisor.evaluate.suites.base import Sizes, Suite, chosen, measured, subjects
-from revisor.facts.fact import normal_form, reversed_fact
+from revisor.evaluate.suites.base import Sizes, Suite, chosen, measured
+from revisor.facts.fact import normal_form, reversed_fact, with_reverses
 
 NEIGHBORS = 10  # a fact, as in CounterFact
 FREE = 100  # facts whose subjects are written about freely: a hundred tokens each
@@ -38,8 +38,8 @@ class FactSuite(Suite):
     def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:
         read, n, edits = chosen(source, self.file, sizes)
         edited = read.items[:edits]
-        turned = [reversed_fact(item.fact) for item in edited]
-        names = subjects(edited)
+        facts = tuple(with_reverses(item.fact for item in edited))
+        names = {normal_form(fact.subject) for fact in facts}
         asked = measured(edited, n, sizes.seed)
         dropped = Counter(read.dropped)
         opened = [item for item in asked if item.open][:FREE]
@@ -47,12 +47,13 @@ class FactSuite(Suite):
         probes: list[Probe] = []
         for item in asked:
             probes += direct(item)
+            probes += turned_round(item)
             probes += beside(item, names, dropped)
         for item in opened:
             probes += free(item, texts)
         probes += keep_probes(read.keeps, names)
         return Plan(
-            facts=(*(item.fact for item in edited), *(fact for fact in turned if fact)),
+            facts=facts,
             probes=tuple(probes),
             n=n,
             dropped=dict(dropped),
@@ -67,17 +68,6 @@ def direct(item: Item, *, chat: bool = False) -> Iterator[Probe]:
     own += [("generalization", text) for text in item.wordings]
     own += [("generalization_constructed", text) for text in item.constructed]
     own += [("given_wordings", text.replace("{}", fact.subject)) for text in fact.paraphrases]
-    turned = reversed_fact(fact)
-    if turned is not None:
-        yield Probe(
-            id=f"{fact.id}/{'chat/' if chat else ''}reverse",
-            case=fact.id,
-            score="reverse",
-            prompt=turned.text,
-            wanted=(turned.object,),
-            fact=turned,
-            chat=chat,
-        )
     for place, (score, prompt) in enumerate(own):
         yield Probe(
             id=f"{fact.id}/{'chat/' if chat else ''}{score}/{place}",
@@ -88,6 +78,20 @@ def direct(item: Item, *, chat: bool = False) -> Iterator[Probe]:
             other=item.before,
             fact=fact,
             chat=chat,
+        )
+
+
+def turned_round(item: Item) -> Iterator[Probe]:
+    """The reversed question that the fact declares."""
+    turned = reversed_fact(item.fact)
+    if turned is not None:
+        yield Probe(
+            id=f"{item.fact.id}/reverse",
+            case=item.fact.id,
+            score="reverse",
+            prompt=turned.text,
+            wanted=(turned.object,),
+            fact=turned,
         )
 
 
