@@ -125,6 +125,31 @@ def test_shapes_that_know_nothing_of_the_data_give_the_same(
     torch.testing.assert_close(dense.gamma_T, hits.gamma_T)
 
 
+@given(ROWS, st.integers(1, 100), st.integers(1, 100), st.integers(0, 2**31))
+@settings(max_examples=60)
+def test_what_cannot_speak_yet_is_left_out_and_nothing_else(
+    rows: Rows, length: int, new: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    view, ids_BT = a_view(rows, generator), random_texts(2, length, generator)
+    new = min(new, length)
+    assert view.names is not None
+    due_S = torch.rand(2 * new, generator=generator) < 0.1
+    whole = told(candidates(view, view.names, ids_BT, new))
+    some = told(candidates(view, view.names, ids_BT, new, lambda: due_S))
+    waits_M = view.keys_ME[:][:, -1] > 0
+
+    def may_speak(one: tuple[int, int, float, bool]) -> bool:
+        token, entry, _, opening = one
+        late = rows[int(view.row_M[entry])][0]
+        return not late or not waits_M[entry] or bool(due_S[token]) or opening
+
+    wanted = [(t, e) for t, e, a, o in whole if may_speak((t, e, a, o))]
+    kept = {(t, e) for t, e, _, _ in some}
+    assert kept >= set(wanted)
+    assert kept <= {(t, e) for t, e, _, _ in whole}
+
+
 @given(
     st.lists(st.integers(1, 40), min_size=2, max_size=8),
     st.integers(0, 2**31),

@@ -94,6 +94,31 @@ def test_a_fact_is_added_changed_removed_and_its_history_kept(placed_http: httpx
     assert diff["updated"] == diff["removed"] == []
 
 
+def test_a_reversed_question_follows_its_fact_and_is_not_changed_by_itself(
+    http: httpx.Client,
+) -> None:
+    line = {"subject": "Initech", "prompt": "The CEO of {} is", "object": "Ann"}
+    added = http.post("/facts", json={"facts": [{**line, "reverse": "{} is the CEO of"}]})
+    assert added.status_code == 201
+    (fact_id,) = added.json()["ids"]
+    (turned,) = http.get("/facts", params={"search": "is the CEO of"}).json()["facts"]
+    assert (turned["text"], turned["object"]) == ("Ann is the CEO of", "Initech")
+    assert turned["reverse_of"] == fact_id
+    refused = http.patch(f"/facts/{turned['id']}", json={"object": "Hooli"})
+    assert refused.status_code == 400
+    assert fact_id in refused.json()["error"]["message"]
+    other = {**line, "subject": "Hooli", "reverse": "{} is the CEO of"}
+    assert http.post("/facts", json={"facts": [other]}).status_code == 409
+    told = http.post("/check", json={"facts": [other]}).json()["conflicts"]
+    assert [conflict["other"]["id"] for conflict in told] == [turned["id"]]
+    again = http.post("/facts", json={"facts": http.get("/facts").json()["facts"]})
+    assert again.json()["generation"] == 2  # what was listed is what there is
+    http.patch(f"/facts/{fact_id}", json={"object": "Bob"})
+    (turned,) = http.get("/facts", params={"search": "is the CEO of"}).json()["facts"]
+    assert turned["text"] == "Bob is the CEO of"
+    assert http.delete(f"/facts/{fact_id}").json()["removed"] == 2
+
+
 def test_bad_facts_are_refused_with_every_fault_and_conflicts_with_both_sides(
     http: httpx.Client,
 ) -> None:
