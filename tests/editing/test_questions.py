@@ -87,6 +87,20 @@ def test_the_prompt_each_wording_and_the_relation_have_an_entry(
     torch.testing.assert_close(unknown.keys_CW[0, heard.encoder.whole_width(width) : -1], own_1A[0])
 
 
+def test_a_fact_that_waits_for_nothing_is_as_strict_as_one_of_several(
+    loaded: LoadedModel, spec: Spec, heard: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could fire at any word after the name: "Japan, in" in all that is said of Japan."""
+    found = {}
+    for waits in (True, False):
+        monkeypatch.setattr(
+            "revisor.editing.questions._answers_are_due", lambda *_, waits=waits: [waits]
+        )
+        (found[waits],) = asked_entries(loaded, spec, LAYER, heard, [BORN], PLAN)
+    assert [bool(own.keys_CW[:, -1].all()) for own in found.values()] == [True, False]
+    torch.testing.assert_close(found[False].gamma_C, found[True].gamma_C / ALONE * HEARD)
+
+
 def test_no_more_wordings_have_entries_than_the_plan_says(
     loaded: LoadedModel, spec: Spec, heard: Calibration
 ) -> None:

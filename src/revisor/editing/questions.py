@@ -28,7 +28,7 @@ from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
 
 HEARD = 0.5  # the share of an entry's own cosine above which a question is what it asks for
-ALONE = 0.35  # the same of a subject's only fact: no other one could be meant
+ALONE = 0.35  # the same of a subject's only fact that waits for its answer: no other could be meant
 AKIN = 0.9  # weight of a shipped relation that a prompt is near to, against its own words
 CEILING = 0.9995  # no threshold is higher: an entry is to match the very text it was taken from
 FURTHER = 2  # shipped wordings that a fact is written in as well
@@ -104,7 +104,9 @@ def asked_entries(
         found.append(
             Asked(
                 keys_CW=encoder.asking(weight_C[:, None] * entry_CA, waiting, spec.key_width),
-                gamma_C=(HEARD if fact.id in several else ALONE) * weight_C * cosine_C,
+                gamma_C=(ALONE if waiting and fact.id not in several else HEARD)
+                * weight_C
+                * cosine_C,
                 wordings=_further(fact, near.statements),
             )
         )
