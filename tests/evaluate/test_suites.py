@@ -50,7 +50,7 @@ def test_a_reversed_question_is_edited_and_asked_with_its_fact(tmp_path: Path) -
     (tmp_path / "own.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
     made = plan("facts", None, tmp_path / "own.jsonl")
     assert [fact.text for fact in made.facts] == [
-        "The CEO of ACME is", "The CEO of Globex is", "Ann is the CEO of",
+        "The CEO of ACME is", "Ann is the CEO of", "The CEO of Globex is",
     ]  # fmt: skip
     assert scores(made) == {"efficacy": 2, "reverse": 1}
     (turned,) = [probe for probe in made.probes if probe.score == "reverse"]

@@ -32,7 +32,7 @@ def test_proposals_and_logged_hits_of_a_purged_fact_go_and_the_running_server_fo
         assert len(holders(store, *needles)) > 3, "the search itself works"
         with Store.open(store.path) as other:
             other.purge([ACME.id])
-        until(lambda: ACME.id not in server.service.generations.live.facts, seconds=20)
+        until(lambda: ACME.id not in server.service.generations.live.facts)
         assert (used(ACME.text), used(BASEL.text)) == ([], [BASEL.id])
         assert desk.proposals(ANYBODY, state=None) == []
     assert holders(store, *needles) == []
