@@ -9,8 +9,8 @@ what it says means nothing, what it costs is what a trained one would. On a GPU 
     read   `revisor bench read` over synthetic banks: one more token, and a prompt, with the gate
            and without, in turns
     build  rows made from CounterFact facts, shard by shard, as a build by one process makes them
-           (the check through the gate comes after that and is timed apart). A random model need
-           not learn its facts, so the steps are what `--steps` says at most, in each of the runs
+           (the check through the gate is not in it). A random model need not learn its facts, so
+           the steps are what `--steps` says at most, in each of the runs
 """
 
 from __future__ import annotations
@@ -118,7 +118,6 @@ def main() -> None:
     parser.add_argument("--layer", type=int, help="the gate's; by default a third of the way up")
     parser.add_argument("--rows", type=int, action="append")
     parser.add_argument("--batch", type=int, action="append")
-    parser.add_argument("--bits", type=int, default=8)
     parser.add_argument("--facts", type=int, default=384)
     parser.add_argument("--steps", type=int, action="append")
     args = parser.parse_args()
@@ -140,7 +139,7 @@ def main() -> None:
     if "read" in args.what:
         for rows in args.rows or (100_000, 1_000_000):
             results = bench_read(
-                loaded, layer, rows=[rows], batches=args.batch or (1,), named=True, bits=args.bits
+                loaded, layer, rows=[rows], batches=args.batch or (1,), named=True, bits=8
             )["results"]
             for one in results:
                 print(json.dumps({"what": "read", **said, **one}), flush=True)

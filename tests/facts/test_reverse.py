@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +19,7 @@ from revisor.facts.imports import Added, import_facts
 from revisor.facts.ledger import Ledger, Put, Remove
 from revisor.facts.lines import fact_line
 from revisor.facts.load import load_facts
+from revisor.facts.schema import LATER
 
 CEO = Fact(
     subject="ACME",
@@ -145,6 +147,21 @@ def test_it_is_erased_with_its_fact_and_not_without_it(ledger: Ledger) -> None:
     ledger.scrub()
     assert ledger.count() == 0
     assert ledger.verify() == []
+
+
+def test_tables_written_before_there_were_reverses_are_restored(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    plain = replace(CEO, reverse=None)
+    put(ledger, plain)
+    with ledger.dumped(tmp_path) as paths, Ledger.open(tmp_path / "new.sqlite", create=True) as new:
+        texts_of = {name: path.read_text() for name, path in paths.items()}
+        rows = [json.loads(line) for line in texts_of["revisions"].splitlines()]
+        assert all(row.pop(name) is None for row in rows for name in LATER)
+        texts_of["revisions"] = "".join(json.dumps(row) + "\n" for row in rows)
+        new.restore({name: io.BytesIO(text.encode()) for name, text in texts_of.items()})
+        assert list(new.facts()) == [plain]
+        assert new.verify() == []
 
 
 # Files

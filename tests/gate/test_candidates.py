@@ -148,6 +148,9 @@ def test_what_cannot_speak_yet_is_left_out_and_nothing_else(
     kept = {(t, e) for t, e, _, _ in some}
     assert kept >= set(wanted)
     assert kept <= {(t, e) for t, e, _, _ in whole}
+    kind_S = KIND_V[ids_BT[:, length - new :].clamp(min=0)]
+    if not due_S.any() and not (kind_S == LINE).any():
+        assert sorted(kept) == sorted(set(wanted))
 
 
 @given(

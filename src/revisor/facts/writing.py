@@ -157,9 +157,10 @@ def _write(
         digests: filled with those of the rows, in the order of their keys.
     """
     counts = {"added": 0, "updated": 0, "removed": 0, "unchanged": 0}
+    named: set[str] = set()
     if follow:
         changes = list(changes)
-    named = {_id(change) for change in changes} if isinstance(changes, list) else set()
+        named = {_id(change) for change in changes}
     position = connection.execute(sa.select(sa.func.max(_C.position))).scalar() or 0
     key = connection.execute(sa.select(sa.func.max(_C.key))).scalar() or 0
     end = revisions.update().where(_C.key == sa.bindparam("ended")).values(until=number)
@@ -240,11 +241,7 @@ def _followed(
         owner = old.reverse_of if old else None
         if isinstance(change, Put):
             if change.fact.reverse_of or owner:
-                raise UsageError(
-                    f"The fact {change.fact.id} is the reverse of "
-                    f"{change.fact.reverse_of or owner}.",
-                    "Change that one: its reverse follows it.",
-                )
+                raise follows_another(change.fact.id, change.fact.reverse_of or owner)
             after = reversed_fact(change.fact)
             found.append(change)
             ended = turned.get(change.fact.id)
@@ -260,6 +257,13 @@ def _followed(
             found += [] if declaring is None else [Put(replace(declaring, reverse=None))]
     current |= _standing(connection, {_id(change) for change in found} - current.keys())
     return found
+
+
+def follows_another(fact_id: str, first: str | None) -> UsageError:
+    """The refusal to change a reverse by itself."""
+    return UsageError(
+        f"The fact {fact_id} is the reverse of {first}.", "Change that one: its reverse follows it."
+    )
 
 
 def _reverses(connection: sa.Connection, ids: Iterable[str]) -> dict[str, str]:

@@ -16,11 +16,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from revisor.errors import Conflict, Fault, NotFound, UsageError
+from revisor.errors import Conflict, Fault, NotFound
 from revisor.facts.changes import Change, Generation, Put, Remove
 from revisor.facts.check import conflicts_between
 from revisor.facts.fact import Fact, with_reverses
 from revisor.facts.ledger import Ledger
+from revisor.facts.writing import follows_another
 from revisor.serve.roles import Caller, Forbidden, Role, now
 from revisor.serve.tables import Database, namespaces
 from revisor.serve.tables import proposals as table
@@ -97,10 +98,7 @@ class ChangeDesk:
             if isinstance(change, Remove) and old is None:
                 raise NotFound(f"There is no fact {change.fact_id!r}.", "GET /facts lists them.")
             if old is not None and old.reverse_of is not None and not isinstance(change, Remove):
-                raise UsageError(
-                    f"The fact {old.id} is the reverse of {old.reverse_of}.",
-                    "Change that one: its reverse follows it.",
-                )
+                raise follows_another(old.id, old.reverse_of)
             touched = {fact.namespace for fact in (old, _new(change)) if fact is not None}
             for namespace in touched:
                 caller.must_see(namespace)
