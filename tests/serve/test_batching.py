@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import torch
 
+from revisor.bank import names
+from revisor.bank.asked import HISTORY
 from revisor.bank.bank import View
 from revisor.models.load import LoadedModel
 from revisor.models.spec import spec_of
@@ -120,6 +122,27 @@ def test_rows_of_one_batch_have_facts_of_their_own(scheduler: Scheduler, view: V
     assert other.text().strip().startswith("Rome")
     assert {hit.row_id for hit in with_facts.job.hits[0]} == {ACME.id}
     assert without.job.hits == [[]]
+
+
+def test_a_step_sees_as_much_of_its_text_as_a_question_can_need(
+    opened: Store, view: View, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def looked(texts: Any) -> torch.Tensor:
+        seen.extend(map(len, texts))
+        return names.texts(texts)
+
+    monkeypatch.setattr("revisor.serve.batching.texts", looked)
+    tokenizer, prompt = opened.loaded.tokenizer, ACME.text
+    while len(tokenizer(prompt)["input_ids"]) <= HISTORY:
+        prompt = "A " + prompt
+    with serving(opened.loaded) as scheduler:
+        one = Asked(prompt, view, 4)
+        scheduler.submit(one.job)
+        one.ids()
+    assert seen
+    assert set(seen) == {HISTORY}
 
 
 def test_rows_without_facts_keep_the_very_logits_of_the_unedited_model(opened: Store) -> None:
