@@ -56,14 +56,14 @@ GRID: Mapping[str, Mapping[str, list[Any]]] = {
     "icl": {"template": ["{facts}\n{prompt}", QUESTION, REPEATED]},
     "rag": {"retriever": ["bm25", "dense"], "top": [1, 3]},
     "grace": {"layer": [12, 16, 20], "radius": [0.3, 0.6]},
-    "ultraedit": {"rate": [0.3, 1.0], "layers": [[5, 6, 7, 8], [14, 15, 16, 17]]},
+    "ultraedit": {"rate": [0.03, 0.1, 0.3, 1.0], "layers": [[5, 6, 7, 8], [14, 15, 16, 17]]},
     "memit": {"clamp": [0.75, 1.25], "weight": [200.0, 1000.0]},
     "alphaedit": {"clamp": [0.75, 1.25, 3.0], "threshold": [1.0, 2.0], "ridge": [0.1, 1.0]},
     "rect": {"keep": [0.4, 0.8], "weight": [200.0, 1000.0]},
     "memit-seq": {"weight": [200.0, 1000.0]},
-    "ft": {"layer": [5, 11, 17], "rate": [0.02, 0.04]},
-    "lora": {"rate": [3e-4, 1e-3, 3e-3]},
-    "retrain": {"rate": [3e-4, 1e-3]},
+    "ft": {"layer": [5, 11, 17], "rate": [0.005, 0.01, 0.02, 0.04]},
+    "lora": {"rate": [1e-4, 3e-4, 1e-3, 3e-3]},
+    "retrain": {"rate": [3e-5, 1e-4, 3e-4, 1e-3]},
     "rome": {"layer": [4, 6, 8]},
 }
 SEQUENTIAL = ("memit-seq", "rect", "alphaedit", "ultraedit")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from revisor.editing.batches import MORE, Pace, grouped, pace, parts
+from revisor.editing.batches import BEGUN, MORE, Batch, Pace, grouped, merged, pace, parts, prepare
+from revisor.editing.heads import Heads
 from revisor.editing.request import Context, Request
 from revisor.facts.fact import Fact
 from revisor.models.spec import spec_of
@@ -66,7 +67,7 @@ def test_rows_share_a_pass_whose_launch_costs_more_than_their_padding() -> None:
 def test_a_batch_holds_so_many_tokens_and_columns() -> None:
     requests = [request((10, 5)) for _ in range(8)]  # 15 columns each, 5 of them suffix
     sizes = [len(batch) for batch in grouped(requests, Pace(tokens=20))]
-    assert sizes == [4, 4]
+    assert sizes == [3, 3]
     sizes = [len(batch) for batch in grouped(requests, Pace(tokens=20, columns=45))]
     assert sizes == [3, 3, 2]
 
@@ -78,9 +79,38 @@ def test_what_is_larger_than_a_batch_has_one_of_its_own() -> None:
 
 def test_a_large_model_fills_a_device_and_a_small_one_waits_for_launches() -> None:
     small, large = (tiny.new_model(hidden_size=width) for width in (16, 64))
-    assert pace(small, spec_of(small), 1, 100) == Pace(tokens=100)
+    assert pace(small, spec_of(small), 1, 100) == Pace(tokens=100, launch=BEGUN)
     with elsewhere(small), elsewhere(large):
         one, other = (pace(model, spec_of(model), 1, 100) for model in (small, large))
     assert one.tokens == other.tokens == MORE * 100
     assert one.launch > other.launch > 0
     assert one.columns > other.columns > 0
+
+
+def prepared(rows: list[Request], at: Pace) -> list[Batch]:
+    model = tiny.model()
+    return [
+        prepare(model, spec_of(model), 1, part, rows, Heads(model, spec_of(model)))[0]
+        for part in parts(rows, at)
+    ]
+
+
+def test_batches_are_run_as_one_where_a_pass_costs_more_than_their_padding() -> None:
+    one, other = request((3, 5)), request((60, 2))
+    batches = prepared([one, other], CPU)
+    assert [batch.size for batch in batches] == [(1, 2, 60), (1, 5, 3)]
+    assert merged(batches, CPU) == batches
+    (both,) = merged(batches, Pace(tokens=1536, launch=10.0))
+    assert both.size == (2, 5, 60)
+    assert sorted(both.owner_B.tolist()) == [0, 1]
+    # The row with the longer suffix is padded ahead of its prefix, the other between the two.
+    longer, shorter = both.mask_BT[both.owner_B.argsort()].tolist()
+    assert longer == [0] * 57 + [1] * 8
+    assert shorter == [1] * 60 + [0] * 3 + [1] * 2
+    assert both.target_column_M.tolist() == [3, 3]
+
+
+def test_a_window_over_columns_forbids_padding_between_them() -> None:
+    batches = prepared([request((3, 5)), request((60, 2))], CPU)
+    assert merged(batches, Pace(tokens=1536, launch=10.0, window=64.0)) == batches
+    assert len(merged(batches, Pace(tokens=1536, launch=10.0, window=65.0))) == 1

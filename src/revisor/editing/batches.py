@@ -11,23 +11,27 @@ right end.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
-from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.cache_utils import DynamicCache
 
 from revisor.editing.heads import Heads
 from revisor.editing.request import Context, Request
 from revisor.models.hooks import head_at, inputs_of, outputs_of
+from revisor.models.prefixed import Layers, fixed_cache
 from revisor.models.spec import Spec
 
 CHAT_SLACK = 5.0  # a chat template opens an answer in many ways: its loss falls slowly
 SPLIT_GAIN = 0.85  # rows are run in two parts where that leaves this share of their cost
-READ = 0.1  # cost of a column that is only attended to, a suffix token's being 1
+READ = 0.03  # cost of a column that is only attended to, a suffix token's being 1
 LAUNCHED = 3e12  # parameters times tokens that a GPU works off while one pass is being launched
-MORE = 4  # times the tokens of a batch on the CPU that one on a GPU may have
+BEGUN = 64.0  # cost on a CPU of a pass beside its tokens: all weights come from memory
+MORE = 3  # times the tokens of a batch on the CPU that one on a GPU may have
 TOO_MUCH = 100.0  # times the cost of rows that do not fit into one pass
 SHARE = 0.25  # of a GPU's memory for what a batch remembers of its columns
 
@@ -44,11 +48,14 @@ class Pace:
             padding included, in a pass, unless it has one row.
         launch: what a pass costs beside its tokens, in suffix tokens. Rows of other lengths share a
             pass where that costs less than padding them.
+        window: columns that the model attends back to at most. Padding between a prefix and its
+            suffix would count among them.
     """
 
     tokens: int
     columns: float = float("inf")
     launch: float = 0.0
+    window: float = float("inf")
 
 
 def pace(model: nn.Module, spec: Spec, layer: int, batch_tokens: int) -> Pace:
@@ -58,9 +65,10 @@ def pace(model: nn.Module, spec: Spec, layer: int, batch_tokens: int) -> Pace:
     model, and is soon full of a large one's keys and values.
     """
     weight = next(spec.layers[layer].parameters())
-    if weight.device.type == "cpu":
-        return Pace(tokens=batch_tokens)
     config: Any = model.config
+    window = getattr(config, "sliding_window", None) or float("inf")
+    if weight.device.type == "cpu":
+        return Pace(tokens=batch_tokens, launch=BEGUN, window=window)
     above = spec.layers[layer:]
     read = sum(p.numel() for part in above for p in part.parameters())
     read += next(model.get_output_embeddings().parameters()).numel()  # type: ignore[operator]
@@ -72,6 +80,7 @@ def pace(model: nn.Module, spec: Spec, layer: int, batch_tokens: int) -> Pace:
         tokens=MORE * batch_tokens,
         columns=SHARE * _memory(weight.device) / kept,
         launch=LAUNCHED / read,
+        window=window,
     )
 
 
@@ -128,9 +137,12 @@ def _cut(rows: list[Part], at: Pace) -> list[list[Part]]:
 
 def _cost(rows: Sequence[Part], at: Pace) -> float:
     """What a step over some rows costs, in suffix tokens; more than fit into a pass, too much."""
-    suffix, total = max(map(_suffix, rows)), max(map(_total, rows))
-    cost = at.launch + len(rows) * (suffix + READ * total)
-    return cost * TOO_MUCH if len(rows) * total > at.columns else cost
+    return _cost_of(len(rows), max(map(_suffix, rows)), max(map(_total, rows)), at)
+
+
+def _cost_of(rows: int, suffix: int, total: int, at: Pace) -> float:
+    cost = at.launch + rows * (suffix + READ * total)
+    return cost * TOO_MUCH if rows * total > at.columns else cost
 
 
 def _suffix(row: Part) -> int:
@@ -139,18 +151,6 @@ def _suffix(row: Part) -> int:
 
 def _total(row: Part) -> int:
     return len(row[1].ids) + len(row[1].target)
-
-
-class _FixedLayer(DynamicLayer):  # type: ignore[misc]
-    """A cache layer that hands out its prefix with the new K/V behind it, and keeps nothing."""
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        return (
-            torch.cat([self.keys, key_states], dim=-2),
-            torch.cat([self.values, value_states], dim=-2),
-        )
 
 
 @dataclass
@@ -165,13 +165,37 @@ class Batch:
     slack_B: torch.Tensor  # how many times `stop_nll` a row may lose and still have converged
     weight_B: torch.Tensor  # a row's share in its request's loss
     entering_BSD: torch.Tensor  # what enters the layer
-    prefix: list[tuple[torch.Tensor, torch.Tensor]]  # K/V of every layer
+    prefix: Layers  # K/V of every layer
     target_row_M: torch.Tensor
     target_column_M: torch.Tensor
     target_id_M: torch.Tensor
     written_row_W: torch.Tensor  # rows with a target; what follows it is in the last column
     essence_row_E: torch.Tensor
     essence_base_EV: torch.Tensor | None  # log-probabilities of the unedited model
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """B, S and P, the columns of the prefix."""
+        rows, suffix = self.ids_BS.shape
+        return rows, suffix, self.mask_BT.shape[1] - suffix
+
+    def padded(self, prefix: int, suffix: int) -> Batch:
+        """The same with as many columns, the further ones masked, ahead of what is there."""
+        _, own_suffix, own_prefix = self.size
+        ahead, between = prefix - own_prefix, suffix - own_suffix
+        known_BP, new_BS = torch.split(self.mask_BT, [own_prefix, own_suffix], 1)
+        return replace(
+            self,
+            ids_BS=F.pad(self.ids_BS, (between, 0)),
+            mask_BT=torch.cat([F.pad(known_BP, (ahead, 0)), F.pad(new_BS, (between, 0))], 1),
+            place_BS=F.pad(self.place_BS, (between, 0)),
+            column_B=self.column_B + between,
+            entering_BSD=F.pad(self.entering_BSD, (0, 0, between, 0)),
+            prefix=[
+                (F.pad(k, (0, 0, ahead, 0)), F.pad(v, (0, 0, ahead, 0))) for k, v in self.prefix
+            ],
+            target_column_M=self.target_column_M + between,
+        )
 
     def rows(self, keep_B: torch.Tensor, renumber: torch.Tensor) -> Batch:
         """Only the rows in `keep_B` (a mask); requests renumbered by `renumber`."""
@@ -199,14 +223,62 @@ class Batch:
             essence_base_EV=None if base is None else base[essence],
         )
 
-    def cache(self) -> DynamicCache:
-        cache = DynamicCache()
-        for keys, values in self.prefix:
-            layer = _FixedLayer()
-            layer.lazy_initialization(keys, values)
-            layer.keys, layer.values = keys, values
-            cache.layers.append(layer)
-        return cache
+
+def merged(batches: Sequence[Batch], at: Pace) -> list[Batch]:
+    """The same rows in fewer passes where that costs less: few are left of each."""
+    left = list(batches)
+    while len(left) > 1:
+        pairs = list(combinations(range(len(left)), 2))
+        saved = [_saved(left[one], left[other], at) for one, other in pairs]
+        best = max(range(len(pairs)), key=saved.__getitem__)
+        if saved[best] <= 0:
+            break
+        one, other = pairs[best]
+        both = _joined(left[one], left[other])
+        left = [batch for place, batch in enumerate(left) if place not in pairs[best]] + [both]
+    return left
+
+
+def _saved(one: Batch, other: Batch, at: Pace) -> float:
+    """What it saves in a step to run two batches as one, in suffix tokens."""
+    rows, suffix, prefix = zip(one.size, other.size, strict=True)
+    apart = sum(_cost_of(B, S, P + S, at) for B, S, P in (one.size, other.size))
+    columns = max(prefix) + max(suffix)
+    if columns > at.window:
+        return 0.0
+    return apart - _cost_of(sum(rows), max(suffix), columns, at)
+
+
+def _joined(one: Batch, other: Batch) -> Batch:
+    """Two batches of one group of requests as one, the narrower padded ahead of its prefix and of
+    its suffix."""
+    (rows, *_), suffix, prefix = one.size, *map(max, one.size[1:], other.size[1:])
+    a, b = one.padded(prefix, suffix), other.padded(prefix, suffix)
+
+    def both(name: str, shift: int = 0) -> torch.Tensor:
+        return torch.cat([getattr(a, name), getattr(b, name) + shift])
+
+    base = [part.essence_base_EV for part in (a, b) if part.essence_base_EV is not None]
+    return Batch(
+        ids_BS=both("ids_BS"),
+        mask_BT=both("mask_BT"),
+        place_BS=both("place_BS"),
+        owner_B=both("owner_B"),
+        column_B=both("column_B"),
+        slack_B=both("slack_B"),
+        weight_B=both("weight_B"),
+        entering_BSD=both("entering_BSD"),
+        prefix=[
+            (torch.cat([k, other_k]), torch.cat([v, other_v]))
+            for (k, v), (other_k, other_v) in zip(a.prefix, b.prefix, strict=True)
+        ],
+        target_row_M=both("target_row_M", rows),
+        target_column_M=both("target_column_M"),
+        target_id_M=both("target_id_M"),
+        written_row_W=both("written_row_W", rows),
+        essence_row_E=both("essence_row_E", rows),
+        essence_base_EV=torch.cat(base) if base else None,
+    )
 
 
 @torch.no_grad()
@@ -293,7 +365,7 @@ def prepare(
             input_ids=batch.ids_BS,
             attention_mask=mask_BT,
             position_ids=batch.place_BS,
-            past_key_values=batch.cache(),
+            past_key_values=fixed_cache(model, prefix),
             use_cache=True,
         )
         if essence_row:
@@ -303,9 +375,7 @@ def prepare(
     return batch, norm_B.float().norm(dim=-1).to(device)
 
 
-def _empty_prefix(
-    model: nn.Module, spec: Spec, ids_B1: torch.Tensor
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def _empty_prefix(model: nn.Module, spec: Spec, ids_B1: torch.Tensor) -> Layers:
     """K/V of no tokens, for prompts that begin with the subject's last token."""
     cache = DynamicCache()
     model(input_ids=ids_B1, past_key_values=cache, use_cache=True)

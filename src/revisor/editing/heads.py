@@ -20,9 +20,8 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from revisor.editing.request import Context
 from revisor.models.hooks import head_at
+from revisor.models.prefixed import Layers
 from revisor.models.spec import Spec
-
-Layers = list[tuple[torch.Tensor, torch.Tensor]]  # K and V of every layer
 
 
 class Heads:

@@ -24,13 +24,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from revisor.editing.batches import Batch, Pace, grouped, pace, parts, prepare
+from revisor.editing.batches import Batch, Pace, grouped, merged, pace, parts, prepare
 from revisor.editing.heads import Heads
+from revisor.editing.objective import Wanted, objective
 from revisor.editing.request import Request
 from revisor.models.hooks import attention, ffn_rewritten, head_at, replayed
+from revisor.models.prefixed import attention_for_prefixes, fixed_cache
 from revisor.models.spec import Spec
 
 CERTAIN = 0.69  # nats: a token that is likelier than all others together
@@ -38,7 +39,22 @@ ENDS_NLL = 0.35  # nats: an object's last word goes on with less than 30 % of th
 LEAVE_SHARE = 0.2  # a batch is compacted when this share of it has converged
 
 
-_Outcome = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+@dataclass(frozen=True, kw_only=True)
+class _Outcome:
+    """What one pass says of n requests.
+
+    Attributes:
+        logits_1NV, pull_1NV: what the residuals lead to, and how the loss changes with it.
+        nll_n: the worst context's NLL a token.
+        low_n: every context's loss is low enough.
+        greedy_n: all target tokens are greedy.
+    """
+
+    logits_1NV: torch.Tensor
+    pull_1NV: torch.Tensor
+    nll_n: torch.Tensor
+    low_n: torch.Tensor
+    greedy_n: torch.Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +79,7 @@ class ValueSettings:
     decay: float = 0.0
     kl_weight: float = 0.0625
     stop_nll: float = 0.1
-    batch_tokens: int = 1536
+    batch_tokens: int = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +137,7 @@ def compute_residuals(
         steps_N=torch.zeros(count, dtype=torch.long),
     )
     heads = Heads(model, spec) if heads is None else heads
-    with attention(model, "eager"):
+    with attention(model, attention_for_prefixes(model)):
         measure = pace(model, spec, layer, settings.batch_tokens)
         for batch in grouped(requests, measure):
             part = _optimise(
@@ -180,25 +196,26 @@ def _optimise(
     unit_n1 = scale_n[:, None] / width**0.5
     u_nD = torch.zeros(count, width, device=device)
     mean_nD, square_nD = torch.zeros_like(u_nD), torch.zeros_like(u_nD)
+    open_V = None if continues_V is None else (~continues_V).float()
     for step in range(1, settings.steps + 2):
         u_nD.requires_grad_(True)
-        loss, nll_n, ready_n, greedy_n = _total(
-            [
-                _loss(model, spec, layer, batch, u_nD * unit_n1, settings, continues_V)
-                for batch in batches
-            ]
-        )
-        done = greedy_n & ready_n
+        said = [
+            _said(model, spec, layer, batch, u_nD * unit_n1, settings, open_V) for batch in batches
+        ]
+        nll_n = torch.stack([one.nll_n for one in said]).amax(0)
+        greedy_n = torch.stack([one.greedy_n for one in said]).all(0)
+        done = greedy_n & torch.stack([one.low_n for one in said]).all(0)
         _record(out, alive[active], active, u_nD.detach() * unit_n1, nll_n, greedy_n)
         active = active & ~done
         if step > settings.steps or not bool(active.any()):
             break
         out.steps_N[alive[active].cpu()] += 1
-        if settings.decay:
-            loss = loss + settings.decay * u_nD.square().sum() / width
-        (gradient,) = torch.autograd.grad(loss, u_nD)
+        (gradient,) = torch.autograd.grad(
+            [one.logits_1NV for one in said], u_nD, [one.pull_1NV for one in said]
+        )
         with torch.no_grad():
             u_nD = u_nD.detach()
+            gradient = gradient + (2 * settings.decay / width) * u_nD
             mean_nD.mul_(0.9).add_(gradient, alpha=0.1)
             square_nD.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
             rise = (mean_nD / (1 - 0.9**step)) / ((square_nD / (1 - 0.999**step)).sqrt() + 1e-8)
@@ -213,6 +230,7 @@ def _optimise(
                 if bool(active[batch.owner_B].any())
             ]
             alive, unit_n1 = alive[active], unit_n1[active]
+            batches = merged(batches, measure)
             u_nD, mean_nD, square_nD = u_nD[active], mean_nD[active], square_nD[active]
             active = torch.ones(len(alive), dtype=torch.bool, device=device)
     return out
@@ -236,33 +254,16 @@ def _record(
     out.nll_N[where], out.greedy_N[where] = nll[better], greedy[better]
 
 
-def _total(outcomes: Sequence[_Outcome]) -> _Outcome:
-    """Join what the parts of a batch say of the same requests."""
-    losses, nlls, ready, greedy = zip(*outcomes, strict=True)
-    return (
-        torch.stack(losses).sum(),
-        torch.stack(nlls).amax(0),
-        torch.stack(ready).all(0),
-        torch.stack(greedy).all(0),
-    )
-
-
-def _loss(
+def _said(
     model: nn.Module,
     spec: Spec,
     layer: int,
     batch: Batch,
     R_nD: torch.Tensor,
     settings: ValueSettings,
-    continues_V: torch.Tensor | None,
+    open_V: torch.Tensor | None,
 ) -> _Outcome:
-    """One pass through the upper layers.
-
-    Returns:
-        The summed loss without decay, and for each request its worst context's NLL a token (n),
-        whether every context's loss is low enough (n), and whether all of its target tokens are
-        greedy (n).
-    """
+    """One pass through the upper layers with these residuals."""
     rows, suffix = batch.ids_BS.shape
     where_B = torch.arange(rows, device=R_nD.device) * suffix + batch.column_B
 
@@ -272,7 +273,7 @@ def _loss(
         return flat.index_add(0, where_B.to(flat.device), push).view_as(value)
 
     essence, written = batch.essence_row_E, batch.written_row_W
-    if continues_V is None:
+    if open_V is None:
         written = written[:0]
     pick_row = torch.cat([batch.target_row_M, essence, written])
     last = torch.full_like(pick_row[len(batch.target_row_M) :], suffix - 1)
@@ -286,41 +287,41 @@ def _loss(
             input_ids=batch.ids_BS,
             attention_mask=batch.mask_BT,
             position_ids=batch.place_BS,
-            past_key_values=batch.cache(),
+            past_key_values=fixed_cache(model, batch.prefix),
             use_cache=True,
         )
-    # Split, not sliced: the gradient of a slice is a tensor of zeros as large as the whole.
-    target_MV, essence_EV, after_WV = (
-        said.logits[0].float().split([len(batch.target_row_M), len(essence), len(written)])
+    logits_1NV = said.logits
+    device = logits_1NV.device
+    tokens_B = torch.bincount(batch.target_row_M, minlength=rows).clamp(min=1)
+    weight_M = (batch.weight_B / tokens_B)[batch.target_row_M]
+    found = objective(
+        logits_1NV[0].detach(),
+        Wanted(
+            id_M=batch.target_id_M,
+            weight_M=weight_M,
+            stay_EV=batch.essence_base_EV,
+            stay_weight=settings.kl_weight,
+            open_V=open_V,
+            weight_W=batch.weight_B[written],
+        ),
     )
-    nll_M = F.cross_entropy(target_MV, batch.target_id_M, reduction="none")
     count = len(R_nD)
-    nll_B = torch.zeros(rows, device=nll_M.device).index_add(0, batch.target_row_M, nll_M)
-    tokens_B = torch.bincount(batch.target_row_M, minlength=rows)
-    nll_B = nll_B / tokens_B.clamp(min=1)
-    ends_B = torch.zeros_like(nll_B)
-    if continues_V is not None:
-        ended_WV = after_WV.masked_fill(continues_V, float("-inf"))
-        ends_W = after_WV.logsumexp(-1) - ended_WV.logsumexp(-1)
-        ends_B = ends_B.index_add(0, written, ends_W)
-    loss = ((nll_B + ends_B) * batch.weight_B).sum()
-    if batch.essence_base_EV is not None and len(essence):
-        kl = F.kl_div(
-            essence_EV.log_softmax(-1), batch.essence_base_EV, log_target=True, reduction="sum"
-        )
-        loss = loss + settings.kl_weight * kl
-    with torch.no_grad():
-        worst_n = torch.zeros(count, device=nll_B.device)
-        worst_n = worst_n.scatter_reduce(0, batch.owner_B, nll_B.detach(), "amax")
-        hit_M = target_MV.argmax(-1) == batch.target_id_M
-        if continues_V is not None:
-            hit_M &= (nll_M.detach() < CERTAIN) | (batch.slack_B > 1)[batch.target_row_M]
-        hit_B = torch.ones(rows, device=nll_B.device)
-        hit_B = hit_B.scatter_reduce(0, batch.target_row_M, hit_M.float(), "amin")
-        hit_n = torch.ones(count, device=nll_B.device)
-        hit_n = hit_n.scatter_reduce(0, batch.owner_B, hit_B, "amin")
-        late_B = nll_B.detach() > settings.stop_nll * batch.slack_B
-        late_B = (late_B | (ends_B.detach() > ENDS_NLL)).float()
-        late_n = torch.zeros(count, device=nll_B.device)
-        late_n = late_n.scatter_reduce(0, batch.owner_B, late_B, "amax")
-    return loss, worst_n, late_n == 0, hit_n > 0
+    nll_B = torch.zeros(rows, device=device).index_add(0, batch.target_row_M, found.nll_M)
+    nll_B = nll_B / tokens_B
+    worst_n = torch.zeros(count, device=device).scatter_reduce(0, batch.owner_B, nll_B, "amax")
+    hit_M = found.top_M
+    if open_V is not None:
+        hit_M &= (found.nll_M < CERTAIN) | (batch.slack_B > 1)[batch.target_row_M]
+    hit_B = torch.ones(rows, device=device)
+    hit_B = hit_B.scatter_reduce(0, batch.target_row_M, hit_M.float(), "amin")
+    hit_n = torch.ones(count, device=device).scatter_reduce(0, batch.owner_B, hit_B, "amin")
+    late_B = (nll_B > settings.stop_nll * batch.slack_B).float()
+    late_B = late_B.index_add(0, written, (found.ends_W > ENDS_NLL).float())
+    late_n = torch.zeros(count, device=device).scatter_reduce(0, batch.owner_B, late_B, "amax")
+    return _Outcome(
+        logits_1NV=logits_1NV,
+        pull_1NV=found.pull_NV[None],
+        nll_n=worst_n,
+        low_n=late_n == 0,
+        greedy_n=hit_n > 0,
+    )

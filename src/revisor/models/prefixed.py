@@ -1,0 +1,191 @@
+"""Attention of texts whose beginnings are fixed: what is known of them is read where it lies.
+
+What comes in: K and V of the first P columns, computed before, and a model that runs over the S
+columns behind them. What goes out: a cache for such a run, and an attention for it. What it does
+not do: compute the beginnings (editing/heads.py, editing/batches.py).
+
+A model's own attention joins the K and V of both in each layer and, where several heads share
+them, copies them once a head: with P = 120 and S = 3 nearly all that is moved are copies of what
+has not changed, and in the gradient their sums. Here the heads that share K and V are further rows
+of one product, each product is made over both parts apart, and no gradient runs into the first.
+
+Shapes: B texts, H heads, K of them with K and V of their own, G = H / K, T = P + S columns, d width
+of a head.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AttentionInterface
+from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.masking_utils import AttentionMaskInterface, eager_mask
+
+from revisor.models.hooks import attention
+
+OWN = "eager"  # a model's own attention, written out
+APART = "revisor_prefix_apart"
+BOTH = "revisor_prefix_both"
+FURTHER = ("softcap", "s_aux", "position_bias")  # what some attentions have besides: not here
+CLOSE = 0.03  # of the largest number: more than rounding makes of two ways to the same
+LEAST = 1e-9
+
+Layers = list[tuple[torch.Tensor, torch.Tensor]]  # K and V (B, K, P, d) of every layer
+
+
+class FixedLayer(DynamicLayer):  # type: ignore[misc]
+    """A cache layer that hands out its K and V with the new ones, and keeps nothing.
+
+    Args:
+        keys, values: (B, K, P, d).
+        apart: give the new K and V alone, and tell the attention of the old ones.
+    """
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor, *, apart: bool) -> None:
+        super().__init__()
+        self.lazy_initialization(keys, values)
+        self.keys, self.values, self.apart = keys, values, apart
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_args: Any, **_kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.apart:
+            key_states.revisor_prefix = (self.keys, self.values)  # type: ignore[attr-defined]
+            return key_states, value_states
+        return (
+            torch.cat([self.keys, key_states], dim=-2),
+            torch.cat([self.values, value_states], dim=-2),
+        )
+
+
+def fixed_cache(model: nn.Module, prefix: Layers) -> DynamicCache:
+    """A cache that stays as it is, for the attention that the model runs with now."""
+    config: Any = model.config
+    apart = config._attn_implementation in (APART, BOTH)
+    cache = DynamicCache()
+    cache.layers += [FixedLayer(keys, values, apart=apart) for keys, values in prefix]
+    return cache
+
+
+def prefix_apart(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **further: Any,
+) -> tuple[torch.Tensor, None]:
+    """softmax(q Kᵀ scaling + mask) V in the form that transformers calls, the softmax in fp32.
+
+    Args:
+        query: (B, H, S, d).
+        key, value: (B, K, S, d), the new columns behind those of the cache, or all.
+        attention_mask: (B, 1, S, T), added; None for none.
+
+    Returns:
+        (B, S, H, d).
+
+    Raises:
+        NotImplementedError: the attention has a part that is not here, or does not take the cache
+            as it came.
+    """
+    if dropout or any(further.get(name) is not None for name in FURTHER):
+        raise NotImplementedError(f"{type(module).__name__} attends in a way of its own")
+    batch, heads, suffix, width = query.shape
+    groups = heads // key.shape[1]
+    scale = width**-0.5 if scaling is None else scaling
+    # Heads that share K and V stand below one another.
+    query = (query * scale).reshape(batch, key.shape[1], groups * suffix, width)
+    score = query @ key.transpose(2, 3)
+    before = getattr(key, "revisor_prefix", None)
+    if before is not None:
+        score = torch.cat([query @ before[0].transpose(2, 3), score], dim=-1)
+    total = score.shape[-1]
+    if attention_mask is not None:
+        if attention_mask.shape[-1] != total:
+            raise NotImplementedError(f"{type(module).__name__} does not take the cache as it came")
+        score = score.view(batch, -1, groups, suffix, total) + attention_mask[:, :, None]
+        score = score.view(batch, -1, groups * suffix, total)
+    weight = score.softmax(-1, dtype=torch.float32).to(value.dtype)
+    if before is None:
+        found = weight @ value
+    else:
+        known = total - key.shape[2]
+        found = weight[..., :known] @ before[1] + weight[..., known:] @ value
+    found = found.view(batch, heads, suffix, value.shape[-1])
+    return found.transpose(1, 2).contiguous(), None
+
+
+_differences: list[float] = []
+_trying = Lock()
+
+
+def _both(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **further: Any,
+) -> tuple[torch.Tensor, None]:
+    """What the model's own attention gives; how far `prefix_apart` is from it is noted."""
+    own_attention = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+    if own_attention is None:
+        raise NotImplementedError(f"{type(module).__name__} does not say how it attends")
+    apart, _ = prefix_apart(module, query, key, value, attention_mask, **further)
+    before = getattr(key, "revisor_prefix", None)
+    if before is not None:
+        key, value = (torch.cat(pair, dim=-2) for pair in zip(before, (key, value), strict=True))
+    own, _ = own_attention(module, query, key, value, attention_mask, **further)
+    difference = (own - apart).float().abs().amax() / own.float().abs().amax().clamp(min=LEAST)
+    _differences.append(float(difference))
+    return own, None
+
+
+for _name, _attend in ((APART, prefix_apart), (BOTH, _both)):
+    AttentionInterface.register(_name, _attend)
+    AttentionMaskInterface.register(_name, eager_mask)
+
+_tried: weakref.WeakKeyDictionary[nn.Module, str] = weakref.WeakKeyDictionary()
+
+
+def attention_for_prefixes(model: nn.Module) -> str:
+    """The implementation to run a model over fixed beginnings with: `APART` where it gives in each
+    layer what the model's own does, which is tried once, otherwise the model's own."""
+    if model not in _tried:
+        _tried[model] = APART if _agrees(model) else OWN
+    return _tried[model]
+
+
+@torch.no_grad()
+def _agrees(model: nn.Module) -> bool:
+    if not getattr(model, "_supports_attention_backend", False):
+        return False
+    device = next(model.get_input_embeddings().parameters()).device  # type: ignore[operator]
+    ids_BT = torch.arange(1, 17, device=device).view(2, 8)
+    mask_BT = torch.ones_like(ids_BT)
+    mask_BT[0, :2] = 0  # a shorter text, at the right end as all are
+    place_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
+    with _trying, attention(model, BOTH):
+        _differences.clear()
+        cache: Any = DynamicCache()
+        for columns in (slice(0, 5), slice(5, 8)):
+            try:
+                model(
+                    input_ids=ids_BT[:, columns],
+                    attention_mask=mask_BT[:, : columns.stop],
+                    position_ids=place_BT[:, columns],
+                    past_key_values=cache,
+                    use_cache=True,
+                )
+            except NotImplementedError:
+                return False
+            cache = fixed_cache(model, [(layer.keys, layer.values) for layer in cache.layers])
+        return max(_differences, default=1.0) <= CLOSE
