@@ -152,5 +152,6 @@ def test_a_bank_from_disk_is_searched_alike(
     assert agreement_with_exact(moved, keys_TF, text) == 1
     ids_1T = torch.tensor([text])
     found = match(keys_TF, moved, ids_1T).row_T
-    assert found.device == DEVICE
+    # Names, and the few entries that are compared, are looked at on the CPU.
+    assert found.device == (torch.device("cpu") if named else DEVICE)
     assert torch.equal(found.cpu(), match(keys_TF.cpu(), view, ids_1T).row_T)

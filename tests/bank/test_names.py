@@ -34,9 +34,10 @@ def index_of(
 
 def ended(index: NameIndex, ids_BT: torch.Tensor, new: int) -> set[tuple[int, int, int, int]]:
     """The names that end: (text, column of the last token, tokens, row)."""
-    found = index.ended(ids_BT, new)
-    if found is None:
+    spans = index.spans(ids_BT, new)
+    if spans is None:
         return set()
+    found = index.ended(ids_BT, spans)
     place_R = found.place_R
     parts = (found.text_O[place_R], found.last_O[place_R], found.length_O[place_R], found.row_R)
     named = list(zip(*(part.tolist() for part in parts), strict=True))
@@ -97,8 +98,8 @@ def test_the_entries_of_a_row_are_neighbours() -> None:
 
 
 def test_no_rows_are_named_by_anything() -> None:
-    assert index_of([]).ended(torch.tensor([[1, 2]]), 2) is None
-    assert index_of([[[3]]]).ended(torch.tensor([[1, 2]]), 2) is None
+    assert index_of([]).spans(torch.tensor([[1, 2]]), 2) is None
+    assert index_of([[[3]]]).spans(torch.tensor([[1, 2]]), 2) is None
 
 
 def test_a_name_longer_than_the_window_goes_by_its_end() -> None:
@@ -107,12 +108,12 @@ def test_a_name_longer_than_the_window_goes_by_its_end() -> None:
     text = [7, *long[4:]]
     assert ended(index, torch.tensor([text]), len(text)) == {(0, len(text) - 1, WINDOW, 0)}
     other = [*long[:-3], 99, *long[-2:]]
-    assert index.ended(torch.tensor([other]), len(other)) is None
+    assert index.spans(torch.tensor([other]), len(other)) is None
 
 
 def test_text_before_the_beginning_matches_no_name() -> None:
     padded = torch.tensor([[NOTHING, NOTHING, 5]])
-    assert index_of([[[0, 5]], [[5, 5]]]).ended(padded, 1) is None
+    assert index_of([[[0, 5]], [[5, 5]]]).spans(padded, 1) is None
     assert ended(index_of([[[5]]]), padded, 1) == {(0, 2, 1, 0)}
 
 

@@ -67,7 +67,7 @@ def test_rows_share_a_pass_whose_launch_costs_more_than_their_padding() -> None:
 def test_a_batch_holds_so_many_tokens_and_columns() -> None:
     requests = [request((10, 5)) for _ in range(8)]  # 15 columns each, 5 of them suffix
     sizes = [len(batch) for batch in grouped(requests, Pace(tokens=20))]
-    assert sizes == [3, 3]
+    assert sizes == [4, 4]
     sizes = [len(batch) for batch in grouped(requests, Pace(tokens=20, columns=45))]
     assert sizes == [3, 3, 2]
 

@@ -48,8 +48,10 @@ def test_a_synthetic_bank_is_shaped_like_a_real_one(named: bool, bits: int, tmp_
     assert read_manifest(folder).bytes_per_fact == round(view_bytes(folder) / 50, 1)
     if view.names is not None:
         assert len(view.names.hash_H) == 50 * NAMES
-        ended = view.names.ended(torch.tensor([TEXT]), len(TEXT))
-        assert ended is not None
+        ids_BT = torch.tensor([TEXT])
+        spans = view.names.spans(ids_BT, len(TEXT))
+        assert spans is not None
+        ended = view.names.ended(ids_BT, spans)
         assert 0 < len(ended.last_O) < len(TEXT), "some tokens end a name, most do not"
 
 

@@ -109,9 +109,10 @@ def test_a_named_gate_compares_the_rows_that_are_named(
     k_TF = torch.randn(len(text), 5, generator=generator)
     ids_BT = torch.tensor([text])
     hits = match(k_TF, view, ids_BT)
-    ended = view.names.ended(ids_BT, len(text))
+    spans = view.names.spans(ids_BT, len(text))
     named = set()
-    if ended is not None:
+    if spans is not None:
+        ended = view.names.ended(ids_BT, spans)
         named = set(zip(ended.last_O[ended.place_R].tolist(), ended.row_R.tolist(), strict=True))
     for token in range(len(text)):
         alone = [row for index, row in enumerate(rows) if (token, index) in named]

@@ -49,21 +49,29 @@ class Questions:
     """What is asked at the tokens from some names on, the name's last token first.
 
     Attributes:
-        sentence_ORA: the question by the sentence of each token: the sum of its words.
-        since_ORA: the question by all words since it may have begun: at a word that opens a
-            sentence, or else at the name in its own sentence, and in later ones at the start of
-            that.
+        words_2ORA: the question as the sum of its words, in two ways: by the sentence of each
+            token, and by all words since it may have begun: at a word that opens a sentence, or
+            else at the name in its own sentence, and in later ones at the start of that.
         turn_OR: sentences that have begun since the name.
         armed_OR: the text still speaks of the name, and is not a user's turn: what is asked there
             is answered where the next turn opens.
         opening_OR: an answer in a chat is to begin.
     """
 
-    sentence_ORA: torch.Tensor
-    since_ORA: torch.Tensor
+    words_2ORA: torch.Tensor
     turn_OR: torch.Tensor
     armed_OR: torch.Tensor
     opening_OR: torch.Tensor
+
+    @property
+    def sentence_ORA(self) -> torch.Tensor:  # noqa: N802
+        """The first of the two ways."""
+        return self.words_2ORA[0]
+
+    @property
+    def since_ORA(self) -> torch.Tensor:  # noqa: N802
+        """The second."""
+        return self.words_2ORA[1]
 
 
 def questions(
@@ -104,16 +112,13 @@ def questions(
     begin_O1 = start_OW[:, _AT:][:, :1]
     ahead_OW = (column_W >= begin_O1) & (column_W < first_O1)
 
-    def last_ahead(where_OW: torch.Tensor, words: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The last such token ahead of the name in its sentence, and whether it is so near."""
-        found_OW = where_OW & ahead_OW
-        last_O1 = torch.where(found_OW, column_W, 0).amax(1, keepdim=True)
-        lead_O1 = count_OX.gather(1, first_O1) - count_OX.gather(1, last_O1)
-        return last_O1, found_OW.any(1, keepdim=True) & (lead_O1 <= words)
-
-    opener_O1, opened_O1 = last_ahead(parsed.opener_BT, LEAD)
+    # The last word ahead of the name in its sentence that opens one, and that opens a clause.
+    found_2OW = torch.stack([parsed.opener_BT, parsed.that_BT]) & ahead_OW
+    last_2O1 = torch.where(found_2OW, column_W, 0).amax(-1, keepdim=True)
+    lead_2O1 = count_OX.gather(1, first_O1) - _at(count_OX, last_2O1)
+    near_2O1 = found_2OW.any(-1, keepdim=True) & (lead_2O1 <= _words(ids_OW.device))
+    (opener_O1, clause_O1), (opened_O1, within_O1) = last_2O1, near_2O1
     # "It is not true that Chad has the capital" does not ask for it, though it may begin anywhere.
-    clause_O1, within_O1 = last_ahead(parsed.that_BT, CLAUSE)
     near_O1 = (count_OX < count_OX.gather(1, clause_O1) - DENIED).sum(1, keepdim=True)
     near_O1 = torch.maximum(near_O1, begin_O1)
     negated_OX = sum_OXA[..., -2]
@@ -121,23 +126,29 @@ def questions(
     denied_O1 = within_O1 & (negated_O1 > NEGATED)
     later_O1 = torch.where(opened_O1, opener_O1, begin_O1)
     own_O1 = torch.where(opened_O1 | denied_O1, later_O1, first_O1)
-
-    def since(start_OR: torch.Tensor) -> torch.Tensor:
-        """The words from a column to each token."""
-        before_ORA = sum_OXA.gather(1, start_OR[..., None].expand(-1, -1, sum_OXA.shape[-1]))
-        none_OR = count_OX[:, _AT + 1 :] == count_OX.gather(1, start_OR)
-        vector_ORA = sum_OXA[:, _AT + 1 :] - before_ORA
-        return torch.where(none_OR[..., None], wordless(words_VA), vector_ORA)
-
     turn_OW = begins_OW.long().cumsum(1)
     turn_OR = turn_OW[:, _AT:] - turn_OW[:, _AT : _AT + 1]
+    # The words from where a question begins to each token.
+    start_2OR = torch.stack([start_OW[:, _AT:], torch.where(turn_OR == 0, own_O1, later_O1)])
+    before_2ORA = sum_OXA[torch.arange(len(ids_OW), device=ids_OW.device)[:, None], start_2OR]
+    none_2OR = count_OX[:, _AT + 1 :] == _at(count_OX, start_2OR)
+    words_2ORA = sum_OXA[:, _AT + 1 :] - before_2ORA
     return Questions(
-        sentence_ORA=since(start_OW[:, _AT:]),
-        since_ORA=since(torch.where(turn_OR == 0, own_O1, later_O1)),
+        words_2ORA=torch.where(none_2OR[..., None], wordless(words_VA), words_2ORA),
         turn_OR=turn_OR,
         armed_OR=(parsed.since_BT[:, _AT:] <= _AT) & ~parsed.users_BT[:, _AT:],
         opening_OR=parsed.opening_BT[:, _AT:],
     )
+
+
+def _at(value_OX: torch.Tensor, column_2OR: torch.Tensor) -> torch.Tensor:
+    """Values at some columns, in two ways (2, O, R)."""
+    return value_OX.expand(2, -1, -1).gather(2, column_2OR)
+
+
+def _words(device: torch.device) -> torch.Tensor:
+    """How many words may lie between such a word and the name (2, 1, 1)."""
+    return torch.tensor([LEAD, CLAUSE], device=device)[:, None, None]
 
 
 def wordless(words_VA: torch.Tensor) -> torch.Tensor:
@@ -161,10 +172,9 @@ def levels(asked: Questions, place_P: torch.Tensor, entry_PA: torch.Tensor) -> t
         place_P: which of the names.
         entry_PA: the part of an entry that tells what it asks for.
     """
-    sentence_ORA, since_ORA = direction(asked.sentence_ORA), direction(asked.since_ORA)
+    asked_2PRA = direction(asked.words_2ORA)[:, place_P]
     return _heard(
-        torch.einsum("pra,pa->pr", sentence_ORA[place_P], entry_PA),
-        torch.einsum("pra,pa->pr", since_ORA[place_P], entry_PA),
+        (asked_2PRA @ entry_PA[..., None])[..., 0],
         asked.turn_OR[place_P],
         asked.armed_OR[place_P],
     )
@@ -173,26 +183,20 @@ def levels(asked: Questions, place_P: torch.Tensor, entry_PA: torch.Tensor) -> t
 def all_levels(asked: Questions, entry_MA: torch.Tensor) -> torch.Tensor:
     """The same of every name with every entry (O, M, R)."""
     return _heard(
-        torch.einsum("ora,ma->omr", direction(asked.sentence_ORA), entry_MA),
-        torch.einsum("ora,ma->omr", direction(asked.since_ORA), entry_MA),
+        torch.einsum("kora,ma->komr", direction(asked.words_2ORA), entry_MA),
         asked.turn_OR[:, None],
         asked.armed_OR[:, None],
     )
 
 
-def _heard(
-    sentence: torch.Tensor, since: torch.Tensor, turn: torch.Tensor, armed: torch.Tensor
-) -> torch.Tensor:
+def _heard(level_2: torch.Tensor, turn: torch.Tensor, armed: torch.Tensor) -> torch.Tensor:
+    """The nearer of the levels by the sentence and by all words, each where it is about as much,
+    token by token, as it has been."""
+    sentence, since = level_2
     # A new sentence begins anew: all that is in it lies above all that was before.
-    found = torch.maximum(
-        _unless_fallen(sentence + 4.0 * turn, sentence), _unless_fallen(since, since)
-    )
-    return torch.where(armed, found, UNHEARD)
-
-
-def _unless_fallen(height: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-    """The level, where the height, token by token, is about as much as it has been."""
-    return torch.where(height >= height.cummax(-1).values - FALL, level, UNHEARD)
+    height_2 = torch.stack([sentence + 4.0 * turn, since])
+    kept_2 = (height_2 >= height_2.cummax(-1).values - FALL) & armed
+    return torch.where(kept_2, level_2, UNHEARD).amax(0)
 
 
 def _windows(

@@ -86,9 +86,9 @@ class KeyEncoder:
         """
         if self.due_F is None or self.mean_F is None:
             raise ValueError("this encoder does not hear what is asked")
-        return (
-            F.normalize(k_TF.float() - self.mean_F, dim=-1) @ self.due_F[:-1] - self.due_F[-1] > DUE
-        )
+        k_TF = k_TF.float() - self.mean_F
+        length_T: torch.Tensor = torch.linalg.vector_norm(k_TF, dim=-1)
+        return k_TF @ self.due_F[:-1] > (self.due_F[-1] + DUE) * length_T
 
     def whole(self, k_TF: torch.Tensor) -> torch.Tensor:
         """Entries that are compared as a whole (T, W)."""

@@ -62,7 +62,7 @@ def _powers(width: int, device: torch.device) -> torch.Tensor:
 _powers_once = lru_cache(maxsize=16)(_powers)
 
 
-_Spans = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Spans = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,8 @@ class NameIndex:
         after_N: it fires after its name, not at it.
         kind_V: kinds of tokens, by which sentences end; None to have a name count for `REACH`
             tokens in any case.
-        waiting: of rows that were looked at whether they fire only where an answer is due.
+        waiting: of names that were looked at, by where they begin in `hash_H`, whether their rows
+            fire only where an answer is due.
     """
 
     hash_H: torch.Tensor
@@ -196,7 +197,7 @@ class NameIndex:
             kind_V=None if self.kind_V is None else self.kind_V.to(device),
         )
 
-    def ended(self, ids_BT: torch.Tensor, new: int) -> Ended | None:
+    def spans(self, ids_BT: torch.Tensor, new: int) -> Spans | None:
         """The names that end in some texts where they may matter to the new tokens: at one of
         them, and, where some row fires after its name, up to `REACH` - 1 columns before.
 
@@ -207,17 +208,18 @@ class NameIndex:
             new: columns that are asked about, the last S.
 
         Returns:
-            None if there are none.
+            None if there are none. Otherwise of each text's last columns (B * P, P of them) where
+            in `hash_H` such a name begins and stops, equal numbers where none ends, and how many
+            tokens it has.
         """
         if not self.late:
-            seen = new
-            found = self._longest(_window(ids_BT, new))
-        else:
-            seen = min(ids_BT.shape[1], new + REACH - 1)
-            found = self._longest_since(ids_BT, new, seen)
-        if found is None:
-            return None
-        low_P, high_P, length_P = found
+            return self._longest(_window(ids_BT, new))
+        return self._longest_since(ids_BT, new, min(ids_BT.shape[1], new + REACH - 1))
+
+    def ended(self, ids_BT: torch.Tensor, spans: Spans) -> Ended:
+        """The same as places, with the rows that are named there."""
+        low_P, high_P, length_P = spans
+        seen = len(low_P) // len(ids_BT)
         place_O = (high_P > low_P).nonzero().squeeze(1)
         pair_O, name_R = spread(
             torch.arange(len(place_O), device=ids_BT.device),
@@ -252,7 +254,7 @@ class NameIndex:
         column_P = torch.arange(seen, device=ids_BT.device) + ids_BT.shape[1] - seen
         return at_PN > 0, column_P.repeat(len(ids_BT)), length_P
 
-    def _longest_since(self, ids_BT: torch.Tensor, new: int, seen: int) -> _Spans | None:
+    def _longest_since(self, ids_BT: torch.Tensor, new: int, seen: int) -> Spans | None:
         """As `_longest` for the last `seen` columns; where the text goes on from that of the call
         before, only the new ones are looked up."""
         past_BT = ids_BT[:, : ids_BT.shape[1] - new][:, -_KEPT:]
@@ -287,7 +289,7 @@ class NameIndex:
             return None
         return low_BT.reshape(-1), high_BT.reshape(-1), length_BT.reshape(-1)
 
-    def _longest(self, backwards_TW: torch.Tensor) -> _Spans | None:
+    def _longest(self, backwards_TW: torch.Tensor) -> Spans | None:
         """Where in `hash_H` the longest name that ends at each token begins and stops, equal
         numbers where none ends, and how many tokens it has; None if none ends anywhere.
 
@@ -302,14 +304,14 @@ class NameIndex:
         known_TW &= backwards_TW != NOTHING
         return self._spans(hash_TW, low_TW, known_TW) if bool(known_TW.any()) else None
 
-    def _places(self, backwards_TW: torch.Tensor) -> _Spans:
+    def _places(self, backwards_TW: torch.Tensor) -> Spans:
         """As `_longest`, without a look at the data."""
         hash_TW = _hashes(backwards_TW)
         low_TW = torch.searchsorted(self.hash_H, hash_TW)
         known_TW = torch.searchsorted(self.hash_H, hash_TW, right=True) > low_TW
         return self._spans(hash_TW, low_TW, known_TW & (backwards_TW != NOTHING))
 
-    def _spans(self, hash_TW: torch.Tensor, low_TW: torch.Tensor, known_TW: torch.Tensor) -> _Spans:
+    def _spans(self, hash_TW: torch.Tensor, low_TW: torch.Tensor, known_TW: torch.Tensor) -> Spans:
         """Of each token's known names the longest."""
         last_T1 = known_TW.shape[1] - 1 - known_TW.flip(1).int().argmax(1, keepdim=True)
         low_T = low_TW.gather(1, last_T1)[:, 0]

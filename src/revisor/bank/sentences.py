@@ -19,6 +19,7 @@ Shapes: B texts of T tokens, V vocabulary.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -70,32 +71,29 @@ def parse(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> Parsed:
     inside = (ids_BT >= 0) & (ids_BT < len(kind_V))
     kind_BT = torch.where(inside, kind_V[ids_BT.clamp(0, len(kind_V) - 1)].long(), OTHER)
     column_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
-    turn_BT = kind_BT == TURN
-    special_BT = (kind_BT == SPECIAL) | turn_BT
-    pronoun_BT = (kind_BT == PRONOUN) | (kind_BT == CAPITAL_PRONOUN)
-    opener_BT = kind_BT == OPENER
-    upper_BT = kind_BT == UPPER
-    word_BT = (kind_BT <= CAPITAL) | pronoun_BT | opener_BT | upper_BT | (kind_BT >= LINK)
-
-    def last(where_BT: torch.Tensor) -> torch.Tensor:
-        """The last column up to each token where it holds, -1 if none."""
-        return torch.where(where_BT, column_T, -1).cummax(1).values
-
-    def before(where_BT: torch.Tensor) -> torch.Tensor:
-        """The same of the columns before each token."""
-        return F.pad(last(where_BT), (1, 0), value=-1)[:, :-1]
-
-    behind_turn_BT = F.pad(turn_BT, (1, 0))[:, :-1]
-    users_BT = last(behind_turn_BT & (kind_BT == USER)) > last(turn_BT)
+    # Many questions are asked of each token, and a look at a few tokens takes as long as one at
+    # one: all that can be are asked at once.
+    is_KBT = _SORTS.to(ids_BT.device)[:, kind_BT]
+    is_, was = _Sorts(*is_KBT), _Sorts(*F.pad(is_KBT, (1, 0))[..., :-1])
+    lasts = _last(
+        column_T,
+        was.turn & is_.user,
+        is_.turn,
+        ~is_.word & ~is_.turn,
+        is_.stop,
+        is_.line,
+        is_.comma,
+        is_.upper & (was.comma | was.link),  # another name, announced
+        is_.stop | is_.line,
+    )
+    user_BT, turn_BT, _, _, _, comma_BT, another_BT, ended_BT = lasts
+    _, turn_before_BT, sign_before_BT, stop_BT, line_BT, *_ = _before(lasts)
     # The first letters in a turn are a role: "<|im_start|>assistant\n".
-    turn_before_BT = before(turn_BT)
-    unbroken_BT = turn_before_BT > before(~word_BT & ~turn_BT)
-    word_BT &= ~(unbroken_BT & (column_T - turn_before_BT <= ROLE))
-    opens_BT = (kind_BT == CAPITAL) | (kind_BT == CAPITAL_PRONOUN) | opener_BT | upper_BT
-    word_before_BT = before(word_BT)
-    stop_BT, line_BT = before(kind_BT == STOP), before(special_BT | (kind_BT == LINE))
+    unbroken_BT = turn_before_BT > sign_before_BT
+    word_BT = is_.word & ~(unbroken_BT & (column_T - turn_before_BT <= ROLE))
+    (word_before_BT,) = _before(_last(column_T, word_BT))
     by_line_BT = line_BT > word_before_BT
-    by_stop_BT = (stop_BT > word_before_BT) & opens_BT
+    by_stop_BT = (stop_BT > word_before_BT) & is_.opens
     begins_BT = word_BT & (by_line_BT | by_stop_BT)
     # A name counts over an end only if that end lies before it.
     end_BT = torch.maximum(
@@ -103,21 +101,67 @@ def parse(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> Parsed:
     )
     closed_BT = torch.where(begins_BT, end_BT, -1).cummax(1).values
     # Another name, behind a comma: nothing but a sign after it brings the one before back.
-    comma_BT = last(kind_BT == COMMA)
-    announced_BT = F.pad((kind_BT == COMMA) | (kind_BT == LINK), (1, 0))[:, :-1]
-    another_BT = last(upper_BT & announced_BT)
-    ended_BT = last((kind_BT == STOP) | (kind_BT == LINE) | special_BT)
     apart_BT = (another_BT > comma_BT) & (another_BT > ended_BT)
-    goes_on_BT = last(pronoun_BT & word_BT) >= last(begins_BT).clamp(min=0)
+    pronoun_BT, begun_BT = _last(column_T, is_.pronoun & word_BT, begins_BT)
+    goes_on_BT = pronoun_BT >= begun_BT.clamp(min=0)
     return Parsed(
         word_BT=word_BT,
         begins_BT=begins_BT,
-        opener_BT=opener_BT & word_BT,
-        that_BT=(kind_BT == THAT) & word_BT,
+        opener_BT=is_.opener & word_BT,
+        that_BT=is_.that & word_BT,
         since_BT=torch.maximum(
             torch.where(goes_on_BT, 0, closed_BT.clamp(min=0)),
             torch.where(apart_BT, comma_BT.clamp(min=0), 0),
         ),
-        users_BT=users_BT,
-        opening_BT=(kind_BT == LINE) & (turn_before_BT > word_before_BT),
+        users_BT=user_BT > turn_BT,
+        opening_BT=is_.break_ & (turn_before_BT > word_before_BT),
     )
+
+
+class _Sorts(NamedTuple):
+    """Whether each token is of a sort; a kind is of several. `line` are line breaks and special
+    tokens, `opens` what may open a sentence behind a stop, `break_` line breaks alone."""
+
+    turn: torch.Tensor
+    user: torch.Tensor
+    word: torch.Tensor
+    stop: torch.Tensor
+    line: torch.Tensor
+    comma: torch.Tensor
+    upper: torch.Tensor
+    link: torch.Tensor
+    pronoun: torch.Tensor
+    opens: torch.Tensor
+    opener: torch.Tensor
+    that: torch.Tensor
+    break_: torch.Tensor
+
+
+_KINDS_OF: dict[str, tuple[int, ...]] = {
+    "turn": (TURN,),
+    "user": (USER,),
+    "word": (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OPENER, UPPER, LINK, THAT, USER),
+    "stop": (STOP,),
+    "line": (LINE, SPECIAL, TURN),
+    "comma": (COMMA,),
+    "upper": (UPPER,),
+    "link": (LINK,),
+    "pronoun": (PRONOUN, CAPITAL_PRONOUN),
+    "opens": (CAPITAL, CAPITAL_PRONOUN, OPENER, UPPER),
+    "opener": (OPENER,),
+    "that": (THAT,),
+    "break_": (LINE,),
+}
+_SORTS = torch.tensor(
+    [[kind in _KINDS_OF[sort] for kind in range(USER + 1)] for sort in _Sorts._fields]
+)
+
+
+def _last(column_T: torch.Tensor, *where_BT: torch.Tensor) -> torch.Tensor:
+    """For each of some masks the last column up to each token where it holds, -1 if none."""
+    return torch.where(torch.stack(where_BT), column_T, -1).cummax(-1).values
+
+
+def _before(last_KBT: torch.Tensor) -> torch.Tensor:
+    """The same of the columns before each token."""
+    return F.pad(last_KBT, (1, 0), value=-1)[..., :-1]

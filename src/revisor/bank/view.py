@@ -80,8 +80,8 @@ class View:
 
     @property
     def device(self) -> torch.device:
-        """Where it is read."""
-        return self.gamma_M.device
+        """Where residuals are added."""
+        return self.R_ND.device
 
     @property
     def nbytes(self) -> int:
@@ -97,18 +97,26 @@ class View:
         """For a model on a device, with residuals in its dtype.
 
         What is there already stays where it is, be it on disk: a residual is converted when it is
-        added, which gives the same bits. Keys and thresholds stay fp32. Names, and what words ask
-        for, stay on the CPU: a look at a few tokens takes a GPU longer than it takes a CPU.
+        added, which gives the same bits. Keys and thresholds stay fp32.
+
+        In a view that goes by names a few entries are compared with a few tokens, which takes a
+        GPU longer than a CPU: there names, entries and what words ask for stay where they are, and
+        nothing but residuals and the maps of keys is moved.
         """
+        shown = self
+        if self.names is None:
+            shown = replace(
+                self,
+                keys_ME=on_device(self.keys_ME, device, torch.float32),
+                gamma_M=self.gamma_M.to(device),
+                row_M=self.row_M.to(device),
+                coarse=None if self.coarse is None else self.coarse.to(device),
+            )
         return replace(
-            self,
-            keys_ME=on_device(self.keys_ME, device, torch.float32),
-            gamma_M=self.gamma_M.to(device),
-            row_M=self.row_M.to(device),
+            shown,
             R_ND=on_device(self.R_ND, device, dtype),
             encoder=self.encoder.to(device),
             dtype=dtype,
-            coarse=None if self.coarse is None else self.coarse.to(device),
             since=None,
         )
 

@@ -110,7 +110,7 @@ def attach(
         if not len(token_H):
             return value
         delta_HD = residuals(hits, gated.view, token_H).to(flat_TD.dtype)
-        return flat_TD.index_add(0, token_H, delta_HD).view_as(value)
+        return flat_TD.index_add(0, token_H.to(value.device), delta_HD).view_as(value)
 
     if view.names is None:
         history: History = _no_history

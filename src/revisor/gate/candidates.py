@@ -11,17 +11,17 @@ of a place and an entry, C candidates, M entries.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 
 from revisor.bank.asked import UNHEARD, Questions, all_levels, levels, questions
-from revisor.bank.names import REACH, NameIndex, spread
+from revisor.bank.names import REACH, Ended, NameIndex, Spans, spread
 from revisor.bank.sentences import LINE
 from revisor.bank.view import View
 
-KEPT_IN_MIND = 1 << 16  # rows of which it is remembered whether they wait
+KEPT_IN_MIND = 1 << 16  # names of which it is remembered whether their rows wait
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +44,6 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.token_C)
 
-    def to(self, device: torch.device) -> Candidates:
-        """The same on another device."""
-        return Candidates(
-            token_C=self.token_C.to(device),
-            entry_C=self.entry_C.to(device),
-            asked_C=self.asked_C.to(device),
-            opening_C=self.opening_C.to(device),
-        )
-
 
 def candidates(
     view: View,
@@ -64,7 +55,7 @@ def candidates(
     """Every entry that may fire at each new token: those of the longest name that ends there, and
     of the rows that fire after a name that has ended shortly before.
 
-    Names are looked up where they lie, which is not where a GPU's keys are.
+    Names are looked up where they lie, which is where entries are, and not on a GPU.
 
     Args:
         ids_BT: the texts so far, `NOTHING` where there is no token.
@@ -73,57 +64,76 @@ def candidates(
             may wait for that, which need not be looked at elsewhere. None if it is not known.
     """
     ids_BT = ids_BT.to(names.hash_H.device)
-    ended = names.ended(ids_BT, new)
-    if ended is None:
+    spans = names.spans(ids_BT, new)
+    if spans is None:
         return _nobody(ids_BT.device)
+    may_BS = _may_speak(names, ids_BT, new, due()) if due is not None and names.late else None
+    if may_BS is not None and not bool(may_BS.any()) and _all_wait(view, names, spans):
+        return _nobody(ids_BT.device)
+    ended = names.ended(ids_BT, spans)
     late_R = names.after_N[ended.row_R]
     first_new = ids_BT.shape[1] - new
-    at_R = ~late_R & (ended.last_O[ended.place_R] >= first_new)
-    place_A, entry_A = _entries(names, ended.place_R[at_R], ended.row_R[at_R])
-    token_A = ended.text_O[place_A] * new + ended.last_O[place_A] - first_new
-    found = Candidates(
-        token_C=token_A,
-        entry_C=entry_A,
-        asked_C=torch.zeros(len(token_A), device=token_A.device),
-        opening_C=torch.zeros(len(token_A), dtype=torch.bool, device=token_A.device),
-    )
-    if not bool(late_R.any()):
-        return found
-    may_BS = None if due is None else _may_speak(names, ids_BT, new, due())
-    if (
-        may_BS is not None
-        and not bool(may_BS.any())
-        and _all_wait(view, names, ended.row_R[late_R])
-    ):
-        return found
-    place_P, entry_P = _entries(names, ended.place_R[late_R], ended.row_R[late_R])
-    entry_PW = view.keys_ME[entry_P.to(view.device)]
+    found = []
+    if not bool(late_R.all()):
+        at_R = ~late_R & (ended.last_O[ended.place_R] >= first_new)
+        place_A, entry_A = _entries(names, ended.place_R[at_R], ended.row_R[at_R])
+        token_A = ended.text_O[place_A] * new + ended.last_O[place_A] - first_new
+        found.append(
+            Candidates(
+                token_C=token_A,
+                entry_C=entry_A,
+                asked_C=torch.zeros(len(token_A), device=token_A.device),
+                opening_C=torch.zeros(len(token_A), dtype=torch.bool, device=token_A.device),
+            )
+        )
+        ended = replace(ended, place_R=ended.place_R[late_R], row_R=ended.row_R[late_R])
+    found += _after(view, names, ids_BT, new, ended, may_BS)
+    return joined(found) if found else _nobody(ids_BT.device)
+
+
+def _after(
+    view: View,
+    names: NameIndex,
+    ids_BT: torch.Tensor,
+    new: int,
+    ended: Ended,
+    may_BS: torch.Tensor | None,
+) -> list[Candidates]:
+    """The candidates of rows that fire after their names, if there are any.
+
+    Args:
+        ended: those rows, and where their names have ended.
+        may_BS: see `_may_speak`; None if it is not known.
+    """
+    first_new = ids_BT.shape[1] - new
+    place_P, entry_P = _entries(names, ended.place_R, ended.row_R)
+    entry_PW = view.keys_ME[entry_P]
     if may_BS is not None:
-        waits_P = (entry_PW[:, -1] > 0).to(ids_BT.device)
         from_P, text_P = ended.last_O[place_P] - first_new, ended.text_O[place_P]
-        kept_P = ~waits_P | _within_reach(may_BS, text_P, from_P)
-        if not bool(kept_P.any()):
-            return found
-        place_P, entry_P = place_P[kept_P], entry_P[kept_P]
-        entry_PW = entry_PW[kept_P.to(entry_PW.device)]
+        kept_P = (entry_PW[:, -1] <= 0) | _within_reach(may_BS, text_P, from_P)
+        if not bool(kept_P.all()):
+            place_P, entry_P, entry_PW = place_P[kept_P], entry_P[kept_P], entry_PW[kept_P]
+    if not len(entry_P):
+        return []
     used_O, place_P = torch.unique(place_P, return_inverse=True)
     last_O = ended.last_O[used_O]
     reach = min(REACH, ids_BT.shape[1] - int(last_O.min()))
     asked = _questions(
         view, names, ids_BT, ended.text_O[used_O], last_O, ended.length_O[used_O], reach
     )
-    level_PR = levels(asked, place_P, _asked_part(view, entry_PW.to(ids_BT.device)))
+    level_PR = levels(asked, place_P, _asked_part(view, entry_PW))
     column_PR = last_O[place_P, None] + torch.arange(reach, device=ids_BT.device)
     heard_PR = (level_PR > UNHEARD) & (column_PR >= first_new) & (column_PR < ids_BT.shape[1])
     pair_C, step_C = heard_PR.nonzero(as_tuple=True)
     text_C = ended.text_O[used_O][place_P[pair_C]]
-    after = Candidates(
-        token_C=text_C * new + column_PR[pair_C, step_C] - first_new,
-        entry_C=entry_P[pair_C],
-        asked_C=level_PR[pair_C, step_C],
-        opening_C=asked.opening_OR[place_P[pair_C], step_C],
-    )
-    return joined([found, after])
+    return [
+        Candidates(
+            token_C=text_C * new + column_PR[pair_C, step_C] - first_new,
+            entry_C=entry_P[pair_C],
+            asked_C=level_PR[pair_C, step_C],
+            opening_C=asked.opening_OR[place_P[pair_C], step_C],
+        )
+    ]
 
 
 def everywhere(
@@ -204,22 +214,26 @@ def _within_reach(may_BS: torch.Tensor, text_P: torch.Tensor, from_P: torch.Tens
     return before_BX[text_P, until_P] > before_BX[text_P, from_P.clamp(min=0)]
 
 
-def _all_wait(view: View, names: NameIndex, row_R: torch.Tensor) -> bool:
-    """All entries of these rows wait until an answer is due. Most names are met again a few tokens
-    later, so it is kept in mind."""
+def _all_wait(view: View, names: NameIndex, spans: Spans) -> bool:
+    """All rows of these names fire after them, and wait until an answer is due. Most names are met
+    again a few tokens later, so it is kept in mind."""
     known = names.waiting
     if len(known) > KEPT_IN_MIND:
         known.clear()
+    low_P, high_P, _ = spans
+    ends_P = high_P > low_P
 
-    def waits(row: int) -> bool:
-        found = known.get(row)
+    def waits(low: int, high: int) -> bool:
+        found = known.get(low)
         if found is None:
-            first = int(names.first_N[row])
-            entries = slice(first, first + int(names.count_N[row]))
-            known[row] = found = bool((view.keys_ME[entries][:, -1] > 0).all())
+            row_R = names.row_H[low:high].long()
+            _, entry_P = _entries(names, row_R, row_R)
+            known[low] = found = bool(
+                names.after_N[row_R].all() and (view.keys_ME[entry_P][:, -1] > 0).all()
+            )
         return found
 
-    return all(waits(row) for row in row_R.tolist())
+    return all(map(waits, low_P[ends_P].tolist(), high_P[ends_P].tolist()))
 
 
 def joined(parts: Sequence[Candidates]) -> Candidates:

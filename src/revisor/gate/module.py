@@ -16,7 +16,7 @@ one graph holds it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -32,7 +32,8 @@ UNSEEN = -1.0  # the cosine of a token that ends no name: it was compared with n
 
 @dataclass(frozen=True, kw_only=True)
 class Hits:
-    """What the gate decided for T tokens.
+    """What the gate decided for T tokens; where entries are, which is not on a GPU in a view that
+    goes by names.
 
     Attributes:
         row_T: index of the row that fires, or `MISS`.
@@ -87,50 +88,67 @@ def match(k_TF: torch.Tensor, view: View, ids_BT: torch.Tensor | None = None) ->
 def _match_named(k_TF: torch.Tensor, view: View, names: NameIndex, ids_BT: torch.Tensor) -> Hits:
     """As `match`, over the entries of the rows that are named."""
 
-    def due() -> torch.Tensor:
-        return view.encoder.due(k_TF)
-
+    due = Due(k_TF, view)
     new = len(k_TF) // len(ids_BT)
-    return match_entries(k_TF, view, candidates(view, names, ids_BT, new, due))
+    return match_entries(k_TF, view, candidates(view, names, ids_BT, new, due), due)
+
+
+class Due:
+    """Where an answer is due (T), where entries are; found once, when it is asked for."""
+
+    def __init__(self, k_TF: torch.Tensor, view: View) -> None:
+        self._k_TF, self._view = k_TF, view
+        self._found_T: torch.Tensor | None = None
+
+    def __call__(self) -> torch.Tensor:
+        if self._found_T is None:
+            found_T = self._view.encoder.due(self._k_TF)
+            self._found_T = found_T.to(self._view.gamma_M.device)
+        return self._found_T
 
 
 def fires(k_TF: torch.Tensor, view: View, compared: Candidates) -> torch.Tensor:
     """Of each candidate whether its row would fire there, were it alone (C)."""
-    cosine_C = _cosines(k_TF, compared.token_C, view, compared)
+    cosine_C = _cosines(k_TF, view, compared, Due(k_TF, view))
     return cosine_C > view.gamma_M[compared.entry_C]
 
 
-def _cosines(
-    k_SF: torch.Tensor, owner_C: torch.Tensor, view: View, compared: Candidates
-) -> torch.Tensor:
-    """How near each candidate is (C); `UNSEEN` where it waits until an answer is due.
-
-    Args:
-        owner_C: which of the keys each is compared with.
-    """
+def _cosines(k_TF: torch.Tensor, view: View, compared: Candidates, due: Due) -> torch.Tensor:
+    """How near each candidate is (C); `UNSEEN` where it waits until an answer is due."""
     keys_CW = view.keys_ME[compared.entry_C]
-    query_SE = view.encoder.encode(k_SF)
-    cosine_C = (query_SE[owner_C] * keys_CW[:, : query_SE.shape[1]]).sum(1) + compared.asked_C
+    cosine_C = compared.asked_C
+    width = keys_CW.shape[1] - view.encoder.asked_width
+    whole_C = keys_CW[:, :width].any(1)
+    if bool(whole_C.any()):
+        seen_S, owner_C = torch.unique(compared.token_C, return_inverse=True)
+        query_SE = view.encoder.encode(k_TF[seen_S.to(k_TF.device)]).to(keys_CW.device)
+        cosine_C = cosine_C + (query_SE[owner_C] * keys_CW[:, :width]).sum(1)
     if view.encoder.hears:
-        due_C = view.encoder.due(k_SF)[owner_C] | compared.opening_C
+        due_C = due()[compared.token_C] | compared.opening_C
         cosine_C = torch.where((keys_CW[:, -1] > 0) & ~due_C, UNSEEN, cosine_C)
     return cosine_C
 
 
-def match_entries(k_TF: torch.Tensor, view: View, compared: Candidates) -> Hits:
-    """Which row each key hits, of the entries that are compared with it."""
-    hits = _no_hits(k_TF, compared=len(compared) > 0)
+def match_entries(
+    k_TF: torch.Tensor, view: View, compared: Candidates, due: Due | None = None
+) -> Hits:
+    """Which row each key hits, of the entries that are compared with it.
+
+    Args:
+        due: where an answer is due, if somebody has asked already.
+    """
+    device = view.gamma_M.device
+    hits = _no_hits(len(k_TF), device, compared=len(compared) > 0)
     if not hits.compared:
         return hits
-    compared = compared.to(k_TF.device)
     entry_C = compared.entry_C
     seen_S, owner_C = torch.unique_consecutive(compared.token_C, return_inverse=True)
-    cosine_C = _cosines(k_TF[seen_S], owner_C, view, compared)
-    best_S = torch.full((len(seen_S),), UNSEEN * 2, device=k_TF.device)
+    cosine_C = _cosines(k_TF, view, compared, due or Due(k_TF, view))
+    best_S = torch.full((len(seen_S),), UNSEEN * 2, device=device)
     best_S = best_S.scatter_reduce(0, owner_C, cosine_C, "amax")
     # Of equal cosines the first entry wins.
     first_C = torch.where(cosine_C == best_S[owner_C], entry_C, len(view.keys_ME))
-    entry_S = torch.full((len(seen_S),), len(view.keys_ME), device=k_TF.device)
+    entry_S = torch.full((len(seen_S),), len(view.keys_ME), device=device)
     entry_S = entry_S.scatter_reduce(0, owner_C, first_C, "amin")
     gamma_S = view.gamma_M[entry_S]
     hits.row_T[seen_S] = torch.where(best_S > gamma_S, view.row_M[entry_S].long(), MISS)
@@ -143,7 +161,14 @@ def _match_named_densely(
     k_TF: torch.Tensor, view: View, names: NameIndex, ids_BT: torch.Tensor
 ) -> Hits:
     """The same without a shape that depends on the data, for compiled graphs."""
-    names, ids_BT = names.to(k_TF.device), ids_BT.to(k_TF.device)
+    device = k_TF.device
+    view = replace(
+        view,
+        keys_ME=view.keys_ME[:].to(device),
+        gamma_M=view.gamma_M.to(device),
+        row_M=view.row_M.to(device),
+    )
+    names, ids_BT = names.to(device), ids_BT.to(device)
     keys_MW, query_TE = view.keys_ME[:], view.encoder.encode(k_TF)
     new = len(k_TF) // len(ids_BT)
     cosine_TM = query_TE @ keys_MW[:, : query_TE.shape[1]].T
@@ -165,8 +190,8 @@ def _match_named_densely(
     )
 
 
-def _no_hits(k_TF: torch.Tensor, *, compared: bool = False) -> Hits:
-    unseen_T = torch.full((len(k_TF),), UNSEEN, device=k_TF.device)
+def _no_hits(count: int, device: torch.device, *, compared: bool = False) -> Hits:
+    unseen_T = torch.full((count,), UNSEEN, device=device)
     return Hits(
         row_T=torch.full_like(unseen_T, MISS, dtype=torch.long),
         cosine_T=unseen_T,
@@ -187,7 +212,7 @@ def gate(
         delta_TD in the view's dtype, and the hits. An empty view gives zeros.
     """
     if view.empty:
-        return _zeros(k_TF, view), _no_hits(k_TF)
+        return _zeros(k_TF, view), _no_hits(len(k_TF), view.gamma_M.device)
     hits = match(k_TF, view, ids_BT)
     if torch.compiler.is_compiling():
         residual_TD = view.R_ND[hits.row_T.clamp(min=0)].to(view.dtype)

@@ -99,7 +99,7 @@ class RowGate:
                 continue
             delta_HD = residuals(hits, view, token_H).to(value.dtype)
             flat_TD = edited_BSD[rows].reshape(-1, value.shape[-1])
-            edited_TD = flat_TD.index_add(0, token_H, delta_HD)
+            edited_TD = flat_TD.index_add(0, token_H.to(value.device), delta_HD)
             edited_BSD = edited_BSD.clone() if edited_BSD is value_BSD else edited_BSD
             edited_BSD[rows] = edited_TD.view(len(rows), -1, value.shape[-1])
         self.seconds += time.perf_counter() - began

@@ -182,7 +182,7 @@ class SlotGate:
         if not len(fired_H):
             return
         row_H = hits.row_T[fired_H]
-        where_H = fired_H if token_T is None else token_T[fired_H]
+        where_H = fired_H.to(value_TD.device) if token_T is None else token_T[fired_H]
         value_TD[where_H] = value_TD[where_H] + view.R_ND[row_H].to(value_TD.dtype)
         slot_H = batch.slot_T[where_H]
         self._fired_S[slot_H] = True
