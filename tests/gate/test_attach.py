@@ -150,7 +150,7 @@ def test_the_residual_is_what_is_added(model: Any) -> None:
 
 def test_hooks_after_are_hooks_before(model: Any) -> None:
     view, spec, before = bank_of(model, [(IDS, 5)]), spec_of(model), tiny.wide_hooks(model)
-    hooks = (3 if Kind.named else 1) + (spec.output is not None)
+    hooks = (4 if Kind.named else 1) + (spec.output is not None)
     with attach(model, spec, LAYER, view):
         assert tiny.wide_hooks(model) == before + hooks
     assert tiny.wide_hooks(model) == before

@@ -138,3 +138,25 @@ def test_nothing_is_left_behind(model: Any) -> None:
     with token_history(model, spec_of(model), LAYER):
         assert tiny.wide_hooks(model) != before
     assert tiny.wide_hooks(model) == before
+
+
+def test_padding_is_no_text(model: Any) -> None:
+    mask = torch.tensor([[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]])
+    padded = [[UNKNOWN, UNKNOWN, 7, 8, 9, 10], TEXT[1].tolist()]
+    cache = DynamicCache()
+    with Seen(model) as seen:
+        model(TEXT, attention_mask=mask, use_cache=False)
+        model(TEXT, mask, past_key_values=cache, use_cache=True)
+        longer = torch.cat([mask, torch.ones(2, 1, dtype=torch.long)], 1)
+        model(TEXT[:, :1], attention_mask=longer, past_key_values=cache, use_cache=True)
+    after = [[*padded[0], 5], [*padded[1], 11]]
+    assert seen.calls == [(padded, 6), (padded, 6), (after, 1)]
+
+
+def test_padding_of_a_later_piece_is_no_text(model: Any) -> None:
+    mask = torch.tensor([[1, 1, 1, 1, 0, 1], [1, 1, 1, 1, 1, 1]])
+    cache = DynamicCache()
+    with Seen(model) as seen:
+        model(TEXT[:, :3], attention_mask=mask[:, :3], past_key_values=cache, use_cache=True)
+        model(TEXT[:, 3:], attention_mask=mask, past_key_values=cache, use_cache=True)
+    assert seen.calls[1] == ([[5, 6, 7, 8, UNKNOWN, 10], TEXT[1].tolist()], 3)

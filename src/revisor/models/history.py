@@ -62,11 +62,17 @@ class _TokenLayer(DynamicLayer):  # type: ignore[misc]
 def token_history(model: nn.Module, spec: Spec, layer: int) -> Iterator[History]:
     """Take note of token ids; they are at hand from the entry of `layer` on.
 
-    A cache that was filled before has `UNKNOWN` in place of its tokens.
+    A cache that was filled before has `UNKNOWN` in place of its tokens, and so have the columns
+    that the attention mask of a call with several tokens leaves out: padding is no text.
     """
     owner = _Owner()
     read: list[torch.Tensor] = []  # ids of this call
+    masks: list[torch.Tensor] = []  # and its mask of columns (B, T)
     known: list[tuple[torch.Tensor, int]] = []
+
+    def begin(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        mask = kwargs.get("attention_mask", args[1] if len(args) > 1 else None)
+        masks[:] = [mask] if isinstance(mask, torch.Tensor) and mask.dim() == 2 else []
 
     def embed(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         ids_BS = args[0] if args else kwargs["input"]
@@ -79,11 +85,14 @@ def token_history(model: nn.Module, spec: Spec, layer: int) -> Iterator[History]
             return
         ids_BS = read.pop()
         cache = next((x for x in (*args, *kwargs.values()) if isinstance(x, Cache)), None)
+        past = 0 if cache is None else int(cache.get_seq_length(layer))
+        mask_BT = masks.pop() if masks else None
+        if mask_BT is not None and 1 < ids_BS.shape[1] == mask_BT.shape[1] - past:
+            ids_BS = ids_BS.where(mask_BT[:, past:].to(ids_BS.device) > 0, UNKNOWN)
         if cache is None:
             known.append((ids_BS, ids_BS.shape[1]))
             return
         note = _layer_of(cache, owner, len(spec.layers))
-        past = int(cache.get_seq_length(layer))
         if note.get_seq_length() != past:
             missing = ids_BS.new_full((len(ids_BS), 1, past, 1), UNKNOWN)
             note.lazy_initialization(missing, missing)
@@ -96,6 +105,7 @@ def token_history(model: nn.Module, spec: Spec, layer: int) -> Iterator[History]
 
     embeddings: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
     handles = [
+        model.register_forward_pre_hook(begin, with_kwargs=True),
         embeddings.register_forward_pre_hook(embed, with_kwargs=True),
         spec.layers[layer].register_forward_pre_hook(enter, with_kwargs=True),
     ]

