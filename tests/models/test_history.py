@@ -146,11 +146,18 @@ def test_padding_is_no_text(model: Any) -> None:
     cache = DynamicCache()
     with Seen(model) as seen:
         model(TEXT, attention_mask=mask, use_cache=False)
-        model(TEXT, mask, past_key_values=cache, use_cache=True)
+        model(TEXT, attention_mask=mask, past_key_values=cache, use_cache=True)
         longer = torch.cat([mask, torch.ones(2, 1, dtype=torch.long)], 1)
         model(TEXT[:, :1], attention_mask=longer, past_key_values=cache, use_cache=True)
     after = [[*padded[0], 5], [*padded[1], 11]]
     assert seen.calls == [(padded, 6), (padded, 6), (after, 1)]
+
+
+def test_a_mask_is_known_by_its_place() -> None:
+    model, mask = tiny.model(), torch.tensor([[0, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]])
+    with Seen(model) as seen:
+        model(TEXT, mask, use_cache=False)
+    assert seen.calls == [([[UNKNOWN, 6, 7, 8, 9, 10], TEXT[1].tolist()], 6)]
 
 
 def test_padding_of_a_later_piece_is_no_text(model: Any) -> None:

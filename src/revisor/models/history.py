@@ -10,6 +10,7 @@ batch split, tokens cropped) is then done to the ids as well.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -69,9 +70,12 @@ def token_history(model: nn.Module, spec: Spec, layer: int) -> Iterator[History]
     read: list[torch.Tensor] = []  # ids of this call
     masks: list[torch.Tensor] = []  # and its mask of columns (B, T)
     known: list[tuple[torch.Tensor, int]] = []
+    # Of the mask among the arguments that are given without a name.
+    named = list(inspect.signature(model.forward).parameters)
+    place = named.index("attention_mask") if "attention_mask" in named else len(named)
 
     def begin(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        mask = kwargs.get("attention_mask", args[1] if len(args) > 1 else None)
+        mask = kwargs.get("attention_mask", args[place] if len(args) > place else None)
         masks[:] = [mask] if isinstance(mask, torch.Tensor) and mask.dim() == 2 else []
 
     def embed(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
