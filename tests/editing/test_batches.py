@@ -90,7 +90,7 @@ def test_a_large_model_fills_a_device_and_a_small_one_waits_for_launches() -> No
 def prepared(rows: list[Request], at: Pace) -> list[Batch]:
     model = tiny.model()
     return [
-        prepare(model, spec_of(model), 1, part, rows, Heads(model, spec_of(model)))[0]
+        prepare(model, spec_of(model), 1, part, rows, Heads(model, spec_of(model)), at)[0]
         for part in parts(rows, at)
     ]
 

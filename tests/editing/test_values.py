@@ -10,8 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from revisor.editing.batches import Pace, merged, prepare
+from revisor.editing.batches import parts as parts_of
+from revisor.editing.heads import Heads
 from revisor.editing.request import Context, ContextPlan, Request, continuing_tokens
-from revisor.editing.values import Residuals, ValueSettings, compute_residuals
+from revisor.editing.values import Residuals, ValueSettings, _said, compute_residuals
+from revisor.models.history import token_history
 from revisor.models.hooks import ffn_rewritten, hook_count, outputs_of
 from revisor.models.spec import Spec, spec_of
 from tests import tiny
@@ -370,3 +374,62 @@ def test_an_object_does_not_carry_on_inside_its_last_word() -> None:
         return sum(shares) / len(shares)
 
     assert going_on(inside) < going_on(None)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "qwen3"])
+def test_rows_that_are_left_run_together_give_what_they_gave_apart(
+    family: str,
+) -> None:
+    model = tiny.new_model(family)
+    spec, requests = spec_of(model), tiny.requests(replace(RICH, essence=True))
+    # One request has nothing ahead of its subject; all are cut into parts, since none costs.
+    requests.append(opening(requests[0]))
+    at = Pace(tokens=10_000)
+    batches = [
+        prepare(model, spec, LAYER, rows, requests, Heads(model, spec), at)[0]
+        for rows in parts_of(requests, at)
+    ]
+    together = merged(batches, replace(at, launch=1e9))
+    assert len(batches) > 2
+    assert len(together) == 1
+    open_V = (torch.arange(tiny.VOCABULARY) % 3 > 0).float()
+    found = []
+    for some in (batches, together):
+        R_nD = torch.randn(len(requests), spec.hidden_width, generator=torch.manual_seed(1))
+        R_nD.requires_grad_(True)
+        said = [_said(model, spec, LAYER, one, R_nD, STEADY, open_V) for one in some]
+        (gradient,) = torch.autograd.grad(
+            [one.logits_1NV for one in said], R_nD, [one.pull_1NV for one in said]
+        )
+        worst = torch.stack([one.nll_n for one in said]).amax(0)
+        low = torch.stack([one.low_n for one in said]).all(0)
+        greedy = torch.stack([one.greedy_n for one in said]).all(0)
+        found.append((gradient, worst, low, greedy))
+    for apart, joint in zip(*found, strict=True):
+        torch.testing.assert_close(joint, apart, atol=1e-5, rtol=1e-4)
+    assert found[0][0].abs().amax(1).min() > 0
+
+
+def opening(request: Request) -> Request:
+    """A request whose bare text begins with the subject's last token."""
+    bare = request.contexts[0]
+    cut = bare.position
+    return replace(
+        request,
+        contexts=(replace(bare, ids=bare.ids[cut:], position=0, shared=0), *request.contexts[1:]),
+    )
+
+
+def test_what_a_gate_keeps_in_a_cache_is_no_prefix() -> None:
+    model = tiny.new_model()
+    spec, at = spec_of(model), Pace(tokens=10_000)
+    longer = tiny.requests(RICH)[0]
+    first = replace(opening(longer), contexts=opening(longer).contexts[:1])
+    with token_history(model, spec, LAYER):
+        for request, columns in ((first, 0), (longer, 5)):
+            for rows in parts_of([request], at):
+                batch, _ = prepare(model, spec, LAYER, rows, [request], Heads(model, spec), at)
+                assert len(batch.prefix) == len(spec.layers)
+                assert batch.prefix[0][0].shape[2] == batch.size[2]
+                assert columns == 0 or batch.size[2] > 0
+            assert columns or batch.size[2] == 0

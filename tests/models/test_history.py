@@ -153,6 +153,26 @@ def test_padding_is_no_text(model: Any) -> None:
     assert seen.calls == [(padded, 6), (padded, 6), (after, 1)]
 
 
+@pytest.mark.parametrize("added", [True, False])
+def test_padding_is_no_text_in_the_mask_of_a_static_cache(added: bool) -> None:
+    seen_BST = torch.ones(2, 1, 6, 6).tril().bool()
+    seen_BST[0, :, :, :2] = False
+    mask = torch.where(seen_BST, 0.0, torch.finfo(torch.float32).min) if added else seen_BST
+    with Seen(tiny.model()) as seen:
+        tiny.model()(TEXT, attention_mask=mask, use_cache=False)
+    assert seen.calls == [([[UNKNOWN, UNKNOWN, 7, 8, 9, 10], TEXT[1].tolist()], 6)]
+
+
+def test_a_mask_of_a_call_on_embeddings_is_forgotten() -> None:
+    model, mask = tiny.model(), torch.tensor([[0, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]])
+    with Seen(model) as seen:
+        embedded = model.get_input_embeddings()(TEXT)
+        seen.calls.clear()
+        model(inputs_embeds=embedded, attention_mask=mask, use_cache=False)
+        model.model(TEXT, use_cache=False)
+    assert seen.calls[-1] == (TEXT.tolist(), 6)
+
+
 def test_a_mask_is_known_by_its_place() -> None:
     model, mask = tiny.model(), torch.tensor([[0, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]])
     with Seen(model) as seen:

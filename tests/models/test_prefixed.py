@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import copy
+from typing import Any
 
 import pytest
 import torch
 from transformers import DynamicCache
 
 from revisor.models.hooks import attention
-from revisor.models.prefixed import APART, OWN, attention_for_prefixes, fixed_cache
+from revisor.models.prefixed import (
+    APART,
+    OWN,
+    FixedLayer,
+    attention_for_prefixes,
+    fixed_cache,
+)
 from tests import tiny
 
 IDS_BT = torch.tensor([[0, 0, 9, 4, 7, 30, 41], [5, 17, 9, 4, 7, 30, 41]])
@@ -53,8 +59,7 @@ def test_it_gives_what_the_model_gives(family: str) -> None:
     model = tiny.new_model(family)
     assert attention_for_prefixes(model) == (OWN if family in OTHERWISE else APART)
     own = said(model, OWN)
-    with torch.no_grad():
-        whole = model(input_ids=IDS_BT, attention_mask=MASK_BT, position_ids=PLACE_BT).logits
+    whole = model(input_ids=IDS_BT, attention_mask=MASK_BT, position_ids=PLACE_BT).logits
     torch.testing.assert_close(own, whole[:, KNOWN:], atol=1e-5, rtol=1e-4)
     if family not in OTHERWISE:
         torch.testing.assert_close(said(model, APART), own, atol=1e-5, rtol=1e-4)
@@ -83,11 +88,43 @@ def test_a_model_that_attends_in_another_way_keeps_its_own_attention(
         return 2 * out, None
 
     monkeypatch.setattr(modeling_llama, "eager_attention_forward", doubled)
-    model = copy.deepcopy(tiny.new_model())
+    model = tiny.new_model()
     assert attention_for_prefixes(model) == OWN
 
 
 @torch.no_grad()
+def test_a_model_that_changes_what_the_cache_gave_keeps_its_own_attention(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = FixedLayer.update
+
+    def regrouped(self: FixedLayer, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        keys, values = plain(self, *args, **kwargs)
+        return keys, values.flip(1)
+
+    monkeypatch.setattr(FixedLayer, "update", regrouped)
+    assert attention_for_prefixes(tiny.new_model()) == OWN
+
+
+@torch.no_grad()
+def test_a_layer_that_attends_by_itself_keeps_the_model_at_its_own_attention(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny.new_model()
+
+    def nothing(hidden_states: torch.Tensor, past_key_values: Any, **_: Any) -> Any:
+        one = hidden_states[:, None, :, :8].repeat(1, 2, 1, 1)
+        past_key_values.update(one, one, 1)
+        return torch.zeros_like(hidden_states), None
+
+    monkeypatch.setattr(model.model.layers[1].self_attn, "forward", nothing)
+    assert attention_for_prefixes(model) == OWN
+
+
+def test_a_model_in_training_keeps_its_own_attention() -> None:
+    assert attention_for_prefixes(tiny.new_model().train()) == OWN
+
+
 def test_a_mask_for_other_columns_is_refused() -> None:
     model = tiny.new_model()
     with attention(model, APART), pytest.raises(NotImplementedError, match="the cache as it came"):

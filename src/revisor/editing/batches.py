@@ -29,6 +29,7 @@ from revisor.models.spec import Spec
 CHAT_SLACK = 5.0  # a chat template opens an answer in many ways: its loss falls slowly
 SPLIT_GAIN = 0.85  # rows are run in two parts where that leaves this share of their cost
 READ = 0.03  # cost of a column that is only attended to, a suffix token's being 1
+WINDOWS = ("sliding_window", "window_size", "attention_chunk_size")  # in configs
 LAUNCHED = 3e12  # parameters times tokens that a GPU works off while one pass is being launched
 BEGUN = 64.0  # cost on a CPU of a pass beside its tokens: all weights come from memory
 MORE = 3  # times the tokens of a batch on the CPU that one on a GPU may have
@@ -61,12 +62,13 @@ class Pace:
 def pace(model: nn.Module, spec: Spec, layer: int, batch_tokens: int) -> Pace:
     """That of the device the layer is on.
 
-    A CPU is busy from the first token on. A GPU waits for the launches of a pass over a small
-    model, and is soon full of a large one's keys and values.
+    A pass over a few rows costs a CPU the journey of all weights from memory. A GPU waits for the
+    launches of a pass over a small model, and is soon full of a large one's keys and values.
     """
     weight = next(spec.layers[layer].parameters())
     config: Any = model.config
-    window = getattr(config, "sliding_window", None) or float("inf")
+    text = config.get_text_config()
+    window = min(getattr(text, name, None) or float("inf") for name in WINDOWS)
     if weight.device.type == "cpu":
         return Pace(tokens=batch_tokens, launch=BEGUN, window=window)
     above = spec.layers[layer:]
@@ -289,6 +291,7 @@ def prepare(
     rows: Sequence[Part],
     requests: Sequence[Request],
     heads: Heads,
+    at: Pace,
 ) -> tuple[Batch, torch.Tensor]:
     """Run some rows of some requests once; what they share with others was read before.
 
@@ -318,21 +321,9 @@ def prepare(
             target_id.append(token)
     ids_BT, mask_BT = ids_BT.to(device), mask_BT.to(device)
     place_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
-    cache, known = heads.cache([context for _, context in rows], total)
-    nothing = torch.zeros(0, dtype=torch.long, device=device)
-    if known < cut:
-        with head_at(model, lambda: (nothing, nothing)):
-            model(
-                input_ids=ids_BT[:, known:cut],
-                attention_mask=mask_BT[:, :cut],
-                position_ids=place_BT[:, known:cut],
-                past_key_values=cache,
-                use_cache=True,
-            )
-    # An attached gate keeps token ids behind the model's own layers.
-    prefix = [(part.keys, part.values) for part in cache.layers[: len(spec.layers)]]
-    if not prefix:
-        prefix = _empty_prefix(model, spec, ids_BT[:, :1])
+    prefix = _prefix(
+        model, spec, [context for _, context in rows], ids_BT[:, :cut], mask_BT, place_BT, heads, at
+    )
     essence_row_E = torch.tensor(essence_row, dtype=torch.long, device=device)
     last_E = torch.full_like(essence_row_E, suffix - 1)
     batch = Batch(
@@ -375,8 +366,81 @@ def prepare(
     return batch, norm_B.float().norm(dim=-1).to(device)
 
 
+def _prefix(
+    model: nn.Module,
+    spec: Spec,
+    contexts: Sequence[Context],
+    ids_BP: torch.Tensor,
+    mask_BT: torch.Tensor,
+    place_BT: torch.Tensor,
+    heads: Heads,
+    at: Pace,
+) -> Layers:
+    """K/V of the first P columns. Rows go together that have about as many columns of their own,
+    which others have not read for them."""
+    cut, total = ids_BP.shape[1], mask_BT.shape[1]
+    if not cut:
+        return _empty_prefix(model, spec, ids_BP.new_zeros(len(ids_BP), 1))
+    lengths = [len(context.ids) + len(context.target) for context in contexts]
+    own = [
+        max(0, cut - (total - length + context.shared))
+        for length, context in zip(lengths, contexts, strict=True)
+    ]
+    nothing = torch.zeros(0, dtype=torch.long, device=ids_BP.device)
+    found: Layers = []
+    for members in _alike(own, at):
+        here = torch.tensor(members, device=ids_BP.device)
+        cache, known = heads.cache([contexts[row] for row in members], total)
+        # Nobody has begun ahead of the first column.
+        first = known or max(0, cut - max(own[row] for row in members))
+        if first < cut:
+            with head_at(model, lambda: (nothing, nothing)):
+                model(
+                    input_ids=ids_BP[here, first:],
+                    attention_mask=mask_BT[here, first - known : cut],
+                    position_ids=place_BT[here, first:cut],
+                    past_key_values=cache,
+                    use_cache=True,
+                )
+        # An attached gate keeps token ids behind the model's own layers.
+        for number, layer in enumerate(cache.layers[: len(spec.layers)]):
+            if len(found) == number:
+                found.append(
+                    (_zeros(layer.keys, len(own), cut), _zeros(layer.values, len(own), cut))
+                )
+            for whole, part in zip(found[number], (layer.keys, layer.values), strict=True):
+                part = part[:, :, :cut]  # others may have read more of these rows
+                whole[here.to(whole.device), :, cut - part.shape[2] :] = part
+    return found or _empty_prefix(model, spec, ids_BP[:, :1])
+
+
+def _zeros(like: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """K or V of tokens that there are not."""
+    return like.new_zeros(rows, like.shape[1], columns, like.shape[3])
+
+
+def _alike(sizes: Sequence[int], at: Pace) -> list[list[int]]:
+    """Places of sizes that are near to each other, cut where that saves more than a launch."""
+    order = sorted(range(len(sizes)), key=sizes.__getitem__)
+
+    def divided(places: list[int]) -> list[list[int]]:
+        whole = len(places) * sizes[places[-1]]
+        costs = [
+            at.launch + cut * sizes[places[cut - 1]] + (len(places) - cut) * sizes[places[-1]]
+            for cut in range(1, len(places))
+        ]
+        best = min(range(len(costs)), key=costs.__getitem__, default=0)
+        if not costs or costs[best] >= whole:
+            return [places]
+        return divided(places[: best + 1]) + divided(places[best + 1 :])
+
+    return divided(order)
+
+
 def _empty_prefix(model: nn.Module, spec: Spec, ids_B1: torch.Tensor) -> Layers:
     """K/V of no tokens, for prompts that begin with the subject's last token."""
     cache = DynamicCache()
     model(input_ids=ids_B1, past_key_values=cache, use_cache=True)
-    return [(part.keys[:, :, :0], part.values[:, :, :0]) for part in cache.layers]
+    return [
+        (part.keys[:, :, :0], part.values[:, :, :0]) for part in cache.layers[: len(spec.layers)]
+    ]

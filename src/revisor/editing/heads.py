@@ -62,6 +62,8 @@ class Heads:
                 heads[ids] = columns
                 columns += len(ids)
             place_BK[row, start:] = torch.arange(known - start) + heads[ids]
+        if not heads:  # nobody has begun there
+            return cache, 0
         read = [self._read(ids) for ids in heads]
         for number, (one, _) in enumerate(read[0]):
             layer = DynamicLayer()

@@ -175,7 +175,8 @@ def _optimise(
 ) -> Residuals:
     """Adam on one batch, each request with its own moments, leaving when it has converged."""
     prepared = [
-        prepare(model, spec, layer, rows, requests, heads) for rows in parts(requests, measure)
+        prepare(model, spec, layer, rows, requests, heads, measure)
+        for rows in parts(requests, measure)
     ]
     batches = [batch for batch, _ in prepared]
     device = batches[0].owner_B.device

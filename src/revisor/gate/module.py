@@ -32,8 +32,8 @@ UNSEEN = -1.0  # the cosine of a token that ends no name: it was compared with n
 
 @dataclass(frozen=True, kw_only=True)
 class Hits:
-    """What the gate decided for T tokens; where entries are, which is not on a GPU in a view that
-    goes by names.
+    """What the gate decided for T tokens: where entries are, which is not on a GPU in a view that
+    goes by names, unless a compiled graph decides.
 
     Attributes:
         row_T: index of the row that fires, or `MISS`.
@@ -109,22 +109,26 @@ class Due:
 
 def fires(k_TF: torch.Tensor, view: View, compared: Candidates) -> torch.Tensor:
     """Of each candidate whether its row would fire there, were it alone (C)."""
-    cosine_C = _cosines(k_TF, view, compared, Due(k_TF, view))
+    cosine_C = _cosines(k_TF, view, compared, None)
     return cosine_C > view.gamma_M[compared.entry_C]
 
 
-def _cosines(k_TF: torch.Tensor, view: View, compared: Candidates, due: Due) -> torch.Tensor:
+def _cosines(k_TF: torch.Tensor, view: View, compared: Candidates, due: Due | None) -> torch.Tensor:
     """How near each candidate is (C); `UNSEEN` where it waits until an answer is due."""
     keys_CW = view.keys_ME[compared.entry_C]
     cosine_C = compared.asked_C
     width = keys_CW.shape[1] - view.encoder.asked_width
     whole_C = keys_CW[:, :width].any(1)
+    seen_S, owner_C = torch.unique(compared.token_C, return_inverse=True)
     if bool(whole_C.any()):
-        seen_S, owner_C = torch.unique(compared.token_C, return_inverse=True)
         query_SE = view.encoder.encode(k_TF[seen_S.to(k_TF.device)]).to(keys_CW.device)
         cosine_C = cosine_C + (query_SE[owner_C] * keys_CW[:, :width]).sum(1)
     if view.encoder.hears:
-        due_C = due()[compared.token_C] | compared.opening_C
+        if due is None:
+            due_C = Due(k_TF[seen_S.to(k_TF.device)], view)()[owner_C]
+        else:
+            due_C = due()[compared.token_C]
+        due_C = due_C | compared.opening_C
         cosine_C = torch.where((keys_CW[:, -1] > 0) & ~due_C, UNSEEN, cosine_C)
     return cosine_C
 
@@ -135,7 +139,7 @@ def match_entries(
     """Which row each key hits, of the entries that are compared with it.
 
     Args:
-        due: where an answer is due, if somebody has asked already.
+        due: where an answer is due, if that is asked of all tokens anyway.
     """
     device = view.gamma_M.device
     hits = _no_hits(len(k_TF), device, compared=len(compared) > 0)
@@ -143,7 +147,7 @@ def match_entries(
         return hits
     entry_C = compared.entry_C
     seen_S, owner_C = torch.unique_consecutive(compared.token_C, return_inverse=True)
-    cosine_C = _cosines(k_TF, view, compared, due or Due(k_TF, view))
+    cosine_C = _cosines(k_TF, view, compared, due)
     best_S = torch.full((len(seen_S),), UNSEEN * 2, device=device)
     best_S = best_S.scatter_reduce(0, owner_C, cosine_C, "amax")
     # Of equal cosines the first entry wins.

@@ -68,15 +68,16 @@ def token_history(model: nn.Module, spec: Spec, layer: int) -> Iterator[History]
     """
     owner = _Owner()
     read: list[torch.Tensor] = []  # ids of this call
-    masks: list[torch.Tensor] = []  # and its mask of columns (B, T)
+    masks: list[torch.Tensor] = []  # and its mask
     known: list[tuple[torch.Tensor, int]] = []
     # Of the mask among the arguments that are given without a name.
     named = list(inspect.signature(model.forward).parameters)
-    place = named.index("attention_mask") if "attention_mask" in named else len(named)
+    place = named.index("attention_mask") if "attention_mask" in named else None
 
     def begin(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        mask = kwargs.get("attention_mask", args[place] if len(args) > place else None)
-        masks[:] = [mask] if isinstance(mask, torch.Tensor) and mask.dim() == 2 else []
+        by_place = None if place is None or len(args) <= place else args[place]
+        mask = kwargs.get("attention_mask", by_place)
+        masks[:] = [mask] if isinstance(mask, torch.Tensor) else []
 
     def embed(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         ids_BS = args[0] if args else kwargs["input"]
@@ -85,14 +86,14 @@ def token_history(model: nn.Module, spec: Spec, layer: int) -> Iterator[History]
 
     def enter(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         known.clear()
+        mask = masks.pop() if masks else None
         if not read:
             return
         ids_BS = read.pop()
         cache = next((x for x in (*args, *kwargs.values()) if isinstance(x, Cache)), None)
         past = 0 if cache is None else int(cache.get_seq_length(layer))
-        mask_BT = masks.pop() if masks else None
-        if mask_BT is not None and 1 < ids_BS.shape[1] == mask_BT.shape[1] - past:
-            ids_BS = ids_BS.where(mask_BT[:, past:].to(ids_BS.device) > 0, UNKNOWN)
+        if mask is not None and ids_BS.shape[1] > 1:
+            ids_BS = _without_padding(ids_BS, mask, past)
         if cache is None:
             known.append((ids_BS, ids_BS.shape[1]))
             return
@@ -118,6 +119,24 @@ def token_history(model: nn.Module, spec: Spec, layer: int) -> Iterator[History]
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _without_padding(ids_BS: torch.Tensor, mask: torch.Tensor, past: int) -> torch.Tensor:
+    """New ids, `UNKNOWN` where the mask leaves a column out.
+
+    Args:
+        mask: (B, T), 0 for such columns; or as a static cache has it, (B, 1, S, T or more) for each
+            new token, false or far below 0.
+    """
+    end = past + ids_BS.shape[1]
+    if mask.dim() == 2 and mask.shape[1] == end:
+        seen_BS = mask[:, past:] > 0
+    elif mask.dim() == 4 and mask.shape[3] >= end:
+        last_BS = mask[:, 0, -1, past:end]
+        seen_BS = last_BS if last_BS.dtype == torch.bool else last_BS == 0
+    else:
+        return ids_BS
+    return ids_BS.where(seen_BS.to(ids_BS.device), UNKNOWN)
 
 
 def _layer_of(cache: Cache, owner: _Owner, depth: int) -> _TokenLayer:

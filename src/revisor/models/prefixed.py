@@ -24,6 +24,7 @@ import torch
 from torch import nn
 from transformers import AttentionInterface
 from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from revisor.models.hooks import attention
@@ -50,12 +51,14 @@ class FixedLayer(DynamicLayer):  # type: ignore[misc]
         super().__init__()
         self.lazy_initialization(keys, values)
         self.keys, self.values, self.apart = keys, values, apart
+        self.given: torch.Tensor | None = None  # the new V, until an attention has come for it
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_args: Any, **_kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if self.apart:
-            key_states.revisor_prefix = (self.keys, self.values)  # type: ignore[attr-defined]
+            key_states.revisor_prefix = self  # type: ignore[attr-defined]
+            self.given = value_states
             return key_states, value_states
         return (
             torch.cat([self.keys, key_states], dim=-2),
@@ -96,17 +99,29 @@ def prefix_apart(
         NotImplementedError: the attention has a part that is not here, or does not take the cache
             as it came.
     """
+    own_way = NotImplementedError(f"{type(module).__name__} attends in a way of its own")
     if dropout or any(further.get(name) is not None for name in FURTHER):
-        raise NotImplementedError(f"{type(module).__name__} attends in a way of its own")
+        raise own_way
+    if attention_mask is not None and attention_mask.shape[1] != 1:
+        raise own_way
+    before: FixedLayer | None = getattr(key, "revisor_prefix", None)
+    if before is not None:
+        if value is not before.given:
+            raise own_way
+        before.given = None
+    if before is None and not torch.is_grad_enabled():
+        found, _ = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **further
+        )
+        return found, None
     batch, heads, suffix, width = query.shape
     groups = heads // key.shape[1]
     scale = width**-0.5 if scaling is None else scaling
     # Heads that share K and V stand below one another.
     query = (query * scale).reshape(batch, key.shape[1], groups * suffix, width)
     score = query @ key.transpose(2, 3)
-    before = getattr(key, "revisor_prefix", None)
     if before is not None:
-        score = torch.cat([query @ before[0].transpose(2, 3), score], dim=-1)
+        score = torch.cat([query @ before.keys.transpose(2, 3), score], dim=-1)
     total = score.shape[-1]
     if attention_mask is not None:
         if attention_mask.shape[-1] != total:
@@ -117,8 +132,8 @@ def prefix_apart(
     if before is None:
         found = weight @ value
     else:
-        known = total - key.shape[2]
-        found = weight[..., :known] @ before[1] + weight[..., known:] @ value
+        known, new = torch.split(weight, [total - key.shape[2], key.shape[2]], -1)
+        found = known @ before.values + new @ value
     found = found.view(batch, heads, suffix, value.shape[-1])
     return found.transpose(1, 2).contiguous(), None
 
@@ -140,9 +155,9 @@ def _both(
     if own_attention is None:
         raise NotImplementedError(f"{type(module).__name__} does not say how it attends")
     apart, _ = prefix_apart(module, query, key, value, attention_mask, **further)
-    before = getattr(key, "revisor_prefix", None)
+    before: FixedLayer | None = getattr(key, "revisor_prefix", None)
     if before is not None:
-        key, value = (torch.cat(pair, dim=-2) for pair in zip(before, (key, value), strict=True))
+        key, value = torch.cat([before.keys, key], -2), torch.cat([before.values, value], -2)
     own, _ = own_attention(module, query, key, value, attention_mask, **further)
     difference = (own - apart).float().abs().amax() / own.float().abs().amax().clamp(min=LEAST)
     _differences.append(float(difference))
@@ -159,6 +174,8 @@ _tried: weakref.WeakKeyDictionary[nn.Module, str] = weakref.WeakKeyDictionary()
 def attention_for_prefixes(model: nn.Module) -> str:
     """The implementation to run a model over fixed beginnings with: `APART` where it gives in each
     layer what the model's own does, which is tried once, otherwise the model's own."""
+    if model.training:  # which drops out
+        return OWN
     if model not in _tried:
         _tried[model] = APART if _agrees(model) else OWN
     return _tried[model]
@@ -185,7 +202,12 @@ def _agrees(model: nn.Module) -> bool:
                     past_key_values=cache,
                     use_cache=True,
                 )
-            except NotImplementedError:
+            except Exception:  # whatever a model does with an attention that it does not know
                 return False
-            cache = fixed_cache(model, [(layer.keys, layer.values) for layer in cache.layers])
-        return max(_differences, default=1.0) <= CLOSE
+            last, cache = (
+                cache,
+                fixed_cache(model, [(one.keys, one.values) for one in cache.layers]),
+            )
+        # What a cache gave, an attention has taken, in every layer.
+        left = any(layer.given is not None for layer in last.layers)
+        return not left and max(_differences, default=1.0) <= CLOSE
