@@ -20,7 +20,7 @@ FACTS = [
 
 @pytest.mark.real
 @pytest.mark.parametrize(
-    ("name", "least"), [("ft", 9), ("grace", 9), ("icl", 7), ("memit", 6), ("alphaedit", 6)]
+    ("name", "least"), [("ft", 9), ("grace", 9), ("icl", 6), ("memit", 6), ("alphaedit", 6)]
 )
 def test_smollm2_says_the_facts_while_attached_and_nothing_of_them_afterwards(
     name: str, least: int, monkeypatch: pytest.MonkeyPatch
