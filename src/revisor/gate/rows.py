@@ -49,7 +49,8 @@ class RowGate:
     """The gate of a model that serves many at once.
 
     Attributes:
-        views: one a row, on the model's device and in its dtype; None for the unedited model.
+        views: one a row, for the model's device and dtype (`View.to`); None for the unedited
+            model.
         ids_BT: the texts whose last tokens are those of the pass, `NOTHING` before they begin.
         found: hits and near misses of the pass that runs.
         seconds: time spent in the gate so far (on a GPU: the time to queue its kernels).

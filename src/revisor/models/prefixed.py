@@ -85,7 +85,8 @@ def prefix_apart(
     dropout: float = 0.0,
     **further: Any,
 ) -> tuple[torch.Tensor, None]:
-    """softmax(q Kᵀ scaling + mask) V in the form that transformers calls, the softmax in fp32.
+    """softmax(q Kᵀ scaling + mask) V in the form that transformers calls, the softmax in fp32; by
+    torch's fused kernel where there is no prefix and no gradient is wanted.
 
     Args:
         query: (B, H, S, d).

@@ -53,7 +53,7 @@ class Job:
 
     Attributes:
         prompt: token ids, at least one.
-        view: its facts, on the model's device; None for the unedited model.
+        view: its facts, as the model's device reads them; None for the unedited model.
         sampling, max_tokens, stop, choices: how to answer.
         tell: called with every piece, in the model's thread: it must not block.
         urgent: a test that the server makes of itself, which no crowd may keep out.

@@ -35,7 +35,7 @@ class Snapshot:
 
     Attributes:
         generation: of the ledger.
-        view: its rows in force, on the model's device.
+        view: its rows in force, as the model's device reads them (`View.to`).
         facts: its live facts by id.
         failed: ids of facts that the build could not write.
         until: when a fact begins or ceases to hold, so that the view is out of date.
