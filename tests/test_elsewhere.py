@@ -25,10 +25,12 @@ from revisor.evaluate.synthetic import save_synthetic
 from revisor.gate.attach import attach
 from revisor.gate.module import match
 from revisor.gate.rows import attach_rows
+from revisor.gate.slots import SlotGate
 from revisor.models.load import LoadedModel, fingerprint
 from revisor.models.spec import spec_of
 from tests import tiny
 from tests.elsewhere import DEVICE, Elsewhere, elsewhere
+from tests.gate import test_slots as slots
 
 LAYER = 1
 SETTINGS = BuildSettings(layer=LAYER)
@@ -155,3 +157,28 @@ def test_a_bank_from_disk_is_searched_alike(
     # Names, and the few entries that are compared, are looked at on the CPU.
     assert found.device == (torch.device("cpu") if named else DEVICE)
     assert torch.equal(found.cpu(), match(keys_TF.cpu(), view, ids_1T).row_T)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_gate_over_slots_of_a_cache_adds_the_same(there: LoadedModel, named: bool) -> None:
+    view = slots.a_view(named=named)
+    found = []
+    for device in (torch.device("cpu"), there.device):
+        shown = view if device.type == "cpu" else view.to(device, torch.float32)
+        requests = [slots.Request(number, number + 1, shown) for number in range(2)]
+        batch = slots.a_batch([(request, len(request.ids)) for request in requests])
+        batch = replace(
+            batch,
+            ids_T=batch.ids_T.to(device),
+            slot_T=batch.slot_T.to(device),
+            blocks_BW=batch.blocks_BW.to(device),
+        )
+        key_TF = torch.cat([request.keys for request in requests]).to(device)
+        value_TD = torch.zeros(len(key_TF), slots.HIDDEN).to(device)
+        gate = SlotGate(slots=160 * slots.BLOCK, block=slots.BLOCK, device=device)
+        gate.begin(batch)
+        gate.edit(key_TF, value_TD)
+        found.append((value_TD.cpu(), [(hit.request, hit.row_id) for hit in gate.end()]))
+    (value_TD, hits), (value_there_TD, hits_there) = found
+    assert hits == hits_there != []
+    assert torch.equal(value_TD, value_there_TD)
