@@ -420,16 +420,19 @@ def opening(request: Request) -> Request:
     )
 
 
-def test_what_a_gate_keeps_in_a_cache_is_no_prefix() -> None:
-    model = tiny.new_model()
+@pytest.mark.parametrize("opens", [True, False])
+def test_what_a_gate_keeps_in_a_cache_is_no_prefix(opens: bool) -> None:
+    model, (longer, *_) = tiny.new_model(), tiny.requests(RICH)
     spec, at = spec_of(model), Pace(tokens=10_000)
-    longer = tiny.requests(RICH)[0]
-    first = replace(opening(longer), contexts=opening(longer).contexts[:1])
+    request = longer
+    if opens:
+        request = replace(longer, contexts=opening(longer).contexts[:1])
     with token_history(model, spec, LAYER):
-        for request, columns in ((first, 0), (longer, 5)):
-            for rows in parts_of([request], at):
-                batch, _ = prepare(model, spec, LAYER, rows, [request], Heads(model, spec), at)
-                assert len(batch.prefix) == len(spec.layers)
-                assert batch.prefix[0][0].shape[2] == batch.size[2]
-                assert columns == 0 or batch.size[2] > 0
-            assert columns or batch.size[2] == 0
+        batches = [
+            prepare(model, spec, LAYER, rows, [request], Heads(model, spec), at)[0]
+            for rows in parts_of([request], at)
+        ]
+    for batch in batches:
+        assert len(batch.prefix) == len(spec.layers)
+        assert {keys.shape[2] for keys, _ in batch.prefix} == {batch.size[2]}
+    assert any(batch.size[2] == 0 for batch in batches) is opens

@@ -379,14 +379,17 @@ def _prefix(
     """K/V of the first P columns. Rows go together that have about as many columns of their own,
     which others have not read for them."""
     cut, total = ids_BP.shape[1], mask_BT.shape[1]
-    if not cut:
-        return _empty_prefix(model, spec, ids_BP.new_zeros(len(ids_BP), 1))
+    nothing = torch.zeros(0, dtype=torch.long, device=ids_BP.device)
+    if not cut:  # K/V of no tokens, for prompts that begin with the subject's last token
+        cache = DynamicCache()
+        with head_at(model, lambda: (nothing, nothing)):
+            model(input_ids=ids_BP.new_zeros(len(ids_BP), 1), past_key_values=cache, use_cache=True)
+        return [(part.keys[:, :, :0], part.values[:, :, :0]) for part in _own_layers(cache, spec)]
     lengths = [len(context.ids) + len(context.target) for context in contexts]
     own = [
         max(0, cut - (total - length + context.shared))
         for length, context in zip(lengths, contexts, strict=True)
     ]
-    nothing = torch.zeros(0, dtype=torch.long, device=ids_BP.device)
     found: Layers = []
     for members in _alike(own, at):
         here = torch.tensor(members, device=ids_BP.device)
@@ -402,8 +405,7 @@ def _prefix(
                     past_key_values=cache,
                     use_cache=True,
                 )
-        # An attached gate keeps token ids behind the model's own layers.
-        for number, layer in enumerate(cache.layers[: len(spec.layers)]):
+        for number, layer in enumerate(_own_layers(cache, spec)):
             if len(found) == number:
                 found.append(
                     (_zeros(layer.keys, len(own), cut), _zeros(layer.values, len(own), cut))
@@ -411,7 +413,12 @@ def _prefix(
             for whole, part in zip(found[number], (layer.keys, layer.values), strict=True):
                 part = part[:, :, :cut]  # others may have read more of these rows
                 whole[here.to(whole.device), :, cut - part.shape[2] :] = part
-    return found or _empty_prefix(model, spec, ids_BP[:, :1])
+    return found
+
+
+def _own_layers(cache: DynamicCache, spec: Spec) -> Sequence[Any]:
+    """Those of the model: an attached gate keeps token ids behind them."""
+    return cache.layers[: len(spec.layers)]  # type: ignore[no-any-return]
 
 
 def _zeros(like: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
@@ -435,12 +442,3 @@ def _alike(sizes: Sequence[int], at: Pace) -> list[list[int]]:
         return divided(places[: best + 1]) + divided(places[best + 1 :])
 
     return divided(order)
-
-
-def _empty_prefix(model: nn.Module, spec: Spec, ids_B1: torch.Tensor) -> Layers:
-    """K/V of no tokens, for prompts that begin with the subject's last token."""
-    cache = DynamicCache()
-    model(input_ids=ids_B1, past_key_values=cache, use_cache=True)
-    return [
-        (part.keys[:, :, :0], part.values[:, :, :0]) for part in cache.layers[: len(spec.layers)]
-    ]

@@ -94,41 +94,47 @@ def _match_named(k_TF: torch.Tensor, view: View, names: NameIndex, ids_BT: torch
 
 
 class Due:
-    """Where an answer is due (T), where entries are; found once, when it is asked for."""
+    """Where an answer is due, told where entries are. It is looked for once at all tokens, or, if
+    nobody asks for those, at a few."""
 
     def __init__(self, k_TF: torch.Tensor, view: View) -> None:
         self._k_TF, self._view = k_TF, view
         self._found_T: torch.Tensor | None = None
 
     def __call__(self) -> torch.Tensor:
+        """At all tokens (T)."""
         if self._found_T is None:
-            found_T = self._view.encoder.due(self._k_TF)
-            self._found_T = found_T.to(self._view.gamma_M.device)
+            self._found_T = self._look(self._k_TF)
         return self._found_T
+
+    def at(self, token_C: torch.Tensor) -> torch.Tensor:
+        """At these tokens (C)."""
+        if self._found_T is not None:
+            return self._found_T[token_C]
+        seen_S, owner_C = torch.unique(token_C, return_inverse=True)
+        return self._look(self._k_TF[seen_S.to(self._k_TF.device)])[owner_C]
+
+    def _look(self, k_SF: torch.Tensor) -> torch.Tensor:
+        return self._view.encoder.due(k_SF).to(self._view.gamma_M.device)
 
 
 def fires(k_TF: torch.Tensor, view: View, compared: Candidates) -> torch.Tensor:
     """Of each candidate whether its row would fire there, were it alone (C)."""
-    cosine_C = _cosines(k_TF, view, compared, None)
+    cosine_C = _cosines(k_TF, view, compared, Due(k_TF, view))
     return cosine_C > view.gamma_M[compared.entry_C]
 
 
-def _cosines(k_TF: torch.Tensor, view: View, compared: Candidates, due: Due | None) -> torch.Tensor:
+def _cosines(k_TF: torch.Tensor, view: View, compared: Candidates, due: Due) -> torch.Tensor:
     """How near each candidate is (C); `UNSEEN` where it waits until an answer is due."""
     keys_CW = view.keys_ME[compared.entry_C]
     cosine_C = compared.asked_C
     width = keys_CW.shape[1] - view.encoder.asked_width
-    whole_C = keys_CW[:, :width].any(1)
-    seen_S, owner_C = torch.unique(compared.token_C, return_inverse=True)
-    if bool(whole_C.any()):
+    if bool(keys_CW[:, :width].any()):  # some entry is compared as a whole
+        seen_S, owner_C = torch.unique(compared.token_C, return_inverse=True)
         query_SE = view.encoder.encode(k_TF[seen_S.to(k_TF.device)]).to(keys_CW.device)
         cosine_C = cosine_C + (query_SE[owner_C] * keys_CW[:, :width]).sum(1)
     if view.encoder.hears:
-        if due is None:
-            due_C = Due(k_TF[seen_S.to(k_TF.device)], view)()[owner_C]
-        else:
-            due_C = due()[compared.token_C]
-        due_C = due_C | compared.opening_C
+        due_C = due.at(compared.token_C) | compared.opening_C
         cosine_C = torch.where((keys_CW[:, -1] > 0) & ~due_C, UNSEEN, cosine_C)
     return cosine_C
 
@@ -139,7 +145,7 @@ def match_entries(
     """Which row each key hits, of the entries that are compared with it.
 
     Args:
-        due: where an answer is due, if that is asked of all tokens anyway.
+        due: of these keys, if somebody has looked already.
     """
     device = view.gamma_M.device
     hits = _no_hits(len(k_TF), device, compared=len(compared) > 0)
@@ -147,7 +153,7 @@ def match_entries(
         return hits
     entry_C = compared.entry_C
     seen_S, owner_C = torch.unique_consecutive(compared.token_C, return_inverse=True)
-    cosine_C = _cosines(k_TF, view, compared, due)
+    cosine_C = _cosines(k_TF, view, compared, due or Due(k_TF, view))
     best_S = torch.full((len(seen_S),), UNSEEN * 2, device=device)
     best_S = best_S.scatter_reduce(0, owner_C, cosine_C, "amax")
     # Of equal cosines the first entry wins.

@@ -15,6 +15,7 @@ of a head.
 
 from __future__ import annotations
 
+import logging
 import sys
 import weakref
 from threading import Lock
@@ -28,6 +29,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from revisor.models.hooks import attention
+
+log = logging.getLogger(__name__)
 
 OWN = "eager"  # a model's own attention, written out
 APART = "revisor_prefix_apart"
@@ -203,7 +206,8 @@ def _agrees(model: nn.Module) -> bool:
                     past_key_values=cache,
                     use_cache=True,
                 )
-            except Exception:  # whatever a model does with an attention that it does not know
+            except Exception as error:  # whatever it does with an attention it does not know
+                log.debug("%s keeps its own attention: %s", type(model).__name__, error)
                 return False
             last, cache = (
                 cache,
