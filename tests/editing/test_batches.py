@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from revisor.editing.batches import BEGUN, MORE, Batch, Pace, grouped, merged, pace, parts, prepare
+from revisor.editing.batches import Batch, merged, prepare
 from revisor.editing.heads import Heads
+from revisor.editing.pacing import BEGUN, MORE, Pace, grouped, pace, parts
 from revisor.editing.request import Context, Request
 from revisor.facts.fact import Fact
 from revisor.models.spec import spec_of

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from revisor.editing.batches import Pace, merged, prepare
-from revisor.editing.batches import parts as parts_of
+from revisor.editing.batches import merged, prepare
 from revisor.editing.heads import Heads
+from revisor.editing.pacing import Pace
+from revisor.editing.pacing import parts as parts_of
 from revisor.editing.request import Context, ContextPlan, Request, continuing_tokens
 from revisor.editing.values import Residuals, ValueSettings, _said, compute_residuals
 from revisor.models.history import token_history

@@ -26,9 +26,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from revisor.editing.batches import Batch, Pace, grouped, merged, pace, parts, prepare
+from revisor.editing.batches import Batch, merged, prepare
 from revisor.editing.heads import Heads
 from revisor.editing.objective import Wanted, objective
+from revisor.editing.pacing import Pace, grouped, pace, parts
 from revisor.editing.request import Request
 from revisor.models.hooks import attention, ffn_rewritten, head_at, replayed
 from revisor.models.prefixed import attention_for_prefixes, fixed_cache
