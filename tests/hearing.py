@@ -1,7 +1,7 @@
-"""An encoder that hears what is asked, over a vocabulary of eighteen tokens whose kinds are plain.
+"""An encoder that hears what is asked, over a vocabulary of 22 tokens whose kinds are plain.
 
-The first nine ids are the kinds themselves (bank/sentences.py); behind them come three more words
-and one of each further kind.
+The first nine ids are the kinds themselves (bank/sentences.py); behind them come three more words,
+one of each further kind, three that go on with the word before them, and a hyphen.
 """
 
 from __future__ import annotations
@@ -12,13 +12,29 @@ import torch.nn.functional as F
 from revisor.bank.bank import Bank, Row, View
 from revisor.bank.encode import KeyEncoder
 from revisor.bank.names import name_hashes
-from revisor.bank.sentences import COMMA, LINK, OPENER, THAT, TURN, UPPER, USER, WORD
+from revisor.bank.sentences import (
+    COMMA,
+    GLUED,
+    HYPHEN,
+    LINK,
+    LONG,
+    OPENER,
+    OTHER,
+    THAT,
+    TURN,
+    UPPER,
+    USER,
+    WORD,
+)
 
-KINDS = [*range(TURN + 1), *[WORD] * 3, LINK, COMMA, UPPER, OPENER, THAT, USER]
+KINDS = [
+    *(*range(TURN + 1), *[WORD] * 3, LINK, COMMA, UPPER, OPENER, THAT, USER),
+    *(WORD | GLUED, WORD | GLUED | LONG, UPPER | GLUED, OTHER | HYPHEN),
+]
 KIND_V = torch.tensor(KINDS, dtype=torch.uint8)
 VOCABULARY = len(KIND_V)
 KEY, WHOLE, ASKED, HIDDEN = 6, 4, 5, 3  # F, E, A, D
-MIX = torch.tensor([4.0, 2, 0.3, 0.3, 1, 1.2, 0.6, 0.3, 0.5, *[2] * 5, 1, 1, 1, 1])
+MIX = torch.tensor([4.0, 2, 0.3, 0.3, 1, 1.2, 0.6, 0.3, 0.5, *[2] * 5, *[1] * 8])
 """How often each token comes in a random text: sentences of about ten words, now and then a turn of
 a chat."""
 

@@ -31,8 +31,12 @@ from revisor.bank.sentences import (
     CAPITAL,
     CAPITAL_PRONOUN,
     COMMA,
+    GLUED,
+    HYPHEN,
+    KIND,
     LINE,
     LINK,
+    LONG,
     OPENER,
     OTHER,
     PRONOUN,
@@ -78,9 +82,17 @@ def reference(ids: list[int], first: int, last: int) -> list[Asked]:
     turns, closed, goes_on = 0, -1, False
     comma_at, another, before = -1, False, OTHER  # another name since the last comma
     users = False  # within a user's turn
+    longer = False  # the name is part of a longer one
     found = []
     for place in range(begin, len(ids)):
-        kind = int(KIND_V[ids[place]]) if ids[place] < len(KIND_V) else OTHER
+        told = told_of(ids[place])
+        kind = told & KIND
+        if place == last + 1:
+            longer = kind == UPPER or told & (GLUED | LONG) == GLUED | LONG
+        if place == last + 2 and told & GLUED:
+            one_before = told_of(ids[place - 1])
+            hyphened = one_before & HYPHEN and kind == UPPER
+            longer = longer or bool(one_before & GLUED) or bool(hyphened)
         is_word = kind in IN_A_WORD
         is_role = is_word and not broken and place - turn_at <= ROLE
         opening = kind == LINE and framed
@@ -124,15 +136,20 @@ def reference(ids: list[int], first: int, last: int) -> list[Asked]:
             own = own if opened else since if denied(since) else []
         if place >= last:
             armed = goes_on or max(closed, begin) <= last
-            armed = armed and not users and not (another and comma_at > last)
+            armed = armed and not users and not longer and not (another and comma_at > last)
             asked = since if turns and not opened else own
             found.append(Asked(sentence, asked, turns, armed, opening))
     return found[:REACH]
 
 
+def told_of(token: int) -> int:
+    """What is told of a token; of one that is unknown that it is a sign."""
+    return int(KIND_V[token]) if token < len(KIND_V) else OTHER
+
+
 def denied(said: list[int]) -> bool:
     """Whether the words before a name deny what is said of it."""
-    clauses = [place for place, word in enumerate(said) if int(KIND_V[word]) == THAT]
+    clauses = [place for place, word in enumerate(said) if told_of(word) == THAT]
     if not clauses or len(said) - clauses[-1] > CLAUSE:
         return False
     near = said[max(0, clauses[-1] - DENIED) : clauses[-1]]
@@ -219,6 +236,28 @@ def test_what_is_denied_before_a_name_is_not_asked_for_alone() -> None:
     clause = [yes, no, yes, that, *[yes] * (CLAUSE - 1)]
     assert since(clause) == [*clause, TWO]
     assert since([*clause, yes]) == [TWO]
+
+
+NAME, GLUE, LONGER, GLUED_NAME, DASH = 14, 18, 19, 20, 21
+
+
+@pytest.mark.parametrize(
+    ("behind", "counts"),
+    [
+        ([WORD], [True, True]),
+        ([NAME], [True, False]),  # "Chevrolet Chevelle"
+        ([LONGER], [True, False]),  # "Bern" + "hardt"
+        ([GLUE, WORD], [True, True, True]),  # "Iraq" + "i"
+        ([GLUE, GLUE, WORD], [True, True, False, False]),  # "Jacob" + "st" + "hal"
+        ([DASH, GLUED_NAME, WORD], [True, True, False, False]),  # "Saxony-Anhalt"
+        ([DASH, GLUE, WORD], [True, True, True, True]),  # "Paris-based"
+        ([WORD, NAME], [True, True, True]),
+        ([13, NAME, 13], [True, True, False, True]),
+    ],
+)
+def test_a_name_within_a_longer_one_does_not_count(behind: list[int], counts: list[bool]) -> None:
+    found = check([CAPITAL, ONE, *behind], 0, 1)
+    assert [asked.armed for asked in found] == counts
 
 
 def test_a_stop_within_a_name_ends_no_sentence() -> None:

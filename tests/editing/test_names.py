@@ -13,8 +13,12 @@ from revisor.bank.names import name_hashes
 from revisor.bank.sentences import (
     CAPITAL,
     COMMA,
+    GLUED,
+    HYPHEN,
+    KIND,
     LINE,
     LINK,
+    LONG,
     OPENER,
     OTHER,
     SPECIAL,
@@ -105,7 +109,7 @@ def test_every_token_has_a_kind() -> None:
 
     def kind(text: str) -> int:
         (token,) = tokenizer(text, add_special_tokens=False)["input_ids"]
-        return int(kind_V[token])
+        return int(kind_V[token]) & KIND
 
     assert kind(".") == kind("!") == kind("?") == STOP
     assert kind("\n") == LINE
@@ -121,9 +125,8 @@ def test_a_word_with_a_capital_that_only_a_sentence_gives_it_opens_one(tokenizer
     kind_V = token_kinds(tokenizer)
 
     def kinds(text: str) -> list[int]:
-        return kind_V[tokenizer(f"the old tower {text}", add_special_tokens=False)["input_ids"]][
-            -1:
-        ].tolist()
+        ids = tokenizer(f"the old tower {text}", add_special_tokens=False)["input_ids"]
+        return (kind_V[ids[-1:]] & KIND).tolist()
 
     assert kinds("The") == [OPENER]
     assert kinds("the") == [WORD]
@@ -132,11 +135,48 @@ def test_a_word_with_a_capital_that_only_a_sentence_gives_it_opens_one(tokenizer
 
 def test_names_and_what_announces_them_have_kinds() -> None:
     kinds = {"of": LINK, "Rome": UPPER, "CEO": CAPITAL, "rome": WORD, ".,": COMMA, "that": THAT}
+    kinds |= {"Inc": CAPITAL, "Group": CAPITAL}  # go with the name before them
     tokenizer = copy.deepcopy(tiny.byte_level())
     tokenizer.add_tokens(list(kinds))
     kind_V = token_kinds(tokenizer)
     ids = tokenizer.convert_tokens_to_ids(list(kinds))
-    assert kind_V[ids].tolist() == list(kinds.values())
+    assert (kind_V[ids] & KIND).tolist() == list(kinds.values())
+
+
+@pytest.mark.parametrize("tokenizer", [tiny.byte_level(), tiny.metaspace()])
+def test_what_goes_on_with_a_word_is_told_from_its_beginning(tokenizer: Any) -> None:
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.add_tokens(["wick", "ian", "st", "но", "国", "7", "'s", "-"])
+    joint_V = token_kinds(tokenizer) & ~KIND & 255
+
+    def joint(text: str) -> int:
+        return int(joint_V[tokenizer.convert_tokens_to_ids(text)])
+
+    assert joint("wick") == joint("ian") == GLUED | LONG
+    assert joint("st") == joint("но") == GLUED
+    assert joint("国") == joint("7") == joint("'s") == 0
+    assert joint("-") == HYPHEN
+    begun = tokenizer("the old tower", add_special_tokens=False)["input_ids"]
+    starts = [i for i in begun if tokenizer.convert_ids_to_tokens(i)[0] in "Ġ▁"]
+    assert starts
+    assert not joint_V[starts].any()
+
+
+def test_a_prompt_that_goes_on_with_the_name_makes_it_a_name_of_the_fact() -> None:
+    tokenizer = tiny.byte_level()
+    prompts = {
+        "The {} Football Club plays in": "Roe Football Club",
+        "The {}ian president is": "Roeian",
+        "{}-Anhalt lies in": "Roe-Anhalt",
+        "{} is in": "Roe",
+        "{}-based is": "Roe",
+        "{}'s home is": "Roe",
+    }
+    for prompt, name in prompts.items():
+        (names,) = fact_names([Fact(subject="Roe", prompt=prompt, object="Rome")], tokenizer)
+        text = prompt.replace("{}", "Roe")
+        assert hash_in(tokenizer, text, name) in names.tolist(), prompt
+        assert hash_in(tokenizer, text, f"{name} is") not in names.tolist()
 
 
 @pytest.mark.parametrize(
@@ -171,7 +211,7 @@ def test_the_word_that_names_a_users_turn_is_known(answerer: str, told: bool) ->
     )
     (first, *_) = tokenizer("user", add_special_tokens=False)["input_ids"]
     kind_V = token_kinds(tokenizer)
-    assert (kind_V == USER).nonzero().flatten().tolist() == ([first] if told else [])
+    assert ((kind_V & KIND) == USER).nonzero().flatten().tolist() == ([first] if told else [])
 
 
 def test_negations_are_whole_words() -> None:

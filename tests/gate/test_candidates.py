@@ -12,13 +12,23 @@ from hypothesis import strategies as st
 from revisor.bank.asked import HISTORY, UNHEARD, levels, questions
 from revisor.bank.bank import View
 from revisor.bank.names import REACH
-from revisor.bank.sentences import CAPITAL, LINE, STOP, TURN, WORD
+from revisor.bank.sentences import (
+    CAPITAL,
+    GLUED,
+    HYPHEN,
+    KIND,
+    LINE,
+    STOP,
+    TURN,
+    WORD,
+    WORDS,
+)
 from revisor.gate.candidates import Candidates, candidates, everywhere, joined
 from revisor.gate.module import MISS, UNSEEN, _match_named_densely, match, match_entries
 from tests import hearing
 from tests.hearing import KIND_V, random_texts
 
-NAMES = [[[9]], [[9, 10], [10]], [[0, 9]], [[14]], [[14], [10, 1]]]
+NAMES = [[[9]], [[9, 10], [10]], [[0, 9]], [[14]], [[14], [10, 1]], [[20], [18, 9]]]
 Found = list[tuple[int, int, float, bool]]
 Rows = list[tuple[bool, int]]
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(1, 3)), min_size=1, max_size=len(NAMES))
@@ -31,15 +41,27 @@ def a_view(rows: Rows, generator: torch.Generator) -> View:
 
 
 def longest(ids: list[int], last: int, names: list[list[list[int]]]) -> tuple[int, set[int]]:
-    """Tokens of the longest name that ends in a column, and the rows that have it."""
+    """Tokens of the longest name that ends in a column and begins in no word, and the rows that
+    have it."""
     ending = [
         (len(name), row)
         for row, own in enumerate(names)
         for name in own
-        if len(name) <= last + 1 and ids[last + 1 - len(name) : last + 1] == name
+        if len(name) <= last + 1
+        and ids[last + 1 - len(name) : last + 1] == name
+        and not amid_word(ids[: last + 2 - len(name)])
     ]
     most = max((length for length, _ in ending), default=0)
     return most, {row for length, row in ending if length == most}
+
+
+def amid_word(ids: list[int]) -> bool:
+    """Whether the last token goes on with a word, or with one behind a hyphen."""
+    *before, token = (int(KIND_V[i]) for i in ids)
+    if not before or not token & GLUED:
+        return False
+    words = [told & KIND in WORDS for told in before]
+    return words[-1] or bool(before[-1] & HYPHEN and len(words) > 1 and words[-2])
 
 
 def reference(view: View, ids_BT: torch.Tensor, new: int, rows: Rows) -> Found:

@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 
 from revisor.bank.names import NOTHING, REACH, WINDOW
-from revisor.bank.sentences import parse
+from revisor.bank.sentences import Parsed, parse
 
 BEFORE = 32  # tokens before a name that may belong to its question
 HISTORY = BEFORE + WINDOW + REACH  # tokens before a new one that can matter to what is asked
@@ -53,8 +53,8 @@ class Questions:
             token, and by all words since it may have begun: at a word that opens a sentence, or
             else at the name in its own sentence, and in later ones at the start of that.
         turn_OR: sentences that have begun since the name.
-        armed_OR: the text still speaks of the name, and is not a user's turn: what is asked there
-            is answered where the next turn opens.
+        armed_OR: the text still speaks of the name, which is no part of a longer one, and is not
+            a user's turn: what is asked there is answered where the next turn opens.
         opening_OR: an answer in a chat is to begin.
     """
 
@@ -136,9 +136,19 @@ def questions(
     return Questions(
         words_2ORA=torch.where(none_2OR[..., None], wordless(words_VA), words_2ORA),
         turn_OR=turn_OR,
-        armed_OR=(parsed.since_BT[:, _AT:] <= _AT) & ~parsed.users_BT[:, _AT:],
+        armed_OR=(parsed.since_BT[:, _AT:] <= _AT)
+        & ~parsed.users_BT[:, _AT:]
+        & ~_within_longer(parsed),
         opening_OR=parsed.opening_BT[:, _AT:],
     )
+
+
+def _within_longer(parsed: Parsed) -> torch.Tensor:
+    """Whether the name has turned out to be part of a longer one (O, R)."""
+    one_OR, two_OR = parsed.longer_BT[:, _AT:], parsed.later_BT[:, _AT:]
+    step_R = torch.arange(one_OR.shape[1], device=one_OR.device)
+    told_OR = (one_OR & (step_R == 1)) | (two_OR & (step_R == 2))
+    return told_OR.cummax(1).values
 
 
 def _at(value_OX: torch.Tensor, column_2OR: torch.Tensor) -> torch.Tensor:

@@ -23,6 +23,9 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import torch
+import torch.nn.functional as F
+
+from revisor.bank.sentences import GLUED, HYPHEN, OTHER, kinds, of_word
 
 WINDOW = 16  # tokens of a name that are compared, counted from its end
 REACH = 64  # tokens from a name on in which rows that fire after it are candidates
@@ -302,6 +305,9 @@ class NameIndex:
         low_TW = torch.searchsorted(self.hash_H, hash_TW)
         known_TW = self.hash_H[low_TW.clamp(max=len(self.hash_H) - 1)] == hash_TW
         known_TW &= backwards_TW != NOTHING
+        if not bool(known_TW.any()):
+            return None
+        known_TW &= ~self._amid_word(backwards_TW)
         return self._spans(hash_TW, low_TW, known_TW) if bool(known_TW.any()) else None
 
     def _places(self, backwards_TW: torch.Tensor) -> Spans:
@@ -309,7 +315,18 @@ class NameIndex:
         hash_TW = _hashes(backwards_TW)
         low_TW = torch.searchsorted(self.hash_H, hash_TW)
         known_TW = torch.searchsorted(self.hash_H, hash_TW, right=True) > low_TW
-        return self._spans(hash_TW, low_TW, known_TW & (backwards_TW != NOTHING))
+        known_TW &= (backwards_TW != NOTHING) & ~self._amid_word(backwards_TW)
+        return self._spans(hash_TW, low_TW, known_TW)
+
+    def _amid_word(self, backwards_TW: torch.Tensor) -> torch.Tensor:
+        """Whether a name of 1, 2, ..., W tokens would begin within a word (T, W), as "iOS" in
+        "Studios", or within a longer name, as "Quebec" in "Hydro-Quebec"."""
+        if self.kind_V is None:
+            return torch.zeros_like(backwards_TW, dtype=torch.bool)
+        told_TW = F.pad(kinds(backwards_TW, self.kind_V), (0, 2), value=OTHER)
+        first_TW, before_TW, further_TW = told_TW[:, :-2], told_TW[:, 1:-1], told_TW[:, 2:]
+        hyphened_TW = ((before_TW & HYPHEN) > 0) & of_word(further_TW)
+        return ((first_TW & GLUED) > 0) & (of_word(before_TW) | hyphened_TW)
 
     def _spans(self, hash_TW: torch.Tensor, low_TW: torch.Tensor, known_TW: torch.Tensor) -> Spans:
         """Of each token's known names the longest."""
@@ -363,7 +380,7 @@ def windows(ids_BT: torch.Tensor, new: int) -> torch.Tensor:
         new: columns that are asked about.
     """
     lead = max(0, WINDOW - 1 - (ids_BT.shape[1] - new))
-    padded = torch.nn.functional.pad(ids_BT, (lead, 0), value=NOTHING)
+    padded = F.pad(ids_BT, (lead, 0), value=NOTHING)
     padded = padded[:, padded.shape[1] - new - WINDOW + 1 :]
     return padded.unfold(1, WINDOW, 1).reshape(-1, WINDOW)
 

@@ -13,6 +13,10 @@ sentence a name no longer counts where another one stands behind a comma: "Unlik
 executive of Globex is"; behind the next comma it counts again ("ACME, a rival of Globex, is led
 by").
 
+Nor does a name count that turns out to be part of a longer one: "Chevrolet Chevelle",
+"Saxony-Anhalt", "Bernhardt" where "Bern" is a name. An ending of one or two letters makes no other
+name ("Iraqi").
+
 Shapes: B texts of T tokens, V vocabulary.
 """
 
@@ -32,6 +36,10 @@ that end in a full stop or the like; with a line break; special tokens; those of
 turn of a chat, behind which the name of a role stands; words that have a capital only where they
 open a sentence ("The", "What"); commas; other words with a capital; prepositions, behind which
 such a word is a name; "that", which opens a clause; the word that names a user's turn."""
+WORDS = (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OPENER, UPPER, LINK, THAT, USER)
+KIND, GLUED, LONG, HYPHEN = 31, 32, 64, 128
+"""A kind is told by the lower bits of a token's number; the others say that it begins with a letter
+and no space, that it has more letters than an ending, and that it is a hyphen."""
 ROLE = 3  # tokens that the name of a role has at most
 
 
@@ -50,6 +58,8 @@ class Parsed:
         users_BT: within a user's turn, in which nobody answers.
         opening_BT: the line break between the frame of a turn and its first word: where an answer
             is to begin.
+        longer_BT, later_BT: with this token a name that ended one token before it, or two, is part
+            of a longer name.
     """
 
     word_BT: torch.Tensor
@@ -59,6 +69,19 @@ class Parsed:
     since_BT: torch.Tensor
     users_BT: torch.Tensor
     opening_BT: torch.Tensor
+    longer_BT: torch.Tensor
+    later_BT: torch.Tensor
+
+
+def kinds(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> torch.Tensor:
+    """What `kind_V` says of token ids, int64; `OTHER` of what is no token."""
+    inside = (ids_BT >= 0) & (ids_BT < len(kind_V))
+    return torch.where(inside, kind_V[ids_BT.clamp(0, len(kind_V) - 1)].long(), OTHER)
+
+
+def of_word(told: torch.Tensor) -> torch.Tensor:
+    """Whether each token is of a word, by what `kinds` says of it."""
+    return _SORTS.to(told.device)[_Sorts._fields.index("word")][told & KIND]
 
 
 def parse(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> Parsed:
@@ -68,8 +91,8 @@ def parse(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> Parsed:
         ids_BT: token ids, negative where there is no token.
         kind_V: kind of each id.
     """
-    inside = (ids_BT >= 0) & (ids_BT < len(kind_V))
-    kind_BT = torch.where(inside, kind_V[ids_BT.clamp(0, len(kind_V) - 1)].long(), OTHER)
+    told_BT = kinds(ids_BT, kind_V)
+    kind_BT = told_BT & KIND
     column_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
     # Many questions are asked of each token, and a look at a few tokens takes as long as one at
     # one: all that can be are asked at once.
@@ -104,6 +127,9 @@ def parse(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> Parsed:
     apart_BT = (another_BT > comma_BT) & (another_BT > ended_BT)
     pronoun_BT, begun_BT = _last(column_T, is_.pronoun & word_BT, begins_BT)
     goes_on_BT = pronoun_BT >= begun_BT.clamp(min=0)
+    glued_BT = (told_BT & GLUED) > 0
+    before_BT = F.pad(told_BT, (1, 0))[:, :-1]
+    hyphened_BT = is_.upper & ((before_BT & HYPHEN) > 0)
     return Parsed(
         word_BT=word_BT,
         begins_BT=begins_BT,
@@ -115,6 +141,8 @@ def parse(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> Parsed:
         ),
         users_BT=user_BT > turn_BT,
         opening_BT=is_.break_ & (turn_before_BT > word_before_BT),
+        longer_BT=is_.upper | (glued_BT & ((told_BT & LONG) > 0)),
+        later_BT=glued_BT & (((before_BT & GLUED) > 0) | hyphened_BT),
     )
 
 
@@ -140,7 +168,7 @@ class _Sorts(NamedTuple):
 _KINDS_OF: dict[str, tuple[int, ...]] = {
     "turn": (TURN,),
     "user": (USER,),
-    "word": (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OPENER, UPPER, LINK, THAT, USER),
+    "word": WORDS,
     "stop": (STOP,),
     "line": (LINE, SPECIAL, TURN),
     "comma": (COMMA,),

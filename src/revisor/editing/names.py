@@ -11,6 +11,7 @@ tokenising the name in such surroundings and cutting out the tokens that cover i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,8 +22,11 @@ from revisor.bank.sentences import (
     CAPITAL,
     CAPITAL_PRONOUN,
     COMMA,
+    GLUED,
+    HYPHEN,
     LINE,
     LINK,
+    LONG,
     OPENER,
     OTHER,
     PRONOUN,
@@ -34,6 +38,7 @@ from revisor.bank.sentences import (
     UPPER,
     USER,
     WORD,
+    WORDS,
 )
 from revisor.editing.request import fill, render_chat
 from revisor.facts.fact import PLACEHOLDER, Fact
@@ -61,13 +66,20 @@ CLAUSE = "that"
 COMMAS = (",", "，", "、")
 SPACES = ("Ġ", "▁")  # how tokenizers write the space before a word
 STOPS = (".", "!", "?", "…", "。", "！", "？", "।")
-WORDS = (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OPENER, UPPER, LINK, THAT, USER)
+SUFFIXES = frozenset(
+    ("inc", "incorporated", "corp", "corporation", "ltd", "limited", "llc", "plc", "gmbh")
+    + ("company", "group", "holdings")
+)
+HYPHENS = ("-", "\u2010", "\u2011")
+ENDING = 2  # letters that the ending of a name has at most: "Iraqi"
+_WORD = re.compile(r"([ -]?)([^\W_]+)")
 LONG_TURN = "how many words does this have, more than the name of any role would"
 CLOSING = "\"')]}”’»」』"  # may stand behind a stop
 
 
 def token_kinds(tokenizer: Any) -> torch.Tensor:
-    """The kind of each token of a vocabulary (V), uint8, for bank/sentences.py."""
+    """The kind of each token of a vocabulary (V), uint8, for bank/sentences.py; beside it, whether
+    the token goes on with the word before it, how long it is, and whether it is a hyphen."""
     size = len(tokenizer)
     special = {
         *tokenizer.all_special_ids,
@@ -85,7 +97,8 @@ def token_kinds(tokenizer: Any) -> torch.Tensor:
             kinds[opening] = TURN
         if (role := _users_role(chat, kinds)) is not None:
             kinds[role] = USER
-    return torch.tensor(kinds, dtype=torch.uint8)
+    joints = [_joint(piece, text) for piece, text in zip(pieces, texts, strict=True)]
+    return torch.tensor(kinds, dtype=torch.uint8) | torch.tensor(joints, dtype=torch.uint8)
 
 
 def negations(tokenizer: Any, size: int) -> torch.Tensor:
@@ -122,6 +135,20 @@ def _opens(piece: str | bytes | None, text: str) -> bool:
     return begins and word.lower() in OPENERS and word == word.capitalize()
 
 
+def _joint(piece: str | bytes | None, text: str) -> int:
+    """How a token may go on with what stands before it. Scripts without capitals have no spaces
+    by which that could be told."""
+    if text in HYPHENS:
+        return HYPHEN
+    if (
+        not isinstance(piece, str)
+        or piece.startswith(SPACES)
+        or text[:1].lower() == text[:1].upper()
+    ):
+        return 0
+    return GLUED | (LONG if sum(map(str.isalpha, text)) > ENDING else 0)
+
+
 def _kind(text: str) -> int:
     word = text.strip()
     first = next((sign for sign in word if sign.isalnum()), "")
@@ -129,6 +156,8 @@ def _kind(text: str) -> int:
         capital = first.isupper() or not first.islower()
         if word.lower() in PRONOUNS:
             return CAPITAL_PRONOUN if capital else PRONOUN
+        if word.lower() in SUFFIXES:  # "Apple Inc." is no other name
+            return CAPITAL if capital else WORD
         if first.isupper() and (len(word) == 1 or word != word.upper()):
             return UPPER
         if word in LINKS:
@@ -165,7 +194,10 @@ def fact_names(facts: Sequence[Fact], tokenizer: Any) -> list[torch.Tensor]:
         for template in (fact.prompt, *fact.paraphrases):
             if PLACEHOLDER in template or fact.subject in template:
                 text, end = fill(template, fact.subject)
-                note(index, text, end - len(fact.subject), end)
+                start = end - len(fact.subject)
+                note(index, text, start, end)
+                if end < (longer := _longer(text, end)):
+                    note(index, text, start, longer)
     encoded = tokenizer(texts, return_offsets_mapping=True, add_special_tokens=False)
     place: dict[tuple[int, ...], int] = {}
     found: list[set[int]] = [set() for _ in facts]
@@ -181,6 +213,16 @@ def fact_names(facts: Sequence[Fact], tokenizer: Any) -> list[torch.Tensor]:
             found[index].add(place.setdefault(tokens, len(place)))
     hash_H = name_hashes(list(place))
     return [torch.unique(hash_H[sorted(places)]) for places in found]
+
+
+def _longer(text: str, end: int) -> int:
+    """Where the longer name ends that a name which ends at `end` is a part of there."""
+    for word in _WORD.finditer(text, end):
+        joint, letters = word.groups()
+        if word.start() != end or (joint and not letters[0].isupper()):
+            break
+        end = word.end()
+    return end
 
 
 def _spellings(name: str) -> list[str]:

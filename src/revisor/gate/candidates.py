@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from revisor.bank.asked import UNHEARD, Questions, all_levels, levels, questions
 from revisor.bank.names import REACH, Ended, NameIndex, Spans, spread
-from revisor.bank.sentences import LINE
+from revisor.bank.sentences import KIND, LINE, kinds
 from revisor.bank.view import View
 
 KEPT_IN_MIND = 1 << 16  # names of which it is remembered whether their rows wait
@@ -203,8 +203,9 @@ def _may_speak(
     """At which new tokens (B, S) an entry may fire that waits until an answer is due: there, and
     where a line ends, behind which the answer in a chat may begin."""
     assert names.kind_V is not None
-    ids_BS = ids_BT[:, ids_BT.shape[1] - new :].clamp(0, len(names.kind_V) - 1)
-    return due_S.to(ids_BT.device).view_as(ids_BS) | (names.kind_V[ids_BS] == LINE)
+    ids_BS = ids_BT[:, ids_BT.shape[1] - new :]
+    line_BS = (kinds(ids_BS, names.kind_V) & KIND) == LINE
+    return due_S.to(ids_BT.device).view_as(ids_BS) | line_BS
 
 
 def _within_reach(may_BS: torch.Tensor, text_P: torch.Tensor, from_P: torch.Tensor) -> torch.Tensor:
