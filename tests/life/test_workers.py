@@ -19,8 +19,12 @@ import torch
 from typer.testing import CliRunner
 
 from revisor.cli import app
+from revisor.editing.build import empty_bank
+from revisor.editing.request import make_requests
+from revisor.editing.score import score_contexts
 from revisor.errors import UsageError, WorkersLost, WrongModel
 from revisor.facts.fact import Fact
+from revisor.gate.attach import attach
 from revisor.life import cluster, shards
 from revisor.life.build import _Build
 from revisor.life.cluster import Actors
@@ -201,6 +205,26 @@ def test_what_crosses_between_processes_arrives_bit_for_bit(alone: Store) -> Non
                 assert torch.equal(getattr(own, field), getattr(other, field))
                 assert torch.equal(getattr(own, field), getattr(there, field))
             assert own.after is other.after is there.after
+
+
+def test_who_makes_rows_asks_them_and_repairs_those_that_do_not_answer(alone: Store) -> None:
+    """Two steps do not write a fact; the rounds of repair take three times as many, each."""
+    build = _Build(alone, Hands())
+    hasty = replace(build.settings, values=replace(build.settings.values, steps=2))
+
+    def answered(*, exact: bool) -> int:
+        maker = Maker(alone.loaded, alone.spec, build.calibration, hasty, exact=exact)
+        bank = empty_bank(alone.spec, build.calibration, hasty)
+        for row in maker.rows(Shard(groups={"a": FACTS})).rows["a"]:
+            bank.put(row, 1)
+        assert len(bank) == len(FACTS), "what cannot be repaired is there all the same"
+        plan = replace(hasty.contexts, per_fact=0, wordings=0, aliases=0, chat=False, essence=False)
+        made = make_requests(list(FACTS), alone.loaded.tokenizer, plan)
+        with attach(alone.loaded.model, alone.spec, hasty.layer, bank.view()):
+            scores = score_contexts(alone.loaded, [request.contexts[0] for request in made])
+        return sum(score.greedy for score in scores)
+
+    assert answered(exact=True) < answered(exact=False)
 
 
 def test_a_cut_parts_no_subject_and_is_the_same_in_any_order(

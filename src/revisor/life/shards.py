@@ -6,6 +6,10 @@ it does not do: choose who makes which (workers.py), or write anything (partial.
 A row's last bits depend on the batch it was optimised in. So the cut depends on the facts alone,
 never on how many workers there are or on what a killed build had done, and a shard's batches are
 composed in one place, here.
+
+Who makes rows asks them through a gate over these rows alone, and repairs those that do not answer:
+nearly all that a build has to repair is found there. The build asks all rows once more together
+(life/build.py).
 """
 
 from __future__ import annotations
@@ -21,8 +25,9 @@ import torch
 import revisor
 from revisor.bank.bank import Row
 from revisor.bank.encode import KeyEncoder
-from revisor.editing.build import BuildSettings, build_rows, row_facts
+from revisor.editing.build import BuildSettings, build_rows, empty_bank, row_facts
 from revisor.editing.calibration import Calibration
+from revisor.editing.check import check_rows
 from revisor.editing.heads import Heads
 from revisor.editing.relations import Relations
 from revisor.errors import WrongModel
@@ -237,6 +242,22 @@ class Maker:
         )
         return cls(loaded, spec, job.calibration, job.settings, exact=job.exact)
 
+    def _answering(self, rows: Sequence[Row], facts: Sequence[Fact]) -> Sequence[Row]:
+        """Rows that hold together, repaired where they do not answer with nothing else in force.
+
+        What cannot be repaired stays as it was made. In an exact store a row may depend on its own
+        subject alone; there only the build's check repairs, whose work is kept apart.
+        """
+        if self.exact:
+            return rows
+        bank = empty_bank(self.spec, self.calibration, self.settings)
+        for row in rows:
+            bank.put(row, 1)
+        known = {fact.id: fact for fact in facts}
+        ids = [row.row_id for row in rows]
+        check_rows(self.loaded, self.spec, bank, known, ids, self.settings, 1)
+        return [bank.get(row.row_id) if row.row_id in bank else row for row in rows]
+
     def rows(self, shard: Shard, on_done: Callable[[int], None] | None = None) -> Made:
         """The rows of a shard.
 
@@ -279,7 +300,7 @@ class Maker:
                     crowded=crowded, heads=self.heads, on_done=tell if first else None,
                 )  # fmt: skip
                 steps += built.steps * len(batch)
-                for row in built.rows:
+                for row in self._answering(built.rows, batch):
                     made[owner[row_facts(row.row_id)[0]]].setdefault(row.row_id, row)
             first = False
         tell(shard.facts - told)  # facts that share a row, or hold later only
