@@ -350,6 +350,7 @@ def test_a_store_in_few_bits_says_its_facts_from_rows_of_these_bits(
         StoreSettings(model="m", dtype="fp32", layer=0),
         StoreSettings(model="m", dtype="bf16", layer=3, scope="subject", gamma=0.0),
         StoreSettings(model="m", dtype="fp16", layer=1, preset="paper", exact=True, bits=8),
+        StoreSettings(model="m", dtype="fp16", layer=1, preset="paper", search="exact"),
     ],
 )
 def test_settings_are_read_as_they_were_written(settings: StoreSettings, tmp_path: Path) -> None:

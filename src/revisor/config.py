@@ -21,6 +21,7 @@ PAPER_GAMMA = 0.65  # Fei et al. 2026, section 5.1
 DTYPES = ("fp32", "bf16", "fp16")
 BITS = (32, 8, 4)
 SCOPES = ("question", "subject")
+SEARCHES = ("auto", "exact", "coarse")
 
 # Layers found by a full sweep (docs/layers.md); other models are probed by `revisor init`.
 SWEPT_LAYERS: Mapping[str, Mapping[str, int]] = {"smollm2": {"revisor": 10, "paper": 5}}
@@ -50,6 +51,9 @@ class StoreSettings:
             for, as facts are that share their subject; or `subject`, at the name, to whatever is
             asked about it.
         bits: in which a number of a row is stored: 32, 8 or 4 (docs/scale.md).
+        search: with the preset `paper`, how the nearest key is found: `exact`, by a look at all;
+            `coarse`, over an index; `auto`, over an index where there are many. An index that
+            decides otherwise than a look at all is never used.
     """
 
     model: str
@@ -64,6 +68,7 @@ class StoreSettings:
     exact: bool = False
     bits: int = 32
     scope: str = "question"
+    search: str = "auto"
 
 
 def write_settings(path: Path, settings: StoreSettings) -> None:
@@ -73,7 +78,7 @@ def write_settings(path: Path, settings: StoreSettings) -> None:
         for key, value in asdict(settings).items()
         if value is not None
         and value is not False  # 0 and 0.0 are settings
-        and (key, value) not in (("bits", BITS[0]), ("scope", SCOPES[0]))
+        and (key, value) not in (("bits", BITS[0]), ("scope", SCOPES[0]), ("search", SEARCHES[0]))
     }
     # A JSON string, number or boolean is a TOML one.
     text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in known.items())
@@ -118,11 +123,15 @@ def _faults(found: Mapping[str, Any]) -> list[Fault]:
     layer = found.get("layer", 0)
     if type(layer) is not int or layer < 0:  # a bool is an int
         faults.append(Fault(line=0, fault=f"'layer' is {layer!r}", remedy="0, 1, 2, ..."))
-    for key, allowed in (("preset", PRESETS), ("dtype", DTYPES), ("scope", SCOPES)):
+    choices = {"preset": PRESETS, "dtype": DTYPES, "scope": SCOPES, "search": SEARCHES}
+    for key, allowed in choices.items():
         if isinstance(found.get(key), str) and found[key] not in allowed:
             faults.append(
                 Fault(line=0, fault=f"'{key}' is '{found[key]}'", remedy=f"one of {allowed}")
             )
+    if found.get("search", "auto") != "auto" and found.get("preset") != "paper":
+        remedy = "leave it out: only the preset 'paper' searches through keys"
+        faults.append(Fault(line=0, fault="'search' goes with another preset", remedy=remedy))
     if not isinstance(found.get("exact", False), bool):
         faults.append(Fault(line=0, fault=f"'exact' is {found['exact']!r}", remedy="true or false"))
     bits = found.get("bits", BITS[0])

@@ -83,6 +83,7 @@ class Store:
         exact: bool = False,
         bits: int = 32,
         scope: str = "question",
+        search: str = "auto",
     ) -> Store:
         """Make a store: open the model once, choose a layer, write `store.toml`.
 
@@ -92,7 +93,7 @@ class Store:
                 short probe of the model's own keys.
             database: SQLAlchemy URL of a ledger elsewhere, such as PostgreSQL; one that has facts
                 is used with them.
-            exact, bits, scope: see `StoreSettings`.
+            exact, bits, scope, search: see `StoreSettings`.
 
         Raises:
             UsageError: there is a store already, or an unknown preset.
@@ -114,6 +115,7 @@ class Store:
             exact=exact,
             bits=bits,
             scope=scope,
+            search=search,
         )
 
     @classmethod

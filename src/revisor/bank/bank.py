@@ -283,7 +283,7 @@ class Bank:
         count_N = torch.cat([self._count_N, fresh_N])
         slots = shown.nonzero().squeeze(1)
         entries = shown.repeat_interleave(count_N).nonzero().squeeze(1)
-        put = names = None
+        put = names = coarse = None
         if base.names is not None:
             put = fresh.names().only(shown[old:])
             names = merged(base.names.only(shown[:old]), put)
@@ -303,6 +303,9 @@ class Bank:
             )
             gone_G = (~shown[:old]).nonzero().squeeze(1)
             since = Changes(base=base, gone_G=gone_G, fresh=put_since)
+            if base.coarse is not None:
+                live_M = shown[:old].repeat_interleave(self._count_N)
+                coarse = base.coarse.over(live_M, put_since.keys_ME)
         return View(
             ids=self._picked_ids(slots),
             keys_ME=picked([base.keys_ME, fresh.keys], entries),
@@ -312,5 +315,6 @@ class Bank:
             encoder=self.encoder,
             generation=at,
             names=names,
+            coarse=coarse,
             since=since,
         )

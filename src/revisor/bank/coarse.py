@@ -1,170 +1,286 @@
-"""Nearest keys in two steps: a coarse look at a few lists of short codes, then the keys themselves.
+"""Nearest keys in two steps: FAISS looks through short codes, then the keys themselves decide.
 
 What comes in: unit keys, and unit queries. What goes out: for each query the best cosine and the
 index of its key, as search.py gives them; almost always the same ones. What it does not do: decide
-where it is good enough (the caller measures, see `agreement`).
+where it is good enough (the caller measures, see `good_enough`), or run where its keys lie on a
+GPU, which compares them all faster.
 
-Keys are projected on the W directions in which they are longest (the first eigenvectors of their
-second moment), dealt into lists by the nearest of C centres there, and kept as codes of 8 bits.
-A query looks through the codes of the lists whose centres are nearest to it; the best of them are
-compared again as whole keys, so that a cosine that comes out is exact. It costs C + P M / C short
-products a query for P lists of M keys, which grows as the root of M.
+Keys are projected on the directions in which they differ most, dealt into lists by the nearest of
+C centres there, and kept as codes of 8 bits. A query looks through the lists whose centres are
+nearest to it; the best of what it finds are compared again as whole keys, so that a cosine that
+comes out is exact. Codes are ranked by distance: the mean that a projection takes away cancels out
+of a difference, and of an inner product it does not.
 
-Shapes: E width of a key, T queries, M keys, W width of a code, C lists, P lists looked at.
+FAISS is not in a core install (extra `scale`). Without it an index can be neither made nor read,
+and every key is looked at.
+
+Shapes: E width of a key, T queries, M keys of a view, B keys of the index, G keys put since it was
+made, C lists, K keys compared with a query.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import torch
 
-from revisor.bank.search import nearest
-from revisor.bank.vectors import Matrix, Packed, chunks, stored
+from revisor.bank.search import BLOCK, nearest
+from revisor.bank.vectors import Matrix, chunks, picked
 
 FROM = 20_000  # keys from which this is faster than looking at all of them (docs/scale.md)
-WIDTH = 128
+WIDTH = 256  # directions
 SAMPLE = 1 << 15  # keys on which directions and centres are learnt
-ROUNDS = 6  # of moving the centres
 PROBES = 16  # lists looked at, at first
-COMPARED = 64  # keys compared whole
+COMPARED = 32  # keys compared whole
 ENOUGH = 0.999  # share of decisions that must be those of the exact search
+MISSING = (
+    "FAISS is not installed: every key is looked at, which decides the same and takes longer. "
+    "For an index: pip install 'revisor[scale]'."
+)
+EQUAL = 1e-6  # cosines that differ by less are those of one key
+
+
+def library() -> Any | None:
+    """The module faiss; None where it is not installed."""
+    try:
+        return import_module("faiss")
+    except ImportError:
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Coarse:
-    """An index over keys.
+    """An index over the keys of a view.
 
     Attributes:
-        direction_EW: what keys are projected on.
-        centre_CW: the middle of each list.
-        start_C: where each list begins in `codes_MW`; its end is the next one's start, or M.
-        codes_MW: projected keys, list by list.
-        entry_M: the key that each code is of.
-        probes: P.
+        index: of FAISS, over keys of which some may be no more.
+        probes: how many lists a query looks through.
+        place_B: the entry of the view that each key of the index is, -1 if it is no more; None if
+            the view has the same keys.
+        fresh_GE: the view's last entries, which the index does not know: all are looked at.
     """
 
-    direction_EW: torch.Tensor
-    centre_CW: torch.Tensor
-    start_C: torch.Tensor
-    codes_MW: Packed
-    entry_M: torch.Tensor
-    probes: int = PROBES
+    index: Any
+    probes: int
+    place_B: torch.Tensor | None = None
+    fresh_GE: Matrix | None = field(default=None, repr=False)
+
+    @property
+    def whole(self) -> bool:
+        """The index has the keys of the view, and no others."""
+        return self.place_B is None
+
+    @property
+    def lists(self) -> int:
+        """C."""
+        return int(self._ivf.nlist)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of codes, places and centres."""
+        ivf = self._ivf
+        return int(ivf.ntotal * (ivf.code_size + 8) + 4 * ivf.nlist * ivf.d)
+
+    @property
+    def _ivf(self) -> Any:
+        return import_module("faiss").extract_index_ivf(self.index)
+
+    @cached_property
+    def _how(self) -> Any:
+        """What FAISS is told at each search."""
+        faiss = import_module("faiss")
+        how = {"nprobe": self.probes}
+        if self.place_B is not None:
+            bits = torch.cat([self.place_B >= 0, torch.zeros(-len(self.place_B) % 8).bool()])
+            octets_Q = (bits.view(-1, 8) << torch.arange(8)).sum(1).to(torch.uint8)
+            how["sel"] = faiss.IDSelectorBitmap(octets_Q.numpy())
+        of_lists = faiss.SearchParametersIVF(**how)
+        if isinstance(self.index, faiss.IndexPreTransform):
+            return faiss.SearchParametersPreTransform(index_params=of_lists)
+        return of_lists
 
     def nearest(self, q_TE: torch.Tensor, keys_ME: Matrix) -> tuple[torch.Tensor, torch.Tensor]:
-        """cosine_T and entry_T, as `search.nearest` over all keys would mostly give them."""
-        q_TW = q_TE @ self.direction_EW
-        lists_TP = _scores(q_TW, self.centre_CW).topk(min(self.probes, len(self.start_C))).indices
-        stop_C = torch.cat([self.start_C[1:], self.start_C.new_tensor([len(self.entry_M)])])
-        found = [
-            self._one(q_TE[t], q_TW[t], self.start_C[lists_P], stop_C[lists_P], keys_ME)
-            for t, lists_P in enumerate(lists_TP)
-        ]
-        cosine_T = torch.stack([cosine for cosine, _ in found])
-        return cosine_T, torch.stack([entry for _, entry in found])
+        """cosine_T and entry_T, as `search.nearest` over all keys would mostly give them.
 
-    def _one(
-        self,
-        q_E: torch.Tensor,
-        q_W: torch.Tensor,
-        start_P: torch.Tensor,
-        stop_P: torch.Tensor,
-        keys_ME: Matrix,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        size_P = stop_P - start_P
-        first_P = size_P.cumsum(0) - size_P
-        place_L = torch.arange(int(size_P.sum()), device=q_E.device)
-        place_L += (start_P - first_P).repeat_interleave(size_P)
-        if not len(place_L):
-            return q_E.new_tensor(-1.0), self.entry_M.new_zeros(()).long()
-        best_L = (self.codes_MW[place_L] @ q_W).topk(min(COMPARED, len(place_L))).indices
+        Args:
+            q_TE: unit queries, fp32, on the CPU as the keys are.
+            keys_ME: all keys of the view.
+        """
+        step = max(1, BLOCK // (COMPARED * q_TE.shape[1]))
+        parts = [self._part(q_TE[i : i + step], keys_ME) for i in range(0, len(q_TE), step)]
+        cosine_T = torch.cat([q_TE.new_empty(0), *(cosine for cosine, _ in parts)])
+        entry_T = torch.cat([torch.empty(0, dtype=torch.long), *(entry for _, entry in parts)])
+        if self.fresh_GE is None or not len(self.fresh_GE):
+            return cosine_T, entry_T
+        fresh_T, place_T = nearest(q_TE, self.fresh_GE)
+        place_T = place_T + len(keys_ME) - len(self.fresh_GE)
+        better_T = fresh_T > cosine_T
+        return torch.where(better_T, fresh_T, cosine_T), torch.where(better_T, place_T, entry_T)
+
+    def _part(self, q_TE: torch.Tensor, keys_ME: Matrix) -> tuple[torch.Tensor, torch.Tensor]:
+        count, raw_TE = min(COMPARED, self.index.ntotal), q_TE.detach().contiguous()
+        with _threads(torch.get_num_threads()):
+            _, found = self.index.search(raw_TE.numpy(), count, params=self._how)
+        found_TK = torch.from_numpy(found)
+        if self.place_B is not None:
+            found_TK = torch.where(found_TK < 0, -1, self.place_B[found_TK])
+        # Where fewer are found than asked for, entry 0 is compared: it is a key as any other.
         # Of equal cosines the first entry wins.
-        entry_L = self.entry_M[place_L[best_L]].long().sort().values
-        cosine, place = (keys_ME[entry_L] @ q_E).max(dim=0)
-        return cosine, entry_L[place]
+        entry_TK = found_TK.clamp(min=0).sort(dim=1).values
+        cosine_TK = (keys_ME[entry_TK] @ q_TE[:, :, None]).squeeze(2)
+        cosine_T, best_T = cosine_TK.max(dim=1)
+        return cosine_T, entry_TK.gather(1, best_T[:, None]).squeeze(1)
 
-    def to(self, device: torch.device) -> Coarse:
-        return replace(
-            self,
-            direction_EW=self.direction_EW.to(device),
-            centre_CW=self.centre_CW.to(device),
-            start_C=self.start_C.to(device),
-            codes_MW=self.codes_MW.to(device),
-            entry_M=self.entry_M.to(device),
-        )
+    def over(self, live_M: torch.Tensor, fresh_GE: Matrix) -> Coarse:
+        """The index for a view that keeps some entries of this one's and has others after them.
+
+        Args:
+            live_M: of this view's entries, which are kept.
+            fresh_GE: keys that follow.
+        """
+        place_M = torch.where(live_M, live_M.cumsum(0) - 1, -1)
+        place_B = place_M
+        if self.place_B is not None:
+            place_B = torch.where(self.place_B < 0, -1, place_M[self.place_B])
+        if self.fresh_GE is not None:
+            before = len(self.fresh_GE)
+            kept = live_M[len(live_M) - before :].nonzero().squeeze(1)
+            added = torch.arange(len(fresh_GE)) + before
+            fresh_GE = picked([self.fresh_GE, fresh_GE], torch.cat([kept, added]))
+        return replace(self, place_B=place_B, fresh_GE=fresh_GE)
+
+    def write(self, path: Path) -> None:
+        """Write an index that is whole to a file.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        self._ivf.nprobe = self.probes
+        path.write_bytes(import_module("faiss").serialize_index(self.index).data)
+
+
+def read_index(path: Path, keys_ME: Matrix) -> Coarse | None:
+    """The index over keys that was written to a file, mapped from there; None without FAISS.
+
+    Raises:
+        ValueError: it is not of these keys, or this FAISS cannot read it.
+    """
+    faiss = library()
+    if faiss is None:
+        return None
+    try:
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        probes = int(faiss.extract_index_ivf(index).nprobe)
+    except RuntimeError as error:
+        raise ValueError(f"faiss {faiss.__version__} cannot read {path.name}") from error
+    if (index.ntotal, index.d) != tuple(keys_ME.shape):
+        raise ValueError(f"{path.name} is of other keys")
+    return Coarse(index=index, probes=probes)
 
 
 def learn(keys_ME: Matrix, *, seed: int = 0) -> Coarse:
-    """An index over keys; the same for the same keys and seed."""
-    draw = torch.Generator().manual_seed(seed)
+    """An index over keys, one at least; the same to the bit for the same keys and seed.
+
+    It is learnt on one thread: how sums are shared out would otherwise show in it.
+
+    Raises:
+        ModuleNotFoundError: FAISS is not installed.
+    """
+    faiss = import_module("faiss")
     count, width = keys_ME.shape
+    draw = torch.Generator().manual_seed(seed)
     some_SE = keys_ME[torch.randperm(count, generator=draw)[:SAMPLE]]
-    _, vectors_EE = torch.linalg.eigh(some_SE.T @ some_SE)
-    direction_EW = vectors_EE[:, -min(WIDTH, width) :].contiguous()
-    some_SW = some_SE @ direction_EW
-    lists = min(max(1, round(2 * count**0.5)), len(some_SW))
-    centre_CW = _centres(some_SW, lists, draw)
-    projected = [part[:] @ direction_EW for part in chunks(keys_ME)]
-    list_M = torch.cat([_scores(part, centre_CW).argmax(1) for part in projected])
-    entry_M = list_M.argsort(stable=True)
-    size_C = torch.bincount(list_M, minlength=lists)
-    codes = [stored(part, 8) for part in projected]
-    packed = [part for part in codes if isinstance(part, Packed)]
-    return Coarse(
-        direction_EW=direction_EW,
-        centre_CW=centre_CW,
-        start_C=size_C.cumsum(0) - size_C,
-        codes_MW=Packed(
-            codes_NB=torch.cat([part.codes_NB for part in packed])[entry_M],
-            scale_N=torch.cat([part.scale_N for part in packed])[entry_M],
-        ),
-        entry_M=entry_M.int(),
-    )
+    lists = min(max(1, round(2 * count**0.5)), len(some_SE))
+    narrowed = f"PCA{WIDTH}," if min(some_SE.shape) > WIDTH else ""
+    with _threads(1):
+        index = faiss.index_factory(width, f"{narrowed}IVF{lists},SQ8", faiss.METRIC_L2)
+        ivf = faiss.extract_index_ivf(index)
+        # Codes of the keys themselves, not of how they differ from their centre: quicker to read.
+        ivf.by_residual = False
+        ivf.cp.seed = seed
+        ivf.cp.min_points_per_centroid = 1  # it prints a warning below that
+        index.train(some_SE.numpy())
+        for part in chunks(keys_ME):
+            index.add(part[:].numpy())
+    return Coarse(index=index, probes=min(PROBES, lists))
 
 
-def _scores(x_SW: torch.Tensor, centre_CW: torch.Tensor) -> torch.Tensor:
-    """Greater for nearer centres: (S, C)."""
-    return x_SW @ centre_CW.T - centre_CW.square().sum(1) / 2
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """FAISS has threads of its own; they are set for the length of a block."""
+    faiss = import_module("faiss")
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(count)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
-def _centres(x_SW: torch.Tensor, lists: int, draw: torch.Generator) -> torch.Tensor:
-    centre_CW = x_SW[torch.randperm(len(x_SW), generator=draw)[:lists]].clone()
-    for _ in range(ROUNDS):
-        nearest_S = torch.cat([_scores(part, centre_CW).argmax(1) for part in x_SW.split(1 << 12)])  # type: ignore[no-untyped-call]
-        size_C1 = torch.bincount(nearest_S, minlength=lists)[:, None]
-        sum_CW = torch.zeros_like(centre_CW).index_add_(0, nearest_S, x_SW)
-        centre_CW = torch.where(size_C1 > 0, sum_CW / size_C1.clamp(min=1), centre_CW)
-    return centre_CW
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """How a search compares with the exact one on some queries.
+
+    Attributes:
+        agreement: share of queries at which both fire the same row, or neither fires any.
+        recall: share of queries whose nearest key was found, whether or not it fires.
+        tokens: how many queries.
+        fired: at how many of them the exact search fires a row.
+    """
+
+    agreement: float
+    recall: float
+    tokens: int
+    fired: int
 
 
 def good_enough(
-    keys_ME: Matrix, gamma_M: torch.Tensor, row_M: torch.Tensor, queries_TE: torch.Tensor
-) -> tuple[Coarse | None, float]:
-    """An index whose decisions are those of the exact search, and how many of them are.
+    keys_ME: Matrix,
+    gamma_M: torch.Tensor,
+    row_M: torch.Tensor,
+    queries_TE: torch.Tensor,
+    index: Coarse | None = None,
+) -> tuple[Coarse | None, Trial]:
+    """An index whose decisions are those of the exact search, and how it was tried.
 
     More lists are looked at until `ENOUGH` decisions agree; None if all lists would not do.
+
+    Args:
+        gamma_M, row_M: see `View`.
+        queries_TE: what it is tried on.
+        index: one that is there, to be tried as it is; a new one is learnt without.
     """
     exact = nearest(queries_TE, keys_ME)
-    index = learn(keys_ME)
+    tried = index or learn(keys_ME)
     while True:
-        found = index.nearest(queries_TE, keys_ME)
-        share = agreement(found, exact, gamma_M, row_M)
-        if share >= ENOUGH:
-            return index, share
-        if index.probes >= len(index.start_C):
-            return None, share
-        index = replace(index, probes=2 * index.probes)
+        trial = compared(tried.nearest(queries_TE, keys_ME), exact, gamma_M, row_M)
+        if trial.agreement >= ENOUGH:
+            return tried, trial
+        if index is not None or tried.probes >= tried.lists:
+            return None, trial
+        tried = replace(tried, probes=min(2 * tried.probes, tried.lists))
 
 
-def agreement(
+def compared(
     found: tuple[torch.Tensor, torch.Tensor],
     exact: tuple[torch.Tensor, torch.Tensor],
     gamma_M: torch.Tensor,
     row_M: torch.Tensor,
-) -> float:
-    """The share of queries at which both fire the same row, or neither fires any."""
-    one, other = (
+) -> Trial:
+    """What one search found beside what the exact one did."""
+    fired_T, should_T = (
         torch.where(cosine_T > gamma_M[entry_T], row_M[entry_T].long(), -1)
         for cosine_T, entry_T in (found, exact)
     )
-    return float((one == other).float().mean())
+    return Trial(
+        agreement=float((fired_T == should_T).double().mean()),
+        recall=float((found[0] >= exact[0] - EQUAL).double().mean()),
+        tokens=len(should_T),
+        fired=int((should_T >= 0).sum()),
+    )

@@ -17,6 +17,7 @@ is whole by itself, so any of them may go without a look at the others.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -28,6 +29,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from revisor.bank.bank import Bank, Changes, View
+from revisor.bank.coarse import MISSING
 from revisor.bank.leases import unless_in_use
 from revisor.bank.manifest import (
     MANIFEST,
@@ -42,7 +44,9 @@ from revisor.bank.manifest import (
 from revisor.bank.storage import (
     ENCODER,
     FRESH,
+    INDEX,
     ROWS,
+    WHOLE_VIEW,
     read_changes,
     read_view,
     write_changes,
@@ -55,10 +59,13 @@ from revisor.errors import CannotWrite, StoreDamaged, WrongModel
 RAW = "unchecked.safetensors"
 SMALL = 1 << 26  # bytes: a file of rows up to this size is written again at every change
 MERGED = 1 / 20  # share of a file's rows that may have gone or come since it was written
+BESIDE = 1 << 11  # keys put since that may lie beside an index: every token is held against all
 PREFIX = "gen-"
 SCRATCH = ".publishing-"
 GONE = ".gone-"
 _NAME = re.compile(rf"{PREFIX}(\d+)(?:\.(\d+))?")
+
+_log = logging.getLogger(__name__)
 
 
 def generation_folder(root: Path, generation: int) -> Path:
@@ -116,19 +123,23 @@ def save_bank(
     except OSError as error:
         raise _cannot_write(root, error) from error
     try:
-        since = None if whole or unchecked is not None else _small_changes(view)
+        since = None if whole or unchecked is not None else small_changes(view)
         linked: dict[str, str] = {}
         trusted: set[str] = set()
         if since is not None and since.base.file is not None:
             before = since.base.file.parent
-            linked = {name: read_manifest(before).files[name] for name in (ROWS, ENCODER)}
+            files = read_manifest(before).files
+            kept = WHOLE_VIEW if view.coarse is not None else (ROWS, ENCODER)
+            linked = {name: files[name] for name in kept}
             trusted = trusted_files(before) & linked.keys()
             for name in linked:
                 link_file(before / name, scratch / name)
-            size = (scratch / ROWS).stat().st_size + write_changes(since, scratch / FRESH)
+            size = sum((scratch / name).stat().st_size for name in linked if name != ENCODER)
+            size += write_changes(since, scratch / FRESH)
             names = [FRESH]
         else:
-            size, names = write_view(view, scratch), [ROWS, ENCODER]
+            size = write_view(view, scratch)
+            names = [name for name in WHOLE_VIEW if (scratch / name).exists()]
         if unchecked is not None:
             write_rows(unchecked, scratch / RAW)
             names.append(RAW)
@@ -162,13 +173,15 @@ def save_bank(
     return target
 
 
-def _small_changes(view: View) -> Changes | None:
+def small_changes(view: View) -> Changes | None:
     """What changed since the file was written that the view's bank was opened from, if the file is
-    better kept."""
+    better kept, and with it the index beside it that the view has."""
     since = view.since
-    if since is None or since.base.file is None or view.coarse is not None:
+    if since is None or since.base.file is None:
         return None
     if not since.base.file.is_file() or since.base.file.stat().st_size <= SMALL:
+        return None
+    if view.coarse is not None and (view.coarse.whole or len(since.fresh.keys_ME) > BESIDE):
         return None
     changed = len(since.gone_G) + len(since.fresh.ids)
     return since if changed <= MERGED * len(since.base.ids) else None
@@ -224,7 +237,10 @@ def load_bank(
             raise StoreDamaged(fault, "Build again: delete that folder and run revisor build.")
     try:
         rows = folder / (RAW if unchecked else ROWS)
-        view = read_view(rows, folder / ENCODER, generation=manifest.generation)
+        index = folder / INDEX if INDEX in manifest.files and not unchecked else None
+        view = read_view(rows, folder / ENCODER, generation=manifest.generation, index=index)
+        if index is not None and view.coarse is None:
+            _log.warning("The index of the bank at %s is not used. %s", folder, MISSING)
         if FRESH in manifest.files and not unchecked:
             return Bank.changed(read_changes(folder / FRESH, view))
         return Bank.of(view)

@@ -1,4 +1,5 @@
 """A view as safetensors files: its rows, the encoder of its keys, and what changed since.
+An index over its keys is a file of FAISS's own.
 
 What comes in: a `View`, or the files. What goes out: the files, written piece by piece, or a view
 whose tensors are memory-mapped. What it does not do: manifests, hashes and publishing (files.py).
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from revisor.bank.coarse import Coarse
+from revisor.bank.coarse import read_index
 from revisor.bank.encode import KeyEncoder
 from revisor.bank.ids import Ids
 from revisor.bank.names import NameIndex
@@ -27,13 +28,22 @@ from revisor.bank.view import Changes, View
 ROWS = "rows.safetensors"
 ENCODER = "encoder.safetensors"
 FRESH = "fresh.safetensors"
+INDEX = "coarse.faiss"
+WHOLE_VIEW = (ROWS, ENCODER, INDEX)  # the files of a view, of which some have the last
 
 
 def write_view(view: View, folder: Path) -> int:
-    """Write a view's two files into a folder; returns the bytes of its rows' tensors."""
+    """Write a view's files into a folder; returns the bytes of its rows' tensors and the index.
+
+    An index of other keys than the view's, as after a change, is left out.
+    """
     tensors = {name: Stored.of(tensor) for name, tensor in view.encoder.tensors().items()}
     write_tensors(folder / ENCODER, tensors, metadata={"kind": view.encoder.kind})
-    return write_rows(view, folder / ROWS)
+    size = write_rows(view, folder / ROWS)
+    if view.coarse is not None and view.coarse.whole:
+        view.coarse.write(folder / INDEX)
+        size += (folder / INDEX).stat().st_size
+    return size
 
 
 def write_rows(view: View, path: Path) -> int:
@@ -69,8 +79,6 @@ def _row_tensors(view: View) -> dict[str, Stored]:
         }
         if view.names.kind_V is not None:
             tensors["kinds"] = Stored.of(view.names.kind_V)
-    if view.coarse is not None:
-        tensors |= _coarse(view.coarse)
     return tensors
 
 
@@ -90,23 +98,16 @@ def _vectors(name: str, matrix: Matrix) -> dict[str, Stored]:
     }
 
 
-def _coarse(index: Coarse) -> dict[str, Stored]:
-    tensors = {
-        "direction": index.direction_EW,
-        "centre": index.centre_CW,
-        "start": index.start_C,
-        "codes": index.codes_MW.codes_NB,
-        "codes_scale": index.codes_MW.scale_N,
-        "entry": index.entry_M,
-        "probes": torch.tensor([index.probes]),
-    }
-    return {f"coarse_{name}": Stored.of(tensor) for name, tensor in tensors.items()}
+def read_view(rows: Path, encoder: Path, *, generation: int, index: Path | None = None) -> View:
+    """The view that `write_view` wrote; its tensors are memory-mapped.
 
-
-def read_view(rows: Path, encoder: Path, *, generation: int) -> View:
-    """The view that `write_view` wrote; its tensors are memory-mapped."""
+    Args:
+        index: the file of its index, if there is one; it is left aside where FAISS is not
+            installed.
+    """
     with safe_open(rows, framework="pt") as file:
-        return replace(_load(file, _load_encoder(encoder), generation), file=rows)
+        view = replace(_load(file, _load_encoder(encoder), generation), file=rows)
+    return view if index is None else replace(view, coarse=read_index(index, view.keys_ME))
 
 
 def read_changes(path: Path, base: View) -> Changes:
@@ -126,7 +127,6 @@ def _load(file: Any, encoder: KeyEncoder, generation: int) -> View:
         encoder=encoder,
         generation=generation,
         names=_load_names(file),
-        coarse=_load_coarse(file),
     )
 
 
@@ -151,21 +151,6 @@ def _load_names(file: Any) -> NameIndex | None:
         torch.bincount(file.get_tensor("row"), minlength=len(after_N)),
         after_N,
         file.get_tensor("kinds") if "kinds" in file.keys() else None,  # noqa: SIM118
-    )
-
-
-def _load_coarse(file: Any) -> Coarse | None:
-    if "coarse_entry" not in file.keys():  # noqa: SIM118
-        return None
-    return Coarse(
-        direction_EW=file.get_tensor("coarse_direction"),
-        centre_CW=file.get_tensor("coarse_centre"),
-        start_C=file.get_tensor("coarse_start"),
-        codes_MW=Packed(
-            codes_NB=file.get_tensor("coarse_codes"), scale_N=file.get_tensor("coarse_codes_scale")
-        ),
-        entry_M=file.get_tensor("coarse_entry"),
-        probes=int(file.get_tensor("coarse_probes")),
     )
 
 

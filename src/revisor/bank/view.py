@@ -55,7 +55,7 @@ class View:
         generation: the generation it shows.
         dtype: of the residuals that a gate gives out.
         coarse: an index over the keys of a large bank in which keys alone decide; None to look at
-            all of them.
+            all of them, as on a GPU.
         file: that its rows are mapped from; None for rows in memory.
         since: what it is made of, where a bank was changed after it was opened.
     """
@@ -90,7 +90,7 @@ class View:
         if self.names is not None:
             tensors += [self.names.hash_H, self.names.row_H, self.names.after_N]
         if self.coarse is not None:
-            tensors += [self.coarse.codes_MW, self.coarse.entry_M, self.coarse.centre_CW]
+            return self.coarse.nbytes + sum(tensor.nbytes for tensor in tensors)
         return sum(tensor.nbytes for tensor in tensors)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> View:
@@ -110,7 +110,7 @@ class View:
                 keys_ME=on_device(self.keys_ME, device, torch.float32),
                 gamma_M=self.gamma_M.to(device),
                 row_M=self.row_M.to(device),
-                coarse=None if self.coarse is None else self.coarse.to(device),
+                coarse=self.coarse if device.type == "cpu" else None,
             )
         return replace(
             shown,

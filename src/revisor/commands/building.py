@@ -35,6 +35,14 @@ class Scope(StrEnum):
     question = "question"
 
 
+class Search(StrEnum):
+    """How the nearest key is found."""
+
+    auto = "auto"
+    exact = "exact"
+    coarse = "coarse"
+
+
 class Preset(StrEnum):
     """Names of the presets, as `--preset` takes them."""
 
@@ -130,6 +138,14 @@ def init(
             "whatever is asked about the subject, at the cost of what else is known of it.",
         ),
     ] = Scope.question,
+    search: Annotated[
+        Search,
+        typer.Option(
+            "--search",
+            help="With the preset paper, how the nearest key is found: a look at all, or over an "
+            "index (extra scale); auto takes the index where there are many.",
+        ),
+    ] = Search.auto,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -153,6 +169,7 @@ def init(
         exact=exact,
         bits=bits,
         scope=scope.value,
+        search=search.value,
     ) as made:
         settings = made.settings
     if as_json:

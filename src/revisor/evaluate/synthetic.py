@@ -86,7 +86,7 @@ def save_synthetic(
         generation=1,
         names=_names(rows, text, late_N, kind_V, draw) if named else None,
     )
-    if not named and entries >= coarse.FROM:
+    if not named and entries >= coarse.FROM and coarse.library() is not None:
         index, _ = coarse.good_enough(view.keys_ME, view.gamma_M, view.row_M, unit_TE[:QUERIES])
         view = replace(view, coarse=index)
     said = {"fingerprint": "synthetic", "model": "synthetic", "layer": 0, "build": {}}

@@ -20,7 +20,7 @@ from typing import Any
 
 from transformers.utils import cached_file
 
-from revisor.bank.storage import ENCODER, ROWS, read_view
+from revisor.bank.storage import ENCODER, INDEX, ROWS, read_view
 from revisor.gate.attach import Gated, attach
 from revisor.gate.watch import Watch
 from revisor.models.spec import Spec
@@ -94,7 +94,10 @@ class CarriesFacts:
                 raise RuntimeError(f"{path} was changed: its sha256 is not that of config.json.")
             self._bank_files[file] = path
         view = read_view(
-            self._bank_files[ROWS], self._bank_files[ENCODER], generation=said["generation"]
+            self._bank_files[ROWS],
+            self._bank_files[ENCODER],
+            generation=said["generation"],
+            index=self._bank_files.get(INDEX),
         )
         until = said["holds_until"]
         if until is not None and datetime.now(UTC) >= datetime.fromisoformat(until):

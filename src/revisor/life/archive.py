@@ -38,7 +38,7 @@ MANIFEST = "manifest.json"
 SETTINGS = "store.toml"
 _MEMBER = re.compile(
     rf"{re.escape(SETTINGS)}|ledger/({'|'.join(TABLES)})\.jsonl|"
-    r"banks/[0-9a-f]{16}/gen-\d{7,}(\.\d+)?/(manifest\.json|[a-z]+\.safetensors)"
+    r"banks/[0-9a-f]{16}/gen-\d{7,}(\.\d+)?/(manifest\.json|[a-z]+\.(safetensors|faiss))"
 )
 _BLOCK = 1 << 20
 _DATE = (1980, 1, 1, 0, 0, 0)  # of every member: an equal store gives an equal archive

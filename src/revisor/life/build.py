@@ -23,8 +23,16 @@ import torch
 from revisor import data
 from revisor.bank import coarse, leases
 from revisor.bank.bank import Bank, Row, View
-from revisor.bank.files import generation_folder, generations, load_bank, recover, save_bank
+from revisor.bank.files import (
+    generation_folder,
+    generations,
+    load_bank,
+    recover,
+    save_bank,
+    small_changes,
+)
 from revisor.bank.manifest import read_manifest
+from revisor.bank.storage import INDEX
 from revisor.editing.build import empty_bank, row_facts, threshold
 from revisor.editing.calibration import LONGEST, VERSION, Calibration, calibrate
 from revisor.editing.check import check_rows
@@ -44,6 +52,7 @@ if TYPE_CHECKING:
     from revisor.store import Store
 
 ASKED = 512  # facts whose prompts a coarse search is tried on
+TRIED = 1 << 12  # tokens that an index that was tried before is tried on again
 KEPT = 2  # bank generations that a build leaves on disk
 
 
@@ -117,7 +126,8 @@ class _Build:
         else:
             bank = before
             wanted = changed_facts(self.ledger, bank, known, self.generation, complete=complete)
-            if not wanted.facts and bank.generation == self.generation:
+            same = bank.generation == self.generation and not self._searched_otherwise()
+            if same and not wanted.facts:
                 Partial(store.banks).clear()  # of a build that was killed after it had published
                 return self._report(len(self._published()), [], 0.0, list(known.items()))
         todo = {fact.id for fact in wanted.facts}
@@ -171,6 +181,16 @@ class _Build:
         )
         failed = {entry["id"]: entry["fault"] for entry in manifest.failed}
         return bank, failed, bool(manifest.build.get("complete"))
+
+    def _searched_otherwise(self) -> bool:
+        """Whether this generation's bank would be searched otherwise if it were built now."""
+        manifest = read_manifest(generation_folder(self.store.banks, self.generation))
+        noted = manifest.build.get("search", {})
+        return bool(
+            noted.get("asked", "auto") != self.store.settings.search
+            or ("missing" in noted and coarse.library() is not None)
+            or (noted.get("kind") == "coarse" and INDEX not in manifest.files)
+        )
 
     def _published(self) -> Bank:
         return load_bank(generation_folder(self.store.banks, self.generation))
@@ -324,23 +344,37 @@ class _Build:
     def _indexed(self, view: View) -> tuple[View, dict[str, Any]]:
         """A large view in which keys alone decide with an index, if that decides as a search
         through all keys does; and what to note of it."""
-        if view.names is not None or len(view.keys_ME) < coarse.FROM:
-            return view, {"kind": "exact"}
+        plain, asked = replace(view, coarse=None), self.store.settings.search
+        if view.names is not None or not len(view.keys_ME):
+            return plain, {"kind": "exact"}
+        if asked == "exact" or (asked == "auto" and len(view.keys_ME) < coarse.FROM):
+            return plain, {"kind": "exact", "asked": asked}
+        if coarse.library() is None:
+            _log.warning("The bank is published without an index. %s", coarse.MISSING)
+            return plain, {"kind": "exact", "asked": asked, "missing": coarse.MISSING}
         facts = islice(self.ledger.facts(generation=self.generation), ASKED)
         texts = [*data.background(), *(text for fact in facts for text in _wordings(fact))]
         loaded = self.store.loaded
         ids = [tuple(loaded.tokenizer(text)["input_ids"])[:LONGEST] for text in texts]
         keys_TF, _ = token_keys(loaded.model, self.store.spec, self.settings.layer, ids)
         queries_TE = view.encoder.encode(keys_TF)
-        index, share = coarse.good_enough(view.keys_ME, view.gamma_M, view.row_M, queries_TE)
-        measured = {"agreement": round(share, 6), "tokens": len(queries_TE)}
+        index = None
+        if view.coarse is not None and small_changes(view) is not None:
+            few_TE = queries_TE[:: max(1, len(queries_TE) // TRIED)]
+            index, trial = coarse.good_enough(
+                view.keys_ME, view.gamma_M, view.row_M, few_TE, view.coarse
+            )
+        if index is None:
+            index, trial = coarse.good_enough(view.keys_ME, view.gamma_M, view.row_M, queries_TE)
+        measured = {name: round(value, 6) for name, value in asdict(trial).items()}
         if index is None:
             _log.warning(
                 "A coarse search decides otherwise than an exact one in %.3f %% of tokens; the "
-                "bank is published without it.", 100 * (1 - share),
+                "bank is published without it.", 100 * (1 - trial.agreement),
             )  # fmt: skip
-            return view, {"kind": "exact", "coarse": measured}
-        return replace(view, coarse=index), {"kind": "coarse", "lists": index.probes, **measured}
+            return plain, {"kind": "exact", "asked": asked, "coarse": measured}
+        lists = {"lists": index.probes, "of": index.lists}
+        return replace(view, coarse=index), {"kind": "coarse", "asked": asked, **lists, **measured}
 
     def _report(
         self, rows: int, written: Sequence[Fact], seconds: float, failed: list[tuple[str, str]]

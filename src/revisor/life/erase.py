@@ -107,6 +107,7 @@ def _purge_banks(banks: Path, ids: set[str], alone: set[str]) -> list[str]:
     """
     from revisor.bank.files import generation_folder, generations, load_bank, recover, save_bank
     from revisor.bank.manifest import read_manifest
+    from revisor.bank.storage import INDEX
     from revisor.life.partial import Partial
 
     recover(banks)
@@ -133,13 +134,16 @@ def _purge_banks(banks: Path, ids: set[str], alone: set[str]) -> list[str]:
             for row_id in gone:
                 bank.drop(row_id, number)
         if hits or len(failed) < len(manifest.failed):
+            view, build = kept[0].view(), manifest.build | {"complete": False}
+            if INDEX in manifest.files and (view.coarse is None or not view.coarse.whole):
+                build["search"] = {"kind": "exact"}  # an index knows all keys it was made of
             target = save_bank(
-                kept[0].view(),
+                view,
                 banks,
                 fingerprint=manifest.fingerprint,
                 model=manifest.model,
                 layer=manifest.layer,
-                build=manifest.build | {"complete": False},
+                build=build,
                 failed=failed,
                 unchecked=kept[1].view() if len(kept) > 1 else None,
                 whole=True,

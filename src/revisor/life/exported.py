@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from revisor import __version__
 from revisor.bank.bank import Bank, View
-from revisor.bank.storage import ENCODER, ROWS, read_view, write_view
+from revisor.bank.storage import ENCODER, ROWS, WHOLE_VIEW, read_view, write_view
 from revisor.editing.build import row_facts
 from revisor.errors import CannotWrite, NotSupported, UsageError
 from revisor.facts.epochs import bounds
@@ -225,7 +225,7 @@ def _write_facts(
     bank.mkdir(exist_ok=True)
     write_view(view, bank)
     config = json.loads((folder / CONFIG).read_text("utf-8"))
-    hashes = {name: file_hash(bank / name) for name in (ROWS, ENCODER)}
+    hashes = {name: file_hash(bank / name) for name in WHOLE_VIEW if (bank / name).exists()}
     _edit(folder / CONFIG, revisor=config["revisor"] | {"bank": hashes})
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in facts)
     (folder / FACTS).write_text(text, encoding="utf-8")

@@ -9,7 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from revisor.config import BITS, PRESETS, SCOPES, StoreSettings, swept_layer, write_settings
+from revisor.config import (
+    BITS,
+    PRESETS,
+    SCOPES,
+    SEARCHES,
+    StoreSettings,
+    swept_layer,
+    write_settings,
+)
 from revisor.editing.calibration import compare_layers
 from revisor.errors import CannotWrite, UsageError
 from revisor.facts.ledger import Ledger
@@ -36,6 +44,7 @@ def make_store(
     exact: bool,
     bits: int,
     scope: str,
+    search: str,
 ) -> Store:
     """See `Store.init`, of which this is the work."""
     if (path / "store.toml").exists():
@@ -48,6 +57,13 @@ def make_store(
         raise UsageError(f"Cannot store rows in {bits} bits.", f"Choose one of: {BITS}.")
     if scope not in SCOPES:
         raise UsageError(f"Unknown scope '{scope}'.", f"Choose one of: {', '.join(SCOPES)}.")
+    if search not in SEARCHES:
+        raise UsageError(f"Unknown search '{search}'.", f"Choose one of: {', '.join(SEARCHES)}.")
+    if search != "auto" and preset != "paper":
+        raise UsageError(
+            f"The preset '{preset}' looks rows up by names and searches through no keys.",
+            "Leave --search out, or take --preset paper.",
+        )
     loaded = load_model(model, dtype=dtype, device=device)
     spec = spec_of(loaded.model, layers_path=layers_path, projection_path=projection_path)
     if layer is None:
@@ -69,6 +85,7 @@ def make_store(
         exact=exact,
         bits=bits,
         scope=scope,
+        search=search,
     )
     try:
         path.mkdir(parents=True, exist_ok=True)
