@@ -33,7 +33,7 @@ import torch
 from revisor.bank.search import BLOCK, nearest
 from revisor.bank.vectors import Matrix, chunks, picked
 
-FROM = 20_000  # keys from which this is faster than looking at all of them (docs/scale.md)
+FROM = 10_000  # keys from which one is made (docs/scale.md)
 WIDTH = 256  # directions
 SAMPLE = 1 << 15  # keys on which directions and centres are learnt
 PROBES = 16  # lists looked at, at first

@@ -10,40 +10,29 @@ made for each set of them that does (facts/epochs.py), and checked with that set
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from revisor import data
-from revisor.bank import coarse, leases
+from revisor.bank import leases
 from revisor.bank.bank import Bank, Row, View
-from revisor.bank.files import (
-    generation_folder,
-    generations,
-    load_bank,
-    recover,
-    save_bank,
-    small_changes,
-)
+from revisor.bank.files import generation_folder, generations, load_bank, recover, save_bank
 from revisor.bank.manifest import read_manifest
-from revisor.bank.storage import INDEX
 from revisor.editing.build import empty_bank, row_facts, threshold
-from revisor.editing.calibration import LONGEST, VERSION, Calibration, calibrate
+from revisor.editing.calibration import VERSION, Calibration, calibrate
 from revisor.editing.check import check_rows
-from revisor.editing.keys import token_keys
 from revisor.errors import NotBuilt
 from revisor.facts.epochs import epochs, rows_in_force
-from revisor.facts.fact import PLACEHOLDER, Fact
+from revisor.facts.fact import Fact
 from revisor.life.changed import Wanted, changed_facts, rows_to_check
 from revisor.life.cluster import need_ray
 from revisor.life.collect import collect
 from revisor.life.hands import Hands, executor
+from revisor.life.indexed import indexed, searched_otherwise
 from revisor.life.partial import Partial
 from revisor.life.shards import Job, Maker, by_subject, cut, digest_of
 from revisor.progress import Progress
@@ -51,12 +40,7 @@ from revisor.progress import Progress
 if TYPE_CHECKING:
     from revisor.store import Store
 
-ASKED = 512  # facts whose prompts a coarse search is tried on
-TRIED = 1 << 12  # tokens that an index that was tried before is tried on again
 KEPT = 2  # bank generations that a build leaves on disk
-
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +110,7 @@ class _Build:
         else:
             bank = before
             wanted = changed_facts(self.ledger, bank, known, self.generation, complete=complete)
-            same = bank.generation == self.generation and not self._searched_otherwise()
-            if same and not wanted.facts:
+            if not wanted.facts and self._is_up_to_date(bank):
                 Partial(store.banks).clear()  # of a build that was killed after it had published
                 return self._report(len(self._published()), [], 0.0, list(known.items()))
         todo = {fact.id for fact in wanted.facts}
@@ -182,15 +165,12 @@ class _Build:
         failed = {entry["id"]: entry["fault"] for entry in manifest.failed}
         return bank, failed, bool(manifest.build.get("complete"))
 
-    def _searched_otherwise(self) -> bool:
-        """Whether this generation's bank would be searched otherwise if it were built now."""
+    def _is_up_to_date(self, bank: Bank) -> bool:
+        """Whether a bank is of the ledger's last generation and searched as the store says."""
+        if bank.generation != self.generation:
+            return False
         manifest = read_manifest(generation_folder(self.store.banks, self.generation))
-        noted = manifest.build.get("search", {})
-        return bool(
-            noted.get("asked", "auto") != self.store.settings.search
-            or ("missing" in noted and coarse.library() is not None)
-            or (noted.get("kind") == "coarse" and INDEX not in manifest.files)
-        )
+        return not searched_otherwise(self.store, manifest)
 
     def _published(self) -> Bank:
         return load_bank(generation_folder(self.store.banks, self.generation))
@@ -316,7 +296,7 @@ class _Build:
     def _save(
         self, view: View, unchecked: View | None, report: BuildReport, steps: float, anchor: object
     ) -> None:
-        view, search = self._indexed(view)
+        view, search = indexed(self.store, view)
         save_bank(
             view,
             self.store.banks,
@@ -341,41 +321,6 @@ class _Build:
             unchecked=unchecked,
         )
 
-    def _indexed(self, view: View) -> tuple[View, dict[str, Any]]:
-        """A large view in which keys alone decide with an index, if that decides as a search
-        through all keys does; and what to note of it."""
-        plain, asked = replace(view, coarse=None), self.store.settings.search
-        if view.names is not None or not len(view.keys_ME):
-            return plain, {"kind": "exact"}
-        if asked == "exact" or (asked == "auto" and len(view.keys_ME) < coarse.FROM):
-            return plain, {"kind": "exact", "asked": asked}
-        if coarse.library() is None:
-            _log.warning("The bank is published without an index. %s", coarse.MISSING)
-            return plain, {"kind": "exact", "asked": asked, "missing": coarse.MISSING}
-        facts = islice(self.ledger.facts(generation=self.generation), ASKED)
-        texts = [*data.background(), *(text for fact in facts for text in _wordings(fact))]
-        loaded = self.store.loaded
-        ids = [tuple(loaded.tokenizer(text)["input_ids"])[:LONGEST] for text in texts]
-        keys_TF, _ = token_keys(loaded.model, self.store.spec, self.settings.layer, ids)
-        queries_TE = view.encoder.encode(keys_TF)
-        index = None
-        if view.coarse is not None and small_changes(view) is not None:
-            few_TE = queries_TE[:: max(1, len(queries_TE) // TRIED)]
-            index, trial = coarse.good_enough(
-                view.keys_ME, view.gamma_M, view.row_M, few_TE, view.coarse
-            )
-        if index is None:
-            index, trial = coarse.good_enough(view.keys_ME, view.gamma_M, view.row_M, queries_TE)
-        measured = {name: round(value, 6) for name, value in asdict(trial).items()}
-        if index is None:
-            _log.warning(
-                "A coarse search decides otherwise than an exact one in %.3f %% of tokens; the "
-                "bank is published without it.", 100 * (1 - trial.agreement),
-            )  # fmt: skip
-            return plain, {"kind": "exact", "asked": asked, "coarse": measured}
-        lists = {"lists": index.probes, "of": index.lists}
-        return replace(view, coarse=index), {"kind": "coarse", "asked": asked, **lists, **measured}
-
     def _report(
         self, rows: int, written: Sequence[Fact], seconds: float, failed: list[tuple[str, str]]
     ) -> BuildReport:
@@ -387,8 +332,3 @@ class _Build:
             failed=[{"id": fact_id, "fault": fault} for fact_id, fault in failed],
             generation=self.generation,
         )
-
-
-def _wordings(fact: Fact) -> list[str]:
-    """The texts in which a fact is asked for."""
-    return [fact.text, *(text.replace(PLACEHOLDER, fact.subject) for text in fact.paraphrases)]
