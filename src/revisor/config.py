@@ -50,7 +50,8 @@ class StoreSettings:
         scope: of a fact that is its subject's only one: `question`, it is told where it is asked
             for, as facts are that share their subject; or `subject`, at the name, to whatever is
             asked about it.
-        bits: in which a number of a row is stored: 32, 8 or 4 (docs/scale.md).
+        bits: in which a number of a row is stored: 32, 8 or 4 (docs/scale.md); 32 where a
+            `store.toml` says nothing.
         search: with the preset `paper`, how the nearest key is found: `exact`, by a look at all;
             `coarse`, over an index; `auto`, over an index where there are many. An index that
             decides otherwise than a look at all is never used.
@@ -78,7 +79,7 @@ def write_settings(path: Path, settings: StoreSettings) -> None:
         for key, value in asdict(settings).items()
         if value is not None
         and value is not False  # 0 and 0.0 are settings
-        and (key, value) not in (("bits", BITS[0]), ("scope", SCOPES[0]), ("search", SEARCHES[0]))
+        and (key, value) not in (("scope", SCOPES[0]), ("search", SEARCHES[0]))
     }
     # A JSON string, number or boolean is a TOML one.
     text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in known.items())

@@ -81,7 +81,7 @@ class Store:
         projection_path: str | None = None,
         database: str | None = None,
         exact: bool = False,
-        bits: int = 32,
+        bits: int | None = None,
         scope: str = "question",
         search: str = "auto",
     ) -> Store:
@@ -93,7 +93,8 @@ class Store:
                 short probe of the model's own keys.
             database: SQLAlchemy URL of a ledger elsewhere, such as PostgreSQL; one that has facts
                 is used with them.
-            exact, bits, scope, search: see `StoreSettings`.
+            exact, scope, search: see `StoreSettings`.
+            bits: the same; None for the preset's own, 8, or 32 in `paper`.
 
         Raises:
             UsageError: there is a store already, or an unknown preset.

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from revisor.bank.bank import Row
+from revisor.bank.vectors import Packed, stored
 from revisor.facts.fact import Fact
 from revisor.store import Store
 from tests import tiny
@@ -32,8 +34,15 @@ def said(store: Store, fact: Fact) -> str:
     return store.engine().generate([fact.text], max_tokens=8)[0].answer
 
 
+def on_disk(store: Store, row: Row) -> tuple[bytes, bytes]:
+    """What a file of a store's rows holds of one's residual and of its first key."""
+    kept = (stored(vector[None], store.settings.bits) for vector in (row.r_D, row.keys_CE[0]))
+    codes = [one.codes_NB if isinstance(one, Packed) else one for one in kept]
+    return codes[0].numpy().tobytes(), codes[1].numpy().tobytes()
+
+
 def same_bank(one: Store, other: Store) -> bool:
     """Whether the newest banks have the same rows in the same order, bit for bit."""
     a, b = one.bank().view(), other.bank().view()
     names = ("keys_ME", "gamma_M", "row_M", "R_ND")
-    return a.ids == b.ids and all(torch.equal(getattr(a, n), getattr(b, n)) for n in names)
+    return a.ids == b.ids and all(torch.equal(getattr(a, n)[:], getattr(b, n)[:]) for n in names)

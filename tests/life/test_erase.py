@@ -14,7 +14,7 @@ from revisor.bank.manifest import OLDEST
 from revisor.errors import Conflict, NotBuilt, NotFound
 from revisor.facts.fact import Fact
 from revisor.store import Store
-from tests.life.stores import ACME, ZORA, logits, new_store, said
+from tests.life.stores import ACME, ZORA, logits, new_store, on_disk, said
 
 SECRET = Fact(
     subject="Berlin",
@@ -51,14 +51,14 @@ def holding(built: Store) -> Store:
 def needles(store: Store) -> tuple[bytes, ...]:
     row = next(row for row in store.bank().rows() if row.row_id == SECRET.id)
     texts = ("Berlin", "berlin", "Two brothers", "Quarry", "confidential", SECRET.id)
-    vectors = (row.r_D.numpy().tobytes(), row.keys_CE[0].numpy().tobytes())
-    return (*(text.encode() for text in texts), *vectors)
+    return (*(text.encode() for text in texts), *on_disk(store, row))
 
 
 def test_a_byte_search_finds_nothing_after_a_purge(holding: Store) -> None:
     wanted = needles(holding)
     everything = holding.path.parent
-    assert len(holders(everything, *wanted)) > 8, "the search itself works"
+    for few in (wanted[:-2], wanted[-2:-1], wanted[-1:]):
+        assert holders(everything, *few), "the search itself works"
     erased = holding.purge([SECRET.id[:6]], actor="eve", reason="article 17")
     assert (erased.facts, erased.revisions) == (1, 2)
     assert len(erased.exports) == 2

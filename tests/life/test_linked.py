@@ -17,7 +17,7 @@ from revisor.bank.manifest import CHECKED, hash_faults, read_manifest
 from revisor.editing.build import row_facts
 from revisor.errors import StoreDamaged
 from revisor.store import Store
-from tests.life.stores import ACME, BASEL, FACTS, ZORA, logits, said, same_bank
+from tests.life.stores import ACME, BASEL, FACTS, ZORA, logits, on_disk, said, same_bank
 from tests.life.test_erase import SECRET, holders
 
 
@@ -114,7 +114,7 @@ def test_a_purge_reaches_the_shared_file(built: Store, removed_before: bool) -> 
     built.build()
     files.MERGED = 9.0
     rows = {row.row_id: row for row in built.bank().rows()}
-    vectors = (rows[SECRET.id].r_D.numpy().tobytes(), rows[SECRET.id].keys_CE[0].numpy().tobytes())
+    vectors = on_disk(built, rows[SECRET.id])
     needles = (b"Berlin", b"Two brothers", SECRET.id.encode(), *vectors)
     if removed_before:
         built.remove([SECRET.id])

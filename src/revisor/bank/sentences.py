@@ -81,7 +81,7 @@ def kinds(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> torch.Tensor:
 
 def of_word(told: torch.Tensor) -> torch.Tensor:
     """Whether each token is of a word, by what `kinds` says of it."""
-    return _SORTS.to(told.device)[_Sorts._fields.index("word")][told & KIND]
+    return _SORTS.to(told.device)[_Sorts._fields.index("word")][(told & KIND).long()]
 
 
 def parse(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> Parsed:

@@ -123,13 +123,14 @@ def init(
         ),
     ] = False,
     bits: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--bits",
             metavar="N",
-            help="Bits a number of a row is stored in: 32, or 8 or 4 to save room.",
+            help="Bits a number of a row is stored in: 32, 8 or 4.",
+            show_default="8; 32 with the preset paper",
         ),
-    ] = 32,
+    ] = None,
     scope: Annotated[
         Scope,
         typer.Option(

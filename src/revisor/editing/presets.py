@@ -12,6 +12,7 @@ from revisor.editing.build import BuildSettings
 from revisor.editing.request import ContextPlan
 from revisor.editing.values import ValueSettings
 
+FEW_BITS = 8  # what rows of names lose by it is under what can be measured (docs/scale.md)
 PAPER_CLAMP = 3.0  # the published multiple of |h|, as measured on this method before
 
 
@@ -28,7 +29,7 @@ def preset_settings(
         scope: of a subject's only fact, `question` or `subject`; the paper's rows are at the name.
     """
     if preset != "paper":
-        return BuildSettings(layer=layer, gamma=gamma, scope=scope)
+        return BuildSettings(layer=layer, gamma=gamma, scope=scope, bits=FEW_BITS)
     return BuildSettings(
         layer=layer,
         whiten=False,

@@ -70,7 +70,8 @@ def build(store: Store, *, actor: str, hands: Hands | None = None) -> BuildRepor
     Rows are written in shards as they are made; a build that was killed takes up where it was.
 
     Args:
-        hands: who makes the rows; this process by default. They are checked by this process.
+        hands: who makes the rows and asks them first; this process by default, which in any case
+            asks all of them together in the end.
 
     Raises:
         WorkersLost: workers die one after the other.

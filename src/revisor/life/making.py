@@ -19,6 +19,7 @@ from revisor.config import (
     write_settings,
 )
 from revisor.editing.calibration import compare_layers
+from revisor.editing.presets import preset_settings
 from revisor.errors import CannotWrite, UsageError
 from revisor.facts.ledger import Ledger
 from revisor.models.load import DTYPE_NAMES, LoadedModel, load_model
@@ -42,7 +43,7 @@ def make_store(
     projection_path: str | None,
     database: str | None,
     exact: bool,
-    bits: int,
+    bits: int | None,
     scope: str,
     search: str,
 ) -> Store:
@@ -53,6 +54,7 @@ def make_store(
         )
     if preset not in PRESETS:
         raise UsageError(f"Unknown preset '{preset}'.", f"Choose one of: {', '.join(PRESETS)}.")
+    bits = preset_settings(preset, 0).bits if bits is None else bits
     if bits not in BITS:
         raise UsageError(f"Cannot store rows in {bits} bits.", f"Choose one of: {BITS}.")
     if scope not in SCOPES:
