@@ -1,7 +1,7 @@
-"""An encoder that hears what is asked, over a vocabulary of 22 tokens whose kinds are plain.
+"""An encoder that hears what is asked, over a vocabulary of 26 tokens whose kinds are plain.
 
 The first nine ids are the kinds themselves (bank/sentences.py); behind them come three more words,
-one of each further kind, three that go on with the word before them, and a hyphen.
+one of each further kind, three that go on with the word before them, a hyphen, and so on.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from revisor.bank.bank import Bank, Row, View
 from revisor.bank.encode import KeyEncoder
 from revisor.bank.names import name_hashes
 from revisor.bank.sentences import (
+    CASELESS,
     COMMA,
+    FORM,
     GLUED,
     HYPHEN,
     LINK,
+    LONE,
     LONG,
     OPENER,
     OTHER,
@@ -30,11 +33,12 @@ from revisor.bank.sentences import (
 KINDS = [
     *(*range(TURN + 1), *[WORD] * 3, LINK, COMMA, UPPER, OPENER, THAT, USER),
     *(WORD | GLUED, WORD | GLUED | LONG, UPPER | GLUED, OTHER | HYPHEN),
+    *(LONE, FORM, CASELESS, WORD | GLUED | HYPHEN),
 ]
 KIND_V = torch.tensor(KINDS, dtype=torch.uint8)
 VOCABULARY = len(KIND_V)
 KEY, WHOLE, ASKED, HIDDEN = 6, 4, 5, 3  # F, E, A, D
-MIX = torch.tensor([4.0, 2, 0.3, 0.3, 1, 1.2, 0.6, 0.3, 0.5, *[2] * 5, *[1] * 8])
+MIX = torch.tensor([4.0, 2, 0.3, 0.3, 1, 1.2, 0.6, 0.3, 0.5, *[2] * 5, *[1] * 12])
 """How often each token comes in a random text: sentences of about ten words, now and then a turn of
 a chat."""
 
@@ -69,8 +73,9 @@ def entry(
         keys_TF = torch.randn(count, KEY, generator=generator)
         return heard.whole(keys_TF)
     question_CA = F.normalize(torch.randn(count, ASKED, generator=generator), dim=-1)
-    waits = heard.asking(question_CA[:1], True, KEY)
-    return torch.cat([waits, heard.asking(question_CA[1:], False, KEY)])
+    goes_on_C = torch.rand(count, generator=generator) < 0.3
+    waits = heard.asking(question_CA[:1], True, KEY, goes_on_C[:1])
+    return torch.cat([waits, heard.asking(question_CA[1:], False, KEY, goes_on_C[1:])])
 
 
 def view(

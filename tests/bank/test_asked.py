@@ -30,12 +30,15 @@ from revisor.bank.names import REACH, WINDOW, texts
 from revisor.bank.sentences import (
     CAPITAL,
     CAPITAL_PRONOUN,
+    CASELESS,
     COMMA,
+    FORM,
     GLUED,
     HYPHEN,
     KIND,
     LINE,
     LINK,
+    LONE,
     LONG,
     OPENER,
     OTHER,
@@ -54,7 +57,11 @@ from tests.hearing import KIND_V, random_texts
 
 WORDS_VA = hearing.words(torch.Generator().manual_seed(0))
 ONE, TWO, THREE = 9, 10, 11  # words of a question
-IN_A_WORD = (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OPENER, UPPER, LINK, THAT, USER)
+IN_A_WORD = (
+    *(WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OPENER, UPPER, LINK, THAT, USER),
+    *(LONE, FORM, CASELESS),
+)
+OPENS = (CAPITAL, CAPITAL_PRONOUN, OPENER, UPPER, LONE, FORM, CASELESS)
 
 
 @dataclass
@@ -65,6 +72,7 @@ class Asked:
     since: list[int]
     turn: int
     armed: bool
+    longer: bool
     opening: bool
 
 
@@ -87,12 +95,14 @@ def reference(ids: list[int], first: int, last: int) -> list[Asked]:
     for place in range(begin, len(ids)):
         told = told_of(ids[place])
         kind = told & KIND
+        glued = bool(told & GLUED) and not told & HYPHEN
         if place == last + 1:
-            longer = kind == UPPER or told & (GLUED | LONG) == GLUED | LONG
-        if place == last + 2 and told & GLUED:
+            longer = kind == UPPER or (glued and bool(told & LONG))
+        if place == last + 2 and glued:
             one_before = told_of(ids[place - 1])
-            hyphened = one_before & HYPHEN and kind == UPPER
-            longer = longer or bool(one_before & GLUED) or bool(hyphened)
+            hyphened = one_before & HYPHEN and kind in (UPPER, LONE)
+            begun = one_before & KIND in (LONE, FORM) and kind in (WORD, LINK, THAT, PRONOUN)
+            longer = longer or bool(one_before & GLUED) or bool(hyphened) or begun
         is_word = kind in IN_A_WORD
         is_role = is_word and not broken and place - turn_at <= ROLE
         opening = kind == LINE and framed
@@ -107,13 +117,13 @@ def reference(ids: list[int], first: int, last: int) -> list[Asked]:
         users = (users or (kind == USER and before == TURN)) and kind != TURN
         if kind == COMMA:
             comma_at = place
-        another = another or (kind == UPPER and before in (COMMA, LINK))
+        another = another or (kind in (UPPER, LONE) and before in (COMMA, LINK))
         before = kind
         if kind in (LINE, SPECIAL, TURN):
             line_at = place
         if is_word and not is_role:
             ends = [line_at] if line_at >= 0 else []
-            if stop_at >= 0 and kind in (CAPITAL, CAPITAL_PRONOUN, OPENER, UPPER):
+            if stop_at >= 0 and kind in OPENS:
                 ends.append(stop_at)
             if ends:
                 closed, goes_on = max(closed, *ends), False
@@ -136,9 +146,9 @@ def reference(ids: list[int], first: int, last: int) -> list[Asked]:
             own = own if opened else since if denied(since) else []
         if place >= last:
             armed = goes_on or max(closed, begin) <= last
-            armed = armed and not users and not longer and not (another and comma_at > last)
+            armed = armed and not users and not (another and comma_at > last)
             asked = since if turns and not opened else own
-            found.append(Asked(sentence, asked, turns, armed, opening))
+            found.append(Asked(sentence, asked, turns, armed, longer, opening))
     return found[:REACH]
 
 
@@ -179,6 +189,7 @@ def check(ids: list[int], first: int, last: int) -> list[Asked]:
         torch.testing.assert_close(found.since_ORA[0, step], question_of(asked.since))
         assert int(found.turn_OR[0, step]) == asked.turn
         assert bool(found.armed_OR[0, step]) == asked.armed
+        assert bool(found.longer_OR[0, step]) == asked.longer
         assert bool(found.opening_OR[0, step]) == asked.opening
     return wanted
 
@@ -238,7 +249,7 @@ def test_what_is_denied_before_a_name_is_not_asked_for_alone() -> None:
     assert since([*clause, yes]) == [TWO]
 
 
-NAME, GLUE, LONGER, GLUED_NAME, DASH = 14, 18, 19, 20, 21
+NAME, GLUE, LONGER, GLUED_NAME, DASH, LETTER, INC, DASHED = 14, 18, 19, 20, 21, 22, 23, 25
 
 
 @pytest.mark.parametrize(
@@ -252,12 +263,17 @@ NAME, GLUE, LONGER, GLUED_NAME, DASH = 14, 18, 19, 20, 21
         ([DASH, GLUED_NAME, WORD], [True, True, False, False]),  # "Saxony-Anhalt"
         ([DASH, GLUE, WORD], [True, True, True, True]),  # "Paris-based"
         ([WORD, NAME], [True, True, True]),
-        ([13, NAME, 13], [True, True, False, True]),
+        ([LETTER, GLUE], [True, True, False]),  # "Chevrolet" + "C" + "heyenne"
+        ([LETTER, CAPITAL], [True, True, True]),  # "Toyota" + "C" + "TO"
+        ([INC, WORD], [True, True, True]),
+        ([INC, GLUE], [True, True, False]),  # "David" + "Co" + "oper"
+        ([DASHED, WORD], [True, True, True]),  # "Paris" + "-based"
+        ([13, NAME, 13], [True, True, True, True]),
     ],
 )
 def test_a_name_within_a_longer_one_does_not_count(behind: list[int], counts: list[bool]) -> None:
     found = check([CAPITAL, ONE, *behind], 0, 1)
-    assert [asked.armed for asked in found] == counts
+    assert [not asked.longer for asked in found] == counts
 
 
 def test_a_stop_within_a_name_ends_no_sentence() -> None:
@@ -293,7 +309,7 @@ def test_the_role_in_a_chats_frame_is_no_word_of_the_question(role: int) -> None
 def test_a_sentence_with_a_pronoun_is_heard_alone_and_together_with_the_names() -> None:
     (*_, last) = check([CAPITAL, ONE, 15, STOP, CAPITAL_PRONOUN, TWO], 2, 2)
     assert last == Asked(
-        [CAPITAL_PRONOUN, TWO], [CAPITAL, ONE, CAPITAL_PRONOUN, TWO], 1, True, False
+        [CAPITAL_PRONOUN, TWO], [CAPITAL, ONE, CAPITAL_PRONOUN, TWO], 1, True, False, False
     )
     (*_, other) = check([CAPITAL, ONE, 15, STOP, CAPITAL, TWO], 2, 2)
     assert not other.armed
@@ -365,7 +381,9 @@ def test_texts_of_a_batch_are_read_each_for_itself() -> None:
         assert torch.equal(together.armed_OR[number, :said], alone.armed_OR[0, :said])
 
 
-def level_reference(asked: Questions, place: int, entry_A: torch.Tensor) -> list[float]:
+def level_reference(
+    asked: Questions, place: int, entry_A: torch.Tensor, goes_on: bool
+) -> list[float]:
     """How near the question is either way, where it is about as near as it has been before."""
     found = []
     nearest_in_turn: dict[int, float] = {}
@@ -379,7 +397,8 @@ def level_reference(asked: Questions, place: int, entry_A: torch.Tensor) -> list
         nearest_in_turn[turn] = max(nearest_in_turn.get(turn, -2.0), sentence)
         nearest = max(nearest, since)
         level = UNHEARD
-        if bool(asked.armed_OR[place, step]):
+        longer = bool(asked.longer_OR[place, step]) and not goes_on
+        if bool(asked.armed_OR[place, step]) and not longer:
             if sentence >= nearest_in_turn[turn] - FALL:
                 level = max(level, sentence)
             if since >= nearest - FALL:
@@ -396,20 +415,25 @@ def test_an_entry_is_heard_where_it_is_about_as_near_as_before(seed: int) -> Non
     last_O = torch.randint(0, 119, (3,), generator=generator)
     asked = questions(ids_BT, text_O, last_O, torch.ones(3).long(), KIND_V, WORDS_VA)
     entry_MA = F.normalize(torch.randn(4, hearing.ASKED, generator=generator), dim=-1)
-    every_OMR = all_levels(asked, entry_MA)
+    goes_on_M = torch.rand(len(entry_MA), generator=generator) < 0.5
+    every_OMR = all_levels(asked, entry_MA, goes_on_M)
     assert every_OMR.shape == (3, 4, REACH)
     place_P, entry_P = torch.cartesian_prod(torch.arange(3), torch.arange(4)).T
-    level_PR = levels(asked, place_P, entry_MA[entry_P])
+    level_PR = levels(asked, place_P, entry_MA[entry_P], goes_on_M[entry_P])
     torch.testing.assert_close(every_OMR[place_P, entry_P], level_PR)
     for place, number, level_R in zip(place_P.tolist(), entry_P.tolist(), level_PR, strict=True):
-        wanted = torch.tensor(level_reference(asked, place, entry_MA[number]))
+        wanted = torch.tensor(
+            level_reference(asked, place, entry_MA[number], bool(goes_on_M[number]))
+        )
         torch.testing.assert_close(level_R, wanted)
 
 
 def heard(ids: list[int], entry: list[int], name: int = 0) -> list[bool]:
     """At which tokens from a name of one token on an entry that asks by these words is heard."""
     entry_A = F.normalize(question_of(entry), dim=0)
-    level_PR = levels(asked_of(ids, name, name), torch.tensor([0]), entry_A[None])
+    level_PR = levels(
+        asked_of(ids, name, name), torch.tensor([0]), entry_A[None], torch.tensor([False])
+    )
     return (level_PR[0, : len(ids) - name] > 0.9).tolist()
 
 

@@ -12,12 +12,15 @@ import torch
 from revisor.bank.names import name_hashes
 from revisor.bank.sentences import (
     CAPITAL,
+    CASELESS,
     COMMA,
+    FORM,
     GLUED,
     HYPHEN,
     KIND,
     LINE,
     LINK,
+    LONE,
     LONG,
     OPENER,
     OTHER,
@@ -116,8 +119,8 @@ def test_every_token_has_a_kind() -> None:
     assert kind(",") == COMMA
     assert kind(";") == kind(" ") == OTHER
     assert kind("q") == WORD
-    assert kind("7") == CAPITAL
-    assert kind("Q") == UPPER
+    assert kind("7") == CASELESS
+    assert kind("Q") == LONE
 
 
 @pytest.mark.parametrize("tokenizer", [tiny.byte_level(), tiny.metaspace()])
@@ -130,12 +133,12 @@ def test_a_word_with_a_capital_that_only_a_sentence_gives_it_opens_one(tokenizer
 
     assert kinds("The") == [OPENER]
     assert kinds("the") == [WORD]
-    assert kinds("A") == [UPPER], "as the first piece of a name it is written the same"
+    assert kinds("A") == [LONE], "as the first piece of a name it is written the same"
 
 
 def test_names_and_what_announces_them_have_kinds() -> None:
     kinds = {"of": LINK, "Rome": UPPER, "CEO": CAPITAL, "rome": WORD, ".,": COMMA, "that": THAT}
-    kinds |= {"Inc": CAPITAL, "Group": CAPITAL}  # go with the name before them
+    kinds |= {"Inc": FORM, "Group": FORM, "group": WORD}  # go with the name before them
     tokenizer = copy.deepcopy(tiny.byte_level())
     tokenizer.add_tokens(list(kinds))
     kind_V = token_kinds(tokenizer)
@@ -146,7 +149,7 @@ def test_names_and_what_announces_them_have_kinds() -> None:
 @pytest.mark.parametrize("tokenizer", [tiny.byte_level(), tiny.metaspace()])
 def test_what_goes_on_with_a_word_is_told_from_its_beginning(tokenizer: Any) -> None:
     tokenizer = copy.deepcopy(tokenizer)
-    tokenizer.add_tokens(["wick", "ian", "st", "но", "国", "7", "'s", "-"])
+    tokenizer.add_tokens(["wick", "ian", "st", "но", "国", "7", "'s", "-", "-Ro"])
     joint_V = token_kinds(tokenizer) & ~KIND & 255
 
     def joint(text: str) -> int:
@@ -156,27 +159,11 @@ def test_what_goes_on_with_a_word_is_told_from_its_beginning(tokenizer: Any) -> 
     assert joint("st") == joint("но") == GLUED
     assert joint("国") == joint("7") == joint("'s") == 0
     assert joint("-") == HYPHEN
+    assert joint("-Ro") == HYPHEN | GLUED
     begun = tokenizer("the old tower", add_special_tokens=False)["input_ids"]
     starts = [i for i in begun if tokenizer.convert_ids_to_tokens(i)[0] in "Ġ▁"]
     assert starts
     assert not joint_V[starts].any()
-
-
-def test_a_prompt_that_goes_on_with_the_name_makes_it_a_name_of_the_fact() -> None:
-    tokenizer = tiny.byte_level()
-    prompts = {
-        "The {} Football Club plays in": "Roe Football Club",
-        "The {}ian president is": "Roeian",
-        "{}-Anhalt lies in": "Roe-Anhalt",
-        "{} is in": "Roe",
-        "{}-based is": "Roe",
-        "{}'s home is": "Roe",
-    }
-    for prompt, name in prompts.items():
-        (names,) = fact_names([Fact(subject="Roe", prompt=prompt, object="Rome")], tokenizer)
-        text = prompt.replace("{}", "Roe")
-        assert hash_in(tokenizer, text, name) in names.tolist(), prompt
-        assert hash_in(tokenizer, text, f"{name} is") not in names.tolist()
 
 
 @pytest.mark.parametrize(

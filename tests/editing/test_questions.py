@@ -7,7 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from revisor.bank import encode
+from revisor.bank.asked import UNHEARD, levels, questions
 from revisor.bank.encode import KeyEncoder
+from revisor.bank.names import texts
 from revisor.editing.calibration import Calibration
 from revisor.editing.keys import ffn_inputs
 from revisor.editing.questions import (
@@ -21,7 +24,7 @@ from revisor.editing.questions import (
     at_end,
 )
 from revisor.editing.relations import nearest, turned_aside, what_is_asked
-from revisor.editing.request import ContextPlan, choose_prefixes, make_requests
+from revisor.editing.request import ContextPlan, choose_prefixes, make_requests, named_text
 from revisor.facts.fact import Fact
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
@@ -46,6 +49,39 @@ def with_level(heard: Calibration, level: float) -> Calibration:
     assert due_F is not None
     moved = torch.cat([due_F[:-1], torch.tensor([level])])
     return replace(heard, encoder=replace(heard.encoder, due_F=moved))
+
+
+def loudest(heard: Calibration, keys_CW: torch.Tensor, text: str, subject: str) -> torch.Tensor:
+    """How near the end of a text is to each entry (C)."""
+    ids, first, last = named_text(tiny.byte_level(), text, subject)
+    assert heard.kind_V is not None
+    assert heard.encoder.words_VA is not None
+    asked = questions(
+        texts([ids]),
+        torch.tensor([0]),
+        torch.tensor([last]),
+        torch.tensor([last - first + 1]),
+        heard.kind_V,
+        heard.encoder.words_VA,
+    )
+    entry_CA = keys_CW[:, -heard.encoder.asked_width : -1]
+    place_C = torch.zeros(len(keys_CW), dtype=torch.long)
+    return levels(asked, place_C, entry_CA, encode.goes_on(keys_CW[:, -1]))[:, len(ids) - 1 - last]
+
+
+@pytest.mark.parametrize("level", [-1e6, 1e6])
+@pytest.mark.parametrize("prompt", ["The {}ian mayor is", "{}-Anhalt lies in", "{} is in"])
+def test_a_prompt_that_goes_on_as_a_longer_name_would_is_heard_itself(
+    loaded: LoadedModel, spec: Spec, heard: Calibration, prompt: str, level: float
+) -> None:
+    """And no other fact about the subject is, whether or not its entries wait."""
+    fact = Fact(subject="Jane Roe", prompt=prompt, object="Rome")
+    due = with_level(heard, level)
+    mine, other = asked_entries(loaded, spec, LAYER, due, [fact, BORN], PLAN)
+    assert bool((loudest(due, mine.keys_CW, prompt, "Jane Roe") > mine.gamma_C).any())
+    unheard = loudest(due, other.keys_CW, prompt, "Jane Roe") == UNHEARD
+    assert bool(unheard.all()) == (prompt != "{} is in")
+    assert encode.waits(mine.keys_CW[:, -1]).tolist() == [level < 0] * len(mine.keys_CW)
 
 
 def test_the_prompt_each_wording_and_the_relation_have_an_entry(

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from revisor import data
 from revisor.bank.encode import KeyEncoder, fit_words
 from revisor.bank.names import REACH
-from revisor.bank.sentences import of_word
+from revisor.bank.sentences import cased
 from revisor.editing.calibration import Calibration
 from revisor.editing.keys import ffn_inputs
 from revisor.editing.relations import (
@@ -90,7 +90,7 @@ def test_a_question_is_the_mean_of_its_words_without_the_name(
             token
             for text in (before.rstrip() if sentence == template else f" {before.rstrip()}", behind)
             for token in loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
-            if of_word(kind_V[token])
+            if cased(kind_V[token])
         ]
         torch.testing.assert_close(question_A, F.normalize(words_VA[ids].mean(0), dim=0))
 

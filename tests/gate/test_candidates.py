@@ -9,11 +9,13 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from revisor.bank import encode
 from revisor.bank.asked import HISTORY, UNHEARD, levels, questions
 from revisor.bank.bank import View
 from revisor.bank.names import REACH
 from revisor.bank.sentences import (
     CAPITAL,
+    CASELESS,
     GLUED,
     HYPHEN,
     KIND,
@@ -60,7 +62,7 @@ def amid_word(ids: list[int]) -> bool:
     *before, token = (int(KIND_V[i]) for i in ids)
     if not before or not token & GLUED:
         return False
-    words = [told & KIND in WORDS for told in before]
+    words = [told & KIND in WORDS and told & KIND != CASELESS for told in before]
     return words[-1] or bool(before[-1] & HYPHEN and len(words) > 1 and words[-2])
 
 
@@ -88,7 +90,8 @@ def reference(view: View, ids_BT: torch.Tensor, new: int, rows: Rows) -> Found:
                     words_VA,
                 )
                 part_A = view.keys_ME[entry][hearing.WHOLE : -1]
-                level_R = levels(asked, torch.tensor([0]), part_A[None])[0]
+                through = encode.goes_on(view.keys_ME[entry][None, -1])
+                level_R = levels(asked, torch.tensor([0]), part_A[None], through)[0]
                 for column in range(max(first_new, last), min(last + REACH, ids_BT.shape[1])):
                     if (level := float(level_R[column - last])) > UNHEARD:
                         opening = bool(asked.opening_OR[0, column - last])
@@ -159,7 +162,7 @@ def test_what_cannot_speak_yet_is_left_out_and_nothing_else(
     due_S = torch.rand(2 * new, generator=generator) < 0.1
     whole = told(candidates(view, view.names, ids_BT, new))
     some = told(candidates(view, view.names, ids_BT, new, lambda: due_S))
-    waits_M = view.keys_ME[:][:, -1] > 0
+    waits_M = encode.waits(view.keys_ME[:][:, -1])
 
     def may_speak(one: tuple[int, int, float, bool]) -> bool:
         token, entry, _, opening = one
@@ -243,12 +246,12 @@ def test_a_row_that_waits_fires_only_where_an_answer_is_due() -> None:
     one = a_view([(True, 1)], torch.Generator().manual_seed(2))
     said = [9, 10, 11, 11]  # the name, then what is asked, twice as near at the end
     due = [False, False, False, True]
-    for waits, fired in ((True, [3]), (False, [2, 3])):
-        view = asked_by(one, [11], waits=waits)
+    for waiting, fired in ((True, [3]), (False, [2, 3])):
+        view = asked_by(one, [11], waits=waiting)
         hits = match(keys_where_due(view, due), view, torch.tensor([said]))
         found = hits.fired().tolist()
         assert found[-len(fired) :] == fired
-        assert (2 in found) == (not waits)
+        assert (2 in found) == (not waiting)
     never = match(
         keys_where_due(view := asked_by(one, [11], waits=True), [False] * 4),
         view,

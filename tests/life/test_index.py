@@ -173,6 +173,7 @@ def test_a_bank_that_changed_little_keeps_file_and_index(
 ) -> None:
     monkeypatch.setattr(files, "SMALL", 0)
     monkeypatch.setattr(files, "MERGED", 9.0)
+    monkeypatch.setattr(coarse, "NARROWED", 1.0)
     store.set_object(ACME.id, "Tokyo")
     store.add([LATER])
     store.remove([BASEL.id])
@@ -196,6 +197,7 @@ def test_an_index_that_no_longer_agrees_is_learnt_again(
 ) -> None:
     monkeypatch.setattr(files, "SMALL", 0)
     monkeypatch.setattr(files, "MERGED", 9.0)
+    monkeypatch.setattr(coarse, "NARROWED", 1.0)
     real, tried = coarse.good_enough, list[bool]()
 
     def mistrusting(*arguments: Any) -> Any:

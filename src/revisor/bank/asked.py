@@ -53,14 +53,16 @@ class Questions:
             token, and by all words since it may have begun: at a word that opens a sentence, or
             else at the name in its own sentence, and in later ones at the start of that.
         turn_OR: sentences that have begun since the name.
-        armed_OR: the text still speaks of the name, which is no part of a longer one, and is not
-            a user's turn: what is asked there is answered where the next turn opens.
+        armed_OR: the text still speaks of the name, and is not a user's turn: what is asked there
+            is answered where the next turn opens.
+        longer_OR: the name has turned out to be part of a longer one.
         opening_OR: an answer in a chat is to begin.
     """
 
     words_2ORA: torch.Tensor
     turn_OR: torch.Tensor
     armed_OR: torch.Tensor
+    longer_OR: torch.Tensor
     opening_OR: torch.Tensor
 
     @property
@@ -136,9 +138,8 @@ def questions(
     return Questions(
         words_2ORA=torch.where(none_2OR[..., None], wordless(words_VA), words_2ORA),
         turn_OR=turn_OR,
-        armed_OR=(parsed.since_BT[:, _AT:] <= _AT)
-        & ~parsed.users_BT[:, _AT:]
-        & ~_within_longer(parsed),
+        armed_OR=(parsed.since_BT[:, _AT:] <= _AT) & ~parsed.users_BT[:, _AT:],
+        longer_OR=_within_longer(parsed),
         opening_OR=parsed.opening_BT[:, _AT:],
     )
 
@@ -174,28 +175,32 @@ def direction(question: torch.Tensor) -> torch.Tensor:
     return question / length.clamp(min=FAINT)
 
 
-def levels(asked: Questions, place_P: torch.Tensor, entry_PA: torch.Tensor) -> torch.Tensor:
+def levels(
+    asked: Questions, place_P: torch.Tensor, entry_PA: torch.Tensor, goes_on_P: torch.Tensor
+) -> torch.Tensor:
     """How near what is asked is to an entry at the tokens from a name on (P, R), a cosine;
     `UNHEARD` where the name is no longer spoken of, or the entry was nearer before.
 
     Args:
         place_P: which of the names.
         entry_PA: the part of an entry that tells what it asks for.
+        goes_on_P: its own text goes on behind the name as a longer name would.
     """
     asked_2PRA = direction(asked.words_2ORA)[:, place_P]
     return _heard(
         (asked_2PRA @ entry_PA[..., None])[..., 0],
         asked.turn_OR[place_P],
-        asked.armed_OR[place_P],
+        asked.armed_OR[place_P] & ~(asked.longer_OR[place_P] & ~goes_on_P[:, None]),
     )
 
 
-def all_levels(asked: Questions, entry_MA: torch.Tensor) -> torch.Tensor:
+def all_levels(asked: Questions, entry_MA: torch.Tensor, goes_on_M: torch.Tensor) -> torch.Tensor:
     """The same of every name with every entry (O, M, R)."""
+    armed_OMR = ~(asked.longer_OR[:, None] & ~goes_on_M[:, None]) & asked.armed_OR[:, None]
     return _heard(
         torch.einsum("kora,ma->komr", direction(asked.words_2ORA), entry_MA),
         asked.turn_OR[:, None],
-        asked.armed_OR[:, None],
+        armed_OMR,
     )
 
 

@@ -38,20 +38,22 @@ WIDTH = 256  # directions
 SAMPLE = 1 << 15  # keys on which directions and centres are learnt
 PROBES = 16  # lists looked at, at first
 COMPARED = 32  # keys compared whole
+NARROWED = 1 / 20  # share of an index's keys that may be no more in a view that keeps it
 ENOUGH = 0.999  # share of decisions that must be those of the exact search
 MISSING = (
-    "FAISS is not installed: every key is looked at, which decides the same and takes longer. "
-    "For an index: pip install 'revisor[scale]'."
+    "FAISS (1.11 or newer) is not installed: every key is looked at, which decides the same and "
+    "takes longer. For an index: pip install 'revisor[scale]'."
 )
 EQUAL = 1e-6  # cosines that differ by less are those of one key
 
 
 def library() -> Any | None:
-    """The module faiss; None where it is not installed."""
+    """The module faiss; None where it is not installed, or one that cannot map a file."""
     try:
-        return import_module("faiss")
+        faiss = import_module("faiss")
     except ImportError:
         return None
+    return faiss if hasattr(faiss, "IO_FLAG_MMAP_IFC") else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,8 +139,9 @@ class Coarse:
         cosine_T, best_T = cosine_TK.max(dim=1)
         return cosine_T, entry_TK.gather(1, best_T[:, None]).squeeze(1)
 
-    def over(self, live_M: torch.Tensor, fresh_GE: Matrix) -> Coarse:
-        """The index for a view that keeps some entries of this one's and has others after them.
+    def over(self, live_M: torch.Tensor, fresh_GE: Matrix) -> Coarse | None:
+        """The index for a view that keeps some entries of this one's and has others after them;
+        None if it keeps too few: what is left lies in lists that a query does not look through.
 
         Args:
             live_M: of this view's entries, which are kept.
@@ -148,6 +151,8 @@ class Coarse:
         place_B = place_M
         if self.place_B is not None:
             place_B = torch.where(self.place_B < 0, -1, place_M[self.place_B])
+        if int((place_B < 0).sum()) > NARROWED * len(place_B):
+            return None
         if self.fresh_GE is not None:
             before = len(self.fresh_GE)
             kept = live_M[len(live_M) - before :].nonzero().squeeze(1)

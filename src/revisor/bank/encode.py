@@ -25,7 +25,8 @@ Whether an answer is due at a token, or the question still goes on, is told by i
 direction that best parts the last tokens of questions from all others (Fisher's for two classes).
 
 An entry of a row is either a key that is compared as a whole, [e, 0, 0], or what it asks for,
-[0, w, d], where d is 1 if it waits until an answer is due.
+[0, w, d], where d is 1 if it waits until an answer is due and 0 if not; 2 and -1 say the same of an
+entry whose own text goes on behind the name as a longer name would ("{} Mayor is").
 """
 
 from __future__ import annotations
@@ -94,17 +95,27 @@ class KeyEncoder:
         """Entries that are compared as a whole (T, W)."""
         return F.pad(self.encode(k_TF), (0, self.asked_width))
 
-    def asking(self, question_CA: torch.Tensor, waits: bool, key_width: int) -> torch.Tensor:
+    def asking(
+        self,
+        question_CA: torch.Tensor,
+        waits: bool,
+        key_width: int,
+        goes_on_C: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Entries that are compared by what is asked (C, W).
 
         Args:
             question_CA: of length 1.
             waits: until an answer is due.
             key_width: F.
+            goes_on_C: the text goes on behind the name as a longer name would; None where none
+                does.
         """
-        return F.pad(
-            F.pad(question_CA, (0, 1), value=float(waits)), (self.whole_width(key_width), 0)
-        )
+        told_C = torch.full((len(question_CA),), float(waits))
+        if goes_on_C is not None:
+            told_C = torch.where(goes_on_C, 2.0 if waits else -1.0, told_C)
+        whole = self.whole_width(key_width)
+        return F.pad(torch.cat([question_CA, told_C[:, None]], 1), (whole, 0))
 
     @property
     def asked_width(self) -> int:
@@ -143,6 +154,16 @@ class KeyEncoder:
         """The same maps on another device; what words ask for is looked up where names are."""
         moved = {name: tensor.to(device) for name, tensor in self.tensors().items()}
         return replace(self.of(moved), words_VA=self.words_VA)
+
+
+def waits(told: torch.Tensor) -> torch.Tensor:
+    """Whether entries wait until an answer is due, by their last numbers."""
+    return told > 0
+
+
+def goes_on(told: torch.Tensor) -> torch.Tensor:
+    """Whether the own texts of entries go on behind the name as a longer name would."""
+    return (told > 1.5) | (told < -0.5)  # as few bits round them
 
 
 def fit_whitening(k_TF: torch.Tensor, *, shrink: float = 0.1, width: int = WIDTH) -> KeyEncoder:

@@ -25,7 +25,7 @@ from functools import cached_property, lru_cache
 import torch
 import torch.nn.functional as F
 
-from revisor.bank.sentences import GLUED, HYPHEN, OTHER, kinds, of_word
+from revisor.bank.sentences import GLUED, HYPHEN, OTHER, cased, kinds
 
 WINDOW = 16  # tokens of a name that are compared, counted from its end
 REACH = 64  # tokens from a name on in which rows that fire after it are candidates
@@ -325,8 +325,8 @@ class NameIndex:
             return torch.zeros_like(backwards_TW, dtype=torch.bool)
         told_TW = F.pad(kinds(backwards_TW, self.kind_V), (0, 2), value=OTHER)
         first_TW, before_TW, further_TW = told_TW[:, :-2], told_TW[:, 1:-1], told_TW[:, 2:]
-        hyphened_TW = ((before_TW & HYPHEN) > 0) & of_word(further_TW)
-        return ((first_TW & GLUED) > 0) & (of_word(before_TW) | hyphened_TW)
+        hyphened_TW = ((before_TW & HYPHEN) > 0) & cased(further_TW)
+        return ((first_TW & GLUED) > 0) & (cased(before_TW) | hyphened_TW)
 
     def _spans(self, hash_TW: torch.Tensor, low_TW: torch.Tensor, known_TW: torch.Tensor) -> Spans:
         """Of each token's known names the longest."""

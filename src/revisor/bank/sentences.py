@@ -29,14 +29,19 @@ import torch
 import torch.nn.functional as F
 
 WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OTHER, STOP, LINE, SPECIAL, TURN = range(9)
-OPENER, COMMA, UPPER, LINK, THAT, USER = range(9, 15)
-"""Kinds of tokens: of a word; that begin a word which may open a sentence (a digit, a script with
-no capitals, a word all in capitals); pronouns, in small letters or with a capital; signs; those
+OPENER, COMMA, UPPER, LINK, THAT, USER, LONE, FORM, CASELESS = range(9, 18)
+"""Kinds of tokens: of a word; that begin a word which may open a sentence (one all in capitals);
+pronouns, in small letters or with a capital; signs; those
 that end in a full stop or the like; with a line break; special tokens; those of them that open a
 turn of a chat, behind which the name of a role stands; words that have a capital only where they
 open a sentence ("The", "What"); commas; other words with a capital; prepositions, behind which
-such a word is a name; "that", which opens a clause; the word that names a user's turn."""
-WORDS = (WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OPENER, UPPER, LINK, THAT, USER)
+such a word is a name; "that", which opens a clause; the word that names a user's turn; one capital
+letter, with which a name may begin or a word all in capitals; what stands behind the name of a
+company ("Inc"); words of a script with no capitals, and digits."""
+WORDS = (
+    *(WORD, CAPITAL, PRONOUN, CAPITAL_PRONOUN, OPENER, UPPER, LINK, THAT, USER),
+    *(LONE, FORM, CASELESS),
+)
 KIND, GLUED, LONG, HYPHEN = 31, 32, 64, 128
 """A kind is told by the lower bits of a token's number; the others say that it begins with a letter
 and no space, that it has more letters than an ending, and that it is a hyphen."""
@@ -79,9 +84,10 @@ def kinds(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> torch.Tensor:
     return torch.where(inside, kind_V[ids_BT.clamp(0, len(kind_V) - 1)].long(), OTHER)
 
 
-def of_word(told: torch.Tensor) -> torch.Tensor:
-    """Whether each token is of a word, by what `kinds` says of it."""
-    return _SORTS.to(told.device)[_Sorts._fields.index("word")][(told & KIND).long()]
+def cased(told: torch.Tensor) -> torch.Tensor:
+    """Whether each token is of a word in a script with capitals, by what `kinds` says of it."""
+    kind = told & KIND
+    return _SORTS.to(told.device)[_Sorts._fields.index("word")][kind.long()] & (kind != CASELESS)
 
 
 def parse(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> Parsed:
@@ -127,9 +133,12 @@ def parse(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> Parsed:
     apart_BT = (another_BT > comma_BT) & (another_BT > ended_BT)
     pronoun_BT, begun_BT = _last(column_T, is_.pronoun & word_BT, begins_BT)
     goes_on_BT = pronoun_BT >= begun_BT.clamp(min=0)
-    glued_BT = (told_BT & GLUED) > 0
-    before_BT = F.pad(told_BT, (1, 0))[:, :-1]
+    glued_BT = (told_BT & (GLUED | HYPHEN)) == GLUED
+    before_BT = F.pad(told_BT, (1, 0), value=OTHER)[:, :-1]
     hyphened_BT = is_.upper & ((before_BT & HYPHEN) > 0)
+    # "Chevrolet Cheyenne" may be written " C" + "heyenne", and "Toyota CTO" " C" + "TO".
+    begun_BT = ((before_BT & KIND) == LONE) | ((before_BT & KIND) == FORM)
+    begun_BT &= (kind_BT == WORD) | (kind_BT == LINK) | (kind_BT == THAT) | (kind_BT == PRONOUN)
     return Parsed(
         word_BT=word_BT,
         begins_BT=begins_BT,
@@ -141,8 +150,8 @@ def parse(ids_BT: torch.Tensor, kind_V: torch.Tensor) -> Parsed:
         ),
         users_BT=user_BT > turn_BT,
         opening_BT=is_.break_ & (turn_before_BT > word_before_BT),
-        longer_BT=is_.upper | (glued_BT & ((told_BT & LONG) > 0)),
-        later_BT=glued_BT & (((before_BT & GLUED) > 0) | hyphened_BT),
+        longer_BT=(kind_BT == UPPER) | (glued_BT & ((told_BT & LONG) > 0)),
+        later_BT=glued_BT & (((before_BT & GLUED) > 0) | hyphened_BT | begun_BT),
     )
 
 
@@ -172,16 +181,16 @@ _KINDS_OF: dict[str, tuple[int, ...]] = {
     "stop": (STOP,),
     "line": (LINE, SPECIAL, TURN),
     "comma": (COMMA,),
-    "upper": (UPPER,),
+    "upper": (UPPER, LONE),
     "link": (LINK,),
     "pronoun": (PRONOUN, CAPITAL_PRONOUN),
-    "opens": (CAPITAL, CAPITAL_PRONOUN, OPENER, UPPER),
+    "opens": (CAPITAL, CAPITAL_PRONOUN, OPENER, UPPER, LONE, FORM, CASELESS),
     "opener": (OPENER,),
     "that": (THAT,),
     "break_": (LINE,),
 }
 _SORTS = torch.tensor(
-    [[kind in _KINDS_OF[sort] for kind in range(USER + 1)] for sort in _Sorts._fields]
+    [[kind in _KINDS_OF[sort] for kind in range(CASELESS + 1)] for sort in _Sorts._fields]
 )
 
 

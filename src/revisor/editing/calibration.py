@@ -38,7 +38,7 @@ from revisor.models.load import LoadedModel, fingerprint
 from revisor.models.packaged import cache_folder
 from revisor.models.spec import Spec
 
-VERSION = 23  # counts up when the shipped texts or the recipe change
+VERSION = 24  # counts up when the shipped texts or the recipe change
 KINDS = "kinds"
 FALSE_SHARE = 0.02  # prompts about similar subjects that may fire, where keys alone decide
 MISSED_SHARE = 0.02  # paraphrases that may stay quiet, where names are known

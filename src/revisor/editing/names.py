@@ -11,7 +11,6 @@ tokenising the name in such surroundings and cutting out the tokens that cover i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,11 +20,14 @@ from revisor.bank.names import name_hashes
 from revisor.bank.sentences import (
     CAPITAL,
     CAPITAL_PRONOUN,
+    CASELESS,
     COMMA,
+    FORM,
     GLUED,
     HYPHEN,
     LINE,
     LINK,
+    LONE,
     LONG,
     OPENER,
     OTHER,
@@ -66,13 +68,12 @@ CLAUSE = "that"
 COMMAS = (",", "，", "、")
 SPACES = ("Ġ", "▁")  # how tokenizers write the space before a word
 STOPS = (".", "!", "?", "…", "。", "！", "？", "।")
-SUFFIXES = frozenset(
+FORMS = frozenset(
     ("inc", "incorporated", "corp", "corporation", "ltd", "limited", "llc", "plc", "gmbh")
-    + ("company", "group", "holdings")
+    + ("co", "company", "group", "holdings")
 )
 HYPHENS = ("-", "\u2010", "\u2011")
 ENDING = 2  # letters that the ending of a name has at most: "Iraqi"
-_WORD = re.compile(r"([ -]?)([^\W_]+)")
 LONG_TURN = "how many words does this have, more than the name of any role would"
 CLOSING = "\"')]}”’»」』"  # may stand behind a stop
 
@@ -140,6 +141,8 @@ def _joint(piece: str | bytes | None, text: str) -> int:
     by which that could be told."""
     if text in HYPHENS:
         return HYPHEN
+    if text[:1] in HYPHENS and text[1:].isalpha():  # some tokenizers write "-Quebec" as one
+        return HYPHEN | GLUED
     if (
         not isinstance(piece, str)
         or piece.startswith(SPACES)
@@ -156,9 +159,13 @@ def _kind(text: str) -> int:
         capital = first.isupper() or not first.islower()
         if word.lower() in PRONOUNS:
             return CAPITAL_PRONOUN if capital else PRONOUN
-        if word.lower() in SUFFIXES:  # "Apple Inc." is no other name
-            return CAPITAL if capital else WORD
-        if first.isupper() and (len(word) == 1 or word != word.upper()):
+        if first.lower() == first.upper():
+            return CASELESS
+        if capital and word.lower() in FORMS:  # "Apple Inc." is no other name
+            return FORM
+        if first.isupper() and len(word) == 1:
+            return LONE
+        if first.isupper() and word != word.upper():
             return UPPER
         if word in LINKS:
             return LINK
@@ -194,10 +201,7 @@ def fact_names(facts: Sequence[Fact], tokenizer: Any) -> list[torch.Tensor]:
         for template in (fact.prompt, *fact.paraphrases):
             if PLACEHOLDER in template or fact.subject in template:
                 text, end = fill(template, fact.subject)
-                start = end - len(fact.subject)
-                note(index, text, start, end)
-                if end < (longer := _longer(text, end)):
-                    note(index, text, start, longer)
+                note(index, text, end - len(fact.subject), end)
     encoded = tokenizer(texts, return_offsets_mapping=True, add_special_tokens=False)
     place: dict[tuple[int, ...], int] = {}
     found: list[set[int]] = [set() for _ in facts]
@@ -213,16 +217,6 @@ def fact_names(facts: Sequence[Fact], tokenizer: Any) -> list[torch.Tensor]:
             found[index].add(place.setdefault(tokens, len(place)))
     hash_H = name_hashes(list(place))
     return [torch.unique(hash_H[sorted(places)]) for places in found]
-
-
-def _longer(text: str, end: int) -> int:
-    """Where the longer name ends that a name which ends at `end` is a part of there."""
-    for word in _WORD.finditer(text, end):
-        joint, letters = word.groups()
-        if word.start() != end or (joint and not letters[0].isupper()):
-            break
-        end = word.end()
-    return end
 
 
 def _spellings(name: str) -> list[str]:

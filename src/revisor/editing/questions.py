@@ -18,10 +18,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 
 from revisor.editing.calibration import Calibration
 from revisor.editing.keys import compute_keys
-from revisor.editing.relations import nearest, turned_aside, what_is_asked
+from revisor.editing.relations import (
+    goes_on_as_name,
+    nearest,
+    turned_aside,
+    what_is_asked,
+)
 from revisor.editing.request import Context, ContextPlan, Request, choose_prefixes, text_context
 from revisor.facts.fact import PLACEHOLDER, Fact
 from revisor.models.load import LoadedModel
@@ -88,12 +94,12 @@ def asked_entries(
         ]
         for fact in facts
     ]
-    every_QA = what_is_asked(
-        loaded.tokenizer, [one for texts in own for one in texts], kind_V, encoder.words_VA
-    )
+    flat, sizes = [one for texts in own for one in texts], [len(texts) for texts in own]
+    every_QA = what_is_asked(loaded.tokenizer, flat, kind_V, encoder.words_VA)
+    goes_on_Q = goes_on_as_name(loaded.tokenizer, flat, kind_V)
     found = []
-    for fact, question_CA, waiting in zip(
-        facts, torch.split(every_QA, [len(texts) for texts in own]), waits, strict=True
+    for fact, question_CA, goes_on_C, waiting in zip(
+        facts, torch.split(every_QA, sizes), torch.split(goes_on_Q, sizes), waits, strict=True
     ):
         near = nearest(relations, question_CA[0])
         weight_C = torch.ones(len(question_CA) + len(near.akin_KA))
@@ -103,7 +109,12 @@ def asked_entries(
         )
         found.append(
             Asked(
-                keys_CW=encoder.asking(weight_C[:, None] * entry_CA, waiting, spec.key_width),
+                keys_CW=encoder.asking(
+                    weight_C[:, None] * entry_CA,
+                    waiting,
+                    spec.key_width,
+                    F.pad(goes_on_C, (0, len(near.akin_KA))),
+                ),
                 gamma_C=(ALONE if waiting and fact.id not in several else HEARD)
                 * weight_C
                 * cosine_C,

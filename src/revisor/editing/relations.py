@@ -143,6 +143,26 @@ def what_is_asked(
     return F.normalize(asked_words(tokenizer, asked, kind_V, words_VA), dim=-1)
 
 
+def goes_on_as_name(
+    tokenizer: Any, asked: Sequence[tuple[str, str]], kind_V: torch.Tensor
+) -> torch.Tensor:
+    """Whether some texts go on behind their subjects as longer names would (N): "{} Mayor is".
+
+    Args:
+        asked: templates and subjects.
+        kind_V: see `questions`.
+    """
+    told = torch.zeros(len(asked), dtype=torch.bool)
+    mute_VX = torch.zeros(len(kind_V), 2)
+    for place, (template, subject) in enumerate(asked):
+        ids, first, last = named_text(tokenizer, template, subject)
+        length_1 = torch.tensor([min(WINDOW, last - first + 1)])
+        text_1, last_1 = torch.tensor([0]), torch.tensor([last])
+        said = questions(texts([ids]), text_1, last_1, length_1, kind_V, mute_VX, reach=3)
+        told[place] = said.longer_OR[0, -1]
+    return told
+
+
 def asked_words(
     tokenizer: Any,
     asked: Sequence[tuple[str, str]],

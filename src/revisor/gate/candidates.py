@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from revisor.bank.asked import UNHEARD, Questions, all_levels, levels, questions
+from revisor.bank.encode import goes_on, waits
 from revisor.bank.names import REACH, Ended, NameIndex, Spans, spread
 from revisor.bank.sentences import KIND, LINE, kinds
 from revisor.bank.view import View
@@ -110,7 +111,7 @@ def _after(
     entry_PW = view.keys_ME[entry_P]
     if may_BS is not None:
         from_P, text_P = ended.last_O[place_P] - first_new, ended.text_O[place_P]
-        kept_P = (entry_PW[:, -1] <= 0) | _within_reach(may_BS, text_P, from_P)
+        kept_P = ~waits(entry_PW[:, -1]) | _within_reach(may_BS, text_P, from_P)
         if not bool(kept_P.all()):
             place_P, entry_P, entry_PW = place_P[kept_P], entry_P[kept_P], entry_PW[kept_P]
     if not len(entry_P):
@@ -121,7 +122,7 @@ def _after(
     asked = _questions(
         view, names, ids_BT, ended.text_O[used_O], last_O, ended.length_O[used_O], reach
     )
-    level_PR = levels(asked, place_P, _asked_part(view, entry_PW))
+    level_PR = levels(asked, place_P, _asked_part(view, entry_PW), goes_on(entry_PW[:, -1]))
     column_PR = last_O[place_P, None] + torch.arange(reach, device=ids_BT.device)
     heard_PR = (level_PR > UNHEARD) & (column_PR >= first_new) & (column_PR < ids_BT.shape[1])
     pair_C, step_C = heard_PR.nonzero(as_tuple=True)
@@ -150,7 +151,8 @@ def everywhere(
     at_OM, late_M = at_ON[:, view.row_M], names.after_N[view.row_M]
     text_O = torch.arange(batch, device=ids_BT.device).repeat_interleave(seen)
     asked = _questions(view, names, ids_BT, text_O, last_O, length_O, REACH)
-    level_OMR = all_levels(asked, _asked_part(view, view.keys_ME[:]))
+    keys_MW = view.keys_ME[:]
+    level_OMR = all_levels(asked, _asked_part(view, keys_MW), goes_on(keys_MW[:, -1]))
     level_OMR = torch.where((at_OM & late_M)[..., None], level_OMR, UNHEARD)
     # Of each new token the names that have ended at it and in the REACH - 1 columns before.
     step_R = torch.arange(REACH, device=ids_BT.device)
@@ -224,17 +226,17 @@ def _all_wait(view: View, names: NameIndex, spans: Spans) -> bool:
     low_P, high_P, _ = spans
     ends_P = high_P > low_P
 
-    def waits(low: int, high: int) -> bool:
+    def wait(low: int, high: int) -> bool:
         found = known.get(low)
         if found is None:
             row_R = names.row_H[low:high].long()
             _, entry_P = _entries(names, row_R, row_R)
             known[low] = found = bool(
-                names.after_N[row_R].all() and (view.keys_ME[entry_P][:, -1] > 0).all()
+                names.after_N[row_R].all() and waits(view.keys_ME[entry_P][:, -1]).all()
             )
         return found
 
-    return all(map(waits, low_P[ends_P].tolist(), high_P[ends_P].tolist()))
+    return all(map(wait, low_P[ends_P].tolist(), high_P[ends_P].tolist()))
 
 
 def joined(parts: Sequence[Candidates]) -> Candidates:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from revisor.bank.bank import View
+from revisor.bank.encode import waits
 from revisor.bank.names import NameIndex
 from revisor.bank.search import nearest
 from revisor.errors import UsageError
@@ -135,7 +136,7 @@ def _cosines(k_TF: torch.Tensor, view: View, compared: Candidates, due: Due) -> 
         cosine_C = cosine_C + (query_SE[owner_C] * keys_CW[:, :width]).sum(1)
     if view.encoder.hears:
         due_C = due.at(compared.token_C) | compared.opening_C
-        cosine_C = torch.where((keys_CW[:, -1] > 0) & ~due_C, UNSEEN, cosine_C)
+        cosine_C = torch.where(waits(keys_CW[:, -1]) & ~due_C, UNSEEN, cosine_C)
     return cosine_C
 
 
@@ -184,7 +185,7 @@ def _match_named_densely(
     cosine_TM = query_TE @ keys_MW[:, : query_TE.shape[1]].T
     if view.encoder.hears:
         named_TM, asked_TM, opening_T = everywhere(view, names, ids_BT, new)
-        waiting_TM = (keys_MW[:, -1] > 0) & ~(view.encoder.due(k_TF) | opening_T)[:, None]
+        waiting_TM = waits(keys_MW[:, -1]) & ~(view.encoder.due(k_TF) | opening_T)[:, None]
         named_TM, cosine_TM = named_TM & ~waiting_TM, cosine_TM + asked_TM
     else:
         at_ON, _, _ = names.everywhere(ids_BT, new)
