@@ -13,6 +13,7 @@ import torch
 
 from revisor.bank.bank import Bank, Row
 from revisor.bank.names import texts
+from revisor.bank.vectors import stored
 from revisor.editing.build import BuildSettings, row_facts, value_settings, word_ends
 from revisor.editing.keys import compute_keys, token_keys
 from revisor.editing.questions import CEILING, at_end
@@ -84,11 +85,7 @@ def check_rows(
             row = bank.get(row_id)
             missed = [w.key_E for w in mine if w.missed]
             if missed:
-                row = replace(
-                    row,
-                    keys_CE=torch.cat([row.keys_CE, torch.stack(missed)]),
-                    gamma_C=torch.cat([row.gamma_C, torch.full((len(missed),), CEILING)]),
-                )
+                row = _with_own_keys(row, torch.stack(missed), settings.bits)
             elif quieter := _quieter(loaded, spec, bank, row_id, [w.bare for w in mine], settings):
                 row = quieter
             else:
@@ -105,6 +102,19 @@ def check_rows(
         if len(mine) == len(row_facts(row_id)):
             bank.drop(row_id, generation)
     return sorted(failed, key=lambda failure: failure.fact_id)
+
+
+def _with_own_keys(row: Row, key_CE: torch.Tensor, bits: int) -> Row:
+    """The row with entries that match these very keys and nothing else, as they are stored."""
+    kept_CE = stored(key_CE, bits)[:]
+    # What a key is stored as may be a little less near to it than it is to itself.
+    own_C = (kept_CE * key_CE).sum(1)
+    gamma_C = (own_C + (CEILING - 1)).clamp(max=CEILING)
+    return replace(
+        row,
+        keys_CE=torch.cat([row.keys_CE, key_CE]),
+        gamma_C=torch.cat([row.gamma_C, gamma_C]),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
