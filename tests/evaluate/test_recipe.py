@@ -137,6 +137,32 @@ def test_a_method_grows_along_a_curve_or_is_fitted_afresh(
          else set())  # fmt: skip
 
 
+def test_what_the_unedited_model_said_is_taken_from_a_run_of_the_same_probes_or_asked_again(
+    tmp_path: Path, loaded: LoadedModel, source: Source, editors: list[Any]
+) -> None:
+    """Points of a curve share some probes, asked in other batches; a later curve has them all."""
+    again = """
+[[curve]]
+name = "again"
+suites = ["counterfact"]
+methods = ["rag"]
+edits = { laptop = [2, 6] }
+"""
+    text = RECIPE.replace("0.5", "0.0").replace('"counterfact", "perplexity"', '"counterfact"')
+    recipe = read_recipe(recipe_file(tmp_path, text + again), "laptop")
+    out = tmp_path / "out"
+    run_recipe(recipe, loaded, spec_of(loaded.model), 1, source, out)
+
+    def unedited(folder: str) -> list[dict[str, Any]]:
+        lines = (out / folder / "cases.jsonl").read_text().splitlines()
+        return [case for case in map(json.loads, lines) if case["method"] == "unedited"]
+
+    for count in (2, 6):
+        first, second = (unedited(f"{name}/counterfact-{count}") for name in ("edits", "again"))
+        assert first == second
+        assert len({case["probe"] for case in first}) == len(first)
+
+
 def test_a_resumed_curve_takes_the_same_steps(
     tmp_path: Path, loaded: LoadedModel, source: Source, editors: list[Any]
 ) -> None:

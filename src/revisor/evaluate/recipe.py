@@ -198,7 +198,7 @@ class _Kitchen:
     def __init__(self, recipe: Recipe, job: Job, out: Path) -> None:
         self.recipe, self.job, self.out = recipe, job, out
         self.evaluations: dict[str, Evaluation] = {}
-        self.said: dict[tuple[str, str], list[Case]] = {}
+        self.said: dict[tuple[str, frozenset[str]], Sequence[Case]] = {}
         self.stopped: dict[str, str] = {}
         self.banks: list[BankEditor] = []
 
@@ -264,16 +264,13 @@ class _Kitchen:
             sizes = Sizes(n=n, edits=edits, seed=self.recipe.seed)
             one = replace(job, suite=suite, sizes=sizes, out=self.out / folder)
             evaluation = Evaluation(one)
-            # All or none: what a method said is compared with what the model said in the same
-            # batches, and the rounding of other batches alone changes some answers.
-            found = [self.said.get((suite, probe), []) for probe in evaluation.ids]
-            if all(found):
-                evaluation.adopt([case for cases in found for case in cases])
+            # Of one run with the same probes, all or none: what a method said is compared with what
+            # the model said in the same batches, and the rounding of others changes some answers.
+            probes = suite, frozenset(evaluation.ids)
+            if probes in self.said:
+                evaluation.adopt(self.said[probes])
             evaluation.measure(UNEDITED)
-            for case in evaluation.store.cases(UNEDITED, evaluation.ids):
-                known = self.said.setdefault((suite, case.probe), [])
-                if case not in known:
-                    known.append(case)
+            self.said.setdefault(probes, evaluation.store.cases(UNEDITED, evaluation.ids))
             for method in methods:  # what an earlier, interrupted recipe has finished
                 if evaluation.complete(method):
                     evaluation.measure(method)
