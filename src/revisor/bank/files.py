@@ -107,8 +107,9 @@ def save_bank(
     """Publish a view as one generation; a reader sees all of it or nothing.
 
     Vectors are written in the bits the view has them in: a row that is loaded gives the same
-    numbers. They are written piece by piece; a bank may be larger than memory. Of a large bank, of
-    which at most `MERGED` of the rows changed since its file was written, only the changes are.
+    numbers. They are written piece by piece; a bank may be larger than memory, an index of its
+    keys may not. Of a large bank, of which at most `MERGED` of the rows changed since its file was
+    written, only the changes are.
 
     Args:
         unchecked: the rows as they were before the check through the gate, to be kept beside.

@@ -12,7 +12,7 @@ from revisor.editing.build import BuildSettings
 from revisor.editing.request import ContextPlan
 from revisor.editing.values import ValueSettings
 
-FEW_BITS = 8  # what rows of names lose by it is under what can be measured (docs/scale.md)
+FEW_BITS = 8  # costs rows of names two answers of 1,246 (docs/scale.md)
 PAPER_CLAMP = 3.0  # the published multiple of |h|, as measured on this method before
 
 

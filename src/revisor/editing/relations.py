@@ -7,7 +7,7 @@ not do: know any user's facts, or make entries (questions.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from revisor import data
-from revisor.bank.asked import questions
+from revisor.bank.asked import Questions, questions
 from revisor.bank.encode import KeyEncoder, fit_due, fit_words
 from revisor.bank.names import WINDOW, texts
 from revisor.editing.keys import token_keys
@@ -152,15 +152,9 @@ def goes_on_as_name(
         asked: templates and subjects.
         kind_V: see `questions`.
     """
-    told = torch.zeros(len(asked), dtype=torch.bool)
     mute_VX = torch.zeros(len(kind_V), 2)
-    for place, (template, subject) in enumerate(asked):
-        ids, first, last = named_text(tokenizer, template, subject)
-        length_1 = torch.tensor([min(WINDOW, last - first + 1)])
-        text_1, last_1 = torch.tensor([0]), torch.tensor([last])
-        said = questions(texts([ids]), text_1, last_1, length_1, kind_V, mute_VX, reach=3)
-        told[place] = said.longer_OR[0, -1]
-    return told
+    ends = _ends(tokenizer, asked, kind_V, mute_VX)
+    return torch.cat([torch.zeros(0).bool(), *(said.longer_OR[here] for said, here in ends)])
 
 
 def asked_words(
@@ -170,8 +164,21 @@ def asked_words(
     words_VX: torch.Tensor,
 ) -> torch.Tensor:
     """The sum of the words of each question (N, X)."""
-    read = [named_text(tokenizer, template, subject) for template, subject in asked]
     found = []
+    for said, here in _ends(tokenizer, asked, kind_V, words_VX):
+        alone_B1 = said.turn_OR[here][:, None] == 0
+        found.append(torch.where(alone_B1, said.sentence_ORA[here], said.since_ORA[here]))
+    return torch.cat(found)
+
+
+def _ends(
+    tokenizer: Any,
+    asked: Sequence[tuple[str, str]],
+    kind_V: torch.Tensor,
+    words_VX: torch.Tensor,
+) -> Iterator[tuple[Questions, tuple[torch.Tensor, torch.Tensor]]]:
+    """What is asked about each text's subject, a few texts at a time, and where in it they end."""
+    read = [named_text(tokenizer, template, subject) for template, subject in asked]
     for start in range(0, len(read), CHUNK):
         part = read[start : start + CHUNK]
         ids_BT = texts([ids for ids, _, _ in part])
@@ -187,10 +194,7 @@ def asked_words(
         )
         # A question that goes on beyond reach is heard as far as that.
         at_B = behind_B.clamp(max=said.turn_OR.shape[1] - 1)
-        here = torch.arange(len(part)), at_B
-        alone_B1 = said.turn_OR[here][:, None] == 0
-        found.append(torch.where(alone_B1, said.sentence_ORA[here], said.since_ORA[here]))
-    return torch.cat(found)
+        yield said, (torch.arange(len(part)), at_B)
 
 
 @dataclass(frozen=True, kw_only=True)
