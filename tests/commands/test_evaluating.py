@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -86,6 +87,9 @@ def test_general_is_measured_by_the_harness_itself(model: Path, data: Path) -> N
         (("eval", "zsre", "--data-dir", "nowhere"), "There is no folder nowhere"),
         (("eval", "--recipe", "nowhere.toml", "--out", "x"), "There is no recipe nowhere.toml"),
         (("eval", "--recipe", "nowhere.toml"), "Give --out DIR"),
+        (("eval", "facts", "--as-built"), "Give --store DIR"),
+        (("eval", "facts", "--as-built", "--store", "s", "--edits", "5"), "--edits cannot be"),
+        (("eval", "facts", "--as-built", "--store", "nowhere"), "nowhere"),
         (("report", "nowhere"), "There is no folder nowhere"),
     ],
 )
@@ -97,6 +101,77 @@ def test_bad_usage_ends_with_two_and_a_hint(
     assert done.exit_code == 2
     assert told in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def store(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A built store with five of the eight facts of CounterFact, another object in one of them."""
+    folder = tmp_path_factory.mktemp("built")
+    records = bench.counterfact()[:5]
+    records[4]["requested_rewrite"]["target_new"]["str"] = "Bonn"
+    file = bench.write(folder, "five.jsonl.gz", records)
+    path = folder / "store"
+    for arguments in (
+        ("init", "--model", model, "--layer", 1, "--dtype", "fp32"),
+        ("add", file),
+        ("build",),
+    ):
+        done = run(*arguments, "--store", path)
+        assert done.exit_code == 0, done.stderr
+    return path
+
+
+def test_a_built_bank_is_measured_as_it_is(
+    store: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("revisor.editing.build.build_rows", None)
+    monkeypatch.setattr("revisor.editing.editor.build_rows", None)
+    out = tmp_path / "run"
+    asked = ("--store", store, "--as-built", "--data-dir", data, "--json")
+    done = run("eval", "counterfact", *asked, "--out", out)
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["n"], found["edits"]) == (4, 5)  # one of the file's has another object there
+    assert found["dropped"]["facts that are not in the bank"] == 4
+    # Each fact's neighbor is the next fact's subject: the fifth is no item here, but in the bank.
+    assert found["dropped"]["neighbors whose subject is edited"] == 4
+    assert list(found["methods"]) == ["unedited", "store"]
+    scores = found["methods"]["store"]
+    missing = scores["not_written"]
+    assert scores["efficacy_strict"] >= 1 - missing / 4 > found["methods"]["unedited"][
+        "efficacy_strict"
+    ]  # fmt: skip
+    assert scores["specificity_kept_strict"] == 1
+    assert "seconds_per_fact" not in scores
+    assert "bank" in json.loads((out / "run.json").read_text())["settings"]
+
+    quiet = run("eval", "gate", *asked, "--n", 4)
+    assert quiet.exit_code == 0, quiet.stderr
+    assert json.loads(quiet.stdout)["methods"]["store"]["own_hit"] == 1
+
+    whole = run("eval", *asked, "--n", 5)
+    assert json.loads(whole.stdout)["suite"] == "facts"
+    assert json.loads(whole.stdout)["methods"]["store"]["efficacy_strict"] >= 0.8
+
+
+def test_facts_that_changed_since_the_build_are_told(
+    store: Path, data: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(store, copy)
+    listed = json.loads(run("ls", "--store", copy, "--json").stdout)["facts"]
+    assert run("set", listed[0]["id"], "Vienna", "--store", copy).exit_code == 0
+    out = tmp_path / "run"
+    asked = ("eval", "--store", copy, "--as-built", "--json")
+    done = run(*asked, "--out", out)
+    assert done.exit_code == 0, done.stderr
+    assert "have changed since generation" in done.stderr
+    assert json.loads(done.stdout)["methods"]["store"]["efficacy_strict"] >= 0.8
+
+    assert run("build", "--store", copy).exit_code == 0
+    other = run(*asked, "--out", out)
+    assert other.exit_code == 3
+    assert "bank was" in other.stderr
 
 
 def test_a_missing_file_is_named(model: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ an HTML page and PNG files. What it does not do: measure (evaluate/) or draw (ev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +18,7 @@ from revisor.config import swept_layer
 from revisor.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
+    from revisor.editing.editor import BuiltEditor
     from revisor.evaluate.datasets import Source
     from revisor.models.load import LoadedModel
     from revisor.models.spec import Spec
@@ -52,11 +53,14 @@ def evaluate(
         ),
     ] = None,
     methods: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--methods", metavar="A,B", help="Methods, separated by commas; unedited always is one."
+            "--methods",
+            metavar="A,B",
+            help="Methods, separated by commas; unedited always is one.",
+            show_default="revisor; with --as-built none",
         ),
-    ] = "revisor",
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option("--model", metavar="MODEL", help="As in init.", show_default=DEFAULT_MODEL),
@@ -97,6 +101,13 @@ def evaluate(
             help="Take model and layer of this store, and its facts for the suite facts.",
         ),
     ] = None,
+    as_built: Annotated[
+        bool,
+        typer.Option(
+            "--as-built",
+            help="Measure the bank that the store has built, as it is, with all its facts.",
+        ),
+    ] = False,
     options: Annotated[
         Path | None,
         typer.Option(
@@ -136,9 +147,16 @@ def evaluate(
     from revisor.evaluate.suites.base import Sizes
 
     make_suite(name)
-    chosen = check_methods(_names(methods))
-    source = _source(name, data, data_dir, store)
-    loaded, spec, at = _model(model, dtype, layer, store)
+    chosen = check_methods(_names(methods or ("" if as_built else "revisor")))
+    source = _source(name, data, data_dir, None if as_built else store)
+    built: BuiltEditor | None = None
+    if as_built:
+        own = {"--model": model, "--layer": layer, "--edits": edits}
+        built = _built(store, [option for option, value in own.items() if value is not None])
+        source = replace(source, facts=tuple(built.facts.values()), built=True)
+        loaded, spec, at = built.loaded, built.spec, built.layer
+    else:
+        loaded, spec, at = _model(model, dtype, layer, store)
     result = run_job(
         Job(
             suite=name,
@@ -149,6 +167,7 @@ def evaluate(
             sizes=Sizes(n=n, edits=edits, seed=seed),
             source=source,
             options=_options(options, loaded.name, at),
+            built=built,
             out=out,
         )
     )
@@ -217,6 +236,36 @@ def _model(
     spec = spec_of(loaded.model)
     spec.ffn_projection(layer)  # an unknown layer is told before anything is measured
     return loaded, spec, layer
+
+
+def _built(path: Path | None, given: Sequence[str]) -> BuiltEditor:
+    """The newest bank of a store, its rows in force, and the facts that it is to answer with."""
+    from revisor.bank.files import generation_folder
+    from revisor.bank.manifest import read_manifest
+    from revisor.editing.editor import BuiltEditor
+    from revisor.store import Store
+
+    if path is None:
+        raise UsageError("No store is named whose bank is to be measured.", "Give --store DIR.")
+    if given:
+        raise UsageError(
+            f"{' and '.join(given)} cannot be chosen with --as-built.",
+            "The store says which model, layer and facts its bank has: leave it out.",
+        )
+    with Store.open(path) as store:
+        bank = store.bank()
+        rows = store.rows_in_force(bank)
+        facts = store.ledger.facts(at=rows.clock(), generation=bank.generation)
+        if store.stale():
+            note(f"Facts have changed since generation {bank.generation}, which is measured.")
+        return BuiltEditor(
+            store.loaded,
+            store.spec,
+            store.settings.layer,
+            rows.view(),
+            [fact for fact in facts if fact.reverse_of is None],
+            seal=read_manifest(generation_folder(store.banks, bank.generation)).seal,
+        )
 
 
 def _options(path: Path | None, model: str, layer: int) -> Mapping[str, Mapping[str, Any]]:

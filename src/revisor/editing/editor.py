@@ -7,7 +7,7 @@ What it does not do: measure anything (evaluate/), keep facts on disk (store.py)
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
@@ -23,6 +23,7 @@ from revisor.editing.build import (
 )
 from revisor.editing.calibration import Calibration, calibrate
 from revisor.editing.check import Failure, check_rows
+from revisor.errors import NotSupported
 from revisor.facts.fact import Fact, normal_form
 from revisor.gate.attach import attach
 from revisor.models.load import LoadedModel
@@ -69,8 +70,92 @@ class Editor(Protocol):
         """What must be kept beside the base model to have the facts again."""
 
 
-class BankEditor:
-    """Our own: rows in a bank, read by a gate.
+class GatedEditor:
+    """A method whose facts are rows of a bank, read by a gate.
+
+    Args:
+        loaded, spec: the model.
+        layer: whose FFN the gate sits in.
+        name: the method's.
+
+    Attributes:
+        facts: those it has, by id.
+    """
+
+    def __init__(self, loaded: LoadedModel, spec: Spec, layer: int, *, name: str) -> None:
+        self.name = name
+        self.loaded, self.spec, self.layer = loaded, spec, layer
+        self.facts: dict[str, Fact] = {}
+
+    @property
+    def view(self) -> View | None:
+        """The rows in force; None before the first fact."""
+        raise NotImplementedError
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        view = self.view
+        if view is None:
+            yield
+            return
+        with attach(self.loaded.model, self.spec, self.layer, view):
+            yield
+
+    def reword(self, prompt: str, fact: Fact | None = None) -> str:
+        return prompt
+
+    @property
+    def stored_bytes(self) -> int:
+        view = self.view
+        return 0 if view is None else view.nbytes
+
+
+class BuiltEditor(GatedEditor):
+    """A bank that is there already: it is read as it is, and never edited.
+
+    Args:
+        loaded, spec, layer: the model that it was built for.
+        view: its rows.
+        facts: those that it is to answer with.
+        seal: what names the bank's content.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        spec: Spec,
+        layer: int,
+        view: View,
+        facts: Iterable[Fact],
+        *,
+        seal: str,
+        name: str = "store",
+    ) -> None:
+        super().__init__(loaded, spec, layer, name=name)
+        self._view, self.seal = view, seal
+        self.facts = {fact.id: fact for fact in facts}
+
+    @property
+    def view(self) -> View:
+        return self._view
+
+    def without_row(self) -> set[str]:
+        """Ids of facts that no row answers for."""
+        return self.facts.keys() - {i for row_id in self._view.ids for i in row_facts(row_id)}
+
+    def fit(self, facts: Sequence[Fact]) -> list[Failure]:
+        raise NotSupported(
+            "A bank that is built takes no facts here.", "Add them to its store: revisor add"
+        )
+
+    def undo(self, ids: Collection[str]) -> None:
+        raise NotSupported(
+            "No fact is taken out of a built bank here.", "Remove it from its store: revisor rm"
+        )
+
+
+class BankEditor(GatedEditor):
+    """Our own: rows in a bank that grows with every fit.
 
     Args:
         loaded, spec: the model.
@@ -79,7 +164,6 @@ class BankEditor:
         calibration: of that layer; made here if None.
 
     Attributes:
-        facts: those it has, by id.
         spared_seconds: what rows that were borrowed had taken to make.
     """
 
@@ -92,13 +176,12 @@ class BankEditor:
         name: str = "revisor",
         calibration: Calibration | None = None,
     ) -> None:
-        self.name = name
-        self.loaded, self.spec, self.settings = loaded, spec, settings
+        super().__init__(loaded, spec, settings.layer, name=name)
+        self.settings = settings
         self.calibration = calibration or calibrate(
             loaded, spec, settings.layer, whiten=settings.whiten
         )
         self._bank: Bank | None = None
-        self.facts: dict[str, Fact] = {}
         self.spared_seconds = 0.0
         # By the facts of a fit: rows as they are before the check, and the seconds they took.
         self._made: dict[tuple[Fact, ...], tuple[list[Row], float]] = {}
@@ -164,23 +247,6 @@ class BankEditor:
         self._made[key] = rows, time.perf_counter() - begun
         return rows
 
-    @contextmanager
-    def attached(self) -> Iterator[None]:
-        if self._bank is None:
-            yield
-            return
-        with attach(self.loaded.model, self.spec, self.settings.layer, self._bank.view()):
-            yield
-
-    def reword(self, prompt: str, fact: Fact | None = None) -> str:
-        return prompt
-
     @property
     def view(self) -> View | None:
-        """The rows in force; None before the first fact."""
         return None if self._bank is None else self._bank.view()
-
-    @property
-    def stored_bytes(self) -> int:
-        view = self.view
-        return 0 if view is None else view.nbytes

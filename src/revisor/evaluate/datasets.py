@@ -37,13 +37,21 @@ class Source:
         folder: in the layout of the benchmark data; None where nobody named one.
         data: a user's own file, which then stands for the suite's file of facts.
         facts: facts of a store, which then stand for any file of facts.
+        built: the facts of that store are in the model already, all of them. Then a suite's file
+            says how to measure those that it holds, too.
         hashes: sha256 of every file that was read, by its name in the folder.
     """
 
     folder: Path | None = None
     data: Path | None = None
     facts: tuple[Fact, ...] = ()
+    built: bool = False
     hashes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def own(self) -> bool:
+        """Whether the facts are the user's, not a benchmark's."""
+        return self.data is not None or bool(self.facts)
 
     def file(self, name: str) -> Path:
         """The file of a name, such as `counterfact/counterfact.jsonl.gz`; packed or not.

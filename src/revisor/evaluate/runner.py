@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from revisor.baselines.registry import EDITORS, did_you_mean, make_editor
-from revisor.editing.editor import BankEditor, Editor
+from revisor.editing.editor import BankEditor, BuiltEditor, Editor
 from revisor.errors import UsageError
 from revisor.evaluate.asking import Bench
 from revisor.evaluate.cases import Case, Plan, Probe
@@ -55,6 +55,7 @@ class Job:
         source: where files are.
         options: hyperparameters by method.
         varied: the option that a recipe's curve varies and its value here; for reports.
+        built: a bank that is there, measured beside the methods; its facts are those of `source`.
         out: folder of the run; None to keep nothing.
     """
 
@@ -67,6 +68,7 @@ class Job:
     source: Source = field(default_factory=Source)
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     varied: Mapping[str, Any] = field(default_factory=dict)
+    built: BuiltEditor | None = None
     out: Path | None = None
 
 
@@ -93,6 +95,13 @@ class Fitted:
         self.peak_mb: float | None = None
         self.failed: set[str] = set()
         self.facts: tuple[Fact, ...] = ()
+
+    @classmethod
+    def of_built(cls, editor: BuiltEditor, facts: Sequence[Fact]) -> Fitted:
+        """A bank that has these facts already."""
+        fitted = cls(editor)
+        fitted.facts, fitted.failed = tuple(facts), editor.without_row()
+        return fitted
 
     def can_grow(self, facts: Sequence[Fact]) -> bool:
         """Whether these facts begin with those that the editor has."""
@@ -151,6 +160,8 @@ class Evaluation:
     def run(self) -> dict[str, Any]:
         """Every method, one after the other."""
         self.measure(UNEDITED)
+        if self.job.built is not None:
+            self.measure(self.job.built.name)
         for method in self.methods:
             self.measure(method)
         return self.result()
@@ -196,6 +207,8 @@ class Evaluation:
         job = self.job
         if method == UNEDITED:
             return Fitted(Unedited())
+        if job.built is not None and method == job.built.name:
+            return Fitted.of_built(job.built, self.plan.facts)
         begun = time.perf_counter()
         editor = make_editor(
             method, job.loaded, job.spec, job.layer, job.options.get(method), job.source.folder
@@ -232,11 +245,14 @@ class Evaluation:
                     self.store.add(cases)
             speed = tokens_per_second(self.bench.speaker)
         count = max(1, len(fitted.facts))
+        seconds: float | None = round(fitted.seconds / count, 4)
+        if isinstance(fitted.editor, BuiltEditor):
+            seconds = None
         self.store.add_costs(
             method,
             {
                 "setup_seconds": round(fitted.setup, 2),
-                "seconds_per_fact": 0.0 if method == UNEDITED else round(fitted.seconds / count, 4),
+                "seconds_per_fact": 0.0 if method == UNEDITED else seconds,
                 "tokens_per_second": round(speed, 1),
                 "peak_memory_mb": None if fitted.peak_mb is None else round(fitted.peak_mb, 1),
                 "stored_bytes_per_fact": round(fitted.editor.stored_bytes / count),
@@ -257,6 +273,7 @@ class Evaluation:
                 "layer": job.layer,
                 "options": {name: dict(value) for name, value in job.options.items() if value},
                 "varied": dict(job.varied),
+                **({} if job.built is None else {"bank": job.built.seal}),
             },
             "model": {
                 "name": shown_name(job.loaded),

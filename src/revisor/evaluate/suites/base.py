@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from revisor.editing.editor import Editor
@@ -17,7 +17,7 @@ from revisor.errors import UsageError
 from revisor.evaluate.asking import Bench, ask
 from revisor.evaluate.cases import Case, Item, Plan, Probe
 from revisor.evaluate.datasets import Read, Source, held_back, read_items
-from revisor.facts.fact import normal_form
+from revisor.facts.fact import PLACEHOLDER, Fact, normal_form
 
 DEFAULT_N = 100
 
@@ -111,23 +111,63 @@ class Suite(ABC):
 
 
 def chosen(source: Source, name: str, sizes: Sizes) -> tuple[Read, int, int]:
-    """The facts of a suite's file, of the user's own, or of a store: (read, measured, edited)."""
+    """The facts of a suite's file, of the user's own, or of a store: (read, measured, edited).
+
+    Where the facts of a store are in the model already, only those of a file that are among them.
+
+    Raises:
+        UsageError: no facts are named, or fewer are there than `sizes` asks for.
+    """
     if source.data is not None:
         source.note(source.data, source.data.name)
         read, what = read_items(source.data), source.data.name
-    elif source.facts:
+    elif source.facts and not (source.built and name):
         read, what = Read(items=tuple(held_back(fact) for fact in source.facts)), "The store"
     elif name:
         path = source.file(name)
-        limit = max(sizes.edits or 0, sizes.n or 0, DEFAULT_N)
+        limit = None if source.built else max(sizes.edits or 0, sizes.n or 0, DEFAULT_N)
         read, what = read_items(path, limit), path.name
     else:
         raise UsageError(
             "No facts are named.", "Give --data FILE, or --store S for the facts of a store."
         )
-    own = source.data is not None or bool(source.facts)
-    n, edits = sizes.counted(len(read.items), what, all_of_it=own)
-    return read, n, edits
+    if source.built:
+        read = _there(read, source, what)
+        edits = len(read.items)
+        return read, *replace(sizes, edits=edits).counted(edits, what)
+    return read, *sizes.counted(len(read.items), what, all_of_it=source.own)
+
+
+def _there(read: Read, source: Source, what: str) -> Read:
+    """Those items whose facts a built bank has; what it was built with is no longer held back.
+
+    Raises:
+        UsageError: it has none of them.
+    """
+    have = {fact.id: fact for fact in source.facts}
+    items = []
+    for item in read.items:
+        fact = have.get(item.fact.id)
+        if fact is not None and fact.object == item.fact.object:
+            given = {text.replace(PLACEHOLDER, fact.subject) for text in fact.paraphrases}
+            wordings = tuple(text for text in item.wordings if text not in given)
+            items.append(replace(item, fact=fact, wordings=wordings))
+    if not items:
+        raise UsageError(
+            f"None of the {len(read.items)} facts of {what} is in the bank, with its object.",
+            "Name a file with facts of the store by --data, or add them: revisor add FILE",
+        )
+    left = len(read.items) - len(items)
+    return replace(
+        read,
+        items=tuple(items),
+        dropped={**read.dropped, "facts that are not in the bank": left},
+    )
+
+
+def in_model(source: Source, edited: Sequence[Item]) -> tuple[Fact, ...]:
+    """The facts that are in the model while it is measured."""
+    return source.facts if source.built else tuple(item.fact for item in edited)
 
 
 def measured(items: Sequence[Item], n: int, seed: int) -> list[Item]:
@@ -137,6 +177,6 @@ def measured(items: Sequence[Item], n: int, seed: int) -> list[Item]:
     return sorted(order, key=lambda item: not item.wordings)[:n]
 
 
-def subjects(items: Sequence[Item]) -> frozenset[str]:
+def subjects(facts: Iterable[Fact]) -> frozenset[str]:
     """Normal forms of the subjects that are edited."""
-    return frozenset(normal_form(item.fact.subject) for item in items)
+    return frozenset(normal_form(fact.subject) for fact in facts)

@@ -16,7 +16,15 @@ from typing import Any
 
 from revisor.evaluate.cases import Item, Plan, Probe
 from revisor.evaluate.datasets import Source, item_from, read_items
-from revisor.evaluate.suites.base import DEFAULT_N, Sizes, Suite, chosen, measured, subjects
+from revisor.evaluate.suites.base import (
+    DEFAULT_N,
+    Sizes,
+    Suite,
+    chosen,
+    in_model,
+    measured,
+    subjects,
+)
 from revisor.evaluate.suites.facts import beside, direct, keep_probes
 from revisor.facts.fact import Fact, normal_form
 from revisor.facts.forms import fact_from
@@ -35,7 +43,7 @@ class MultiHop(Suite):
     def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:
         dropped: Counter[str] = Counter()
         chains: list[Chain] = []
-        if source.data is not None or source.facts:
+        if source.own:
             read, n, edits = chosen(source, "", sizes)
             edited, keeps = list(read.items[:edits]), read.keeps
             dropped.update(read.dropped)
@@ -55,7 +63,8 @@ class MultiHop(Suite):
             have = list({item.fact.id: item for item in (*made, *singles)}.values())
             n, edits = sizes.counted(len(have), "MQuAKE-hard and KnowEdit")
             edited, keeps = have[:edits], ()
-        names = subjects(edited)
+        facts = in_model(source, edited)
+        names = subjects(facts)
         probes: list[Probe] = []
         linked = {item.fact.id for chain in chains for item in chain.items}
         whole = [c for c in chains if {i.fact.id for i in c.items} <= {i.fact.id for i in edited}]
@@ -71,7 +80,7 @@ class MultiHop(Suite):
             probes += beside(item, names, dropped, most=MOST)
         probes += keep_probes(keeps, names)
         return Plan(
-            facts=tuple(item.fact for item in edited),
+            facts=facts,
             probes=tuple({probe.id: probe for probe in probes}.values()),
             n=n,
             dropped=dict(dropped),

@@ -15,11 +15,11 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from revisor.editing.editor import BankEditor, Editor
+from revisor.editing.editor import Editor, GatedEditor
 from revisor.evaluate.asking import Bench, ask
 from revisor.evaluate.cases import Case, Item, Keep, Plan, Probe
 from revisor.evaluate.datasets import Source
-from revisor.evaluate.suites.base import Sizes, Suite, chosen, subjects
+from revisor.evaluate.suites.base import Sizes, Suite, chosen, in_model, subjects
 from revisor.evaluate.suites.facts import direct, keep_probes
 from revisor.evaluate.suites.known import KnownFacts
 from revisor.evaluate.suites.text import WIKITEXT, Gate, Perplexity, windows
@@ -36,7 +36,7 @@ class Scale(Suite):
 
     def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:
         dropped: Counter[str] = Counter()
-        if source.data is not None or source.facts:
+        if source.own:
             read, n, edits = chosen(source, "", sizes)
             edited, keeps = list(read.items[:edits]), list(read.keeps)
             dropped.update(read.dropped)
@@ -47,12 +47,12 @@ class Scale(Suite):
             n, edits = replace(sizes, edits=wanted).counted(have, "entityquestions")
             edited, keeps = draw(known, edits, n)
         asked = random.Random(sizes.seed).sample(edited, n)
-        names = subjects(edited)
+        facts = in_model(source, edited)
         probes = [probe for item in asked for probe in direct(item)]
-        probes += keep_probes(keeps, names)
+        probes += keep_probes(keeps, subjects(facts))
         probes += windows(source, WIKITEXT, n, tokenizer)
         return Plan(
-            facts=tuple(item.fact for item in edited),
+            facts=facts,
             probes=tuple(probes),
             n=n,
             dropped=dict(dropped),
@@ -72,7 +72,7 @@ class Scale(Suite):
         if not texts:
             return cases
         read = Perplexity().measure(bench, editor, texts, base, on_done)
-        if isinstance(editor, BankEditor):
+        if isinstance(editor, GatedEditor):
             fires = Gate().measure(bench, editor, texts, base)
             read = [
                 replace(case, values={**case.values, **fired.values})

@@ -17,10 +17,10 @@ from revisor.errors import UsageError
 from revisor.evaluate.cases import Case, Item, Keep, Plan, Probe
 from revisor.evaluate.datasets import Source
 from revisor.evaluate.metrics import case_means
-from revisor.evaluate.suites.base import DEFAULT_N, Sizes, Suite, chosen, subjects
+from revisor.evaluate.suites.base import DEFAULT_N, Sizes, Suite, chosen, in_model, subjects
 from revisor.evaluate.suites.facts import beside, direct, keep_probes
 from revisor.evaluate.suites.known import KnownFacts
-from revisor.facts.fact import normal_form
+from revisor.facts.fact import Fact, normal_form
 
 EDITED = 3  # facts of a subject that are edited, at most; at least one relation is left alone
 LEAST = 3  # facts that a subject must have
@@ -31,16 +31,18 @@ class SameSubject(Suite):
     summary = "several facts a subject: all answer, other relations and other subjects stay"
 
     def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:
-        if source.data is not None or source.facts:
+        if source.own:
             return self._own(source, sizes)
         edits = sizes.edits or sizes.n or DEFAULT_N
         items, keeps = draw(source, edits, sizes.seed)
         n, edits = sizes.counted(len(items), "entityquestions + kamel")
-        return _plan(items[:edits], keeps, n, sizes.seed, Counter())
+        edited = items[:edits]
+        return _plan(edited, in_model(source, edited), keeps, n, sizes.seed, Counter())
 
     def _own(self, source: Source, sizes: Sizes) -> Plan:
         read, n, edits = chosen(source, "", sizes)
-        return _plan(read.items[:edits], read.keeps, n, sizes.seed, Counter(read.dropped))
+        edited, dropped = read.items[:edits], Counter(read.dropped)
+        return _plan(edited, in_model(source, edited), read.keeps, n, sizes.seed, dropped)
 
     def finish(
         self, scores: dict[str, float], cases: Sequence[Case], unedited: Mapping[str, float]
@@ -60,10 +62,15 @@ class SameSubject(Suite):
 
 
 def _plan(
-    edited: Sequence[Item], keeps: Sequence[Keep], n: int, seed: int, dropped: Counter[str]
+    edited: Sequence[Item],
+    facts: tuple[Fact, ...],
+    keeps: Sequence[Keep],
+    n: int,
+    seed: int,
+    dropped: Counter[str],
 ) -> Plan:
     """Measure whole subjects: facts of the drawn subjects until there are `n`."""
-    names = subjects(edited)
+    names = subjects(facts)
     by_subject: dict[str, list[Item]] = defaultdict(list)
     for item in edited:
         by_subject[normal_form(item.fact.subject)].append(item)
@@ -80,7 +87,7 @@ def _plan(
     far = [k for k in keeps if k.subject is not None and normal_form(k.subject) not in names]
     probes += keep_probes([*near, *far], names)
     return Plan(
-        facts=tuple(item.fact for item in edited),
+        facts=facts,
         probes=tuple(probes),
         n=len(asked),
         dropped=dict(dropped),

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from revisor.bank.bank import View
 from revisor.editing.build import row_facts
-from revisor.editing.editor import BankEditor, Editor
+from revisor.editing.editor import Editor, GatedEditor
 from revisor.errors import NotFound, NotSupported
 from revisor.evaluate.asking import Bench
 from revisor.evaluate.cases import Case, Plan, Probe
@@ -65,6 +65,8 @@ def windows(source: Source, name: str, count: int, tokenizer: Any) -> Iterator[P
 
 def facts_beside(source: Source, sizes: Sizes) -> tuple[Fact, ...]:
     """The facts in the model while something else is measured."""
+    if source.built:
+        return source.facts
     edits = Sizes(n=None, edits=sizes.edits or sizes.n, seed=sizes.seed)
     read, _, count = chosen(source, FACTS, edits)
     return tuple(item.fact for item in read.items[:count])
@@ -120,12 +122,13 @@ class Gate(Suite):
     def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:
         facts = facts_beside(source, sizes)
         read, _, _ = chosen(source, FACTS, Sizes(edits=len(facts)))
+        items = read.items[: len(facts)]
         count = sizes.n or DEFAULT_WINDOWS
         probes: list[Probe] = []
         there = [name for name in CORPORA if _has(source, name)] or [WIKITEXT]
         for name in there:
             probes += windows(source, name, -(-count // len(there)), tokenizer)
-        for item in measured(read.items[: len(facts)], min(count, len(facts)), sizes.seed):
+        for item in measured(items, min(count, len(items)), sizes.seed):
             for score, text in (("own", item.fact.text), *(("wording", w) for w in item.wordings)):
                 probes.append(
                     Probe(
@@ -137,7 +140,7 @@ class Gate(Suite):
                         kind="fires",
                     )
                 )
-        return Plan(facts=facts, probes=tuple(probes), n=min(count, len(facts)))
+        return Plan(facts=facts, probes=tuple(probes), n=min(count, len(items)))
 
     @torch.no_grad()
     def measure(
@@ -150,14 +153,14 @@ class Gate(Suite):
     ) -> list[Case]:
         if editor.name == "unedited":
             return [_case(editor, probe, {}) for probe in probes]
-        if not isinstance(editor, BankEditor):
+        if not isinstance(editor, GatedEditor):
             raise NotSupported(
                 f"The method '{editor.name}' has no gate to measure.",
                 "Give --methods revisor, neuraldb or both.",
             )
         view = editor.view
         assert view is not None, "a fitted bank"  # noqa: S101
-        projection = editor.spec.ffn_projection(editor.settings.layer)
+        projection = editor.spec.ffn_projection(editor.layer)
         weight = next(projection.parameters())
         view = view.to(weight.device, weight.dtype)
         subject_of = {fact_id: normal_form(f.subject) for fact_id, f in editor.facts.items()}

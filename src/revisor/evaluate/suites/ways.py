@@ -16,7 +16,7 @@ from revisor import data
 from revisor.errors import UsageError
 from revisor.evaluate.cases import Case, Item, Plan, Probe
 from revisor.evaluate.datasets import Source
-from revisor.evaluate.suites.base import Sizes, Suite, chosen, measured, subjects
+from revisor.evaluate.suites.base import Sizes, Suite, chosen, in_model, measured, subjects
 from revisor.evaluate.suites.facts import beside, direct, keep_probes
 from revisor.facts.fact import Fact, normal_form
 
@@ -38,11 +38,13 @@ class WaySuite(Suite):
     def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:
         read, n, edits = chosen(source, FILE, sizes)
         edited = read.items[:edits]
+        facts = in_model(source, edited)
+        names = subjects(facts)
         dropped = Counter(read.dropped)
         probes: list[Probe] = []
         self.check(tokenizer)
         for item in measured(edited, n, sizes.seed):
-            found = list(self.probes(item, subjects(edited), dropped, sizes.seed, tokenizer))
+            found = list(self.probes(item, names, dropped, sizes.seed, tokenizer))
             if not found:
                 dropped[f"facts that cannot be asked for in the way of {self.name}"] += 1
             probes += found
@@ -51,9 +53,9 @@ class WaySuite(Suite):
                 f"None of these facts can be asked for in the way of '{self.name}'.",
                 "Its wording needs what these records lack; see docs/evaluation.md.",
             )
-        probes += keep_probes(read.keeps, subjects(edited))
+        probes += keep_probes(read.keeps, names)
         return Plan(
-            facts=tuple(item.fact for item in edited),
+            facts=facts,
             probes=tuple(probes),
             n=n,
             dropped=dict(dropped),
