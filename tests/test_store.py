@@ -444,7 +444,7 @@ def test_a_new_subject_in_the_prompt_of_a_standing_row_has_that_row_checked_agai
     capital = Fact(subject="The capital", prompt="{} lies in", object="Tokyo")
     built.add([capital])
     failed = {entry["id"] for entry in built.build().failed}
-    assert sorted(checked) == sorted([capital.id, ACME.id])
+    assert checked == [ACME.id], "the new one's prompt names nobody else: who made it has asked it"
     # Two residuals in one short prompt may be more than this model can bear: then it is reported.
     assert failed <= {ACME.id}
     for fact in (*FACTS, capital):

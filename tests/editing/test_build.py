@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from revisor.bank.bank import Bank, Row
 from revisor.bank.encode import KeyEncoder
+from revisor.editing import check
 from revisor.editing.build import (
     BuildSettings,
     build_rows,
@@ -22,11 +23,11 @@ from revisor.editing.build import (
     written_at_end,
 )
 from revisor.editing.calibration import Calibration
-from revisor.editing.check import Failure, check_rows
+from revisor.editing.check import Failure, check_rows, crossed_rows
 from revisor.editing.keys import compute_keys, ffn_inputs, key_groups, mean_keys
 from revisor.editing.questions import ALONE, CEILING
-from revisor.editing.request import ContextPlan, make_requests
-from revisor.editing.score import score_contexts
+from revisor.editing.request import Context, ContextPlan, make_requests
+from revisor.editing.score import Score, score_contexts
 from revisor.editing.values import ValueSettings
 from revisor.facts.fact import Fact
 from revisor.gate.attach import attach
@@ -306,3 +307,40 @@ def test_texts_that_are_longer_than_a_model_reads_are_left_out() -> None:
         (request,) = written_at_end(loaded, [BORN], replace(SETTINGS, contexts=plan))
         assert {context.kind for context in request.contexts} == kinds
         assert all(len(c.ids) + len(c.target) <= room for c in request.contexts)
+
+
+def test_a_repair_has_only_those_asked_again_who_may_hear_it(
+    loaded: LoadedModel, spec: Spec, heard: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(SETTINGS, scope="question")
+    facts = [
+        Fact(subject="Jane Roe", prompt="{} was born in", object="Vienna"),
+        Fact(subject="Basel", prompt="The friend of Jane Roe from {} lives in", object="Rome"),
+        Fact(subject="Zora", prompt="The mother tongue of {} is", object="French"),
+    ]
+    bank, failed = built(loaded, spec, heard, facts, settings)
+    assert failed == []
+    known = {fact.id: fact for fact in facts}
+    assert crossed_rows(loaded, bank, known, list(known), settings) == [facts[1].id]
+    rounds, real = list[int](), score_contexts
+
+    def counted(loaded: LoadedModel, contexts: Sequence[Context]) -> list[Score]:
+        rounds.append(len(contexts))
+        return real(loaded, contexts)
+
+    monkeypatch.setattr(check, "score_contexts", counted)
+    mute = bank.get(facts[0].id)
+    bank.put(replace(mute, r_D=torch.zeros_like(mute.r_D)), 1)
+    assert check_rows(loaded, spec, bank, known, list(known), settings, 1) == []
+    assert rounds[0] == 3
+    assert set(rounds[1:]) == {2}, "Zora's prompt names nobody whose row was mended"
+    assert answered(loaded, spec, bank, facts) == [True] * 3
+
+
+def test_where_keys_alone_decide_any_row_may_be_heard(
+    loaded: LoadedModel, spec: Spec, calibration: Calibration
+) -> None:
+    settings = replace(SETTINGS, named=False)
+    bank, _ = built(loaded, spec, calibration, [BORN, WRITES], settings)
+    known = {fact.id: fact for fact in (BORN, WRITES)}
+    assert crossed_rows(loaded, bank, known, bank.ids, settings) == list(bank.ids)

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,8 +17,10 @@ from revisor.bank.leases import only_writer
 from revisor.bank.manifest import OLDEST, read_manifest
 from revisor.errors import Conflict, NotBuilt
 from revisor.facts.fact import Fact
+from revisor.life import build as life_build
 from revisor.life import shards as life_shards
 from revisor.life.partial import PARTIAL
+from revisor.life.shards import Maker
 from revisor.store import Store
 from tests import tiny
 from tests.life.stores import ACME, BASEL, FACTS, ZORA, logits, new_store, said, same_bank
@@ -135,6 +138,34 @@ def test_rows_made_before_a_kill_are_used_though_other_facts_changed(
         assert sorted(written) == sorted(fact.id for fact in FACTS), "none was written twice"
         kept = [fact for fact in FACTS if fact.id != written[0]]
         assert all(said(store, fact).startswith(fact.object) for fact in kept)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_the_build_asks_again_what_the_maker_of_a_row_could_not_know(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, exact: bool
+) -> None:
+    monkeypatch.setattr(life_shards, "SHARD", 1)
+    real, checked = life_build.check_rows, list[str]()
+
+    def counted(loaded: Any, spec: Any, bank: Any, facts: Any, rows: Any, *rest: Any) -> Any:
+        checked.extend(rows)
+        return real(loaded, spec, bank, facts, rows, *rest)
+
+    monkeypatch.setattr(life_build, "check_rows", counted)
+    inside = Fact(subject="The capital", prompt="{} lies in", object="Tokyo")  # named in ACME's
+    then = Fact(subject="Dora", prompt="{} is", object="Bonn", valid_to="2030-01-01")
+    with new_store(tmp_path / "s", folder, exact=exact) as store:
+        store.add((*FACTS, inside, then))
+        assert all(entry["id"] == ACME.id for entry in store.build().failed)
+        made = {fact.id for fact in (*FACTS, inside, then)}
+        assert set(checked) == (made if exact else {ACME.id, then.id})
+        # What could not be repaired among its own is asked here, with repairs.
+        monkeypatch.setattr(Maker, "_repaired", lambda self, rows, facts: (rows, set()))
+        checked.clear()
+        store.set_object(ZORA.id, "Paris")
+        store.build()
+        assert ZORA.id in checked
+        assert said(store, replace(ZORA, object="Paris")).startswith("Paris")
 
 
 def test_two_builds_at_once_are_one_too_many(built: Store) -> None:

@@ -237,6 +237,15 @@ class NameIndex:
             row_R=self.row_H[name_R].long(),
         )
 
+    def rows_in(self, ids_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which rows some whole texts name, as pairs of a text and a row."""
+        spans = self._longest(_window(ids_BT, ids_BT.shape[1]))
+        if spans is None:
+            none = torch.zeros(0, dtype=torch.long, device=ids_BT.device)
+            return none, none
+        ended = self.ended(ids_BT, spans)
+        return ended.text_O[ended.place_R], ended.row_R
+
     def everywhere(
         self, ids_BT: torch.Tensor, new: int
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

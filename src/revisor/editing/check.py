@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from revisor.bank.bank import Bank, Row
+from revisor.bank.bank import Bank, Row, View
 from revisor.bank.names import texts
 from revisor.bank.vectors import stored
 from revisor.editing.build import BuildSettings, row_facts, value_settings, word_ends
@@ -20,7 +20,7 @@ from revisor.editing.questions import CEILING, at_end
 from revisor.editing.request import Context, ContextPlan, Request, make_requests
 from revisor.editing.score import score_contexts
 from revisor.editing.values import compute_residuals
-from revisor.facts.fact import Fact
+from revisor.facts.fact import Fact, normal_form
 from revisor.gate.attach import attach
 from revisor.gate.candidates import candidates
 from revisor.gate.module import MISS, fires, match
@@ -28,6 +28,7 @@ from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
 
 REPAIR_ROUNDS = 2
+LOOKED_AT = 1024  # texts in which names are looked up at once
 ABOVE = 0.005  # by which a threshold lies above what was heard where it should not have fired
 
 
@@ -67,12 +68,12 @@ def check_rows(
         facts: every fact of these rows, by id.
         rows: the row ids to check.
     """
-    bare = replace(settings.contexts, per_fact=0, wordings=0, aliases=0, chat=False, essence=False)
 
     def requests(row_id: str, plan: ContextPlan) -> list[Request]:
         made = make_requests([facts[i] for i in row_facts(row_id)], loaded.tokenizer, plan)
         return [at_end(request) for request in made] if bank.get(row_id).after else made
 
+    bare = _bare(settings)
     asked = [(row_id, request) for row_id in rows for request in requests(row_id, bare)]
     wrong: list[_Wrong] = []
     for round_ in range(REPAIR_ROUNDS + 1):
@@ -94,7 +95,14 @@ def check_rows(
             bank.put(row, generation)
         for row in _again(loaded, spec, bank, again, settings, round_):
             bank.put(row, generation)
-        # A repaired row may fire in another fact's prompt: all are asked again.
+        # A repaired row may fire in another fact's prompt.
+        changed = {w.row_id for w in wrong}
+        named = _named(bank.view(), [request.contexts[0] for _, request in asked])
+        asked = [
+            (row_id, request)
+            for (row_id, request), there in zip(asked, named, strict=True)
+            if row_id in changed or there is None or not changed.isdisjoint(there)
+        ]
     failed = []
     for row_id in {w.row_id for w in wrong}:
         mine = [w for w in wrong if w.row_id == row_id]
@@ -102,6 +110,62 @@ def check_rows(
         if len(mine) == len(row_facts(row_id)):
             bank.drop(row_id, generation)
     return sorted(failed, key=lambda failure: failure.fact_id)
+
+
+def crossed_rows(
+    loaded: LoadedModel,
+    bank: Bank,
+    facts: Mapping[str, Fact],
+    rows: Collection[str],
+    settings: BuildSettings,
+) -> list[str]:
+    """Those rows whose bare prompts name a row of another subject, in a bank that goes by names;
+    otherwise all.
+
+    No other row can fire in the prompts that are left, so that what the model says there depends
+    on the rows of their own subjects alone.
+
+    Args:
+        facts: every fact of these rows, by id.
+    """
+    bare, tokenizer = _bare(settings), loaded.tokenizer
+    subject_of = {row_id: normal_form(facts[row_facts(row_id)[0]].subject) for row_id in rows}
+    own: dict[str, set[str]] = {}
+    for row_id, subject in subject_of.items():
+        own.setdefault(subject, set()).add(row_id)
+    asked = [
+        (row_id, request.contexts[0])
+        for row_id in rows
+        for request in make_requests([facts[i] for i in row_facts(row_id)], tokenizer, bare)
+    ]
+    named = _named(bank.view(), [context for _, context in asked])
+    found = [
+        row_id
+        for (row_id, _), there in zip(asked, named, strict=True)
+        if there is None or not there <= own[subject_of[row_id]]
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _bare(settings: BuildSettings) -> ContextPlan:
+    """Nothing but the prompts."""
+    return replace(settings.contexts, per_fact=0, wordings=0, aliases=0, chat=False, essence=False)
+
+
+def _named(view: View, contexts: Sequence[Context]) -> list[set[str] | None]:
+    """For each text, its target included, the rows that it names; None where any row may fire."""
+    names = view.names
+    if names is None:
+        return [None] * len(contexts)
+    found: list[set[str] | None] = []
+    for first in range(0, len(contexts), LOOKED_AT):
+        part = contexts[first : first + LOOKED_AT]
+        ids_BT = texts([context.ids + context.target for context in part])
+        here: list[set[str]] = [set() for _ in part]
+        for text, row in zip(*(x.tolist() for x in names.rows_in(ids_BT)), strict=True):
+            here[text].add(view.ids[row])
+        found += here
+    return found
 
 
 def _with_own_keys(row: Row, key_CE: torch.Tensor, bits: int) -> Row:

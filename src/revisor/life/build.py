@@ -11,7 +11,7 @@ made for each set of them that does (facts/epochs.py), and checked with that set
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -24,10 +24,10 @@ from revisor.bank.files import generation_folder, generations, load_bank, recove
 from revisor.bank.manifest import read_manifest
 from revisor.editing.build import empty_bank, row_facts, threshold
 from revisor.editing.calibration import VERSION, Calibration, calibrate
-from revisor.editing.check import check_rows
+from revisor.editing.check import check_rows, crossed_rows
 from revisor.errors import NotBuilt
 from revisor.facts.epochs import epochs, rows_in_force
-from revisor.facts.fact import Fact
+from revisor.facts.fact import Fact, normal_form
 from revisor.life.changed import Wanted, changed_facts, rows_to_check
 from revisor.life.cluster import need_ray
 from revisor.life.collect import collect
@@ -117,7 +117,7 @@ class _Build:
         todo = {fact.id for fact in wanted.facts}
         for row_id in bank.holding(todo | wanted.gone):
             bank.drop(row_id, self.generation)
-        made, steps = self._write(bank, wanted.facts)
+        made, answering, steps = self._write(bank, wanted.facts)
         unchecked = None
         if self.exact:
             # One order and one check over everything: the bank is then a function of the facts.
@@ -125,7 +125,8 @@ class _Build:
             unchecked = bank.view()
             made = list(bank.ids)
             known = {}
-        touched = made + rows_to_check(self.ledger, bank, wanted.facts, made, self.generation)
+        touched = self._to_ask(bank, made, answering)
+        touched += rows_to_check(self.ledger, bank, wanted.facts, made, self.generation)
         failed = self._check(bank, touched)
         bank.generation = self.generation
         asked = {i for row_id in touched for i in row_facts(row_id)} | todo | wanted.gone
@@ -179,8 +180,9 @@ class _Build:
     def _empty(self) -> Bank:
         return empty_bank(self.store.spec, self.calibration, self.settings)
 
-    def _write(self, bank: Bank, facts: Sequence[Fact]) -> tuple[list[str], float]:
-        """Make the rows of some facts and put them; their ids, and the steps they took."""
+    def _write(self, bank: Bank, facts: Sequence[Fact]) -> tuple[list[str], set[str], float]:
+        """Make the rows of some facts and put them; their ids, those of them that answered when
+        they were made, and the steps they took."""
         partial = Partial(self.store.banks)
         groups = {digest_of([self.recipe, [asdict(f) for f in g]]): g for g in by_subject(facts)}
         held = partial.rows(groups.keys())
@@ -195,17 +197,40 @@ class _Build:
             for made in make(left, progress.advance):
                 steps += made.steps
                 held |= partial.save(
-                    made.rows,
+                    made,
                     fingerprint=self.store.fingerprint,
                     named=self.settings.named,
                     bits=self.settings.bits,
                 )
-        ids = []
+        ids: list[str] = []
+        answering: set[str] = set()
         for name in (name for shard in shards for name in shard.groups):
+            answering |= held[name].answering
             for row in held[name].rows():
                 bank.put(row, self.generation)
                 ids.append(row.row_id)
-        return ids, steps
+        return ids, answering, steps
+
+    def _to_ask(self, bank: Bank, made: Sequence[str], answering: Collection[str]) -> list[str]:
+        """Those new rows of which it is not known yet whether they answer in this bank.
+
+        Who made a row has asked it among the rows of its shard, which has all of its subject's.
+        Where its prompt names no other subject, no other row can fire there. Facts in time are
+        asked in turns, whatever was asked before.
+        """
+        ids = {i for row_id in made for i in row_facts(row_id)}
+        facts = self.ledger.known(ids, generation=self.generation)
+        timed = {
+            normal_form(fact.subject) for fact in self.ledger.timed(generation=self.generation)
+        }
+        known = [
+            row_id
+            for row_id in made
+            if row_id in answering and normal_form(facts[row_facts(row_id)[0]].subject) not in timed
+        ]
+        crossed = crossed_rows(self.store.loaded, bank, facts, known, self.settings)
+        settled = set(known).difference(crossed)
+        return [row_id for row_id in made if row_id not in settled]
 
     @cached_property
     def calibration(self) -> Calibration:

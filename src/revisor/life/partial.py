@@ -19,6 +19,7 @@ from revisor.bank.encode import KeyEncoder
 from revisor.bank.files import generation_folder, generations, load_bank, save_bank
 from revisor.bank.manifest import read_manifest
 from revisor.errors import StoreDamaged
+from revisor.life.shards import Made
 
 PARTIAL = ".partial"
 
@@ -31,11 +32,13 @@ class Held:
         partial: whose they are.
         folder: the shard they are in.
         ids: theirs.
+        answering: see `Made`.
     """
 
     partial: Partial
     folder: Path
     ids: Sequence[str]
+    answering: frozenset[str]
 
     def rows(self) -> list[Row]:
         """Them, in the order they were made."""
@@ -61,13 +64,12 @@ class Partial:
             self._opened = folder, load_bank(folder)
         return self._opened[1]
 
-    def save(
-        self, rows: Mapping[str, Sequence[Row]], *, fingerprint: str, named: bool, bits: int
-    ) -> dict[str, Held]:
+    def save(self, made: Made, *, fingerprint: str, named: bool, bits: int) -> dict[str, Held]:
         """Write a shard: the rows of some digests, as a bank stores them; where they are now.
 
         The encoder of their keys is left out: it is larger than a shard.
         """
+        rows = made.rows
         if self._next is None:
             self._next = max(generations(self.root), default=-1) + 1
         number, self._next = self._next, self._next + 1
@@ -89,10 +91,10 @@ class Partial:
             fingerprint=fingerprint,
             model="",
             layer=0,
-            build={"rows": ids},
+            build={"rows": ids, "answering": sorted(made.answering)},
             failed=[],
         )
-        return self._held(folder, ids)
+        return self._held(folder, ids, made.answering)
 
     def rows(self, wanted: Collection[str]) -> dict[str, Held]:
         """The rows of those digests that are there. A damaged shard counts as none."""
@@ -100,17 +102,23 @@ class Partial:
         for number in generations(self.root):
             folder = generation_folder(self.root, number)
             try:
-                held = read_manifest(folder).build["rows"]
-                mine = {name: ids for name, ids in held.items() if name in wanted}
+                build = read_manifest(folder).build
+                mine = {name: ids for name, ids in build["rows"].items() if name in wanted}
                 if mine:
                     load_bank(folder, check=True)
-                    found |= self._held(folder, mine)
+                    found |= self._held(folder, mine, build.get("answering", ()))
             except StoreDamaged:
                 continue
         return found
 
-    def _held(self, folder: Path, ids: Mapping[str, Sequence[str]]) -> dict[str, Held]:
-        return {name: Held(partial=self, folder=folder, ids=mine) for name, mine in ids.items()}
+    def _held(
+        self, folder: Path, ids: Mapping[str, Sequence[str]], answering: Collection[str]
+    ) -> dict[str, Held]:
+        every = frozenset(answering)
+        return {
+            name: Held(partial=self, folder=folder, ids=mine, answering=every.intersection(mine))
+            for name, mine in ids.items()
+        }
 
     def clear(self) -> None:
         """Remove all shards."""

@@ -8,8 +8,8 @@ never on how many workers there are or on what a killed build had done, and a sh
 composed in one place, here.
 
 Who makes rows asks them through a gate over these rows alone, and repairs those that do not answer:
-nearly all that a build has to repair is found there. The build asks all rows once more together
-(life/build.py).
+nearly all that a build has to repair is found there. The build asks those once more whose prompts
+name a row of another subject (life/build.py).
 """
 
 from __future__ import annotations
@@ -72,10 +72,13 @@ class Made:
     Attributes:
         rows: of each subject, by its digest.
         steps: optimisation steps, summed over its facts.
+        answering: ids of rows that answer through a gate with the others of the shard in force
+            that hold with them.
     """
 
     rows: Mapping[str, Sequence[Row]]
     steps: float
+    answering: frozenset[str] = frozenset()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Between processes a tensor is shared memory, which ends with its process; arrays are not.
@@ -87,14 +90,16 @@ class Made:
             ]
             for name, rows in self.rows.items()
         }  # fmt: skip
-        return _made, (arrays, self.steps)
+        return _made, (arrays, self.steps, self.answering)
 
 
 def _array(tensor: torch.Tensor) -> Any:
     return tensor.cpu().numpy()
 
 
-def _made(arrays: Mapping[str, Sequence[tuple[Any, ...]]], steps: float) -> Made:
+def _made(
+    arrays: Mapping[str, Sequence[tuple[Any, ...]]], steps: float, answering: frozenset[str]
+) -> Made:
     def row(row_id: str, keys: Any, gamma: Any, r: Any, names: Any, after: bool) -> Row:
         return Row(
             row_id=row_id,
@@ -106,7 +111,7 @@ def _made(arrays: Mapping[str, Sequence[tuple[Any, ...]]], steps: float) -> Made
         )
 
     rows = {name: [row(*fields) for fields in group] for name, group in arrays.items()}
-    return Made(rows=rows, steps=steps)
+    return Made(rows=rows, steps=steps, answering=answering)
 
 
 def by_subject(facts: Sequence[Fact]) -> list[list[Fact]]:
@@ -242,21 +247,26 @@ class Maker:
         )
         return cls(loaded, spec, job.calibration, job.settings, exact=job.exact)
 
-    def _answering(self, rows: Sequence[Row], facts: Sequence[Fact]) -> Sequence[Row]:
-        """Rows that hold together, repaired where they do not answer with nothing else in force.
+    def _repaired(
+        self, rows: Sequence[Row], facts: Sequence[Fact]
+    ) -> tuple[Sequence[Row], set[str]]:
+        """Rows that hold together, repaired where they do not answer with nothing else in force,
+        and the ids of those that answer.
 
         What cannot be repaired stays as it was made. In an exact store a row may depend on its own
-        subject alone; there only the build's check repairs, whose work is kept apart.
+        subject alone; there only the build's check asks and repairs, whose work is kept apart.
         """
         if self.exact:
-            return rows
+            return rows, set()
         bank = empty_bank(self.spec, self.calibration, self.settings)
         for row in rows:
             bank.put(row, 1)
         known = {fact.id: fact for fact in facts}
         ids = [row.row_id for row in rows]
-        check_rows(self.loaded, self.spec, bank, known, ids, self.settings, 1)
-        return [bank.get(row.row_id) if row.row_id in bank else row for row in rows]
+        failures = check_rows(self.loaded, self.spec, bank, known, ids, self.settings, 1)
+        failed = {failure.fact_id for failure in failures}
+        answering = {row_id for row_id in ids if failed.isdisjoint(row_facts(row_id))}
+        return [bank.get(row.row_id) if row.row_id in bank else row for row in rows], answering
 
     def rows(self, shard: Shard, on_done: Callable[[int], None] | None = None) -> Made:
         """The rows of a shard.
@@ -273,6 +283,7 @@ class Maker:
             for name, group in shard.groups.items()
             if any(len(holding) > 1 for holding in turns[name])
         }
+        answering: set[str] = set()
         steps, told, first = 0.0, 0, True
 
         def tell(count: int) -> None:
@@ -300,8 +311,14 @@ class Maker:
                     crowded=crowded, heads=self.heads, on_done=tell if first else None,
                 )  # fmt: skip
                 steps += built.steps * len(batch)
-                for row in self._answering(built.rows, batch):
+                rows, right = self._repaired(built.rows, batch)
+                answering |= right
+                for row in rows:
                     made[owner[row_facts(row.row_id)[0]]].setdefault(row.row_id, row)
             first = False
         tell(shard.facts - told)  # facts that share a row, or hold later only
-        return Made(rows={name: list(rows.values()) for name, rows in made.items()}, steps=steps)
+        return Made(
+            rows={name: list(rows.values()) for name, rows in made.items()},
+            steps=steps,
+            answering=frozenset(answering),
+        )
