@@ -153,14 +153,15 @@ def _bare(settings: BuildSettings) -> ContextPlan:
 
 
 def _named(view: View, contexts: Sequence[Context]) -> list[set[str] | None]:
-    """For each text, its target included, the rows that it names; None where any row may fire."""
+    """For each text, as far as it is read to be scored, the rows that it names; None where any row
+    may fire."""
     names = view.names
     if names is None:
         return [None] * len(contexts)
     found: list[set[str] | None] = []
     for first in range(0, len(contexts), LOOKED_AT):
         part = contexts[first : first + LOOKED_AT]
-        ids_BT = texts([context.ids + context.target for context in part])
+        ids_BT = texts([context.ids + context.target[:-1] for context in part])
         here: list[set[str]] = [set() for _ in part]
         for text, row in zip(*(x.tolist() for x in names.rows_in(ids_BT)), strict=True):
             here[text].add(view.ids[row])
