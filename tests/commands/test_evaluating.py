@@ -88,7 +88,10 @@ def test_general_is_measured_by_the_harness_itself(model: Path, data: Path) -> N
         (("eval", "--recipe", "nowhere.toml", "--out", "x"), "There is no recipe nowhere.toml"),
         (("eval", "--recipe", "nowhere.toml"), "Give --out DIR"),
         (("eval", "facts", "--as-built"), "Give --store DIR"),
+        (("eval", "--as-built"), "Give --store DIR"),
         (("eval", "facts", "--as-built", "--store", "s", "--edits", "5"), "--edits cannot be"),
+        (("eval", "facts", "--as-built", "--store", "s", "--dtype", "bf16"), "--dtype cannot be"),
+        (("eval", "--recipe", "r.toml", "--as-built", "--store", "s"), "Leave one of them out"),
         (("eval", "facts", "--as-built", "--store", "nowhere"), "nowhere"),
         (("report", "nowhere"), "There is no folder nowhere"),
     ],
@@ -138,9 +141,8 @@ def test_a_built_bank_is_measured_as_it_is(
     assert list(found["methods"]) == ["unedited", "store"]
     scores = found["methods"]["store"]
     missing = scores["not_written"]
-    assert scores["efficacy_strict"] >= 1 - missing / 4 > found["methods"]["unedited"][
-        "efficacy_strict"
-    ]  # fmt: skip
+    assert missing == 0
+    assert scores["efficacy_strict"] == 1 > found["methods"]["unedited"]["efficacy_strict"]
     assert scores["specificity_kept_strict"] == 1
     assert "seconds_per_fact" not in scores
     assert "bank" in json.loads((out / "run.json").read_text())["settings"]
@@ -152,6 +154,47 @@ def test_a_built_bank_is_measured_as_it_is(
     whole = run("eval", *asked, "--n", 5)
     assert json.loads(whole.stdout)["suite"] == "facts"
     assert json.loads(whole.stdout)["methods"]["store"]["efficacy_strict"] >= 0.8
+
+
+def test_what_a_bank_was_built_with_is_not_measured_as_held_back(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    """Reverses are facts of the bank, a given wording is one, and a fact without a row counts."""
+    lines = [
+        {"subject": "Rome", "prompt": "The friend of {} is", "object": "Vienna",
+         "paraphrases": ["{} is ruled from"], "reverse": "{} is a friend of"},
+        {"subject": "Zora", "prompt": "The mother tongue of {} is", "object": "qzx~W#%k9@! zzq^"},
+    ]  # fmt: skip
+    file = tmp_path / "facts.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    path = tmp_path / "s"
+    at = ("--store", path)
+    assert run("init", "--model", model, "--layer", 1, "--dtype", "fp32", *at).exit_code == 0
+    assert run("add", file, *at).exit_code == 0
+    assert len(json.loads(run("build", *at, "--json").stdout)["failed"]) == 1
+    asked = ("--as-built", *at, "--data-dir", data, "--json")
+    whole = json.loads(run("eval", "facts", *asked, "--data", file, "--n", 2).stdout)
+    assert (whole["n"], whole["edits"]) == (2, 3)
+    scores = whole["methods"]["store"]
+    assert scores["not_written"] == 1
+    assert scores["efficacy_strict"] == 0.5
+    assert "generalization" not in scores
+    assert "given_wordings" in scores
+    assert "reverse" in scores
+    # Its reversed subject is edited as well: in ordinary text its row may fire.
+    gate = run("eval", "gate", *asked, "--n", 2)
+    assert gate.exit_code == 0, gate.stderr
+    # None of CounterFact's is there, so the store's own are asked in the suite's way.
+    own = json.loads(run("eval", "preamble", *asked).stdout)
+    assert (own["n"], own["edits"]) == (2, 3)
+    assert own["methods"]["store"]["efficacy_strict"] == 0.5
+    more = run("eval", "facts", *asked, "--n", 3)
+    assert more.exit_code == 2
+    assert "--n 2" in more.stderr
+    strangers = bench.write(tmp_path, "strangers.jsonl.gz", bench.counterfact()[:2])
+    none = run("eval", "facts", *asked, "--data", strangers)
+    assert none.exit_code == 2
+    assert "has none of the facts of strangers" in none.stderr
 
 
 def test_facts_that_changed_since_the_build_are_told(

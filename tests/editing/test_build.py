@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -321,7 +322,7 @@ def test_a_repair_has_only_those_asked_again_who_may_hear_it(
     bank, failed = built(loaded, spec, heard, facts, settings)
     assert failed == []
     known = {fact.id: fact for fact in facts}
-    assert crossed_rows(loaded, bank, known, list(known), settings) == [facts[1].id]
+    assert crossed_rows(loaded, bank, known, list(known), settings) == {facts[1].id}
     rounds, real = list[int](), score_contexts
 
     def counted(loaded: LoadedModel, contexts: Sequence[Context]) -> list[Score]:
@@ -337,10 +338,50 @@ def test_a_repair_has_only_those_asked_again_who_may_hear_it(
     assert answered(loaded, spec, bank, facts) == [True] * 3
 
 
+def test_repairs_of_repairs_are_heard_by_those_who_were_right_before(
+    loaded: LoadedModel, spec: Spec, heard: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last one's prompt names the second alone, which is wrong only after the first repair."""
+    settings = replace(SETTINGS, scope="question")
+    facts = [
+        Fact(subject="Zora", prompt="The mother tongue of {} is", object="French"),
+        Fact(subject="Jane Roe", prompt="The friend of Zora is {} from", object="Vienna"),
+        Fact(subject="Basel", prompt="Near Jane Roe {} lies in", object="Rome"),
+    ]
+    bank, failed = built(loaded, spec, heard, facts, settings)
+    assert failed == []
+    known = {fact.id: fact for fact in facts}
+    asked = list[set[str]]()
+
+    def told(
+        loaded: LoadedModel, spec: Spec, bank: Bank, rows: Any, settings: BuildSettings
+    ) -> Any:
+        ids = [row_id for row_id, _ in rows]
+        asked.append(set(ids))
+        if len(asked) > 2:
+            return []
+        place = ids.index(facts[len(asked) - 1].id)
+        return [
+            check._Wrong(
+                row_id=ids[place],
+                fact_id=ids[place],
+                bare=rows[place][1].contexts[0],
+                missed=False,
+                key_E=torch.zeros(0),
+                fault="said so",
+            )
+        ]
+
+    monkeypatch.setattr(check, "_ask", told)
+    assert check_rows(loaded, spec, bank, known, list(known), settings, 1) == []
+    first, second, third = (fact.id for fact in facts)
+    assert asked == [{first, second, third}, {first, second}, {first, second, third}]
+
+
 def test_where_keys_alone_decide_any_row_may_be_heard(
     loaded: LoadedModel, spec: Spec, calibration: Calibration
 ) -> None:
     settings = replace(SETTINGS, named=False)
     bank, _ = built(loaded, spec, calibration, [BORN, WRITES], settings)
     known = {fact.id: fact for fact in (BORN, WRITES)}
-    assert crossed_rows(loaded, bank, known, bank.ids, settings) == list(bank.ids)
+    assert crossed_rows(loaded, bank, known, bank.ids, settings) == set(bank.ids)

@@ -134,7 +134,15 @@ def test_rows_made_before_a_kill_are_used_though_other_facts_changed(
             store.build()
         store.remove(written[:1])
         left = 9
+        asked, check_rows = list[str](), life_build.check_rows
+
+        def counted(loaded: Any, spec: Any, bank: Any, facts: Any, rows: Any, *rest: Any) -> Any:
+            asked.extend(rows)
+            return check_rows(loaded, spec, bank, facts, rows, *rest)
+
+        monkeypatch.setattr(life_build, "check_rows", counted)
         assert store.build().failed == []
+        assert asked == [], "that they answered is kept with the rows"
         assert sorted(written) == sorted(fact.id for fact in FACTS), "none was written twice"
         kept = [fact for fact in FACTS if fact.id != written[0]]
         assert all(said(store, fact).startswith(fact.object) for fact in kept)
@@ -154,11 +162,14 @@ def test_the_build_asks_again_what_the_maker_of_a_row_could_not_know(
     monkeypatch.setattr(life_build, "check_rows", counted)
     inside = Fact(subject="The capital", prompt="{} lies in", object="Tokyo")  # named in ACME's
     then = Fact(subject="Dora", prompt="{} is", object="Bonn", valid_to="2030-01-01")
+    # A sibling of a row that may be repaired is asked with it.
+    beside = Fact(subject="ACME", prompt="{} stands in", object="Rome")
     with new_store(tmp_path / "s", folder, exact=exact) as store:
-        store.add((*FACTS, inside, then))
-        assert all(entry["id"] == ACME.id for entry in store.build().failed)
-        made = {fact.id for fact in (*FACTS, inside, then)}
-        assert set(checked) == (made if exact else {ACME.id, then.id})
+        store.add((*FACTS, inside, then, beside))
+        failed = {entry["id"] for entry in store.build().failed}
+        assert failed <= {ACME.id, beside.id}
+        made = {fact.id for fact in (*FACTS, inside, then, beside)}
+        assert set(checked) == (made if exact else {ACME.id, beside.id, then.id})
         # What could not be repaired among its own is asked here, with repairs.
         monkeypatch.setattr(Maker, "_repaired", lambda self, rows, facts: (rows, set()))
         checked.clear()

@@ -135,10 +135,15 @@ def evaluate(
     Every score comes loose (as papers do it) and strict (what the model says, until it stops by
     itself), beside the unedited model.
     """
+    if recipe is not None and as_built:
+        raise UsageError(
+            "A recipe edits by itself; --as-built measures what is there.",
+            "Leave one of them out.",
+        )
     if recipe is not None:
         _recipe(recipe, size, out, data_dir, suite, as_json=as_json)
         return
-    name = suite or ("facts" if data or store else None)
+    name = suite or ("facts" if data or store or as_built else None)
     if name is None:
         raise UsageError("No suite is named.", "Try: revisor eval counterfact --n 40")
     from revisor.evaluate.runner import Job, check_methods
@@ -147,13 +152,16 @@ def evaluate(
     from revisor.evaluate.suites.base import Sizes
 
     make_suite(name)
-    chosen = check_methods(_names(methods or ("" if as_built else "revisor")))
+    default = "" if as_built else "revisor"
+    chosen = check_methods(_names(default if methods is None else methods))
     source = _source(name, data, data_dir, None if as_built else store)
     built: BuiltEditor | None = None
     if as_built:
-        own = {"--model": model, "--layer": layer, "--edits": edits}
-        built = _built(store, [option for option, value in own.items() if value is not None])
-        source = replace(source, facts=tuple(built.facts.values()), built=True)
+        own = {"--model": model, "--dtype": dtype, "--layer": layer, "--edits": edits}
+        built = _built(store, [name for name, value in own.items() if value not in (None, "auto")])
+        facts = tuple(built.facts.values())
+        stated = tuple(fact for fact in facts if fact.reverse_of is None)
+        source = replace(source, facts=stated, built=facts)
         loaded, spec, at = built.loaded, built.spec, built.layer
     else:
         loaded, spec, at = _model(model, dtype, layer, store)
@@ -243,6 +251,7 @@ def _built(path: Path | None, given: Sequence[str]) -> BuiltEditor:
     from revisor.bank.files import generation_folder
     from revisor.bank.manifest import read_manifest
     from revisor.editing.editor import BuiltEditor
+    from revisor.life.shards import digest_of
     from revisor.store import Store
 
     if path is None:
@@ -255,16 +264,23 @@ def _built(path: Path | None, given: Sequence[str]) -> BuiltEditor:
     with Store.open(path) as store:
         bank = store.bank()
         rows = store.rows_in_force(bank)
-        facts = store.ledger.facts(at=rows.clock(), generation=bank.generation)
+        now = rows.clock()
+        facts = list(store.ledger.facts(at=now, generation=bank.generation))
+        if not facts:
+            raise UsageError(
+                f"No fact of the store {path} is in force.", "Add some: revisor add FILE"
+            )
         if store.stale():
             note(f"Facts have changed since generation {bank.generation}, which is measured.")
+        manifest = read_manifest(generation_folder(store.banks, bank.generation))
         return BuiltEditor(
             store.loaded,
             store.spec,
             store.settings.layer,
-            rows.view(),
-            [fact for fact in facts if fact.reverse_of is None],
-            seal=read_manifest(generation_folder(store.banks, bank.generation)).seal,
+            rows.at(now),
+            facts,
+            failed=[entry["id"] for entry in manifest.failed],
+            seal=digest_of([manifest.seal, [fact.id for fact in facts]]),
         )
 
 

@@ -6,8 +6,9 @@ written, each with what was wrong; the bank repaired. What it does not do: make 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 
@@ -74,8 +75,9 @@ def check_rows(
         return [at_end(request) for request in made] if bank.get(row_id).after else made
 
     bare = _bare(settings)
-    asked = [(row_id, request) for row_id in rows for request in requests(row_id, bare)]
+    asked = every = [(row_id, request) for row_id in rows for request in requests(row_id, bare)]
     wrong: list[_Wrong] = []
+    changed: set[str] = set()
     for round_ in range(REPAIR_ROUNDS + 1):
         wrong = _ask(loaded, spec, bank, asked, settings)
         if not wrong or round_ == REPAIR_ROUNDS:
@@ -96,11 +98,11 @@ def check_rows(
         for row in _again(loaded, spec, bank, again, settings, round_):
             bank.put(row, generation)
         # A repaired row may fire in another fact's prompt.
-        changed = {w.row_id for w in wrong}
-        named = _named(bank.view(), [request.contexts[0] for _, request in asked])
+        changed |= {w.row_id for w in wrong}
+        named = _named(bank.view(), (request.contexts[0] for _, request in every))
         asked = [
             (row_id, request)
-            for (row_id, request), there in zip(asked, named, strict=True)
+            for (row_id, request), there in zip(every, named, strict=True)
             if row_id in changed or there is None or not changed.isdisjoint(there)
         ]
     failed = []
@@ -118,12 +120,11 @@ def crossed_rows(
     facts: Mapping[str, Fact],
     rows: Collection[str],
     settings: BuildSettings,
-) -> list[str]:
-    """Those rows whose bare prompts name a row of another subject, in a bank that goes by names;
-    otherwise all.
+) -> set[str]:
+    """Those rows in whose bare prompts rows of another subject may fire: where they are named, or,
+    in a bank that does not go by names, anywhere.
 
-    No other row can fire in the prompts that are left, so that what the model says there depends
-    on the rows of their own subjects alone.
+    In the other prompts only rows of their own subjects can fire.
 
     Args:
         facts: every fact of these rows, by id.
@@ -133,18 +134,15 @@ def crossed_rows(
     own: dict[str, set[str]] = {}
     for row_id, subject in subject_of.items():
         own.setdefault(subject, set()).add(row_id)
-    asked = [
-        (row_id, request.contexts[0])
-        for row_id in rows
-        for request in make_requests([facts[i] for i in row_facts(row_id)], tokenizer, bare)
-    ]
-    named = _named(bank.view(), [context for _, context in asked])
-    found = [
+    owners = [(row_id, fact_id) for row_id in rows for fact_id in row_facts(row_id)]
+    prompts = (
+        make_requests([facts[fact_id]], tokenizer, bare)[0].contexts[0] for _, fact_id in owners
+    )
+    return {
         row_id
-        for (row_id, _), there in zip(asked, named, strict=True)
+        for (row_id, _), there in zip(owners, _named(bank.view(), prompts), strict=True)
         if there is None or not there <= own[subject_of[row_id]]
-    ]
-    return list(dict.fromkeys(found))
+    }
 
 
 def _bare(settings: BuildSettings) -> ContextPlan:
@@ -152,21 +150,17 @@ def _bare(settings: BuildSettings) -> ContextPlan:
     return replace(settings.contexts, per_fact=0, wordings=0, aliases=0, chat=False, essence=False)
 
 
-def _named(view: View, contexts: Sequence[Context]) -> list[set[str] | None]:
+def _named(view: View, contexts: Iterable[Context]) -> Iterator[set[str] | None]:
     """For each text, as far as it is read to be scored, the rows that it names; None where any row
     may fire."""
-    names = view.names
-    if names is None:
-        return [None] * len(contexts)
-    found: list[set[str] | None] = []
-    for first in range(0, len(contexts), LOOKED_AT):
-        part = contexts[first : first + LOOKED_AT]
-        ids_BT = texts([context.ids + context.target[:-1] for context in part])
+    names, left = view.names, iter(contexts)
+    while part := list(islice(left, LOOKED_AT)):
         here: list[set[str]] = [set() for _ in part]
-        for text, row in zip(*(x.tolist() for x in names.rows_in(ids_BT)), strict=True):
-            here[text].add(view.ids[row])
-        found += here
-    return found
+        if names is not None:
+            ids_BT = texts([context.ids + context.target[:-1] for context in part])
+            for text, row in zip(*(x.tolist() for x in names.rows_in(ids_BT)), strict=True):
+                here[text].add(view.ids[row])
+        yield from here if names is not None else [None] * len(part)
 
 
 def _with_own_keys(row: Row, key_CE: torch.Tensor, bits: int) -> Row:

@@ -116,8 +116,9 @@ class BuiltEditor(GatedEditor):
     Args:
         loaded, spec, layer: the model that it was built for.
         view: its rows.
-        facts: those that it is to answer with.
-        seal: what names the bank's content.
+        facts: those that it is to answer with, reversed ones among them.
+        failed: ids of facts of which the build knows that it could not write them.
+        seal: what names the rows in force.
     """
 
     def __init__(
@@ -128,20 +129,19 @@ class BuiltEditor(GatedEditor):
         view: View,
         facts: Iterable[Fact],
         *,
+        failed: Collection[str],
         seal: str,
         name: str = "store",
     ) -> None:
         super().__init__(loaded, spec, layer, name=name)
         self._view, self.seal = view, seal
         self.facts = {fact.id: fact for fact in facts}
+        rowed = {i for row_id in view.ids for i in row_facts(row_id)}
+        self.failed = (self.facts.keys() - rowed) | (self.facts.keys() & set(failed))
 
     @property
     def view(self) -> View:
         return self._view
-
-    def without_row(self) -> set[str]:
-        """Ids of facts that no row answers for."""
-        return self.facts.keys() - {i for row_id in self._view.ids for i in row_facts(row_id)}
 
     def fit(self, facts: Sequence[Fact]) -> list[Failure]:
         raise NotSupported(

@@ -37,15 +37,15 @@ class Source:
         folder: in the layout of the benchmark data; None where nobody named one.
         data: a user's own file, which then stands for the suite's file of facts.
         facts: facts of a store, which then stand for any file of facts.
-        built: the facts of that store are in the model already, all of them. Then a suite's file
-            says how to measure those that it holds, too.
+        built: all facts of a bank that is in the model already, reversed ones among them. Then a
+            suite's file says how to measure those of them that it has.
         hashes: sha256 of every file that was read, by its name in the folder.
     """
 
     folder: Path | None = None
     data: Path | None = None
     facts: tuple[Fact, ...] = ()
-    built: bool = False
+    built: tuple[Fact, ...] = ()
     hashes: dict[str, str] = field(default_factory=dict)
 
     @property

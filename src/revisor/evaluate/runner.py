@@ -100,7 +100,7 @@ class Fitted:
     def of_built(cls, editor: BuiltEditor, facts: Sequence[Fact]) -> Fitted:
         """A bank that has these facts already."""
         fitted = cls(editor)
-        fitted.facts, fitted.failed = tuple(facts), editor.without_row()
+        fitted.facts, fitted.failed = tuple(facts), editor.failed
         return fitted
 
     def can_grow(self, facts: Sequence[Fact]) -> bool:

@@ -70,8 +70,8 @@ def build(store: Store, *, actor: str, hands: Hands | None = None) -> BuildRepor
     Rows are written in shards as they are made; a build that was killed takes up where it was.
 
     Args:
-        hands: who makes the rows and asks them first; this process by default, which in any case
-            asks all of them together in the end.
+        hands: who makes the rows and asks them; this process by default, which in any case asks
+            again those that another subject's row could change.
 
     Raises:
         WorkersLost: workers die one after the other.
@@ -214,23 +214,23 @@ class _Build:
     def _to_ask(self, bank: Bank, made: Sequence[str], answering: Collection[str]) -> list[str]:
         """Those new rows of which it is not known yet whether they answer in this bank.
 
-        Who made a row has asked it among the rows of its shard, which has all of its subject's.
-        Where its prompt names no other subject, no other row can fire there. Facts in time are
-        asked in turns, whatever was asked before.
+        Who made a row has asked it with all of its subject's. Where its prompt names no other
+        subject, no other row can fire there. Subjects are asked as wholes: the repair of one row
+        may change what the others say. Those with facts in time are asked in turns, whatever was
+        asked before.
         """
         ids = {i for row_id in made for i in row_facts(row_id)}
         facts = self.ledger.known(ids, generation=self.generation)
-        timed = {
-            normal_form(fact.subject) for fact in self.ledger.timed(generation=self.generation)
+        subject_of = {row_id: normal_form(facts[row_facts(row_id)[0]].subject) for row_id in made}
+        known = [row_id for row_id in made if row_id in answering]
+        doubtful = {subject_of[row_id] for row_id in made if row_id not in answering}
+        doubtful |= {
+            subject_of[row_id]
+            for row_id in crossed_rows(self.store.loaded, bank, facts, known, self.settings)
         }
-        known = [
-            row_id
-            for row_id in made
-            if row_id in answering and normal_form(facts[row_facts(row_id)[0]].subject) not in timed
-        ]
-        crossed = crossed_rows(self.store.loaded, bank, facts, known, self.settings)
-        settled = set(known).difference(crossed)
-        return [row_id for row_id in made if row_id not in settled]
+        timed = self.ledger.timed(generation=self.generation)
+        doubtful |= {normal_form(fact.subject) for fact in timed}
+        return [row_id for row_id in made if subject_of[row_id] in doubtful]
 
     @cached_property
     def calibration(self) -> Calibration:

@@ -1,8 +1,8 @@
 """Facts a second by several workers.
 
 What comes in: a model that is open, facts, how many workers. What goes out: figures of `revisor
-bench build`. What it does not do: use a store, or ask all rows together once more, which one
-process does.
+bench build`. What it does not do: use a store, or ask again the rows that another shard could
+change, which one process does.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from revisor.bank.bank import Row
 from revisor.bank.encode import KeyEncoder
 from revisor.editing.build import BuildSettings, build_rows, empty_bank, row_facts
 from revisor.editing.calibration import Calibration
-from revisor.editing.check import check_rows
+from revisor.editing.check import check_rows, crossed_rows
 from revisor.editing.heads import Heads
 from revisor.editing.relations import Relations
 from revisor.errors import WrongModel
@@ -72,8 +72,8 @@ class Made:
     Attributes:
         rows: of each subject, by its digest.
         steps: optimisation steps, summed over its facts.
-        answering: ids of rows that answer through a gate with the others of the shard in force
-            that hold with them.
+        answering: ids of rows that answer through a gate, where no other subject's row of the shard
+            may have had a say in it.
     """
 
     rows: Mapping[str, Sequence[Row]]
@@ -266,6 +266,8 @@ class Maker:
         failures = check_rows(self.loaded, self.spec, bank, known, ids, self.settings, 1)
         failed = {failure.fact_id for failure in failures}
         answering = {row_id for row_id in ids if failed.isdisjoint(row_facts(row_id))}
+        # A row that answered beside another subject's may be used again in a bank without it.
+        answering -= crossed_rows(self.loaded, bank, known, ids, self.settings)
         return [bank.get(row.row_id) if row.row_id in bank else row for row in rows], answering
 
     def rows(self, shard: Shard, on_done: Callable[[int], None] | None = None) -> Made:

@@ -113,16 +113,18 @@ class Suite(ABC):
 def chosen(source: Source, name: str, sizes: Sizes) -> tuple[Read, int, int]:
     """The facts of a suite's file, of the user's own, or of a store: (read, measured, edited).
 
-    Where the facts of a store are in the model already, only those of a file that are among them.
+    Where a bank is in the model already, those facts of a file that are in it; where the suite's
+    file is not at hand or has none of them, the store's.
 
     Raises:
         UsageError: no facts are named, or fewer are there than `sizes` asks for.
     """
+    own = Read(items=tuple(held_back(fact) for fact in source.facts))
     if source.data is not None:
         source.note(source.data, source.data.name)
         read, what = read_items(source.data), source.data.name
-    elif source.facts and not (source.built and name):
-        read, what = Read(items=tuple(held_back(fact) for fact in source.facts)), "The store"
+    elif source.facts and not (source.built and name and source.folder):
+        read, what = own, "The store"
     elif name:
         path = source.file(name)
         limit = None if source.built else max(sizes.edits or 0, sizes.n or 0, DEFAULT_N)
@@ -132,42 +134,55 @@ def chosen(source: Source, name: str, sizes: Sizes) -> tuple[Read, int, int]:
             "No facts are named.", "Give --data FILE, or --store S for the facts of a store."
         )
     if source.built:
-        read = _there(read, source, what)
-        edits = len(read.items)
-        return read, *replace(sizes, edits=edits).counted(edits, what)
+        there = _there(read, source) or (_there(own, source) if source.data is None else None)
+        if there is None:
+            raise UsageError(
+                f"The bank has none of the facts of {what}, with their objects.",
+                "Leave --data out to measure the store's facts, or add these: revisor add FILE",
+            )
+        edits = len(there.items)
+        if sizes.n is not None and sizes.n > edits:
+            raise UsageError(
+                f"The bank has {edits} of the facts of {what}, and {sizes.n} are to be measured.",
+                f"Give --n {edits} or less.",
+            )
+        return there, sizes.n or min(DEFAULT_N, edits), edits
     return read, *sizes.counted(len(read.items), what, all_of_it=source.own)
 
 
-def _there(read: Read, source: Source, what: str) -> Read:
-    """Those items whose facts a built bank has; what it was built with is no longer held back.
-
-    Raises:
-        UsageError: it has none of them.
-    """
+def _there(read: Read, source: Source) -> Read | None:
+    """Those items whose facts a built bank has, if there are any; what it was built with is no
+    longer held back."""
     have = {fact.id: fact for fact in source.facts}
     items = []
     for item in read.items:
         fact = have.get(item.fact.id)
         if fact is not None and fact.object == item.fact.object:
-            given = {text.replace(PLACEHOLDER, fact.subject) for text in fact.paraphrases}
-            wordings = tuple(text for text in item.wordings if text not in given)
-            items.append(replace(item, fact=fact, wordings=wordings))
-    if not items:
-        raise UsageError(
-            f"None of the {len(read.items)} facts of {what} is in the bank, with its object.",
-            "Name a file with facts of the store by --data, or add them: revisor add FILE",
-        )
+            given = {normal_form(_in(text, fact)) for text in fact.paraphrases}
+
+            def unseen(texts: Sequence[str], given: set[str] = given) -> tuple[str, ...]:
+                return tuple(text for text in texts if normal_form(text) not in given)
+
+            items.append(
+                replace(
+                    item,
+                    fact=fact,
+                    wordings=unseen(item.wordings),
+                    constructed=unseen(item.constructed),
+                )
+            )
     left = len(read.items) - len(items)
-    return replace(
-        read,
-        items=tuple(items),
-        dropped={**read.dropped, "facts that are not in the bank": left},
-    )
+    dropped = {**read.dropped, "facts that are not in the bank": left}
+    return replace(read, items=tuple(items), dropped=dropped) if items else None
+
+
+def _in(text: str, fact: Fact) -> str:
+    return text.replace(PLACEHOLDER, fact.subject)
 
 
 def in_model(source: Source, edited: Sequence[Item]) -> tuple[Fact, ...]:
     """The facts that are in the model while it is measured."""
-    return source.facts if source.built else tuple(item.fact for item in edited)
+    return source.built or tuple(item.fact for item in edited)
 
 
 def measured(items: Sequence[Item], n: int, seed: int) -> list[Item]:

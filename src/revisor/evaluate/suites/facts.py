@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from revisor.evaluate.cases import Item, Keep, Local, Plan, Probe
 from revisor.evaluate.datasets import Source
 from revisor.evaluate.reference import references
-from revisor.evaluate.suites.base import Sizes, Suite, chosen, in_model, measured, subjects
+from revisor.evaluate.suites.base import Sizes, Suite, chosen, measured, subjects
 from revisor.facts.fact import normal_form, reversed_fact, with_reverses
 
 NEIGHBORS = 10  # a fact, as in CounterFact
@@ -38,7 +38,7 @@ class FactSuite(Suite):
     def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:
         read, n, edits = chosen(source, self.file, sizes)
         edited = read.items[:edits]
-        facts = tuple(with_reverses(in_model(source, edited)))
+        facts = source.built or tuple(with_reverses(item.fact for item in edited))
         names = subjects(facts)
         asked = measured(edited, n, sizes.seed)
         dropped = Counter(read.dropped)

@@ -66,7 +66,7 @@ def windows(source: Source, name: str, count: int, tokenizer: Any) -> Iterator[P
 def facts_beside(source: Source, sizes: Sizes) -> tuple[Fact, ...]:
     """The facts in the model while something else is measured."""
     if source.built:
-        return source.facts
+        return source.built
     edits = Sizes(n=None, edits=sizes.edits or sizes.n, seed=sizes.seed)
     read, _, count = chosen(source, FACTS, edits)
     return tuple(item.fact for item in read.items[:count])
