@@ -158,17 +158,12 @@ def _there(read: Read, source: Source) -> Read | None:
     for item in read.items:
         fact = have.get(item.fact.id)
         if fact is not None and fact.object == item.fact.object:
-            given = {normal_form(_in(text, fact)) for text in fact.paraphrases}
-
-            def unseen(texts: Sequence[str], given: set[str] = given) -> tuple[str, ...]:
-                return tuple(text for text in texts if normal_form(text) not in given)
-
             items.append(
                 replace(
                     item,
                     fact=fact,
-                    wordings=unseen(item.wordings),
-                    constructed=unseen(item.constructed),
+                    wordings=_not_given(item.wordings, fact),
+                    constructed=_not_given(item.constructed, fact),
                 )
             )
     left = len(read.items) - len(items)
@@ -176,8 +171,10 @@ def _there(read: Read, source: Source) -> Read | None:
     return replace(read, items=tuple(items), dropped=dropped) if items else None
 
 
-def _in(text: str, fact: Fact) -> str:
-    return text.replace(PLACEHOLDER, fact.subject)
+def _not_given(texts: Sequence[str], fact: Fact) -> tuple[str, ...]:
+    """Those that the fact was not built with."""
+    given = {normal_form(text.replace(PLACEHOLDER, fact.subject)) for text in fact.paraphrases}
+    return tuple(text for text in texts if normal_form(text) not in given)
 
 
 def in_model(source: Source, edited: Sequence[Item]) -> tuple[Fact, ...]:
