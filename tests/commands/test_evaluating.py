@@ -140,8 +140,7 @@ def test_a_built_bank_is_measured_as_it_is(
     assert found["dropped"]["neighbors whose subject is edited"] == 4
     assert list(found["methods"]) == ["unedited", "store"]
     scores = found["methods"]["store"]
-    missing = scores["not_written"]
-    assert missing == 0
+    assert scores["not_written"] == 0
     assert scores["efficacy_strict"] == 1 > found["methods"]["unedited"]["efficacy_strict"]
     assert scores["specificity_kept_strict"] == 1
     assert "seconds_per_fact" not in scores
@@ -197,9 +196,7 @@ def test_what_a_bank_was_built_with_is_not_measured_as_held_back(
     assert "has none of the facts of strangers" in none.stderr
 
 
-def test_facts_that_changed_since_the_build_are_told(
-    store: Path, data: Path, tmp_path: Path
-) -> None:
+def test_facts_that_changed_since_the_build_are_told(store: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(store, copy)
     listed = json.loads(run("ls", "--store", copy, "--json").stdout)["facts"]

@@ -158,7 +158,7 @@ def evaluate(
     built: BuiltEditor | None = None
     if as_built:
         own = {"--model": model, "--dtype": dtype, "--layer": layer, "--edits": edits}
-        built = _built(store, [name for name, value in own.items() if value not in (None, "auto")])
+        built = _built(store, [option for option in own if own[option] not in (None, "auto")])
         facts = tuple(built.facts.values())
         stated = tuple(fact for fact in facts if fact.reverse_of is None)
         source = replace(source, facts=stated, built=facts)

@@ -12,8 +12,8 @@ from itertools import islice
 
 import torch
 
-from revisor.bank.bank import Bank, Row, View
-from revisor.bank.names import texts
+from revisor.bank.bank import Bank, Row
+from revisor.bank.names import NameIndex, texts
 from revisor.bank.vectors import stored
 from revisor.editing.build import BuildSettings, row_facts, value_settings, word_ends
 from revisor.editing.keys import compute_keys, token_keys
@@ -97,14 +97,15 @@ def check_rows(
             bank.put(row, generation)
         for row in _again(loaded, spec, bank, again, settings, round_):
             bank.put(row, generation)
-        # A repaired row may fire in another fact's prompt.
+        # A repaired row may fire in another fact's prompt: where keys alone decide, in any.
         changed |= {w.row_id for w in wrong}
-        named = _named(bank.view(), (request.contexts[0] for _, request in every))
-        asked = [
-            (row_id, request)
-            for (row_id, request), there in zip(every, named, strict=True)
-            if row_id in changed or there is None or not changed.isdisjoint(there)
-        ]
+        if (names := bank.view().names) is not None:
+            named = _named(names, bank.view().ids, (request.contexts[0] for _, request in every))
+            asked = [
+                (row_id, request)
+                for (row_id, request), there in zip(every, named, strict=True)
+                if row_id in changed or not changed.isdisjoint(there)
+            ]
     failed = []
     for row_id in {w.row_id for w in wrong}:
         mine = [w for w in wrong if w.row_id == row_id]
@@ -129,6 +130,9 @@ def crossed_rows(
     Args:
         facts: every fact of these rows, by id.
     """
+    view = bank.view()
+    if view.names is None:
+        return set(rows)
     bare, tokenizer = _bare(settings), loaded.tokenizer
     subject_of = {row_id: normal_form(facts[row_facts(row_id)[0]].subject) for row_id in rows}
     own: dict[str, set[str]] = {}
@@ -138,10 +142,11 @@ def crossed_rows(
     prompts = (
         make_requests([facts[fact_id]], tokenizer, bare)[0].contexts[0] for _, fact_id in owners
     )
+    named = _named(view.names, view.ids, prompts)
     return {
         row_id
-        for (row_id, _), there in zip(owners, _named(bank.view(), prompts), strict=True)
-        if there is None or not there <= own[subject_of[row_id]]
+        for (row_id, _), there in zip(owners, named, strict=True)
+        if not there <= own[subject_of[row_id]]
     }
 
 
@@ -150,17 +155,15 @@ def _bare(settings: BuildSettings) -> ContextPlan:
     return replace(settings.contexts, per_fact=0, wordings=0, aliases=0, chat=False, essence=False)
 
 
-def _named(view: View, contexts: Iterable[Context]) -> Iterator[set[str] | None]:
-    """For each text, as far as it is read to be scored, the rows that it names; None where any row
-    may fire."""
-    names, left = view.names, iter(contexts)
+def _named(names: NameIndex, ids: Sequence[str], contexts: Iterable[Context]) -> Iterator[set[str]]:
+    """For each text, as far as it is read to be scored, the ids of the rows that it names."""
+    left = iter(contexts)
     while part := list(islice(left, LOOKED_AT)):
         here: list[set[str]] = [set() for _ in part]
-        if names is not None:
-            ids_BT = texts([context.ids + context.target[:-1] for context in part])
-            for text, row in zip(*(x.tolist() for x in names.rows_in(ids_BT)), strict=True):
-                here[text].add(view.ids[row])
-        yield from here if names is not None else [None] * len(part)
+        ids_BT = texts([context.ids + context.target[:-1] for context in part])
+        for text, row in zip(*(x.tolist() for x in names.rows_in(ids_BT)), strict=True):
+            here[text].add(ids[row])
+        yield from here
 
 
 def _with_own_keys(row: Row, key_CE: torch.Tensor, bits: int) -> Row:

@@ -7,6 +7,7 @@ What it does not do: measure anything (evaluate/), keep facts on disk (store.py)
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -70,7 +71,7 @@ class Editor(Protocol):
         """What must be kept beside the base model to have the facts again."""
 
 
-class GatedEditor:
+class GatedEditor(ABC):
     """A method whose facts are rows of a bank, read by a gate.
 
     Args:
@@ -88,9 +89,9 @@ class GatedEditor:
         self.facts: dict[str, Fact] = {}
 
     @property
+    @abstractmethod
     def view(self) -> View | None:
         """The rows in force; None before the first fact."""
-        raise NotImplementedError
 
     @contextmanager
     def attached(self) -> Iterator[None]:

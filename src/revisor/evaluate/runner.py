@@ -245,9 +245,8 @@ class Evaluation:
                     self.store.add(cases)
             speed = tokens_per_second(self.bench.speaker)
         count = max(1, len(fitted.facts))
-        seconds: float | None = round(fitted.seconds / count, 4)
-        if isinstance(fitted.editor, BuiltEditor):
-            seconds = None
+        there = isinstance(fitted.editor, BuiltEditor)  # somebody else has made it
+        seconds = None if there else round(fitted.seconds / count, 4)
         self.store.add_costs(
             method,
             {

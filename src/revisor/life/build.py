@@ -219,6 +219,8 @@ class _Build:
         may change what the others say. Those with facts in time are asked in turns, whatever was
         asked before.
         """
+        if not answering:
+            return list(made)
         ids = {i for row_id in made for i in row_facts(row_id)}
         facts = self.ledger.known(ids, generation=self.generation)
         subject_of = {row_id: normal_form(facts[row_facts(row_id)[0]].subject) for row_id in made}
