@@ -34,16 +34,16 @@ from typing import Any
 from unittest import mock
 
 from revisor import data
-from revisor.bank.files import generation_folder
-from revisor.bank.manifest import read_manifest
-from revisor.bank.storage import FRESH
-from revisor.editing.calibration import LONGEST, calibrate
-from revisor.editing.keys import token_keys
 from revisor.evaluate.synthetic import save_synthetic
 from revisor.facts.changes import Put
 from revisor.facts.fact import Fact
 from revisor.life import build as building
-from revisor.life.shards import digest_of
+from revisor.neuraldb.bank.files import generation_folder
+from revisor.neuraldb.bank.manifest import read_manifest
+from revisor.neuraldb.bank.storage import FRESH
+from revisor.neuraldb.build.shards import digest_of
+from revisor.neuraldb.editing.calibration import LONGEST, calibrate
+from revisor.neuraldb.editing.keys import token_keys
 from revisor.store import Store
 
 PROMPTS = (

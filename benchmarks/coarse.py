@@ -30,15 +30,15 @@ import torch.nn.functional as F
 
 from benchmarks.scale_facts import facts_of
 from revisor import data
-from revisor.bank.coarse import compared, good_enough, learn, read_index
-from revisor.bank.search import nearest
-from revisor.bank.vectors import Matrix, Packed, stored
 from revisor.config import PAPER_GAMMA, SWEPT_LAYERS
-from revisor.editing.calibration import LONGEST
-from revisor.editing.keys import compute_keys, key_groups, token_keys
 from revisor.facts.fact import Fact
 from revisor.models.load import load_model
 from revisor.models.spec import spec_of
+from revisor.neuraldb.bank.coarse import compared, good_enough, learn, read_index
+from revisor.neuraldb.bank.search import nearest
+from revisor.neuraldb.bank.vectors import Matrix, Packed, stored
+from revisor.neuraldb.editing.calibration import LONGEST
+from revisor.neuraldb.editing.keys import compute_keys, key_groups, token_keys
 
 WIDTH = 1536
 PART = 50_000  # keys made at once

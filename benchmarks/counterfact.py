@@ -24,16 +24,16 @@ import torch
 import torch.nn.functional as F
 
 from revisor import data
-from revisor.editing.build import BuildSettings, build_rows, empty_bank, threshold
-from revisor.editing.calibration import calibrate
-from revisor.editing.check import check_rows
-from revisor.editing.request import Context, ContextPlan, text_context
-from revisor.editing.score import Score, score_contexts
-from revisor.editing.values import ValueSettings
 from revisor.facts.fact import Fact, normal_form
-from revisor.gate.attach import attach
 from revisor.models.load import LoadedModel, load_model
 from revisor.models.spec import spec_of
+from revisor.neuraldb.editing.build import BuildSettings, build_rows, empty_bank, threshold
+from revisor.neuraldb.editing.calibration import calibrate
+from revisor.neuraldb.editing.check import check_rows
+from revisor.neuraldb.editing.request import Context, ContextPlan, text_context
+from revisor.neuraldb.editing.score import Score, score_contexts
+from revisor.neuraldb.editing.values import ValueSettings
+from revisor.neuraldb.gate.attach import attach
 
 
 def read(folder: Path, count: int, skip: int = 0) -> list[dict[str, Any]]:

@@ -18,10 +18,10 @@ from statistics import median
 import torch
 import torch.nn.functional as F
 
-from revisor.bank.bank import View
-from revisor.bank.encode import KeyEncoder
-from revisor.bank.names import NameIndex, name_hashes
-from revisor.gate.module import gate
+from revisor.neuraldb.bank.bank import View
+from revisor.neuraldb.bank.encode import KeyEncoder
+from revisor.neuraldb.bank.names import NameIndex, name_hashes
+from revisor.neuraldb.gate.module import gate
 
 NAMES = 4
 VOCABULARY = 49152

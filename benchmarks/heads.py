@@ -19,12 +19,12 @@ from pathlib import Path
 import torch
 
 from counterfact import read
-from revisor.editing.build import BuildSettings, value_settings, word_ends, written_at_end
-from revisor.editing.request import Request
-from revisor.editing.values import Residuals, compute_residuals
 from revisor.facts.fact import Fact
 from revisor.models.load import load_model
 from revisor.models.spec import spec_of
+from revisor.neuraldb.editing.build import BuildSettings, value_settings, word_ends, written_at_end
+from revisor.neuraldb.editing.request import Request
+from revisor.neuraldb.editing.values import Residuals, compute_residuals
 
 
 def alone(request: Request) -> Request:

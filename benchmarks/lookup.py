@@ -16,7 +16,7 @@ from statistics import quantiles
 
 import torch
 
-from revisor.bank.names import NameIndex
+from revisor.neuraldb.bank.names import NameIndex
 
 NAMES = 14
 VOCABULARY = 49152

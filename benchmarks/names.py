@@ -19,12 +19,12 @@ from typing import Any
 
 import torch
 
-from revisor.bank.asked import questions
-from revisor.bank.names import REACH, NameIndex, texts
-from revisor.editing.names import fact_names, token_kinds
 from revisor.evaluate.datasets import read_items
 from revisor.facts.fact import normal_form
 from revisor.models.load import load_model
+from revisor.neuraldb.bank.asked import questions
+from revisor.neuraldb.bank.names import REACH, NameIndex, texts
+from revisor.neuraldb.editing.names import fact_names, token_kinds
 
 TOGETHER = 256
 

@@ -20,14 +20,14 @@ from statistics import fmean
 
 import numpy as np
 
-from revisor.bank.bank import View
-from revisor.bank.vectors import stored
-from revisor.editing.request import ContextPlan, make_requests
-from revisor.editing.score import score_contexts
 from revisor.evaluate.datasets import read_items
 from revisor.evaluate.metrics import bootstrap
 from revisor.facts.fact import PLACEHOLDER, Fact
-from revisor.gate.attach import attach
+from revisor.neuraldb.bank.bank import View
+from revisor.neuraldb.bank.vectors import stored
+from revisor.neuraldb.editing.request import ContextPlan, make_requests
+from revisor.neuraldb.editing.score import score_contexts
+from revisor.neuraldb.gate.attach import attach
 from revisor.store import Store
 
 BATCH = 256

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import torch
 
-from revisor.bank.names import NameIndex
-from revisor.editing.names import fact_names
 from revisor.facts.changes import Put
 from revisor.facts.ledger import Ledger
 from revisor.facts.load import load_facts
 from revisor.models.load import load_model
+from revisor.neuraldb.bank.names import NameIndex
+from revisor.neuraldb.editing.names import fact_names
 
 BATCH = 512  # facts tokenised at once, as in a build's shard
 

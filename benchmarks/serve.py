@@ -34,10 +34,10 @@ import httpx
 import numpy as np
 import torch
 
-from revisor.bank.bank import Bank, Row
-from revisor.bank.files import save_bank
 from revisor.facts.changes import Put
 from revisor.facts.fact import Fact
+from revisor.neuraldb.bank.bank import Bank, Row
+from revisor.neuraldb.bank.files import save_bank
 from revisor.serve.tables import Database
 from revisor.store import Store
 

@@ -28,15 +28,15 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from revisor.editing.build import BuildSettings
-from revisor.editing.calibration import calibrate
 from revisor.evaluate.reading import bench_read
 from revisor.facts.fact import Fact
 from revisor.facts.load import load_facts
-from revisor.life.shards import Maker, by_subject, cut
 from revisor.models.load import LoadedModel, default_device, default_dtype, wrap_model
 from revisor.models.packaged import smollm2_folder
 from revisor.models.spec import spec_of
+from revisor.neuraldb.build.shards import Maker, by_subject, cut
+from revisor.neuraldb.editing.build import BuildSettings
+from revisor.neuraldb.editing.calibration import calibrate
 
 SHAPES: dict[str, dict[str, Any]] = {
     "llama-3-8b": {

@@ -9,10 +9,10 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from revisor.bank.bank import Bank, Row, View
-from revisor.bank.encode import KeyEncoder
-from revisor.bank.names import name_hashes
-from revisor.bank.sentences import (
+from revisor.neuraldb.bank.bank import Bank, Row, View
+from revisor.neuraldb.bank.encode import KeyEncoder
+from revisor.neuraldb.bank.names import name_hashes
+from revisor.neuraldb.bank.sentences import (
     CASELESS,
     COMMA,
     FORM,

@@ -12,25 +12,25 @@ import pytest
 import torch
 
 from revisor import data
-from revisor.bank.bank import Bank
-from revisor.bank.encode import KeyEncoder
-from revisor.bank.files import load_bank
-from revisor.editing.build import BuildSettings, build_rows, empty_bank
-from revisor.editing.calibration import Calibration, calibrate
-from revisor.editing.check import check_rows
-from revisor.editing.keys import ffn_inputs
 from revisor.evaluate.reading import agreement_with_exact
 from revisor.evaluate.speak import Speaker
 from revisor.evaluate.synthetic import save_synthetic
-from revisor.gate.attach import attach
-from revisor.gate.module import match
-from revisor.gate.rows import attach_rows
-from revisor.gate.slots import SlotGate
 from revisor.models.load import LoadedModel, fingerprint
 from revisor.models.spec import spec_of
+from revisor.neuraldb.bank.bank import Bank
+from revisor.neuraldb.bank.encode import KeyEncoder
+from revisor.neuraldb.bank.files import load_bank
+from revisor.neuraldb.editing.build import BuildSettings, build_rows, empty_bank
+from revisor.neuraldb.editing.calibration import Calibration, calibrate
+from revisor.neuraldb.editing.check import check_rows
+from revisor.neuraldb.editing.keys import ffn_inputs
+from revisor.neuraldb.gate.attach import attach
+from revisor.neuraldb.gate.module import match
+from revisor.neuraldb.gate.rows import attach_rows
+from revisor.neuraldb.gate.slots import SlotGate
 from tests import tiny
 from tests.elsewhere import DEVICE, Elsewhere, elsewhere
-from tests.gate import test_slots as slots
+from tests.neuraldb.gate import test_slots as slots
 
 LAYER = 1
 SETTINGS = BuildSettings(layer=LAYER)

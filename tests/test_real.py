@@ -105,7 +105,7 @@ def test_an_exported_smollm2_answers_as_the_attached_one_bit_for_bit(
 ) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from revisor.gate.watch import Watch
+    from revisor.neuraldb.gate.watch import Watch
 
     monkeypatch.delenv("REVISOR_CACHE", raising=False)
     prompts = [*(fact.text for fact in FACTS), UNRELATED, f"{UNRELATED} not. {TOWER.text}"]

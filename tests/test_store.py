@@ -17,15 +17,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from revisor.bank.bank import Row
-from revisor.bank.files import generation_folder, generations
-from revisor.bank.vectors import bits_of
 from revisor.config import StoreSettings, read_settings, write_settings
 from revisor.errors import BadInput, NotBuilt, NotFound, UsageError, WrongModel
 from revisor.facts.fact import Fact
-from revisor.gate.watch import Watch
-from revisor.life import build as life_build
-from revisor.life import shards as life_shards
+from revisor.neuraldb.bank.bank import Row
+from revisor.neuraldb.bank.files import generation_folder, generations
+from revisor.neuraldb.bank.vectors import bits_of
+from revisor.neuraldb.build import build as life_build
+from revisor.neuraldb.build import shards as life_shards
+from revisor.neuraldb.gate.watch import Watch
 from revisor.store import Store
 from tests import tiny
 

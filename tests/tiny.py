@@ -28,9 +28,9 @@ from tokenizers import (
 )
 from torch import nn
 
-from revisor.editing.request import ContextPlan, Request, make_requests
 from revisor.facts.fact import Fact
 from revisor.models.spec import spec_of
+from revisor.neuraldb.editing.request import ContextPlan, Request, make_requests
 
 VOCABULARY = 420
 DEPTH = 3

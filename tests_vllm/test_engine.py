@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import torch
 
-from revisor.editing.build import row_facts
-from revisor.gate.watch import Watch
 from revisor.models.packaged import smollm2_folder
+from revisor.neuraldb.editing.build import row_facts
+from revisor.neuraldb.gate.watch import Watch
 from revisor.store import Store
 from tests_vllm.common import (
     AFTER,

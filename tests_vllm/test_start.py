@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from revisor.bank.bank import View
-from revisor.bank.files import save_bank
 from revisor.errors import NotSupported
+from revisor.neuraldb.bank.bank import View
+from revisor.neuraldb.bank.files import save_bank
 from revisor.store import Store
 from tests_vllm.common import FACTS, TOWER, start
 

@@ -16,10 +16,10 @@ from vllm.distributed import (
     init_distributed_environment, initialize_model_parallel, get_tensor_model_parallel_rank,
 )
 from vllm.model_executor.layers.linear import RowParallelLinear
-from revisor.bank.bank import View
-from revisor.bank.encode import KeyEncoder
-from revisor.gate.module import gate
-from revisor.gate.slots import Batch, SlotGate
+from revisor.neuraldb.bank.bank import View
+from revisor.neuraldb.bank.encode import KeyEncoder
+from revisor.neuraldb.gate.module import gate
+from revisor.neuraldb.gate.slots import Batch, SlotGate
 from revisor.serve import vllm_worker
 from revisor.serve.vllm_worker import WorkerGate, gated
 

@@ -34,16 +34,16 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from revisor.bank.bank import Bank, View
-    from revisor.editing.build import BuildSettings
-    from revisor.gate.attach import Gated
-    from revisor.gate.watch import Watch
-    from revisor.life.build import BuildReport
     from revisor.life.erase import Erased
     from revisor.life.exported import Exported
-    from revisor.life.live import Clock, RowsInForce
     from revisor.models.load import LoadedModel
     from revisor.models.spec import Spec
+    from revisor.neuraldb.bank.bank import Bank, View
+    from revisor.neuraldb.build.build import BuildReport
+    from revisor.neuraldb.build.live import Clock, RowsInForce
+    from revisor.neuraldb.editing.build import BuildSettings
+    from revisor.neuraldb.gate.attach import Gated
+    from revisor.neuraldb.gate.watch import Watch
     from revisor.serve.engine import Engine
 
 
@@ -230,7 +230,7 @@ class Store:
 
     def known_to_base(self, facts: Sequence[Fact]) -> set[str]:
         """The ids of those facts that the base model says by itself: greedy, token for token."""
-        from revisor.life.known import known_facts
+        from revisor.neuraldb.build.known import known_facts
 
         return known_facts(self.loaded, facts)
 
@@ -296,7 +296,7 @@ class Store:
 
     def built_generation(self) -> int | None:
         """The newest bank's generation, None before the first build."""
-        from revisor.bank.files import generations
+        from revisor.neuraldb.bank.files import generations
 
         found = generations(self.banks)
         return found[-1] if found else None
@@ -307,7 +307,7 @@ class Store:
 
     def build_settings(self) -> BuildSettings:
         """What the preset and `store.toml` say of a build."""
-        from revisor.editing.presets import preset_settings
+        from revisor.neuraldb.editing.presets import preset_settings
 
         mine = self.settings
         settings = preset_settings(mine.preset, mine.layer, mine.gamma, mine.scope)
@@ -335,8 +335,8 @@ class Store:
             Conflict: another process is building.
             CannotWrite: the disk is full, or the store may only be read.
         """
-        from revisor.life.build import build
-        from revisor.life.hands import Hands
+        from revisor.neuraldb.build.build import build
+        from revisor.neuraldb.build.hands import Hands
 
         return build(self, actor=actor, hands=Hands(workers=workers, ray=ray))
 
@@ -368,7 +368,7 @@ class Store:
 
     def rows_in_force(self, bank: Bank | None = None) -> RowsInForce:
         """The rows of a bank (the newest by default) that are in force, moment by moment."""
-        from revisor.life.live import RowsInForce, system_clock
+        from revisor.neuraldb.build.live import RowsInForce, system_clock
 
         bank = bank or self.bank()
         timed = self.ledger.timed(generation=bank.generation)

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from revisor.baselines.registry import make_editor
-from revisor.editing.editor import Editor
-from revisor.editing.request import ContextPlan, make_requests
-from revisor.editing.score import Score, score_contexts
 from revisor.errors import NotSupported
 from revisor.models.load import LoadedModel, wrap_model
 from revisor.models.spec import spec_of
+from revisor.neuraldb.editing.editor import Editor
+from revisor.neuraldb.editing.request import ContextPlan, make_requests
+from revisor.neuraldb.editing.score import Score, score_contexts
 from tests import tiny
 
 # The residual must lie below the one layer of a taught model that has learnt to read.

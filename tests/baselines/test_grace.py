@@ -7,10 +7,10 @@ import torch
 
 from revisor.baselines.binding import Binding
 from revisor.baselines.grace import Codebook, Edit, GraceEditor, GraceOptions, lookup
-from revisor.editing.request import ContextPlan, make_requests
-from revisor.editing.score import score_contexts
 from revisor.models.load import wrap_model
 from revisor.models.spec import spec_of
+from revisor.neuraldb.editing.request import ContextPlan, make_requests
+from revisor.neuraldb.editing.score import score_contexts
 from tests import tiny
 
 

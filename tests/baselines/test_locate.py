@@ -15,13 +15,13 @@ from revisor.baselines.locate import AlphaEditOptions, LocateEditor, MemitOption
 from revisor.baselines.moments import second_moments
 from revisor.baselines.rome import RomeEditor, RomeOptions
 from revisor.baselines.weights import as_DF, projection_weight
-from revisor.editing.keys import ffn_inputs, mean_keys
-from revisor.editing.request import Context, ContextPlan, make_requests
-from revisor.editing.values import compute_residuals
 from revisor.errors import UsageError
 from revisor.facts.fact import Fact
 from revisor.models.load import wrap_model
 from revisor.models.spec import spec_of
+from revisor.neuraldb.editing.keys import ffn_inputs, mean_keys
+from revisor.neuraldb.editing.request import Context, ContextPlan, make_requests
+from revisor.neuraldb.editing.values import compute_residuals
 from tests import tiny
 
 TOKENS = 1500

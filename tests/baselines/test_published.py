@@ -9,11 +9,11 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from revisor.baselines.published import published_plan, published_residual
-from revisor.editing.request import Context, Request
 from revisor.errors import UsageError
 from revisor.facts.fact import Fact
 from revisor.models.hooks import hook_count, outputs_of, rewritten
 from revisor.models.spec import Spec, spec_of
+from revisor.neuraldb.editing.request import Context, Request
 
 LAYER = 0
 WIDTH = 128

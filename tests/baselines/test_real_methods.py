@@ -6,11 +6,11 @@ import pytest
 
 from revisor import data
 from revisor.baselines.registry import make_editor
-from revisor.editing.request import ContextPlan, make_requests, text_context
-from revisor.editing.score import score_contexts
 from revisor.facts.fact import Fact
 from revisor.models.load import load_model
 from revisor.models.spec import spec_of
+from revisor.neuraldb.editing.request import ContextPlan, make_requests, text_context
+from revisor.neuraldb.editing.score import score_contexts
 
 FACTS = [
     Fact(subject=record["subject"], prompt=record["prompt"], object=record["object"])

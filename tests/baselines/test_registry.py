@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from revisor.baselines.registry import EDITORS, default_options, make_editor, read_recipe
-from revisor.editing.editor import Editor
 from revisor.errors import BadInput, NotFound, UsageError
 from revisor.models.load import LoadedModel, wrap_model
 from revisor.models.spec import Spec, spec_of
+from revisor.neuraldb.editing.editor import Editor
 from tests import tiny
 
 NAMES = (

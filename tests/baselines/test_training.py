@@ -8,10 +8,10 @@ import torch
 from revisor.baselines.training import TrainSettings, target_losses, train
 from revisor.baselines.ultraedit import RunningStats
 from revisor.baselines.weights import EditedWeights, projection_weight
-from revisor.editing.request import ContextPlan, make_requests
-from revisor.editing.score import score_contexts
 from revisor.models.load import LoadedModel, wrap_model
 from revisor.models.spec import spec_of
+from revisor.neuraldb.editing.request import ContextPlan, make_requests
+from revisor.neuraldb.editing.score import score_contexts
 from tests import tiny
 
 PLAN = ContextPlan(chat=False)

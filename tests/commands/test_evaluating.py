@@ -127,8 +127,8 @@ def store(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_built_bank_is_measured_as_it_is(
     store: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("revisor.editing.build.build_rows", None)
-    monkeypatch.setattr("revisor.editing.editor.build_rows", None)
+    monkeypatch.setattr("revisor.neuraldb.editing.build.build_rows", None)
+    monkeypatch.setattr("revisor.neuraldb.editing.editor.build_rows", None)
     out = tmp_path / "run"
     asked = ("--store", store, "--as-built", "--data-dir", data, "--json")
     done = run("eval", "counterfact", *asked, "--out", out)

@@ -10,8 +10,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from revisor.editing.request import asked_context
-from revisor.editing.score import score_contexts
 from revisor.evaluate.asking import Bench, ask
 from revisor.evaluate.cases import Case, Probe
 from revisor.evaluate.speak import Speaker
@@ -19,6 +17,8 @@ from revisor.evaluate.unedited import Unedited
 from revisor.facts.fact import Fact
 from revisor.models.load import LoadedModel, wrap_model
 from revisor.models.spec import spec_of
+from revisor.neuraldb.editing.request import asked_context
+from revisor.neuraldb.editing.score import score_contexts
 from tests import tiny
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from revisor.bank.encode import KeyEncoder, fit_whitening
-from revisor.bank.files import load_bank
-from revisor.bank.manifest import read_manifest
-from revisor.bank.vectors import bits_of
 from revisor.evaluate.reading import agreement_with_exact, bench_read, twin
 from revisor.evaluate.synthetic import ENTRIES, NAMES, save_synthetic
-from revisor.gate.module import MISS, match
 from revisor.models.hooks import hook_count, outputs_of
 from revisor.models.load import wrap_model
+from revisor.neuraldb.bank.encode import KeyEncoder, fit_whitening
+from revisor.neuraldb.bank.files import load_bank
+from revisor.neuraldb.bank.manifest import read_manifest
+from revisor.neuraldb.bank.vectors import bits_of
+from revisor.neuraldb.gate.module import MISS, match
 from tests import tiny
 
 WIDTH, HIDDEN = 16, 4

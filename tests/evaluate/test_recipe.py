@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 
 import revisor
-from revisor.editing import editor
-from revisor.editing.build import build_rows
 from revisor.errors import BadInput, NotFound, UsageError
 from revisor.evaluate import asking, cost, runner
 from revisor.evaluate.datasets import Source
@@ -18,6 +16,8 @@ from revisor.evaluate.recipe import read_recipe, run_recipe
 from revisor.evaluate.report import write_report
 from revisor.models.load import LoadedModel, wrap_model
 from revisor.models.spec import spec_of
+from revisor.neuraldb.editing import editor
+from revisor.neuraldb.editing.build import build_rows
 from tests import tiny
 from tests.evaluate import bench
 from tests.evaluate.test_runner import Muttering

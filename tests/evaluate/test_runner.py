@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from revisor.editing.check import Failure
 from revisor.errors import NotSupported, UsageError
 from revisor.evaluate import asking, cost, runner
 from revisor.evaluate.datasets import Source
@@ -19,6 +18,7 @@ from revisor.evaluate.unedited import Unedited
 from revisor.facts.fact import Fact
 from revisor.models.load import wrap_model
 from revisor.models.spec import spec_of
+from revisor.neuraldb.editing.check import Failure
 from tests import tiny
 from tests.evaluate import bench
 

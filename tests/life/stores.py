@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from revisor.bank.bank import Row
-from revisor.bank.vectors import Packed, stored
 from revisor.facts.fact import Fact
+from revisor.neuraldb.bank.bank import Row
+from revisor.neuraldb.bank.vectors import Packed, stored
 from revisor.store import Store
 from tests import tiny
 

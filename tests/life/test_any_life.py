@@ -24,10 +24,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from revisor.bank import files
-from revisor.editing.build import row_facts
 from revisor.facts.fact import Fact
-from revisor.gate.watch import Watch
+from revisor.neuraldb.bank import files
+from revisor.neuraldb.editing.build import row_facts
+from revisor.neuraldb.gate.watch import Watch
 from revisor.store import Store
 from tests.life.stores import logits, new_store
 

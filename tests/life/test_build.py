@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 import torch
 
-from revisor.bank import coarse
-from revisor.bank.files import generation_folder
-from revisor.bank.leases import only_writer
-from revisor.bank.manifest import OLDEST, read_manifest
 from revisor.errors import Conflict, NotBuilt
 from revisor.facts.fact import Fact
 from revisor.life import build as life_build
 from revisor.life import shards as life_shards
-from revisor.life.partial import PARTIAL
-from revisor.life.shards import Maker
+from revisor.neuraldb.bank import coarse
+from revisor.neuraldb.bank.files import generation_folder
+from revisor.neuraldb.bank.leases import only_writer
+from revisor.neuraldb.bank.manifest import OLDEST, read_manifest
+from revisor.neuraldb.build.partial import PARTIAL
+from revisor.neuraldb.build.shards import Maker
 from revisor.store import Store
 from tests import tiny
 from tests.life.stores import ACME, BASEL, FACTS, ZORA, logits, new_store, said, same_bank

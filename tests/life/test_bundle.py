@@ -63,7 +63,7 @@ def test_imports_that_cannot_be_followed_are_errors(package: Path, body: str) ->
 
 
 def test_the_gate_as_one_file_needs_no_revisor(tmp_path: Path) -> None:
-    text = bundle("revisor.gate.carried", ["CarriesFacts"])
+    text = bundle("revisor.neuraldb.gate.carried", ["CarriesFacts"])
     roots = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from revisor.bank.files import generation_folder, generations, load_bank, recover
-from revisor.bank.leases import Lease
-from revisor.bank.manifest import MANIFEST
 from revisor.errors import StoreDamaged, UsageError
+from revisor.neuraldb.bank.files import generation_folder, generations, load_bank, recover
+from revisor.neuraldb.bank.leases import Lease
+from revisor.neuraldb.bank.manifest import MANIFEST
 from revisor.store import Store
 from tests.life.stores import ACME, FACTS, ZORA, said
 

@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from revisor.bank import files
 from revisor.facts.fact import Fact
+from revisor.neuraldb.bank import files
 from revisor.store import Store
 from tests.life.stores import ACME, BASEL, FACTS, new_store, same_bank
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from revisor.bank.files import generation_folder, generations
-from revisor.bank.manifest import OLDEST
 from revisor.errors import Conflict, NotBuilt, NotFound
 from revisor.facts.fact import Fact
+from revisor.neuraldb.bank.files import generation_folder, generations
+from revisor.neuraldb.bank.manifest import OLDEST
 from revisor.store import Store
 from tests.life.stores import ACME, ZORA, logits, new_store, on_disk, said
 

@@ -17,9 +17,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from revisor.errors import CannotWrite, NotBuilt, NotSupported, UsageError
 from revisor.facts.fact import Fact
-from revisor.gate.watch import Watch
 from revisor.life import exported as exporting
 from revisor.life.archive import file_hash
+from revisor.neuraldb.gate.watch import Watch
 from revisor.store import Store
 from tests import tiny
 from tests.life.stores import ACME, FACTS, ZORA, logits, new_store, on_disk

@@ -15,14 +15,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from revisor.bank import coarse, files
-from revisor.bank.files import generation_folder
-from revisor.bank.manifest import read_manifest
-from revisor.bank.storage import FRESH, INDEX, ROWS
 from revisor.config import read_settings, write_settings
 from revisor.errors import BadInput, StoreDamaged, UsageError
 from revisor.facts.fact import Fact
-from revisor.gate.module import match
+from revisor.neuraldb.bank import coarse, files
+from revisor.neuraldb.bank.files import generation_folder
+from revisor.neuraldb.bank.manifest import read_manifest
+from revisor.neuraldb.bank.storage import FRESH, INDEX, ROWS
+from revisor.neuraldb.gate.module import match
 from revisor.store import Store
 from tests.life.stores import ACME, BASEL, FACTS, logits, new_store
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from revisor.bank import files, manifest
-from revisor.bank.files import FRESH, ROWS, generation_folder, generations
-from revisor.bank.manifest import CHECKED, hash_faults, read_manifest
-from revisor.editing.build import row_facts
 from revisor.errors import StoreDamaged
+from revisor.neuraldb.bank import files, manifest
+from revisor.neuraldb.bank.files import FRESH, ROWS, generation_folder, generations
+from revisor.neuraldb.bank.manifest import CHECKED, hash_faults, read_manifest
+from revisor.neuraldb.editing.build import row_facts
 from revisor.store import Store
 from tests.life.stores import ACME, BASEL, FACTS, ZORA, logits, on_disk, said, same_bank
 from tests.life.test_erase import SECRET, holders

@@ -19,20 +19,20 @@ import torch
 from typer.testing import CliRunner
 
 from revisor.cli import app
-from revisor.editing.build import empty_bank
-from revisor.editing.request import make_requests
-from revisor.editing.score import score_contexts
 from revisor.errors import UsageError, WorkersLost, WrongModel
 from revisor.facts.fact import Fact
-from revisor.gate.attach import attach
 from revisor.life import cluster, shards
-from revisor.life.build import _Build
-from revisor.life.cluster import Actors
-from revisor.life.hands import Hands, executor
-from revisor.life.partial import Partial
-from revisor.life.processes import Processes
-from revisor.life.shards import Job, Made, Maker, Shard, by_subject, cut, digest_of
-from revisor.life.workers import LIVES, Advanced, Died, Event, Finished, Ready, Workers
+from revisor.neuraldb.build.build import _Build
+from revisor.neuraldb.build.cluster import Actors
+from revisor.neuraldb.build.hands import Hands, executor
+from revisor.neuraldb.build.partial import Partial
+from revisor.neuraldb.build.processes import Processes
+from revisor.neuraldb.build.shards import Job, Made, Maker, Shard, by_subject, cut, digest_of
+from revisor.neuraldb.build.workers import LIVES, Advanced, Died, Event, Finished, Ready, Workers
+from revisor.neuraldb.editing.build import empty_bank
+from revisor.neuraldb.editing.request import make_requests
+from revisor.neuraldb.editing.score import score_contexts
+from revisor.neuraldb.gate.attach import attach
 from revisor.store import Store
 from tests import tiny
 from tests.life.stores import ACME, FACTS, new_store, same_bank
@@ -92,7 +92,7 @@ def kill_the_first_that_works(
     crew: type, patch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
 ) -> list[int]:
     """Have the first worker that gets a shard killed at once; the list tells its process."""
-    log.set_level(logging.INFO, "revisor.life.workers")
+    log.set_level(logging.INFO, "revisor.neuraldb.build.workers")
     real, killed = crew.give, list[int]()  # type: ignore[attr-defined]
 
     def give(self: Any, place: int, shard: Shard) -> None:

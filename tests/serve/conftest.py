@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from revisor.editing.request import render_chat
 from revisor.facts.fact import Fact
+from revisor.neuraldb.editing.request import render_chat
 from revisor.store import Store
 from tests import tiny
 from tests.databases import KINDS, Databases

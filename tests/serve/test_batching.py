@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from revisor.bank import names
-from revisor.bank.asked import HISTORY
-from revisor.bank.bank import View
 from revisor.models.load import LoadedModel
 from revisor.models.spec import spec_of
+from revisor.neuraldb.bank import names
+from revisor.neuraldb.bank.asked import HISTORY
+from revisor.neuraldb.bank.bank import View
 from revisor.serve.batching import Scheduler
 from revisor.serve.job import Closing, Job, Piece, QueueFull
 from revisor.serve.sampling import Sampling

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from revisor.bank.files import generation_folder, generations
-from revisor.bank.storage import ROWS
 from revisor.errors import NotBuilt, StoreDamaged, WrongModel
 from revisor.facts.changes import Put
+from revisor.neuraldb.bank.files import generation_folder, generations
+from revisor.neuraldb.bank.storage import ROWS
 from revisor.serve import editions as module
 from revisor.serve.editions import Editions, generation_of
 from revisor.serve.tables import Database

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from revisor.editing.request import encode_with_position, render_chat
 from revisor.errors import UsageError
 from revisor.facts.fact import Fact
 from revisor.models.load import LoadedModel
+from revisor.neuraldb.editing.request import encode_with_position, render_chat
 from revisor.serve.engine import Engine
 from revisor.store import Store
 from tests import tiny

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from revisor.bank.files import generation_folder, generations, load_bank, save_bank
 from revisor.errors import Conflict
+from revisor.neuraldb.bank.files import generation_folder, generations, load_bank, save_bank
 from revisor.serve.live import Generations
 from revisor.serve.selftest import SelfTest
 from revisor.serve.service import ServeSettings

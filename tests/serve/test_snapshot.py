@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from revisor.editing.keys import ffn_inputs
-from revisor.gate.module import MISS, match
+from revisor.neuraldb.editing.keys import ffn_inputs
+from revisor.neuraldb.gate.module import MISS, match
 from revisor.serve.snapshot import open_snapshot
 from revisor.store import Store
 from tests.serve.conftest import ACME, BASEL

@@ -15,14 +15,14 @@ import torch
 from revisor import data
 from revisor.baselines.binding import Binding
 from revisor.baselines.weights import EditedWeights
-from revisor.editing.check import Failure
-from revisor.editing.request import Context, ContextPlan, Request, make_requests
-from revisor.editing.score import score_contexts
 from revisor.errors import NotSupported
 from revisor.facts.fact import Fact
 from revisor.models.hooks import inputs_of, outputs_of
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
+from revisor.neuraldb.editing.check import Failure
+from revisor.neuraldb.editing.request import Context, ContextPlan, Request, make_requests
+from revisor.neuraldb.editing.score import score_contexts
 
 KEY_PREFIXES = 5  # prefixed texts beside the bare prompt in which a value is optimised
 

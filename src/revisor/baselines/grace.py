@@ -21,12 +21,12 @@ import torch
 
 from revisor.baselines.binding import Binding, check_layers, layer_at
 from revisor.baselines.common import unsaid
-from revisor.editing.check import Failure
-from revisor.editing.keys import compute_keys
-from revisor.editing.request import Context, ContextPlan, make_requests
-from revisor.editing.values import ValueSettings, compute_residuals
 from revisor.facts.fact import Fact, normal_form
 from revisor.models.hooks import rewritten
+from revisor.neuraldb.editing.check import Failure
+from revisor.neuraldb.editing.keys import compute_keys
+from revisor.neuraldb.editing.request import Context, ContextPlan, make_requests
+from revisor.neuraldb.editing.values import ValueSettings, compute_residuals
 from revisor.progress import Progress
 
 LAYER_SHARE = 0.5  # of the depth; see the sweep in benchmarks/sweep_baselines.py

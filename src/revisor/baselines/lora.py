@@ -17,10 +17,10 @@ from torch import nn
 from revisor.baselines.binding import Binding
 from revisor.baselines.common import WeightEditor, trained_plan, unsaid
 from revisor.baselines.training import TrainSettings, train
-from revisor.editing.check import Failure
-from revisor.editing.request import make_requests
 from revisor.errors import NotSupported
 from revisor.facts.fact import Fact
+from revisor.neuraldb.editing.check import Failure
+from revisor.neuraldb.editing.request import make_requests
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from revisor.baselines.binding import Binding
-from revisor.editing.editor import BankEditor
-from revisor.editing.presets import preset_settings
+from revisor.neuraldb.editing.editor import BankEditor
+from revisor.neuraldb.editing.presets import preset_settings
 
 
 @dataclass(frozen=True, kw_only=True)

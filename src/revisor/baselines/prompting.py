@@ -19,10 +19,10 @@ from typing import Any
 import torch
 
 from revisor.baselines.binding import Binding, layer_at
-from revisor.editing.check import Failure
-from revisor.editing.keys import token_keys
 from revisor.errors import NotSupported, UsageError
 from revisor.facts.fact import Fact, normal_form
+from revisor.neuraldb.editing.check import Failure
+from revisor.neuraldb.editing.keys import token_keys
 
 TEMPLATE = "{facts}\n{prompt}"
 DENSE_SHARE = 0.5  # of the depth: whose FFN keys a text is embedded by

@@ -29,10 +29,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from revisor.editing.request import ContextPlan, Request
 from revisor.errors import UsageError
 from revisor.models.hooks import outputs_of, rewritten
 from revisor.models.spec import Spec
+from revisor.neuraldb.editing.request import ContextPlan, Request
 
 PREFIXED = 5  # contexts beside the bare prompt
 STOP_LOSS = 5e-2  # the one reason to leave before the last step

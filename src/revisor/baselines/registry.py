@@ -16,10 +16,10 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from revisor.baselines.binding import Binding
-from revisor.editing.editor import Editor
 from revisor.errors import BadInput, NotFound, UsageError
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
+from revisor.neuraldb.editing.editor import Editor
 
 
 @dataclass(frozen=True, kw_only=True)

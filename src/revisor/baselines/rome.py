@@ -22,11 +22,11 @@ from revisor.baselines.common import (
 )
 from revisor.baselines.moments import TOKENS, second_moments
 from revisor.baselines.weights import EditedWeights, projection_weight
-from revisor.editing.check import Failure
-from revisor.editing.keys import mean_keys
-from revisor.editing.request import make_requests
-from revisor.editing.values import ValueSettings, compute_residuals
 from revisor.facts.fact import Fact
+from revisor.neuraldb.editing.check import Failure
+from revisor.neuraldb.editing.keys import mean_keys
+from revisor.neuraldb.editing.request import make_requests
+from revisor.neuraldb.editing.values import ValueSettings, compute_residuals
 from revisor.progress import Progress
 
 

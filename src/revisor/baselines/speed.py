@@ -16,13 +16,13 @@ from time import perf_counter
 import torch
 
 from revisor.baselines.published import PublishedResult, published_plan, published_residual
-from revisor.editing.build import word_ends
-from revisor.editing.request import ContextPlan, make_requests
-from revisor.editing.values import ValueSettings, compute_residuals
 from revisor.errors import UsageError
 from revisor.facts.fact import Fact
 from revisor.models.load import DTYPE_NAMES, LoadedModel
 from revisor.models.spec import spec_of
+from revisor.neuraldb.editing.build import word_ends
+from revisor.neuraldb.editing.request import ContextPlan, make_requests
+from revisor.neuraldb.editing.values import ValueSettings, compute_residuals
 
 
 def compare_build(

@@ -25,10 +25,10 @@ from safetensors.torch import load_file, save_file
 
 from revisor.baselines.binding import Binding
 from revisor.baselines.common import leaving_at
-from revisor.editing.request import Request
-from revisor.editing.values import ValueSettings, compute_residuals
 from revisor.models.load import fingerprint
 from revisor.models.packaged import cache_folder
+from revisor.neuraldb.editing.request import Request
+from revisor.neuraldb.editing.values import ValueSettings, compute_residuals
 
 VERSION = 1
 TOGETHER = 100  # facts a file: the published size of a batch

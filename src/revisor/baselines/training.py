@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from revisor.editing.request import Context, Request
 from revisor.models.hooks import head_at
 from revisor.models.load import LoadedModel
+from revisor.neuraldb.editing.request import Context, Request
 from revisor.progress import Progress
 
 

@@ -13,9 +13,9 @@ from revisor.baselines.binding import Binding, check_layers, layer_at
 from revisor.baselines.common import WeightEditor, trained_plan, unsaid
 from revisor.baselines.training import TrainSettings, train
 from revisor.baselines.weights import EditedWeights, projection_weight
-from revisor.editing.check import Failure
-from revisor.editing.request import make_requests
 from revisor.facts.fact import Fact
+from revisor.neuraldb.editing.check import Failure
+from revisor.neuraldb.editing.request import make_requests
 
 FT_SHARE = 0.6  # of the depth; see the sweep in benchmarks/sweep_baselines.py
 

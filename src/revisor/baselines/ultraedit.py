@@ -26,10 +26,10 @@ from revisor.baselines.closed import ridge_update
 from revisor.baselines.common import WeightEditor, unsaid
 from revisor.baselines.training import target_losses, target_places
 from revisor.baselines.weights import EditedWeights, projection_weight
-from revisor.editing.check import Failure
-from revisor.editing.request import Context, ContextPlan, make_requests
 from revisor.facts.fact import Fact
 from revisor.models.hooks import rewritten
+from revisor.neuraldb.editing.check import Failure
+from revisor.neuraldb.editing.request import Context, ContextPlan, make_requests
 from revisor.progress import Progress
 
 FIRST, LAST = 0.5, 0.8  # of the depth: the published layers are 11 to 24 of 32

@@ -86,9 +86,9 @@ def build(
     chosen = layer_of(model, layer)
 
     from revisor.baselines.speed import compare_build
-    from revisor.editing.build import BuildSettings
-    from revisor.life.rate import rate_by_workers
     from revisor.models.load import load_model
+    from revisor.neuraldb.build.rate import rate_by_workers
+    from revisor.neuraldb.editing.build import BuildSettings
     from revisor.progress import Progress
 
     settings = BuildSettings(layer=chosen)

@@ -18,10 +18,10 @@ from revisor.config import swept_layer
 from revisor.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
-    from revisor.editing.editor import BuiltEditor
     from revisor.evaluate.datasets import Source
     from revisor.models.load import LoadedModel
     from revisor.models.spec import Spec
+    from revisor.neuraldb.editing.editor import BuiltEditor
 
 DEFAULT_MODEL = "smollm2"
 
@@ -248,10 +248,10 @@ def _model(
 
 def _built(path: Path | None, given: Sequence[str]) -> BuiltEditor:
     """The newest bank of a store, its rows in force, and the facts that it is to answer with."""
-    from revisor.bank.files import generation_folder
-    from revisor.bank.manifest import read_manifest
-    from revisor.editing.editor import BuiltEditor
-    from revisor.life.shards import digest_of
+    from revisor.neuraldb.bank.files import generation_folder
+    from revisor.neuraldb.bank.manifest import read_manifest
+    from revisor.neuraldb.build.shards import digest_of
+    from revisor.neuraldb.editing.editor import BuiltEditor
     from revisor.store import Store
 
     if path is None:

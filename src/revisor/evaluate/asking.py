@@ -18,9 +18,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-from revisor.editing.editor import Editor
-from revisor.editing.request import Context, asked_context
-from revisor.editing.score import Score, score_contexts
 from revisor.evaluate.cases import Case, Probe
 from revisor.evaluate.metrics import (
     begins_with,
@@ -34,6 +31,9 @@ from revisor.evaluate.metrics import (
 from revisor.evaluate.speak import Speaker, Spoken
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
+from revisor.neuraldb.editing.editor import Editor
+from revisor.neuraldb.editing.request import Context, asked_context
+from revisor.neuraldb.editing.score import Score, score_contexts
 
 SLACK = 3  # tokens beyond the longest accepted object: to see whether its last word ends there
 KEPT = 8  # tokens of an answer that is only compared with another answer

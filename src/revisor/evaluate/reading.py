@@ -26,21 +26,21 @@ from torch import nn
 from transformers import DynamicCache
 
 from revisor import data
-from revisor.bank.bank import View
-from revisor.bank.encode import KeyEncoder
-from revisor.bank.files import load_bank
-from revisor.bank.manifest import read_manifest
-from revisor.bank.names import WINDOW, NameIndex, name_hashes
-from revisor.bank.search import nearest
-from revisor.editing.calibration import calibrate
-from revisor.editing.keys import ffn_inputs
 from revisor.evaluate.cost import resident_mb
 from revisor.evaluate.synthetic import save_synthetic
-from revisor.gate.attach import attach
-from revisor.gate.module import MISS, gate, match
 from revisor.models.hooks import contiguous_head
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec, spec_of
+from revisor.neuraldb.bank.bank import View
+from revisor.neuraldb.bank.encode import KeyEncoder
+from revisor.neuraldb.bank.files import load_bank
+from revisor.neuraldb.bank.manifest import read_manifest
+from revisor.neuraldb.bank.names import WINDOW, NameIndex, name_hashes
+from revisor.neuraldb.bank.search import nearest
+from revisor.neuraldb.editing.calibration import calibrate
+from revisor.neuraldb.editing.keys import ffn_inputs
+from revisor.neuraldb.gate.attach import attach
+from revisor.neuraldb.gate.module import MISS, gate, match
 from revisor.progress import Progress
 
 PROMPT_TOKENS = 512  # of a prefill, over its whole batch

@@ -18,7 +18,6 @@ from typing import Any
 
 from revisor.baselines.registry import checked_options, did_you_mean
 from revisor.baselines.registry import read_recipe as read_options
-from revisor.editing.editor import BankEditor
 from revisor.errors import BadInput, Fault, NotFound
 from revisor.evaluate.cases import Case
 from revisor.evaluate.datasets import Source
@@ -28,6 +27,7 @@ from revisor.evaluate.suites.base import Sizes
 from revisor.evaluate.unedited import UNEDITED
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
+from revisor.neuraldb.editing.editor import BankEditor
 
 STOPPED = "stopped.json"
 JUDGED = "efficacy_strict"

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from revisor.baselines.registry import EDITORS, did_you_mean, make_editor
-from revisor.editing.editor import BankEditor, BuiltEditor, Editor
 from revisor.errors import UsageError
 from revisor.evaluate.asking import Bench
 from revisor.evaluate.cases import Case, Plan, Probe
@@ -31,6 +30,7 @@ from revisor.evaluate.unedited import UNEDITED, Unedited
 from revisor.facts.fact import Fact
 from revisor.models.load import LoadedModel, fingerprint
 from revisor.models.spec import Spec
+from revisor.neuraldb.editing.editor import BankEditor, BuiltEditor, Editor
 from revisor.progress import Progress
 
 COSTS = (

@@ -19,13 +19,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from revisor.bank import coarse
-from revisor.bank.bank import View
-from revisor.bank.encode import KeyEncoder
-from revisor.bank.files import save_bank
-from revisor.bank.ids import Ids
-from revisor.bank.names import NameIndex, name_hashes
-from revisor.bank.vectors import Packed, Picked, stored
+from revisor.neuraldb.bank import coarse
+from revisor.neuraldb.bank.bank import View
+from revisor.neuraldb.bank.encode import KeyEncoder
+from revisor.neuraldb.bank.files import save_bank
+from revisor.neuraldb.bank.ids import Ids
+from revisor.neuraldb.bank.names import NameIndex, name_hashes
+from revisor.neuraldb.bank.vectors import Packed, Picked, stored
 
 POOL = 1 << 17
 ENTRIES = 3  # of a row that goes by names: at the prompt, as first words, in other surroundings

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from revisor.editing.check import Failure
 from revisor.facts.fact import Fact
+from revisor.neuraldb.editing.check import Failure
 
 UNEDITED = "unedited"
 

@@ -101,7 +101,7 @@ def pack(store: Store, file: Path) -> int:
 
 
 def _fill(store: Store, archive: zipfile.ZipFile, scratch: Path) -> None:
-    from revisor.bank.manifest import CHECKED
+    from revisor.neuraldb.bank.manifest import CHECKED
 
     hashes: dict[str, str] = {}
     links: dict[str, str] = {}
@@ -224,7 +224,7 @@ def _extract(archive: zipfile.ZipFile, file: Path, inner: Path) -> None:
         if digest.hexdigest() != files[name]:
             raise refused(f"{name} was changed: its sha256 is not the manifest's")
     if links:
-        from revisor.bank.files import link_file
+        from revisor.neuraldb.bank.files import link_file
     for name, first in sorted(links.items()):
         if not _MEMBER.fullmatch(name) or first not in names or name in names:
             raise refused(f"it links {name!r}, which is no file of a store")

@@ -10,9 +10,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from revisor.bank.files import generations, recover, remove_generation
-from revisor.bank.leases import only_writer
 from revisor.errors import UsageError
+from revisor.neuraldb.bank.files import generations, recover, remove_generation
+from revisor.neuraldb.bank.leases import only_writer
 
 if TYPE_CHECKING:
     from revisor.store import Store

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revisor.bank import leases
 from revisor.errors import CannotWrite, NotBuilt
 from revisor.facts.fact import normal_form
 from revisor.life.archive import file_hash, is_archive, pack, unpack
+from revisor.neuraldb.bank import leases
 
 if TYPE_CHECKING:
     from revisor.store import Store
@@ -105,10 +105,16 @@ def _purge_banks(banks: Path, ids: set[str], alone: set[str]) -> list[str]:
     A row that told a fact from its siblings goes too where there are none left: the next build
     makes it anew, as it would have been without them.
     """
-    from revisor.bank.files import generation_folder, generations, load_bank, recover, save_bank
-    from revisor.bank.manifest import read_manifest
-    from revisor.bank.storage import INDEX
-    from revisor.life.partial import Partial
+    from revisor.neuraldb.bank.files import (
+        generation_folder,
+        generations,
+        load_bank,
+        recover,
+        save_bank,
+    )
+    from revisor.neuraldb.bank.manifest import read_manifest
+    from revisor.neuraldb.bank.storage import INDEX
+    from revisor.neuraldb.build.partial import Partial
 
     recover(banks)
     Partial(banks).clear()

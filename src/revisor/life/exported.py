@@ -21,17 +21,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from revisor import __version__
-from revisor.bank.bank import Bank, View
-from revisor.bank.storage import ENCODER, ROWS, WHOLE_VIEW, read_view, write_view
-from revisor.editing.build import row_facts
 from revisor.errors import CannotWrite, NotSupported, UsageError
 from revisor.facts.epochs import bounds
 from revisor.facts.lines import fact_line
-from revisor.gate.carried import BANK
 from revisor.life.archive import file_hash
 from revisor.life.bundle import bundle
 from revisor.life.card import model_card
 from revisor.models.quiet import quiet_transformers
+from revisor.neuraldb.bank.bank import Bank, View
+from revisor.neuraldb.bank.storage import ENCODER, ROWS, WHOLE_VIEW, read_view, write_view
+from revisor.neuraldb.editing.build import row_facts
+from revisor.neuraldb.gate.carried import BANK
 
 if TYPE_CHECKING:
     from revisor.models.load import LoadedModel
@@ -213,7 +213,7 @@ def _write_model(loaded: LoadedModel, folder: Path, said: dict[str, Any]) -> Non
         f'revisor {__version__}.\n\nApache-2.0; the code below is revisor\'s own gate.\n"""\n\n'
     )
     imports = f"\nfrom transformers import {config}, {kind}\n\n"
-    code = header + bundle("revisor.gate.carried", ["CarriesFacts"]) + imports + classes
+    code = header + bundle("revisor.neuraldb.gate.carried", ["CarriesFacts"]) + imports + classes
     (folder / CODE).write_text(code, encoding="utf-8")
 
 

@@ -18,12 +18,12 @@ from revisor.config import (
     swept_layer,
     write_settings,
 )
-from revisor.editing.calibration import compare_layers
-from revisor.editing.presets import preset_settings
 from revisor.errors import CannotWrite, UsageError
 from revisor.facts.ledger import Ledger
 from revisor.models.load import DTYPE_NAMES, LoadedModel, load_model
 from revisor.models.spec import Spec, spec_of
+from revisor.neuraldb.editing.calibration import compare_layers
+from revisor.neuraldb.editing.presets import preset_settings
 from revisor.progress import Progress
 
 if TYPE_CHECKING:

@@ -13,17 +13,17 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from revisor.bank.bank import Bank, View
-from revisor.bank.files import generation_folder, generations, load_bank
-from revisor.bank.leases import Lease
-from revisor.bank.manifest import MANIFEST
-from revisor.editing.build import row_facts
 from revisor.errors import CannotWrite, NotBuilt, WrongModel
 from revisor.facts.fact import Fact
-from revisor.gate.attach import Gated, attach
-from revisor.gate.watch import Watch
-from revisor.life.live import RowsInForce
 from revisor.models.load import left_as_it_was, wrap_model
+from revisor.neuraldb.bank.bank import Bank, View
+from revisor.neuraldb.bank.files import generation_folder, generations, load_bank
+from revisor.neuraldb.bank.leases import Lease
+from revisor.neuraldb.bank.manifest import MANIFEST
+from revisor.neuraldb.build.live import RowsInForce
+from revisor.neuraldb.editing.build import row_facts
+from revisor.neuraldb.gate.attach import Gated, attach
+from revisor.neuraldb.gate.watch import Watch
 
 if TYPE_CHECKING:
     from revisor.serve.engine import Engine

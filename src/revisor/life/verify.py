@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from revisor.bank.files import generation_folder, generations
-from revisor.bank.manifest import hash_faults, read_manifest
 from revisor.errors import RevisorError
+from revisor.neuraldb.bank.files import generation_folder, generations
+from revisor.neuraldb.bank.manifest import hash_faults, read_manifest
 
 if TYPE_CHECKING:
     from revisor.store import Store

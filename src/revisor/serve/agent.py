@@ -15,14 +15,14 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from revisor.bank.files import generation_folder, generations
-from revisor.bank.leases import Lease
-from revisor.bank.manifest import MANIFEST
 from revisor.errors import BadInput, NotBuilt, NotFound, UsageError
 from revisor.facts.changes import Put
 from revisor.facts.fact import Fact
 from revisor.facts.forms import fact_from
 from revisor.facts.lines import fact_line
+from revisor.neuraldb.bank.files import generation_folder, generations
+from revisor.neuraldb.bank.leases import Lease
+from revisor.neuraldb.bank.manifest import MANIFEST
 from revisor.serve.engine import Answer, Engine
 from revisor.serve.proposals import ChangeDesk
 from revisor.serve.roles import Caller, KeyBook, Role

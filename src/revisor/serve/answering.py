@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
-from revisor.bank.bank import View
 from revisor.errors import RevisorError, UsageError
 from revisor.facts.fact import normal_form
+from revisor.neuraldb.bank.bank import View
 from revisor.serve.engine import FactUsed, facts_used
 from revisor.serve.job import Job, Piece, Reason
 from revisor.serve.metrics import Finished, Fired, is_suspect

@@ -23,12 +23,12 @@ from typing import Any, Literal
 import torch
 from transformers import DynamicCache
 
-from revisor.bank.asked import HISTORY
-from revisor.bank.names import texts
-from revisor.gate.rows import RowGate, RowHit, attach_rows
-from revisor.gate.watch import Hit
 from revisor.models.load import LoadedModel, end_tokens
 from revisor.models.spec import Spec
+from revisor.neuraldb.bank.asked import HISTORY
+from revisor.neuraldb.bank.names import texts
+from revisor.neuraldb.gate.rows import RowGate, RowHit, attach_rows
+from revisor.neuraldb.gate.watch import Hit
 from revisor.serve.cache import RowsCache
 from revisor.serve.job import Closing, Job, Piece, QueueFull, Reason
 from revisor.serve.sampling import Chosen, choose, generator_of

@@ -22,15 +22,15 @@ from threading import RLock
 
 import torch
 
-from revisor.bank.bank import View
-from revisor.bank.files import generation_folder, generations, load_bank
-from revisor.bank.leases import Lease
-from revisor.bank.manifest import MANIFEST, Manifest, read_manifest
-from revisor.editing.build import row_facts
 from revisor.errors import NotBuilt, RevisorError, WrongModel
 from revisor.facts.epochs import bounds
 from revisor.facts.fact import Fact
-from revisor.life.live import RowsInForce
+from revisor.neuraldb.bank.bank import View
+from revisor.neuraldb.bank.files import generation_folder, generations, load_bank
+from revisor.neuraldb.bank.leases import Lease
+from revisor.neuraldb.bank.manifest import MANIFEST, Manifest, read_manifest
+from revisor.neuraldb.build.live import RowsInForce
+from revisor.neuraldb.editing.build import row_facts
 from revisor.serve.tables import Database
 from revisor.store import Store
 

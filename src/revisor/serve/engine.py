@@ -16,14 +16,14 @@ from typing import Any
 
 import torch
 
-from revisor.bank.bank import View
 from revisor.errors import UsageError
 from revisor.facts.fact import Fact, normal_form
-from revisor.gate.attach import attach
-from revisor.gate.watch import Hit, Watch
 from revisor.models.hooks import contiguous_head
 from revisor.models.load import LoadedModel, end_tokens
 from revisor.models.spec import Spec
+from revisor.neuraldb.bank.bank import View
+from revisor.neuraldb.gate.attach import attach
+from revisor.neuraldb.gate.watch import Hit, Watch
 
 
 @dataclass(frozen=True, kw_only=True)

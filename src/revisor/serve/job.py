@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from revisor.bank.bank import View
 from revisor.errors import RevisorError
-from revisor.gate.watch import Hit
+from revisor.neuraldb.bank.bank import View
+from revisor.neuraldb.gate.watch import Hit
 from revisor.serve.sampling import Chosen, Sampling
 
 Reason = Literal["stop", "length", "cancelled", "error"]

@@ -19,10 +19,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from revisor.bank.files import generation_folder, generations, remove_generation
-from revisor.bank.leases import Lease
-from revisor.bank.manifest import MANIFEST
 from revisor.errors import Conflict, NotBuilt, NotFound, RevisorError
+from revisor.neuraldb.bank.files import generation_folder, generations, remove_generation
+from revisor.neuraldb.bank.leases import Lease
+from revisor.neuraldb.bank.manifest import MANIFEST
 from revisor.serve.selftest import SelfTest
 from revisor.serve.snapshot import Snapshot, empty_snapshot, open_snapshot
 from revisor.serve.tables import Database

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from revisor import data
-from revisor.bank.bank import View
 from revisor.facts.fact import Fact, normal_form
-from revisor.gate.watch import Hit
+from revisor.neuraldb.bank.bank import View
+from revisor.neuraldb.gate.watch import Hit
 from revisor.serve.batching import Scheduler
 from revisor.serve.job import Job, Piece
 from revisor.serve.sampling import Sampling

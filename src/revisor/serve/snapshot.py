@@ -16,14 +16,14 @@ from pathlib import Path
 
 import torch
 
-from revisor.bank.bank import Bank, View
-from revisor.bank.encode import KeyEncoder
-from revisor.bank.files import generation_folder, load_bank
-from revisor.bank.manifest import read_manifest
-from revisor.editing.build import row_facts
 from revisor.facts.epochs import bounds
 from revisor.facts.fact import Fact
-from revisor.life.live import RowsInForce
+from revisor.neuraldb.bank.bank import Bank, View
+from revisor.neuraldb.bank.encode import KeyEncoder
+from revisor.neuraldb.bank.files import generation_folder, load_bank
+from revisor.neuraldb.bank.manifest import read_manifest
+from revisor.neuraldb.build.live import RowsInForce
+from revisor.neuraldb.editing.build import row_facts
 from revisor.store import Store
 
 NARROWED = 8  # views for sets of namespaces, kept for each generation

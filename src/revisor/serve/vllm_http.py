@@ -22,8 +22,8 @@ from typing import Any
 from prometheus_client import Counter
 from vllm.v1.engine.input_processor import InputProcessor
 
-from revisor.editing.build import row_facts
 from revisor.facts.fact import Fact
+from revisor.neuraldb.editing.build import row_facts
 from revisor.serve.vllm import editions
 
 PATHS = ("/v1/completions", "/v1/chat/completions")

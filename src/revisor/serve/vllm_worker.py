@@ -20,9 +20,9 @@ from vllm.distributed import get_tensor_model_parallel_world_size, tensor_model_
 from vllm.forward_context import get_forward_context
 
 from revisor.errors import NotSupported, WrongModel
-from revisor.gate.slots import Batch, SlotGate, SlotHit
 from revisor.models.load import DTYPE_NAMES
 from revisor.models.spec import known_families
+from revisor.neuraldb.gate.slots import Batch, SlotGate, SlotHit
 from revisor.serve.editions import Editions, generation_of
 
 EDITION = "revisor_edition"  # among a request's extra arguments; empty for the unedited model
@@ -230,7 +230,7 @@ def _(key: torch.Tensor, value: torch.Tensor) -> None:
 
 def gated(_module: Any, args: tuple[Any, ...], output: Any) -> None:
     """The forward hook of the projection."""
-    torch.ops.revisor.gate(args[0], output[0] if isinstance(output, tuple) else output)
+    torch.ops.revisor.neuraldb.gate(args[0], output[0] if isinstance(output, tuple) else output)
 
 
 def load(runner: Any, editions: Editions) -> None:

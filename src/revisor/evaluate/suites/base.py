@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from revisor.editing.editor import Editor
 from revisor.errors import UsageError
 from revisor.evaluate.asking import Bench, ask
 from revisor.evaluate.cases import Case, Item, Plan, Probe
 from revisor.evaluate.datasets import Read, Source, held_back, read_items
 from revisor.facts.fact import PLACEHOLDER, Fact, normal_form
+from revisor.neuraldb.editing.editor import Editor
 
 DEFAULT_N = 100
 

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from revisor.editing.editor import Editor
 from revisor.errors import UsageError
 from revisor.evaluate.asking import Bench
 from revisor.evaluate.cases import Case, Plan, Probe
@@ -29,6 +28,7 @@ from revisor.evaluate.datasets import Source
 from revisor.evaluate.extra import need
 from revisor.evaluate.suites.base import DEFAULT_N, Sizes, Suite
 from revisor.evaluate.suites.text import facts_beside
+from revisor.neuraldb.editing.editor import Editor
 
 Record = dict[str, Any]
 BATCH = 16

@@ -15,7 +15,6 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from revisor.editing.editor import Editor, GatedEditor
 from revisor.evaluate.asking import Bench, ask
 from revisor.evaluate.cases import Case, Item, Keep, Plan, Probe
 from revisor.evaluate.datasets import Source
@@ -24,6 +23,7 @@ from revisor.evaluate.suites.facts import direct, keep_probes
 from revisor.evaluate.suites.known import KnownFacts
 from revisor.evaluate.suites.text import WIKITEXT, Gate, Perplexity, windows
 from revisor.facts.fact import normal_form
+from revisor.neuraldb.editing.editor import Editor, GatedEditor
 
 DEFAULT_EDITS = 1_000
 FILES = ("entityquestions",)

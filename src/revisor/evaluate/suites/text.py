@@ -13,18 +13,18 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from revisor.bank.bank import View
-from revisor.editing.build import row_facts
-from revisor.editing.editor import Editor, GatedEditor
 from revisor.errors import NotFound, NotSupported
 from revisor.evaluate.asking import Bench
 from revisor.evaluate.cases import Case, Plan, Probe
 from revisor.evaluate.datasets import Source, open_text
 from revisor.evaluate.suites.base import Sizes, Suite, chosen, measured
 from revisor.facts.fact import Fact, normal_form
-from revisor.gate.module import MISS, Hits, match
 from revisor.models.hooks import inputs_of
 from revisor.models.load import LoadedModel
+from revisor.neuraldb.bank.bank import View
+from revisor.neuraldb.editing.build import row_facts
+from revisor.neuraldb.editing.editor import Editor, GatedEditor
+from revisor.neuraldb.gate.module import MISS, Hits, match
 
 FACTS = "counterfact/counterfact.jsonl.gz"
 WIKITEXT = "corpus/wikitext2_raw_test.txt.gz"

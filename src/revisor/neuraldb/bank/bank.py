@@ -1,0 +1,320 @@
+"""The neural key-value bank: rows of encoded keys and residuals, each with its life span.
+
+What comes in: rows (`put`, `drop`), each at a generation. What goes out: a `View`, the rows that
+are live at one generation, as a few contiguous tensors that a gate reads. What it does not do:
+touch disk (files.py), search (search.py) or know how rows were made (editing/).
+
+A row holds one residual and one or more entries: encoded keys, each with its own threshold, any of
+which finds the row. N rows, M entries, E width of an encoded key, D hidden width, F key width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+
+import torch
+
+from revisor.errors import NotFound
+from revisor.facts.fact import JOIN
+from revisor.neuraldb.bank.encode import KeyEncoder
+from revisor.neuraldb.bank.fresh import Fresh
+from revisor.neuraldb.bank.ids import Ids, PickedIds
+from revisor.neuraldb.bank.names import NameIndex, merged
+from revisor.neuraldb.bank.vectors import WHOLE, bits_of, picked, stored
+from revisor.neuraldb.bank.view import Changes, Row, View, counted, entries_of
+
+__all__ = ["Bank", "Changes", "Row", "View"]
+
+
+class Bank:
+    """All rows ever put; a generation decides which are live.
+
+    Rows lie in two parts: those of the view it was opened over, which are never copied, and those
+    put since, in growing arrays.
+
+    Args:
+        encoder: the map that made the keys of all rows.
+        key_width: E.
+        hidden_width: D.
+        named: a row fires only where its subject's name ends. False for the paper's gate, in
+            which keys alone decide.
+        bits: in which keys and residuals are stored (vectors.py): 32, 8 or 4.
+        kind_V: kinds of the model's tokens, for a named bank (sentences.py).
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: KeyEncoder,
+        key_width: int,
+        hidden_width: int,
+        named: bool = False,
+        bits: int = WHOLE,
+        kind_V: torch.Tensor | None = None,  # noqa: N803
+    ) -> None:
+        self.encoder = encoder
+        self.named = named
+        self.key_width = key_width
+        self.hidden_width = hidden_width
+        self.bits = bits
+        self.generation = 0
+        none = torch.zeros(0, dtype=torch.long)
+        self._base = View(
+            ids=(),
+            keys_ME=stored(torch.empty(0, key_width), bits),
+            gamma_M=torch.empty(0),
+            row_M=none.int(),
+            R_ND=stored(torch.empty(0, hidden_width), bits),
+            encoder=encoder,
+            generation=0,
+            names=NameIndex.of([], none, none.bool(), kind_V) if named else None,
+        )
+        self._first_N = self._count_N = none
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing was put or dropped yet since the base."""
+        self._names_by_row: Sequence[torch.Tensor] | None = None  # of the base: made when needed
+        self._died: dict[int, int] = {}  # slot -> generation; slots count the base's rows first
+        self._put: dict[str, int] = {}  # live rows put since -> slot
+        self._fresh = Fresh(self.key_width, self.hidden_width, self.bits)
+        self._shown: View | None = None  # the last whole view, until something changes
+
+    @classmethod
+    def of(cls, view: View) -> Bank:
+        """A bank that holds the rows of a view and shares its tensors.
+
+        Raises:
+            ValueError: the view's tensors do not fit together.
+        """
+        if view.since is not None:
+            return cls.changed(view.since)
+        counts = entries_of(view)
+        bank = cls(
+            encoder=view.encoder,
+            key_width=view.keys_ME.shape[1],
+            hidden_width=view.R_ND.shape[1],
+            named=view.names is not None,
+            bits=bits_of(view.keys_ME),
+        )
+        bank.generation = view.generation
+        bank._base = view
+        bank._count_N = counts
+        bank._first_N = counts.cumsum(0) - counts
+        bank._begin()
+        return bank
+
+    @classmethod
+    def changed(cls, changes: Changes) -> Bank:
+        """A bank over a view that was changed since: rows put or dropped now count with those.
+
+        Raises:
+            ValueError: the tensors do not fit together.
+        """
+        fresh, gone = changes.fresh, changes.gone_G.tolist()
+        bank = cls.of(replace(changes.base, generation=fresh.generation))
+        if gone and not 0 <= min(gone) <= max(gone) < len(bank._base.ids):
+            raise ValueError("its tensors do not fit together")
+        bank._died = dict.fromkeys(gone, bank.generation)
+        bank._put = {row_id: len(bank._base.ids) + n for n, row_id in enumerate(fresh.ids)}
+        bank._fresh.take(fresh)
+        return bank
+
+    @property
+    def _base_ids(self) -> Ids:
+        if not isinstance(self._base.ids, Ids):
+            self._base = replace(self._base, ids=Ids.of(self._base.ids))
+        assert isinstance(self._base.ids, Ids)
+        return self._base.ids
+
+    def __len__(self) -> int:
+        return len(self._base.ids) + len(self._fresh.ids) - len(self._died)
+
+    def __contains__(self, row_id: str) -> bool:
+        return self._slot(row_id) is not None
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Ids of the rows that are live now."""
+        if self._untouched:
+            return self._base.ids
+        alive = torch.ones(len(self._base.ids) + len(self._fresh.ids), dtype=torch.bool)
+        alive[list(self._died)] = False
+        return self._picked_ids(alive.nonzero().squeeze(1))
+
+    def holding(self, fact_ids: Collection[str]) -> list[str]:
+        """The live rows that have one of these facts among theirs, in their order."""
+        if not fact_ids:
+            return []
+        old = [slot for slot in self._base_ids.holding(fact_ids) if slot not in self._died]
+        wanted = set(fact_ids)
+        new = [row_id for row_id in self._put if not wanted.isdisjoint(row_id.split(JOIN))]
+        return [*(self._base_ids[slot] for slot in old), *new]
+
+    def remembers(self, fact_ids: Collection[str]) -> bool:
+        """Whether anything that it was opened over holds one of these facts, live or not."""
+        return bool(self._base_ids.holding(fact_ids)) or bool(self.holding(fact_ids))
+
+    @property
+    def _untouched(self) -> bool:
+        return not self._fresh.ids and not self._died
+
+    def _slot(self, row_id: str) -> int | None:
+        """Of the live row of this id."""
+        if (slot := self._put.get(row_id)) is not None:
+            return slot
+        old = self._base_ids.place(row_id)
+        return None if old in self._died else old
+
+    def put(self, row: Row, generation: int) -> None:
+        """Add a row, or replace the live one of this id, from `generation` on. O(1) amortised."""
+        if row.row_id in self:
+            self.drop(row.row_id, generation)
+        self._put[row.row_id] = len(self._base.ids) + len(self._fresh.ids)
+        self._fresh.add(row, generation)
+        self.generation = max(self.generation, generation)
+        self._shown = None
+
+    def drop(self, row_id: str, generation: int) -> None:
+        """End a row at `generation`.
+
+        Raises:
+            NotFound: there is no live row of this id.
+        """
+        slot = self._slot(row_id)
+        if slot is None:
+            raise NotFound(f"The bank has no row '{row_id}'.", "See `revisor ls` for the facts.")
+        self._put.pop(row_id, None)
+        self._died[slot] = generation
+        self.generation = max(self.generation, generation)
+        self._shown = None
+
+    def get(self, row_id: str) -> Row:
+        """The live row of this id.
+
+        Raises:
+            NotFound: there is none.
+        """
+        slot = self._slot(row_id)
+        if slot is None:
+            raise NotFound(f"The bank has no row '{row_id}'.", "Build the store first.")
+        base = self._base
+        if slot < len(base.ids):
+            first, count = int(self._first_N[slot]), int(self._count_N[slot])
+            part = slice(first, first + count)
+            return Row(
+                row_id=row_id,
+                keys_CE=base.keys_ME[part],
+                gamma_C=base.gamma_M[part],
+                r_D=base.R_ND[slot],
+                names_H=self._names_of(slot),
+                after=base.names is not None and bool(base.names.after_N[slot]),
+            )
+        return self._fresh.row(slot - len(base.ids))
+
+    def _names_of(self, slot: int) -> torch.Tensor:
+        """The hashes of a row of the base."""
+        if self._names_by_row is not None:
+            return self._names_by_row[slot]
+        names = self._base.names
+        return torch.zeros(0, dtype=torch.long) if names is None else names.of_row(slot)
+
+    def rows(self) -> Iterable[Row]:
+        """All live rows, oldest first."""
+        if self._base.names is not None and self._names_by_row is None:
+            self._names_by_row = self._base.names.by_row()
+        return (self.get(row_id) for row_id in self.ids)
+
+    def view(
+        self, generation: int | None = None, *, without: Collection[str] = frozenset()
+    ) -> View:
+        """The rows live at a generation (the latest by default).
+
+        The view of a bank that nothing was put into or dropped from is the one it was opened over;
+        of a large bank the vectors are shared, not copied.
+
+        Args:
+            generation: rows born later, or ended at it or before, are not shown.
+            without: row ids to leave out, such as facts that do not hold at this moment.
+        """
+        at = self.generation if generation is None else generation
+        base = self._base
+        if self._untouched and not without and at >= base.generation:
+            return base if at == base.generation else replace(base, generation=at)
+        latest = not without and at >= self.generation
+        if latest and self._shown is not None:
+            return replace(self._shown, generation=at)
+        shown = torch.ones(len(base.ids) + len(self._fresh.ids), dtype=torch.bool)
+        if at < base.generation:
+            shown[: len(base.ids)] = False
+        for place, born in enumerate(self._fresh.born):
+            shown[len(base.ids) + place] = born <= at
+        for slot, died in self._died.items():
+            if died <= at:
+                shown[slot] = False
+        for slot, row_id in self._named_slots(without):
+            if row_id in without:
+                shown[slot] = False
+        found = self._view_of(shown, at)
+        if latest:
+            self._shown = found
+        return found
+
+    def _named_slots(self, row_ids: Collection[str]) -> Iterable[tuple[int, str]]:
+        """Every slot, live or not, that may be of one of these rows."""
+        for row_id in row_ids:
+            if (slot := self._slot(row_id)) is not None:
+                yield slot, row_id
+        if row_ids:
+            yield from ((slot, self._id_at(slot)) for slot in self._died)
+
+    def _id_at(self, slot: int) -> str:
+        old = len(self._base.ids)
+        return self._base.ids[slot] if slot < old else self._fresh.ids[slot - old]
+
+    def _picked_ids(self, slots: torch.Tensor) -> Sequence[str]:
+        return PickedIds(self._base.ids, self._fresh.ids[:], slots)
+
+    def _view_of(self, shown: torch.Tensor, at: int) -> View:
+        """The rows of these slots."""
+        base, fresh, old = self._base, self._fresh, len(self._base.ids)
+        fresh_N = fresh.count_N
+        count_N = torch.cat([self._count_N, fresh_N])
+        slots = shown.nonzero().squeeze(1)
+        entries = shown.repeat_interleave(count_N).nonzero().squeeze(1)
+        put = names = coarse = None
+        if base.names is not None:
+            put = fresh.names().only(shown[old:])
+            names = merged(base.names.only(shown[:old]), put)
+        since = None
+        if old:
+            new = slots[slots >= old] - old
+            new_entries = entries[entries >= len(base.gamma_M)] - len(base.gamma_M)
+            put_since = View(
+                ids=tuple(fresh.ids[place] for place in new.tolist()),
+                keys_ME=picked([fresh.keys], new_entries),
+                gamma_M=fresh.gamma_M[new_entries],
+                row_M=counted(fresh_N[new]),
+                R_ND=picked([fresh.residuals], new),
+                encoder=self.encoder,
+                generation=at,
+                names=put,
+            )
+            gone_G = (~shown[:old]).nonzero().squeeze(1)
+            since = Changes(base=base, gone_G=gone_G, fresh=put_since)
+            if base.coarse is not None:
+                live_M = shown[:old].repeat_interleave(self._count_N)
+                coarse = base.coarse.over(live_M, put_since.keys_ME)
+        return View(
+            ids=self._picked_ids(slots),
+            keys_ME=picked([base.keys_ME, fresh.keys], entries),
+            gamma_M=torch.cat([base.gamma_M, fresh.gamma_M])[entries],
+            row_M=counted(count_N[shown]),
+            R_ND=picked([base.R_ND, fresh.residuals], slots),
+            encoder=self.encoder,
+            generation=at,
+            names=names,
+            coarse=coarse,
+            since=since,
+        )

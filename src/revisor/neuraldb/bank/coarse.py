@@ -1,0 +1,291 @@
+"""Nearest keys in two steps: FAISS looks through short codes, then the keys themselves decide.
+
+What comes in: unit keys, and unit queries. What goes out: for each query the best cosine and the
+index of its key, as search.py gives them; almost always the same ones. What it does not do: decide
+where it is good enough (the caller measures, see `good_enough`), or run where its keys lie on a
+GPU, which compares them all faster.
+
+Keys are projected on the directions in which they differ most, dealt into lists by the nearest of
+C centres there, and kept as codes of 8 bits. A query looks through the lists whose centres are
+nearest to it; the best of what it finds are compared again as whole keys, so that a cosine that
+comes out is exact. Codes are ranked by distance: the mean that a projection takes away cancels out
+of a difference, and of an inner product it does not.
+
+FAISS is not in a core install (extra `scale`). Without it an index can be neither made nor read,
+and every key is looked at.
+
+Shapes: E width of a key, T queries, M keys of a view, B keys of the index, G keys put since it was
+made, C lists, K keys compared with a query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from revisor.neuraldb.bank.search import BLOCK, nearest
+from revisor.neuraldb.bank.vectors import Matrix, chunks, picked
+
+FROM = 10_000  # keys from which one is made (docs/scale.md)
+WIDTH = 256  # directions
+SAMPLE = 1 << 15  # keys on which directions and centres are learnt
+PROBES = 16  # lists looked at, at first
+COMPARED = 32  # keys compared whole
+NARROWED = 1 / 20  # share of an index's keys that may be no more in a view that keeps it
+ENOUGH = 0.999  # share of decisions that must be those of the exact search
+MISSING = (
+    "FAISS (1.11 or newer) is not installed: every key is looked at, which decides the same and "
+    "takes longer. For an index: pip install 'revisor[scale]'."
+)
+EQUAL = 1e-6  # cosines that differ by less are those of one key
+
+
+def library() -> Any | None:
+    """The module faiss; None where it is not installed, or one that cannot map a file."""
+    try:
+        faiss = import_module("faiss")
+    except ImportError:
+        return None
+    return faiss if hasattr(faiss, "IO_FLAG_MMAP_IFC") else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coarse:
+    """An index over the keys of a view.
+
+    Attributes:
+        index: of FAISS, over keys of which some may be no more.
+        probes: how many lists a query looks through.
+        place_B: the entry of the view that each key of the index is, -1 if it is no more; None if
+            the view has the same keys.
+        fresh_GE: the view's last entries, which the index does not know: all are looked at.
+    """
+
+    index: Any
+    probes: int
+    place_B: torch.Tensor | None = None
+    fresh_GE: Matrix | None = field(default=None, repr=False)
+
+    @property
+    def whole(self) -> bool:
+        """The index has the keys of the view, and no others."""
+        return self.place_B is None
+
+    @property
+    def lists(self) -> int:
+        """C."""
+        return int(self._ivf.nlist)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of codes, places and centres."""
+        ivf = self._ivf
+        return int(ivf.ntotal * (ivf.code_size + 8) + 4 * ivf.nlist * ivf.d)
+
+    @property
+    def _ivf(self) -> Any:
+        return import_module("faiss").extract_index_ivf(self.index)
+
+    @cached_property
+    def _how(self) -> Any:
+        """What FAISS is told at each search."""
+        faiss = import_module("faiss")
+        how = {"nprobe": self.probes}
+        if self.place_B is not None:
+            bits = torch.cat([self.place_B >= 0, torch.zeros(-len(self.place_B) % 8).bool()])
+            octets_Q = (bits.view(-1, 8) << torch.arange(8)).sum(1).to(torch.uint8)
+            how["sel"] = faiss.IDSelectorBitmap(octets_Q.numpy())
+        of_lists = faiss.SearchParametersIVF(**how)
+        if isinstance(self.index, faiss.IndexPreTransform):
+            return faiss.SearchParametersPreTransform(index_params=of_lists)
+        return of_lists
+
+    def nearest(self, q_TE: torch.Tensor, keys_ME: Matrix) -> tuple[torch.Tensor, torch.Tensor]:
+        """cosine_T and entry_T, as `search.nearest` over all keys would mostly give them.
+
+        Args:
+            q_TE: unit queries, fp32, on the CPU as the keys are.
+            keys_ME: all keys of the view.
+        """
+        step = max(1, BLOCK // (COMPARED * q_TE.shape[1]))
+        parts = [self._part(q_TE[i : i + step], keys_ME) for i in range(0, len(q_TE), step)]
+        cosine_T = torch.cat([q_TE.new_empty(0), *(cosine for cosine, _ in parts)])
+        entry_T = torch.cat([torch.empty(0, dtype=torch.long), *(entry for _, entry in parts)])
+        if self.fresh_GE is None or not len(self.fresh_GE):
+            return cosine_T, entry_T
+        fresh_T, place_T = nearest(q_TE, self.fresh_GE)
+        place_T = place_T + len(keys_ME) - len(self.fresh_GE)
+        better_T = fresh_T > cosine_T
+        return torch.where(better_T, fresh_T, cosine_T), torch.where(better_T, place_T, entry_T)
+
+    def _part(self, q_TE: torch.Tensor, keys_ME: Matrix) -> tuple[torch.Tensor, torch.Tensor]:
+        count, raw_TE = min(COMPARED, self.index.ntotal), q_TE.detach().contiguous()
+        with _threads(torch.get_num_threads()):
+            _, found = self.index.search(raw_TE.numpy(), count, params=self._how)
+        found_TK = torch.from_numpy(found)
+        if self.place_B is not None:
+            found_TK = torch.where(found_TK < 0, -1, self.place_B[found_TK])
+        # Where fewer are found than asked for, entry 0 is compared: it is a key as any other.
+        # Of equal cosines the first entry wins.
+        entry_TK = found_TK.clamp(min=0).sort(dim=1).values
+        cosine_TK = (keys_ME[entry_TK] @ q_TE[:, :, None]).squeeze(2)
+        cosine_T, best_T = cosine_TK.max(dim=1)
+        return cosine_T, entry_TK.gather(1, best_T[:, None]).squeeze(1)
+
+    def over(self, live_M: torch.Tensor, fresh_GE: Matrix) -> Coarse | None:
+        """The index for a view that keeps some entries of this one's and has others after them;
+        None if it keeps too few: what is left lies in lists that a query does not look through.
+
+        Args:
+            live_M: of this view's entries, which are kept.
+            fresh_GE: keys that follow.
+        """
+        place_M = torch.where(live_M, live_M.cumsum(0) - 1, -1)
+        place_B = place_M
+        if self.place_B is not None:
+            place_B = torch.where(self.place_B < 0, -1, place_M[self.place_B])
+        if int((place_B < 0).sum()) > NARROWED * len(place_B):
+            return None
+        if self.fresh_GE is not None:
+            before = len(self.fresh_GE)
+            kept = live_M[len(live_M) - before :].nonzero().squeeze(1)
+            added = torch.arange(len(fresh_GE)) + before
+            fresh_GE = picked([self.fresh_GE, fresh_GE], torch.cat([kept, added]))
+        return replace(self, place_B=place_B, fresh_GE=fresh_GE)
+
+    def write(self, path: Path) -> None:
+        """Write an index that is whole to a file.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        self._ivf.nprobe = self.probes
+        path.write_bytes(import_module("faiss").serialize_index(self.index).data)
+
+
+def read_index(path: Path, keys_ME: Matrix) -> Coarse | None:
+    """The index over keys that was written to a file, mapped from there; None without FAISS.
+
+    Raises:
+        ValueError: it is not of these keys, or this FAISS cannot read it.
+    """
+    faiss = library()
+    if faiss is None:
+        return None
+    try:
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        probes = int(faiss.extract_index_ivf(index).nprobe)
+    except RuntimeError as error:
+        raise ValueError(f"faiss {faiss.__version__} cannot read {path.name}") from error
+    if (index.ntotal, index.d) != tuple(keys_ME.shape):
+        raise ValueError(f"{path.name} is of other keys")
+    return Coarse(index=index, probes=probes)
+
+
+def learn(keys_ME: Matrix, *, seed: int = 0) -> Coarse:
+    """An index over keys, one at least; the same to the bit for the same keys and seed.
+
+    It is learnt on one thread: how sums are shared out would otherwise show in it.
+
+    Raises:
+        ModuleNotFoundError: FAISS is not installed.
+    """
+    faiss = import_module("faiss")
+    count, width = keys_ME.shape
+    draw = torch.Generator().manual_seed(seed)
+    some_SE = keys_ME[torch.randperm(count, generator=draw)[:SAMPLE]]
+    lists = min(max(1, round(2 * count**0.5)), len(some_SE))
+    narrowed = f"PCA{WIDTH}," if min(some_SE.shape) > WIDTH else ""
+    with _threads(1):
+        index = faiss.index_factory(width, f"{narrowed}IVF{lists},SQ8", faiss.METRIC_L2)
+        ivf = faiss.extract_index_ivf(index)
+        # Codes of the keys themselves, not of how they differ from their centre: quicker to read.
+        ivf.by_residual = False
+        ivf.cp.seed = seed
+        ivf.cp.min_points_per_centroid = 1  # it prints a warning below that
+        index.train(some_SE.numpy())
+        for part in chunks(keys_ME):
+            index.add(part[:].numpy())
+    return Coarse(index=index, probes=min(PROBES, lists))
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """FAISS has threads of its own; they are set for the length of a block."""
+    faiss = import_module("faiss")
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(count)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """How a search compares with the exact one on some queries.
+
+    Attributes:
+        agreement: share of queries at which both fire the same row, or neither fires any.
+        recall: share of queries whose nearest key was found, whether or not it fires.
+        tokens: how many queries.
+        fired: at how many of them the exact search fires a row.
+    """
+
+    agreement: float
+    recall: float
+    tokens: int
+    fired: int
+
+
+def good_enough(
+    keys_ME: Matrix,
+    gamma_M: torch.Tensor,
+    row_M: torch.Tensor,
+    queries_TE: torch.Tensor,
+    index: Coarse | None = None,
+) -> tuple[Coarse | None, Trial]:
+    """An index whose decisions are those of the exact search, and how it was tried.
+
+    More lists are looked at until `ENOUGH` decisions agree; None if all lists would not do.
+
+    Args:
+        gamma_M, row_M: see `View`.
+        queries_TE: what it is tried on.
+        index: one that is there, to be tried as it is; a new one is learnt without.
+    """
+    exact = nearest(queries_TE, keys_ME)
+    tried = index or learn(keys_ME)
+    while True:
+        trial = compared(tried.nearest(queries_TE, keys_ME), exact, gamma_M, row_M)
+        if trial.agreement >= ENOUGH:
+            return tried, trial
+        if index is not None or tried.probes >= tried.lists:
+            return None, trial
+        tried = replace(tried, probes=min(2 * tried.probes, tried.lists))
+
+
+def compared(
+    found: tuple[torch.Tensor, torch.Tensor],
+    exact: tuple[torch.Tensor, torch.Tensor],
+    gamma_M: torch.Tensor,
+    row_M: torch.Tensor,
+) -> Trial:
+    """What one search found beside what the exact one did."""
+    fired_T, should_T = (
+        torch.where(cosine_T > gamma_M[entry_T], row_M[entry_T].long(), -1)
+        for cosine_T, entry_T in (found, exact)
+    )
+    return Trial(
+        agreement=float((fired_T == should_T).double().mean()),
+        recall=float((found[0] >= exact[0] - EQUAL).double().mean()),
+        tokens=len(should_T),
+        fired=int((should_T >= 0).sum()),
+    )

@@ -1,0 +1,315 @@
+"""Banks on disk: a view's files and their manifest, published by one rename.
+
+What comes in: a `View` to save, or a folder to open. What goes out: a folder `gen-NNNNNNN` that
+is either whole or absent, or a `Bank` over the files. What it does not do: lay tensors out in files
+(storage.py), hold files against their hashes (manifest.py), or decide which generation is served
+(store.py).
+
+A generation that is published again gets a folder of its own, `gen-NNNNNNN.2` and so on; the last
+one counts, and the others are taken away. So at no moment is a generation missing or half there,
+whenever a process is killed; what it leaves behind starts with a dot, and `recover` removes it.
+
+A large bank of which few rows changed is not written again: its folder gets a link to the file of
+the generation before, whose hash is known, and a small file of what changed since. Every folder
+is whole by itself, so any of them may go without a look at the others.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from revisor.errors import CannotWrite, StoreDamaged, WrongModel
+from revisor.neuraldb.bank.bank import Bank, Changes, View
+from revisor.neuraldb.bank.coarse import MISSING
+from revisor.neuraldb.bank.leases import unless_in_use
+from revisor.neuraldb.bank.manifest import (
+    MANIFEST,
+    Manifest,
+    hash_faults,
+    note_checked,
+    read_manifest,
+    seal_of,
+    sha256_of,
+    trusted_files,
+)
+from revisor.neuraldb.bank.storage import (
+    ENCODER,
+    FRESH,
+    INDEX,
+    ROWS,
+    WHOLE_VIEW,
+    read_changes,
+    read_view,
+    write_changes,
+    write_rows,
+    write_view,
+)
+from revisor.neuraldb.bank.vectors import bits_of
+
+RAW = "unchecked.safetensors"
+SMALL = 1 << 26  # bytes: a file of rows up to this size is written again at every change
+MERGED = 1 / 20  # share of a file's rows that may have gone or come since it was written
+BESIDE = 1 << 11  # keys put since that may lie beside an index: every token is held against all
+PREFIX = "gen-"
+SCRATCH = ".publishing-"
+GONE = ".gone-"
+_NAME = re.compile(rf"{PREFIX}(\d+)(?:\.(\d+))?")
+
+_log = logging.getLogger(__name__)
+
+
+def generation_folder(root: Path, generation: int) -> Path:
+    """Where one generation of a bank lies, or would."""
+    found = [number for one, number in _folders(root) if one == generation]
+    return _folder(root, generation, max(found, default=1))
+
+
+def generations(root: Path) -> list[int]:
+    """The published generations under a model's bank folder, oldest first."""
+    return sorted({generation for generation, _ in _folders(root)})
+
+
+def _folders(root: Path) -> list[tuple[int, int]]:
+    """Each published folder as (generation, how many times it was published)."""
+    if not root.is_dir():
+        return []
+    found = (_NAME.fullmatch(path.name) for path in root.iterdir())
+    return [(int(match[1]), int(match[2] or 1)) for match in found if match]
+
+
+def _folder(root: Path, generation: int, number: int) -> Path:
+    again = f".{number}" if number > 1 else ""
+    return root / f"{PREFIX}{generation:07d}{again}"
+
+
+def save_bank(
+    view: View,
+    root: Path,
+    *,
+    fingerprint: str,
+    model: str,
+    layer: int,
+    build: dict[str, Any],
+    failed: list[dict[str, str]],
+    unchecked: View | None = None,
+    whole: bool = False,
+) -> Path:
+    """Publish a view as one generation; a reader sees all of it or nothing.
+
+    Vectors are written in the bits the view has them in: a row that is loaded gives the same
+    numbers. They are written piece by piece; a bank may be larger than memory, an index of its
+    keys may not. Of a large bank, of which at most `MERGED` of the rows changed since its file was
+    written, only the changes are.
+
+    Args:
+        unchecked: the rows as they were before the check through the gate, to be kept beside.
+        whole: write every row into a new file in any case.
+
+    Raises:
+        CannotWrite: the disk is full, or the folder may only be read; nothing is published.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=root, prefix=SCRATCH))
+    except OSError as error:
+        raise _cannot_write(root, error) from error
+    try:
+        since = None if whole or unchecked is not None else small_changes(view)
+        linked: dict[str, str] = {}
+        trusted: set[str] = set()
+        if since is not None and since.base.file is not None:
+            before = since.base.file.parent
+            files = read_manifest(before).files
+            kept = WHOLE_VIEW if view.coarse is not None else (ROWS, ENCODER)
+            linked = {name: files[name] for name in kept}
+            trusted = trusted_files(before) & linked.keys()
+            for name in linked:
+                link_file(before / name, scratch / name)
+            size = sum((scratch / name).stat().st_size for name in linked if name != ENCODER)
+            size += write_changes(since, scratch / FRESH)
+            names = [FRESH]
+        else:
+            size = write_view(view, scratch)
+            names = [name for name in WHOLE_VIEW if (scratch / name).exists()]
+        if unchecked is not None:
+            write_rows(unchecked, scratch / RAW)
+            names.append(RAW)
+        manifest = Manifest(
+            fingerprint=fingerprint,
+            model=model,
+            layer=layer,
+            generation=view.generation,
+            rows=len(view.ids),
+            entries=len(view.keys_ME),
+            bits=bits_of(view.keys_ME),
+            bytes_per_fact=round(size / max(1, len(view.ids)), 1),
+            build=build,
+            failed=failed,
+            files={**linked, **{name: sha256_of(scratch / name) for name in names}},
+        )
+        sealed = vars(manifest) | {"seal": seal_of(vars(manifest))}
+        text = json.dumps(sealed, indent=2, sort_keys=True)
+        (scratch / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        for path in scratch.iterdir():
+            if path.name not in linked:
+                _flush(path)
+        note_checked(scratch, [*names, *trusted])
+        scratch.chmod(0o755)
+        target = _publish(scratch, root, view.generation)
+    except BaseException as error:
+        shutil.rmtree(scratch, ignore_errors=True)
+        if isinstance(error, OSError | SafetensorError):
+            raise _cannot_write(root, error) from error
+        raise
+    return target
+
+
+def small_changes(view: View) -> Changes | None:
+    """What changed since the file was written that the view's bank was opened from, if the file is
+    better kept, and with it the index beside it that the view has."""
+    since = view.since
+    if since is None or since.base.file is None:
+        return None
+    if not since.base.file.is_file() or since.base.file.stat().st_size <= SMALL:
+        return None
+    if view.coarse is not None and (view.coarse.whole or len(since.fresh.keys_ME) > BESIDE):
+        return None
+    changed = len(since.gone_G) + len(since.fresh.ids)
+    return since if changed <= MERGED * len(since.base.ids) else None
+
+
+def link_file(source: Path, target: Path) -> None:
+    """One file under two names; a copy where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+        _flush(target)
+
+
+def _cannot_write(root: Path, error: Exception) -> CannotWrite:
+    reason = getattr(error, "strerror", None) or str(error)
+    return CannotWrite(
+        f"Cannot write a bank to {root}: {reason}.",
+        "Nothing was published; the generations that are there are whole. Make room, or check "
+        "that the folder may be written to, and run the command again.",
+    )
+
+
+def load_bank(
+    folder: Path,
+    *,
+    fingerprint: str | None = None,
+    check: bool = False,
+    unchecked: bool = False,
+) -> Bank:
+    """Open a bank; its tensors are memory-mapped.
+
+    Args:
+        folder: one generation's folder.
+        fingerprint: of the model that will run it; None to open it without a model.
+        check: compare every file with its hash first; a large one that is as it was when this was
+            last done, by its size and the time it was written, is not read again.
+        unchecked: the rows as they were before the check through the gate.
+
+    Raises:
+        NotBuilt, StoreDamaged: see `read_manifest`; also a file that is missing or changed.
+        WrongModel: it was built for another model.
+    """
+    manifest = read_manifest(folder)
+    if fingerprint is not None and manifest.fingerprint != fingerprint:
+        raise WrongModel(
+            f"The bank at {folder} was built for {manifest.model} with fingerprint "
+            f"{manifest.fingerprint}; the model at hand has {fingerprint}.",
+            "Weights, tokenizer, chat template, dtype or layer differ. Run: revisor build",
+        )
+    if check:
+        for fault in hash_faults(folder, trust=trusted_files(folder)):
+            raise StoreDamaged(fault, "Build again: delete that folder and run revisor build.")
+    try:
+        rows = folder / (RAW if unchecked else ROWS)
+        index = folder / INDEX if INDEX in manifest.files and not unchecked else None
+        view = read_view(rows, folder / ENCODER, generation=manifest.generation, index=index)
+        if index is not None and view.coarse is None:
+            _log.warning("The index of the bank at %s is not used. %s", folder, MISSING)
+        if FRESH in manifest.files and not unchecked:
+            return Bank.changed(read_changes(folder / FRESH, view))
+        return Bank.of(view)
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise StoreDamaged(
+            f"The bank at {folder} cannot be read: {error}.",
+            "Build again: delete that folder and run revisor build.",
+        ) from error
+
+
+def _publish(scratch: Path, root: Path, generation: int) -> Path:
+    """Rename a finished folder to its place, then take away what it replaces."""
+    older = [number for one, number in _folders(root) if one == generation]
+    target = _folder(root, generation, max(older, default=0) + 1)
+    os.replace(scratch, target)
+    _flush(root)
+    for number in older:
+        with suppress(OSError):  # the next writer's `recover` does it
+            _take_away(_folder(root, generation, number))
+    return target
+
+
+def _take_away(folder: Path) -> None:
+    """Remove a published folder: first its name, so that nobody sees it half there."""
+    gone = Path(tempfile.mkdtemp(dir=folder.parent, prefix=GONE))
+    try:
+        os.replace(folder, gone / folder.name)
+    finally:
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def remove_generation(root: Path, generation: int) -> bool:
+    """Remove one generation, unless somebody uses it; says whether it is gone."""
+    folder = generation_folder(root, generation)
+    manifest = folder / MANIFEST
+    if not manifest.exists():
+        _take_away(folder)
+        return True
+    with unless_in_use(manifest) as free:
+        if free:
+            _take_away(folder)
+    return free
+
+
+def recover(root: Path) -> int:
+    """Remove what killed processes left; returns how many folders. Only the writer may call it."""
+    if not root.is_dir():
+        return 0
+    latest = {generation: _last(root, generation) for generation, _ in _folders(root)}
+    left = [path for path in root.iterdir() if path.name.startswith((SCRATCH, GONE))]
+    left += [
+        _folder(root, generation, number)
+        for generation, number in _folders(root)
+        if number < latest[generation]
+    ]
+    for path in left:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(left)
+
+
+def _last(root: Path, generation: int) -> int:
+    return max(number for one, number in _folders(root) if one == generation)
+
+
+def _flush(path: Path) -> None:
+    """Have the system write a file or folder out before the rename that publishes it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,30 @@
+"""Facts that a model knows by itself and that need no row.
+
+What comes in: a model and facts. What goes out: the ids of those whose object it says greedily
+after the bare prompt, token for token. What it does not do: attach a bank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from revisor.neuraldb.editing.request import ContextPlan, make_requests
+from revisor.neuraldb.editing.score import score_contexts
+from revisor.facts.fact import Fact
+from revisor.models.load import LoadedModel
+from revisor.progress import Progress
+
+BATCH = 256
+
+
+def known_facts(loaded: LoadedModel, facts: Sequence[Fact]) -> set[str]:
+    """The ids of the facts that the model says without any help."""
+    known: set[str] = set()
+    with Progress("Asking the base model", total=len(facts), unit="facts") as progress:
+        for start in range(0, len(facts), BATCH):
+            part = facts[start : start + BATCH]
+            requests = make_requests(part, loaded.tokenizer, ContextPlan(chat=False))
+            scores = score_contexts(loaded, [request.contexts[0] for request in requests])
+            known.update(fact.id for fact, score in zip(part, scores, strict=True) if score.greedy)
+            progress.advance(len(part))
+    return known

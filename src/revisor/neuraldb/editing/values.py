@@ -1,0 +1,329 @@
+"""R: the residual that makes the model say a new object, by batched optimisation.
+
+What comes in: requests and one layer of a frozen model. What goes out: a residual r (D) a
+request, with the loss it reached. What it does not do: keys (keys.py), the bank, or checking
+through the gate (build.py).
+
+The residual is added to the FFN's output of `layer` at the subject's last token and
+minimises, over the contexts of a request (Fei et al. 2026, section 4; Meng et al. 2023, eq. 5)
+
+    mean NLL(object) + kl_weight * KL(base || edited after "{subject} is a") + decay * |r|²/|h|²
+
+under |r| <= clamp * |h|, with h the layer's output there. What makes it fast: everything before
+the subject's last token and below the layer is computed once and reused (K/V of the prefix, input
+of the layer); a batch holds many facts, sorted by length; logits are computed at target positions
+only; a fact that has converged leaves its batch.
+
+Shapes: n requests in a batch, B rows (all contexts of all requests), P prefix and S suffix
+columns, D hidden width, M target positions, V vocabulary. Rows are aligned at their right end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from revisor.models.hooks import attention, ffn_rewritten, head_at, replayed
+from revisor.models.prefixed import attention_for_prefixes, fixed_cache
+from revisor.models.spec import Spec
+from revisor.neuraldb.editing.batches import Batch, merged, prepare
+from revisor.neuraldb.editing.heads import Heads
+from revisor.neuraldb.editing.objective import Wanted, objective
+from revisor.neuraldb.editing.pacing import Pace, grouped, pace, parts
+from revisor.neuraldb.editing.request import Request
+
+CERTAIN = 0.69  # nats: a token that is likelier than all others together
+ENDS_NLL = 0.35  # nats: an object's last word goes on with less than 30 % of the probability
+LEAVE_SHARE = 0.2  # a batch is compacted when this share of it has converged
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Outcome:
+    """What one pass says of n requests.
+
+    Attributes:
+        logits_1NV, pull_1NV: what the residuals lead to, and how the loss changes with it.
+        nll_n: the worst context's NLL a token.
+        low_n: every context's loss is low enough.
+        greedy_n: all target tokens are greedy.
+    """
+
+    logits_1NV: torch.Tensor
+    pull_1NV: torch.Tensor
+    nll_n: torch.Tensor
+    low_n: torch.Tensor
+    greedy_n: torch.Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueSettings:
+    """How residuals are optimised.
+
+    Attributes:
+        steps: Adam steps at most. What has not converged by then keeps its best; the build asks
+            each fact through the gate and starts again where it does not answer (check.py).
+        rate: Adam's step, in units of |h| / sqrt(D).
+        clamp: |r| at most, as a multiple of |h|.
+        decay: weight of |r|² / |h|².
+        kl_weight: weight of the KL term on contexts of kind `essence`.
+        stop_nll: a fact has converged when every context says every target token greedily and
+            its mean NLL a token is at most this in each context.
+        batch_tokens: suffix tokens in a batch on a CPU, all contexts counted (see `pace`).
+    """
+
+    steps: int = 24
+    rate: float = 1.0
+    clamp: float = 0.85
+    decay: float = 0.0
+    kl_weight: float = 0.0625
+    stop_nll: float = 0.1
+    batch_tokens: int = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class Residuals:
+    """Residuals of n requests, in the order they were given.
+
+    Attributes:
+        R_ND: fp32.
+        nll_N: the worst context's mean NLL a target token, with this residual.
+        greedy_N: every target token of every context is the most probable one. Where the ends of
+            objects count, it is outside of chats more probable than all others together, so that
+            the rounding of another batch keeps it.
+        steps_N: optimisation steps spent.
+    """
+
+    R_ND: torch.Tensor
+    nll_N: torch.Tensor
+    greedy_N: torch.Tensor
+    steps_N: torch.Tensor
+
+
+def compute_residuals(
+    model: nn.Module,
+    spec: Spec,
+    layer: int,
+    requests: Sequence[Request],
+    settings: ValueSettings | None = None,
+    *,
+    continues_V: torch.Tensor | None = None,  # noqa: N803
+    heads: Heads | None = None,
+    on_done: Callable[[int], None] | None = None,
+) -> Residuals:
+    """Optimise one residual a request; the model is unchanged afterwards.
+
+    A batch gives what one request at a time gives within the rounding of the model's dtype: no
+    term of the loss mixes requests.
+
+    Args:
+        model, spec, layer: where the residual is added.
+        requests: what shall be said where.
+        settings: see `ValueSettings`.
+        continues_V: tokens that would carry on inside the object's last word ("Zorn", "er"): a
+            mask over the vocabulary. What they have of the probability after the object is
+            minimised too, -log(1 - p). None to leave the end of an object open.
+        heads: beginnings of texts that earlier calls have read in this model as it is now; what is
+            read here is added. None to read all anew.
+        on_done: told how many more requests are finished, for progress.
+    """
+    settings = settings or ValueSettings()
+    count = len(requests)
+    result = Residuals(
+        R_ND=torch.zeros(count, spec.hidden_width),
+        nll_N=torch.full((count,), float("inf")),
+        greedy_N=torch.zeros(count, dtype=torch.bool),
+        steps_N=torch.zeros(count, dtype=torch.long),
+    )
+    heads = Heads(model, spec) if heads is None else heads
+    with attention(model, attention_for_prefixes(model)):
+        measure = pace(model, spec, layer, settings.batch_tokens)
+        for batch in grouped(requests, measure):
+            part = _optimise(
+                model,
+                spec,
+                layer,
+                [requests[i] for i in batch],
+                settings,
+                continues_V,
+                heads,
+                measure,
+            )
+            index = torch.tensor(batch)
+            result.R_ND[index], result.nll_N[index] = part.R_ND, part.nll_N
+            result.greedy_N[index], result.steps_N[index] = part.greedy_N, part.steps_N
+            if on_done:
+                on_done(len(batch))
+    return result
+
+
+def _mean_by_owner(values_B: torch.Tensor, owner_B: torch.Tensor, count: int) -> torch.Tensor:
+    total = torch.zeros(count, device=values_B.device).index_add_(0, owner_B, values_B)
+    return total / torch.bincount(owner_B, minlength=count).clamp(min=1)
+
+
+def _optimise(
+    model: nn.Module,
+    spec: Spec,
+    layer: int,
+    requests: Sequence[Request],
+    settings: ValueSettings,
+    continues_V: torch.Tensor | None,
+    heads: Heads,
+    measure: Pace,
+) -> Residuals:
+    """Adam on one batch, each request with its own moments, leaving when it has converged."""
+    prepared = [
+        prepare(model, spec, layer, rows, requests, heads, measure)
+        for rows in parts(requests, measure)
+    ]
+    batches = [batch for batch, _ in prepared]
+    device = batches[0].owner_B.device
+    count, width = len(requests), spec.hidden_width
+    scale_n = _mean_by_owner(
+        torch.cat([norm_B for _, norm_B in prepared]),
+        torch.cat([batch.owner_B for batch in batches]),
+        count,
+    )
+    out = Residuals(
+        R_ND=torch.zeros(count, width),
+        nll_N=torch.full((count,), float("inf")),
+        greedy_N=torch.zeros(count, dtype=torch.bool),
+        steps_N=torch.zeros(count, dtype=torch.long),
+    )
+    alive = torch.arange(count, device=device)  # the requests still in the batch
+    active = torch.ones(count, dtype=torch.bool, device=device)
+    unit_n1 = scale_n[:, None] / width**0.5
+    u_nD = torch.zeros(count, width, device=device)
+    mean_nD, square_nD = torch.zeros_like(u_nD), torch.zeros_like(u_nD)
+    open_V = None if continues_V is None else (~continues_V).float()
+    for step in range(1, settings.steps + 2):
+        u_nD.requires_grad_(True)
+        said = [
+            _said(model, spec, layer, batch, u_nD * unit_n1, settings, open_V) for batch in batches
+        ]
+        nll_n = torch.stack([one.nll_n for one in said]).amax(0)
+        greedy_n = torch.stack([one.greedy_n for one in said]).all(0)
+        done = greedy_n & torch.stack([one.low_n for one in said]).all(0)
+        _record(out, alive[active], active, u_nD.detach() * unit_n1, nll_n, greedy_n)
+        active = active & ~done
+        if step > settings.steps or not bool(active.any()):
+            break
+        out.steps_N[alive[active].cpu()] += 1
+        (gradient,) = torch.autograd.grad(
+            [one.logits_1NV for one in said], u_nD, [one.pull_1NV for one in said]
+        )
+        with torch.no_grad():
+            u_nD = u_nD.detach()
+            gradient = gradient + (2 * settings.decay / width) * u_nD
+            mean_nD.mul_(0.9).add_(gradient, alpha=0.1)
+            square_nD.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
+            rise = (mean_nD / (1 - 0.9**step)) / ((square_nD / (1 - 0.999**step)).sqrt() + 1e-8)
+            u_nD = u_nD - settings.rate * rise
+            limit = settings.clamp * width**0.5
+            u_nD = u_nD * (limit / u_nD.norm(dim=1, keepdim=True).clamp(min=1e-9)).clamp(max=1)
+        if float((~active).float().mean()) >= LEAVE_SHARE:
+            renumber = active.cumsum(0) - 1
+            batches = [
+                batch.rows(active[batch.owner_B], renumber)
+                for batch in batches
+                if bool(active[batch.owner_B].any())
+            ]
+            alive, unit_n1 = alive[active], unit_n1[active]
+            batches = merged(batches, measure)
+            u_nD, mean_nD, square_nD = u_nD[active], mean_nD[active], square_nD[active]
+            active = torch.ones(len(alive), dtype=torch.bool, device=device)
+    return out
+
+
+def _record(
+    out: Residuals,
+    who: torch.Tensor,
+    active: torch.Tensor,
+    R_nD: torch.Tensor,
+    nll_n: torch.Tensor,
+    greedy_n: torch.Tensor,
+) -> None:
+    """Keep the best residual so far: a greedy one first, then the lower loss."""
+    index = who.cpu()
+    nll, greedy = nll_n[active].cpu(), greedy_n[active].cpu()
+    known, won = out.nll_N[index], out.greedy_N[index]
+    better = (greedy & ~won) | ((greedy == won) & (nll < known))
+    where = index[better]
+    out.R_ND[where] = R_nD[active].cpu()[better]
+    out.nll_N[where], out.greedy_N[where] = nll[better], greedy[better]
+
+
+def _said(
+    model: nn.Module,
+    spec: Spec,
+    layer: int,
+    batch: Batch,
+    R_nD: torch.Tensor,
+    settings: ValueSettings,
+    open_V: torch.Tensor | None,
+) -> _Outcome:
+    """One pass through the upper layers with these residuals."""
+    rows, suffix = batch.ids_BS.shape
+    where_B = torch.arange(rows, device=R_nD.device) * suffix + batch.column_B
+
+    def add(_key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        flat = value.reshape(-1, value.shape[-1])
+        push = R_nD[batch.owner_B].to(device=flat.device, dtype=flat.dtype)
+        return flat.index_add(0, where_B.to(flat.device), push).view_as(value)
+
+    essence, written = batch.essence_row_E, batch.written_row_W
+    if open_V is None:
+        written = written[:0]
+    pick_row = torch.cat([batch.target_row_M, essence, written])
+    last = torch.full_like(pick_row[len(batch.target_row_M) :], suffix - 1)
+    pick_column = torch.cat([batch.target_column_M, last])
+    with (
+        replayed(spec, layer, lambda: batch.entering_BSD),
+        ffn_rewritten(spec, layer, add),
+        head_at(model, lambda: (pick_row, pick_column)),
+    ):
+        said = model(
+            input_ids=batch.ids_BS,
+            attention_mask=batch.mask_BT,
+            position_ids=batch.place_BS,
+            past_key_values=fixed_cache(model, batch.prefix),
+            use_cache=True,
+        )
+    logits_1NV = said.logits
+    device = logits_1NV.device
+    tokens_B = torch.bincount(batch.target_row_M, minlength=rows).clamp(min=1)
+    weight_M = (batch.weight_B / tokens_B)[batch.target_row_M]
+    found = objective(
+        logits_1NV[0].detach(),
+        Wanted(
+            id_M=batch.target_id_M,
+            weight_M=weight_M,
+            stay_EV=batch.essence_base_EV,
+            stay_weight=settings.kl_weight,
+            open_V=open_V,
+            weight_W=batch.weight_B[written],
+        ),
+    )
+    count = len(R_nD)
+    nll_B = torch.zeros(rows, device=device).index_add(0, batch.target_row_M, found.nll_M)
+    nll_B = nll_B / tokens_B
+    worst_n = torch.zeros(count, device=device).scatter_reduce(0, batch.owner_B, nll_B, "amax")
+    hit_M = found.top_M
+    if open_V is not None:
+        hit_M &= (found.nll_M < CERTAIN) | (batch.slack_B > 1)[batch.target_row_M]
+    hit_B = torch.ones(rows, device=device)
+    hit_B = hit_B.scatter_reduce(0, batch.target_row_M, hit_M.float(), "amin")
+    hit_n = torch.ones(count, device=device).scatter_reduce(0, batch.owner_B, hit_B, "amin")
+    late_B = (nll_B > settings.stop_nll * batch.slack_B).float()
+    late_B = late_B.index_add(0, written, (found.ends_W > ENDS_NLL).float())
+    late_n = torch.zeros(count, device=device).scatter_reduce(0, batch.owner_B, late_B, "amax")
+    return _Outcome(
+        logits_1NV=logits_1NV,
+        pull_1NV=found.pull_NV[None],
+        nll_n=worst_n,
+        low_n=late_n == 0,
+        greedy_n=hit_n > 0,
+    )

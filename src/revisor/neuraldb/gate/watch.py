@@ -1,0 +1,93 @@
+"""What a gate did: hits by text position, with cosine and margin.
+
+What comes in: the hits of every forward call of an attached gate. What goes out: a list of `Hit`
+for each sequence of the batch. What it does not do: know facts; a hit names a row id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from revisor.neuraldb.gate.module import Hits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hit:
+    """One row that fired.
+
+    Attributes:
+        row_id: id of the row, which is the fact's.
+        position: token index in its sequence, padding not counted.
+        cosine, threshold: the match; the margin is their difference.
+    """
+
+    row_id: str
+    position: int
+    cosine: float
+    threshold: float
+
+
+@dataclass
+class Watch:
+    """Collects hits over the forward calls of one generation.
+
+    Attributes:
+        ids: row ids of the view that is attached.
+        log: for each sequence of the batch its hits, in text order.
+        calls: forward calls seen.
+    """
+
+    ids: Sequence[str] = ()
+    log: list[list[Hit]] = field(default_factory=list)
+    calls: int = 0
+    tokens: int = 0
+    _padding: torch.Tensor | None = None
+    _columns: int = 0
+
+    def begin(self, mask_BT: torch.Tensor) -> None:
+        """Start a batch whose prompts are padded as the mask says (left or right)."""
+        self.log = [[] for _ in range(len(mask_BT))]
+        self._padding = mask_BT.cpu() == 0
+        self._columns = 0
+
+    def see(self, hits: Hits, shape: tuple[int, ...]) -> None:
+        """Take the hits of one call over a (B, S) block of tokens, columns after the last ones.
+
+        Args:
+            shape: (B, S), or (B * S,) of a family that flattens its batch before the FFN (OPT);
+                B is then that of `begin`.
+        """
+        batch = shape[0] if len(shape) == 2 else max(1, len(self.log))
+        span = shape[1] if len(shape) == 2 else shape[0] // batch
+        self.calls += 1
+        self.tokens += batch * span
+        if len(self.log) != batch:
+            self.begin(torch.ones(batch, span))
+        start, self._columns = self._columns, self._columns + span
+        where = hits.fired().tolist()
+        if not where:
+            return
+        rows = hits.row_T.tolist()
+        cosines, gammas = hits.cosine_T.tolist(), hits.gamma_T.tolist()
+        for flat in where:
+            sequence, column = flat // span, start + flat % span
+            if self._is_padding(sequence, column):
+                continue
+            self.log[sequence].append(
+                Hit(
+                    row_id=self.ids[rows[flat]],
+                    position=column - self._padded_before(sequence, column),
+                    cosine=cosines[flat],
+                    threshold=gammas[flat],
+                )
+            )
+
+    def _is_padding(self, sequence: int, column: int) -> bool:
+        padding = self._padding
+        return padding is not None and column < padding.shape[1] and bool(padding[sequence, column])
+
+    def _padded_before(self, sequence: int, column: int) -> int:
+        return 0 if self._padding is None else int(self._padding[sequence, :column].sum())
