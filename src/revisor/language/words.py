@@ -1,0 +1,72 @@
+"""Text as folded words with their places: what names are looked up by."""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+from functools import cache
+from typing import NamedTuple
+
+# Scripts that put no spaces between words: each character is a word.
+_UNSPACED = (
+    "\u0e00-\u0e7f\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+    "\uff66-\uff9f\U00020000-\U0003ffff"
+)
+_PICTURES = "\u2600-\u27bf\U0001f300-\U0001faff"
+
+
+class Word(NamedTuple):
+    """A word of a text.
+
+    Attributes:
+        text: folded: NFKC, case folded.
+        start, end: where it stands in the text.
+    """
+
+    text: str
+    start: int
+    end: int
+
+
+@cache
+def _pattern() -> re.Pattern[str]:
+    letter = rf"[^\W_{_UNSPACED}]"
+    marks = f"[{_marks()}]*"
+    # "C++" and "C#" are not "C".
+    return re.compile(rf"[{_UNSPACED}{_PICTURES}]{marks}|(?:{letter}{marks})+[+#]*")
+
+
+@cache
+def _marks() -> str:
+    """Combining characters as ranges of a character class."""
+    ranges: list[list[int]] = []
+    for code in range(0x300, min(sys.maxunicode, 0x1FFFF)):
+        if unicodedata.category(chr(code)) in ("Mn", "Mc"):
+            if ranges and ranges[-1][1] == code - 1:
+                ranges[-1][1] = code
+            else:
+                ranges.append([code, code])
+    return "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges)
+
+
+def fold(text: str) -> str:
+    """A word in the form in which its spellings are equal: NFKC, case folded."""
+    return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+
+
+def words(text: str, start: int = 0) -> list[Word]:
+    """The words of a text, in order.
+
+    A word is a run of letters and digits; an apostrophe, a hyphen or a full stop parts two. In
+    scripts without spaces each character is one.
+
+    Args:
+        start: where to begin to read; places are counted from the text's own beginning.
+
+    Example:
+        >>> [word.text for word in words("Finch's C++ 2.0")]
+        ['finch', 's', 'c++', '2', '0']
+    """
+    found = _pattern().finditer(text, start)
+    return [Word(fold(match.group()), match.start(), match.end()) for match in found]

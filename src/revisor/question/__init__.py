@@ -1,0 +1,1 @@
+"""What is asked: windows, turns, mentions, and the encoder that compares questions."""
