@@ -1,8 +1,7 @@
 """The audit: everything that was ever done to a store, in a table that is only appended to.
 
-What comes in: events. What goes out: a chain of them, each sealed by a hash over itself and the
-hash before, and what is wrong with a chain. What it does not do: know facts; an event of a write
-names its generation and the joint digest of that generation's rows, never a text.
+Each event is sealed by a hash over itself and the hash before. An event of a write names its
+generation and the joint digest of that generation's rows, never a text of a fact.
 
 Who can write to the database can replace the whole chain; the banks, which keep the hash that the
 chain had when they were built, then no longer agree with it.

@@ -1,9 +1,5 @@
 """What is wrong or worth knowing about facts taken together: contradictions, repetitions, age.
 
-What comes in: facts, and the live facts of a ledger to hold them against. What goes out:
-plain lists and dicts. What it does not do: read files or databases (`LiveFacts` does, for it),
-or decide what happens to a conflict (imports.py).
-
 A new object for a fact that the ledger holds (the same id) is an update, not a conflict. A
 conflict is what cannot be both: two objects for one id among the new facts, or two objects under
 two ids for one question about one subject. Facts are about one subject where a name of one (its
@@ -21,7 +17,7 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 from revisor.facts.fact import PLACEHOLDER, Fact, normal_form, parse_time
-from revisor.facts.forms import template
+from revisor.facts.rules import template
 
 Kind = Literal[
     "same id", "same statement", "same relation", "other words", "alias", "said twice", "reversed"
@@ -31,7 +27,6 @@ NOTES: tuple[Kind, ...] = ("said twice", "reversed")
 
 _ARTICLES = {"the", "a", "an"}
 _NO_WORD = re.compile(r"[^\w{}]+")
-_Question = tuple[str, ...]
 
 
 class LiveFacts(Protocol):
@@ -132,13 +127,18 @@ class _Index:
     def __init__(self) -> None:
         self.ids: dict[str, Fact] = {}
         self.names: set[str] = set()
-        self._asked: dict[_Question, list[Fact]] = {}
+        # A fact may have a thousand keys, so a key is one number, and one list serves them all
+        # until a second fact has one of them.
+        self._numbers: dict[tuple[str, ...], int] = {}
+        self._answering: dict[int, list[Fact]] = {}
 
     def add(self, fact: Fact) -> None:
         self.ids[fact.id] = fact
         self.names.update(_names(fact))
-        for question in _questions(fact):
-            self._asked.setdefault(question, []).append(fact)
+        mine = dict.fromkeys(self._keys(fact), [fact])
+        for key in mine.keys() & self._answering.keys():
+            mine[key] = [*self._answering[key], fact]
+        self._answering |= mine
 
     def contradicted_by(self, fact: Fact, *, in_ledger: bool) -> Iterator[Finding]:
         """The first fact that says something else where `fact` answers, if any does."""
@@ -161,8 +161,8 @@ class _Index:
             if not _differ(fact, other):
                 yield Finding(kind="said twice", fact=fact, other=other, in_ledger=True)
                 break
-        turned = _questions(fact, names=(normal_form(fact.object),))
-        for other in self._answering(turned, fact):
+        turned = self._keys(fact, names=(normal_form(fact.object),))
+        for other in self._others(turned, fact):
             declared = fact.reverse_of == other.id or other.reverse_of == fact.id
             turned_round = normal_form(other.object) in _names(fact) and _meet(fact, other)
             if turned_round and not declared:
@@ -171,15 +171,23 @@ class _Index:
 
     def _alike(self, fact: Fact) -> Iterator[Fact]:
         """The facts here that answer a question which `fact` answers, at the same time."""
-        return (one for one in self._answering(_questions(fact), fact) if _meet(fact, one))
+        return (one for one in self._others(self._keys(fact), fact) if _meet(fact, one))
 
-    def _answering(self, questions: Iterable[_Question], fact: Fact) -> Iterator[Fact]:
+    def _others(self, keys: Iterable[int], fact: Fact) -> Iterator[Fact]:
         seen = {fact.id}
-        for question in questions:
-            for other in self._asked.get(question, ()):
+        for key in filter(self._answering.__contains__, keys):
+            for other in self._answering[key]:
                 if other.id not in seen:
                     seen.add(other.id)
                     yield other
+
+    def _keys(self, fact: Fact, names: Iterable[str] | None = None) -> list[int]:
+        """A key for each question about each name; equal where two facts answer the same."""
+        numbers = self._numbers
+        questions = [numbers.setdefault(one, len(numbers)) for one in _questions(fact)]
+        names = _names(fact) if names is None else names
+        highs = [numbers.setdefault(("name", name), len(numbers)) << 32 for name in names]
+        return [high | question for high in highs for question in questions]
 
 
 def _live_of(ledger: LiveFacts, names: set[str]) -> Iterator[Fact]:
@@ -196,17 +204,14 @@ def _names(fact: Fact) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(normal_form, (fact.subject, *fact.aliases))))
 
 
-def _questions(fact: Fact, names: tuple[str, ...] | None = None) -> list[_Question]:
-    """What the fact answers, as keys that are equal where two facts answer the same."""
-    asked: list[_Question] = [("words", wording(fact.prompt))]
-    for text in fact.paraphrases:
-        prompt = template(text, fact.subject)
-        if prompt is not None:
-            asked.append(("words", wording(prompt)))
+def _questions(fact: Fact) -> Iterable[tuple[str, ...]]:
+    """What the fact answers about its subject, equal where two facts answer the same."""
+    prompts = [fact.prompt, *(template(text, fact.subject) for text in fact.paraphrases)]
+    found: list[tuple[str, ...]]
+    found = [(fact.namespace, "words", wording(one)) for one in prompts if one is not None]
     if fact.relation:
-        asked.append(("relation", normal_form(fact.relation), fact.qualifier))
-    names = names or _names(fact)
-    return [(fact.namespace, name, *one) for name in names for one in dict.fromkeys(asked)]
+        found.append((fact.namespace, "relation", normal_form(fact.relation), fact.qualifier))
+    return dict.fromkeys(found)
 
 
 def wording(prompt: str) -> str:

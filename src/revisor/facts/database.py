@@ -1,19 +1,21 @@
 """Opening a database and running transactions on it, the same way on SQLite and PostgreSQL.
 
-What comes in: a path or an SQLAlchemy URL. What goes out: an engine, transactions, and the
-driver's errors turned into those of revisor. What it does not do: know the tables (schema.py).
-
 A reading transaction is one consistent view of the database. A writing one holds the ledger's
 write lock from its first statement on, so what it reads cannot be out of date when it writes:
 SQLite's own lock, and on PostgreSQL an advisory lock of the schema that the ledger is in.
+
+An SQLite file that may only be read, or whose folder may, is read as it is.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -40,7 +42,10 @@ def make_engine(path_or_url: str | Path, *, create: bool) -> tuple[sa.Engine, st
         url = sa.make_url(text) if "://" in text else sa.URL.create("sqlite", database=text)
         if url.get_backend_name() in ("postgresql", "postgres"):
             url = url.set(drivername="postgresql+psycopg")
-        engine = sa.create_engine(url, **_arguments(url))
+        file = _sqlite_file(url)
+        if file is not None:
+            _check_file(file, create=create)
+        engine = sa.create_engine(url, **_arguments(url, file))
     except ModuleNotFoundError as error:
         raise UsageError(
             f"The ledger's URL cannot be used: {error}.",
@@ -53,17 +58,27 @@ def make_engine(path_or_url: str | Path, *, create: bool) -> tuple[sa.Engine, st
         ) from error
     name = url.render_as_string(hide_password=True) if "://" in text else text
     if engine.dialect.name == "sqlite":
-        if url.database not in (None, "", ":memory:"):
-            _check_file(Path(str(url.database)), create=create)
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+        if file is not None and not may_write(file):
+            event.listen(engine, "begin", _refuse_writes)
     else:
         event.listen(engine, "begin", _begin_postgresql)
     return engine, name
 
 
-def _arguments(url: sa.URL) -> dict[str, str]:
+def _sqlite_file(url: sa.URL) -> Path | None:
+    """The file of an SQLite database; None for another one, or one in memory."""
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        return None
+    return Path(str(url.database))
+
+
+def _arguments(url: sa.URL, file: Path | None) -> dict[str, Any]:
     backend = url.get_backend_name()
+    if file is not None and not may_write(file):
+        # Each transaction looks anew at how the file can be read: a writer may come and go.
+        return {"creator": lambda: _connect_to_read(file), "poolclass": sa.NullPool}
     if backend == "sqlite":
         return {}
     if backend == "postgresql":
@@ -71,9 +86,45 @@ def _arguments(url: sa.URL) -> dict[str, str]:
     raise sa.exc.ArgumentError(f"'{backend}' is neither sqlite nor postgresql")
 
 
+def may_write(file: Path) -> bool:
+    """Whether this process may write to an SQLite file, and so beside it, where its log is."""
+    there = not file.exists() or os.access(file, os.W_OK)
+    return there and os.access(file.parent, os.W_OK)
+
+
+def _connect_to_read(file: Path) -> sqlite3.Connection:
+    """A connection to a file that may only be read.
+
+    SQLite keeps new commits in a log, and a table of what is in it, beside the file. Where it can
+    make that table or somebody else has, it reads with the log; without a log the file is all.
+
+    Raises:
+        CannotWrite: there is a log, and no way to read it here.
+    """
+    log, table = Path(f"{file}-wal"), Path(f"{file}-shm")
+    how = "mode=ro"
+    if not os.access(file.parent, os.W_OK):
+        if not log.exists() or not log.stat().st_size:
+            how = "immutable=1"
+        elif not table.exists():
+            raise CannotWrite(
+                f"{file} has commits in its log, {log.name}, that cannot be read in a folder that "
+                "may only be read.",
+                "Copy the folder to where you may write, and use the copy.",
+            )
+    uri = f"file:{quote(str(file.absolute()))}?{how}"
+    return sqlite3.connect(uri, uri=True, check_same_thread=False)
+
+
 def _check_file(file: Path, *, create: bool) -> None:
     if create:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CannotWrite(
+                f"{file.parent} cannot be made: {error.strerror}.",
+                "Name a folder in which you may write.",
+            ) from error
     elif not file.is_file():
         raise NotFound(f"There is no ledger {file}.", "`revisor init` makes a store.")
 
@@ -81,6 +132,10 @@ def _check_file(file: Path, *, create: bool) -> None:
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     # The driver's own transactions begin late, at the first write: SQLAlchemy begins them here.
     connection.isolation_level = None
+    (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
+    if file and not may_write(Path(file)):
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}").close()
+        return
     for pragma in (
         f"busy_timeout = {BUSY_SECONDS * 1000}",
         "journal_mode = WAL",
@@ -95,6 +150,15 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 def _begin_sqlite(connection: sa.Connection) -> None:
     writes = connection.get_execution_options().get(WRITES)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _refuse_writes(connection: sa.Connection) -> None:
+    """SQLite itself would only notice at the first statement that writes."""
+    if connection.get_execution_options().get(WRITES):
+        raise CannotWrite(
+            f"{connection.engine.url.database} may only be read: it could not be written.",
+            "Nothing was changed. Check who owns the store and that you may write to it.",
+        )
 
 
 def _begin_postgresql(connection: sa.Connection) -> None:

@@ -1,8 +1,6 @@
 """The ledger's tables as JSON lines, and back: how a ledger moves to another place or database.
 
-What comes in: a connection, a table's name, a stream. What goes out: a line a row, columns by
-name, bytes as hex. What it does not do: know archives (life/archive.py) or check seals (seals.py).
-"""
+A line is a row, its columns by name and its bytes as hex."""
 
 from __future__ import annotations
 
@@ -14,6 +12,7 @@ import sqlalchemy as sa
 
 from revisor.errors import BadInput, UsageError
 from revisor.facts.audit import set_head
+from revisor.facts.policy import restore
 from revisor.facts.schema import LATER, audit, generations, revisions, tags
 
 TABLES = {"generations": generations, "revisions": revisions, "tags": tags, "audit": audit}
@@ -56,6 +55,7 @@ def read_tables(connection: sa.Connection, streams: Mapping[str, IO[bytes]]) -> 
     head = sa.select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
     if last := connection.execute(head).first():
         set_head(connection, last.seq, last.hash)
+    restore(connection)
 
 
 def _rows(name: str, stream: IO[bytes]) -> Iterator[dict[str, Any]]:

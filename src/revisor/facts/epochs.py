@@ -1,9 +1,5 @@
 """Facts in time: which of them hold together, and which rows speak for those that hold.
 
-What comes in: the facts of one subject, or rows by the ids of their facts. What goes out: the
-sets of facts that hold at one moment, or the rows in force at it. What it does not do: know the
-time; a moment always comes from outside.
-
 Two facts of one subject that follow one another ("the CEO until May", "the CEO from May on") have
 one and the same key in a model. So a row is made for what holds together, never for both.
 """

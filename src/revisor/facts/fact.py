@@ -1,9 +1,4 @@
-"""What a fact is: subject, prompt, object, where it came from and when it holds.
-
-What comes in: the fields of one line of a fact file. What goes out: a frozen `Fact` with a
-stable id. What it does not do: read files (load.py), keep history (ledger.py) or know
-anything about tokens and models.
-"""
+"""What a fact is: subject, prompt, object, where it came from and when it holds."""
 
 from __future__ import annotations
 
@@ -35,6 +30,8 @@ def fact_id(namespace: str, subject: str, relation_or_prompt: str, qualifier: st
 @dataclass(frozen=True, kw_only=True)
 class Fact:
     """One statement: `prompt` with `subject` filled in is continued by `object`.
+
+    Any fields make a fact; which facts may be kept, rules.py says, and a ledger refuses others.
 
     Attributes:
         subject: the name the fact is about, as it stands in the prompt.

@@ -1,41 +1,56 @@
-"""From one record to one fact: four forms are known, and every fault of a record is named.
+"""From one record to one fact: the known forms of records, and every fault of a record named.
 
-What comes in: a record (a dict, as records.py reads it). What goes out: a `Fact`, or the
-faults that stop it. The forms, told apart by their keys:
+The forms are told apart by their keys:
 
-    plain     subject, prompt, object, and the optional fields of `Fact`
-    EasyEdit  subject, prompt, target_new, ground_truth
-    ROME      requested_rewrite {subject, prompt, target_new.str, target_true.str, relation_id}
-    zsRE      subject, src, alt, answers (its `pred` is what a model said: not a relation)
+    plain        subject, prompt, object, and the optional fields of `Fact`
+    EasyEdit     subject, prompt, target_new, ground_truth
+    QAEdit       subject, prompt, target
+    ROME         requested_rewrite {subject, prompt, target_new.str, target_true.str, relation_id}
+    MQuAKE       the same, with a list of them: a fact each (`spread`)
+    known facts  subject, template, attribute, relation_id (ROME's; what a model says already)
+    zsRE         subject, src, alt, answers (its `pred` is what a model said: not a relation)
 
-What it does not do: take the evaluation prompts of a benchmark record (`paraphrase_prompts`,
-`rephrase_prompt`, `neighborhood_prompts` ...) into `Fact.paraphrases`. They are for measuring;
-a fact built from them would be measured on what it was built with. So benchmark forms never
-fill `paraphrases`, nor `id`, whose numbers are the benchmark's own.
+The evaluation prompts of a benchmark record (`paraphrase_prompts`, `rephrase_prompt`,
+`neighborhood_prompts` ...) do not become `Fact.paraphrases`: a fact made from them would be
+measured on what it was made with. So benchmark forms never fill `paraphrases`, nor `id`, whose
+numbers are the benchmark's own.
+
+A number or a truth value is read as the text that the file has for it.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
-import re
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import date
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
 from revisor.errors import Fault
-from revisor.facts.fact import FIELDS, JOIN, PLACEHOLDER, Fact, parse_time
+from revisor.facts.fact import FIELDS, Fact, parse_time
+from revisor.facts.records import Number
+from revisor.facts.rules import (
+    ID_LIMIT,
+    NAME_LIMIT,
+    TEXT_LIMIT,
+    id_fault,
+    list_fault,
+    order_fault,
+    shown,
+    template,
+    text_fault,
+    wordings_faults,
+)
 
-NAME_LIMIT = 1_000
-TEXT_LIMIT = 10_000
-ID_LIMIT = 128
+__all__ = ["fact_from", "follows", "is_keep", "spread", "template"]
+
 _TYPO_CUTOFF = 0.83
 _KEYS = (*(name for name in FIELDS if name != "reverse_of"), "id", "role")
 _SHARED = ("relation", "aliases", "source", "valid_from", "valid_to", "namespace", "qualifier")
-# Lone surrogates are no characters: they cannot be written as UTF-8.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_CONTROL_BUT_BREAKS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def is_keep(record: Mapping[str, Any]) -> bool:
@@ -48,44 +63,27 @@ def follows(record: Mapping[str, Any]) -> bool:
     return bool(record.get("reverse_of"))
 
 
+def spread(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The record, or one for each of its rewrites where it holds a list of them (MQuAKE)."""
+    rewrites = record.get("requested_rewrite")
+    if isinstance(rewrites, list) and rewrites:
+        yield from ({**record, "requested_rewrite": one} for one in rewrites)
+    else:
+        yield record
+
+
 def fact_from(
     record: Mapping[str, Any], *, line: int = 0, cells: bool = False
 ) -> Fact | tuple[Fault, ...]:
     """The fact that a record of any form states, or all its faults (at least one).
 
-    Texts are stripped. A prompt without `{}` becomes a template: the subject's last occurrence
-    is replaced, as whole words in the same case, else in another case, else inside a word
-    (some scripts have no spaces), where the case must be the same.
+    Texts are stripped. A prompt without `{}` becomes a template (see `template`).
 
     Args:
         line: the number that the faults carry.
         cells: the record is a table row, so a list is written as a JSON list or with `|`.
     """
     return _Reading(record, line, cells).fact()
-
-
-def template(prompt: str, subject: str) -> str | None:
-    """`prompt` with `{}` where the subject stands, or None where it names no subject."""
-    if PLACEHOLDER in prompt:
-        return prompt
-    # Most subjects stand as they are, in the last place where they stand at all.
-    start = prompt.rfind(subject)
-    end = start + len(subject)
-    if start < 0 or not _is_whole(prompt, start, end):
-        # The match is made on the text itself: its lower case can have another length.
-        places = [match.span() for match in re.finditer(re.escape(subject), prompt, re.IGNORECASE)]
-        whole = [place for place in places if _is_whole(prompt, *place)]
-        exact = [place for place in whole if prompt[slice(*place)] == subject]
-        if exact or whole:
-            start, end = (exact or whole)[-1]
-        elif start < 0:
-            return None
-    return f"{prompt[:start]}{PLACEHOLDER}{prompt[end:]}"
-
-
-def _is_whole(text: str, start: int, end: int) -> bool:
-    """Whether no letter or digit touches `text[start:end]` from outside."""
-    return not text[start - 1 : start].isalnum() and not text[end : end + 1].isalnum()
 
 
 class _Reading:
@@ -119,13 +117,13 @@ class _Reading:
             )
         }
         reverse = self._text("reverse", TEXT_LIMIT, breaks=True)
-        if JOIN in optional["id"]:
-            self._fault(f"'id' holds a {JOIN!r}: {_shown(optional['id'])}", "use another sign")
+        self._add(id_fault(optional["id"]))
         times = {key: self._moment(key) for key in ("valid_from", "valid_to")}
-        self._check_order(times["valid_from"], times["valid_to"])
+        self._add(order_fault(times["valid_from"], times["valid_to"]))
         if subject and prompt:
             prompt = self._prompt(prompt, subject)
-            self._check_paraphrases(paraphrases, (subject, *aliases))
+            for fault in wordings_faults(subject, aliases, paraphrases):
+                self._add(fault)
         if reverse and object_:
             optional["reverse"] = self._reverse(reverse, object_)
         if self._faults:
@@ -143,13 +141,17 @@ class _Reading:
     def _fault(self, fault: str, remedy: str) -> None:
         self._faults.append(Fault(line=self._line, fault=fault, remedy=remedy))
 
+    def _add(self, fault: Fault | None) -> None:
+        if fault is not None:
+            self._faults.append(replace(fault, line=self._line))
+
     def _plain_fields(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """The record's values under plain names; `_names` keeps what the file calls them."""
         fields = {key: record[key] for key in _SHARED if key in record}
         if "requested_rewrite" in record:
             rewrite = record["requested_rewrite"]
             if not isinstance(rewrite, Mapping):
-                fault = f"'requested_rewrite' is no object: {_shown(rewrite)}"
+                fault = f"'requested_rewrite' is no object: {shown(rewrite)}"
                 self._fault(fault, "write one rewrite a record")
                 return {}
             keys = {"subject": "subject", "prompt": "prompt", "object": "target_new"}
@@ -157,26 +159,30 @@ class _Reading:
             fields |= {key: _inner(rewrite.get(name)) for key, name in keys.items()}
             self._names = {key: f"requested_rewrite.{name}" for key, name in keys.items()}
             return fields
-        if "src" in record and "alt" in record:
-            keys = {"subject": "subject", "prompt": "src", "object": "alt"}
-            keys |= {"object_before": "answers"}
-        elif "target_new" in record:
-            keys = {"subject": "subject", "prompt": "prompt", "object": "target_new"}
-            keys |= {"object_before": "ground_truth"}
-        else:
+        keys = _benchmark_keys(record)
+        if not keys:
             self._check_keys(record)
             return {key: record[key] for key in _KEYS if key in record}
         self._names = keys
         fields |= {key: record.get(name) for key, name in keys.items()}
-        fields["object_before"] = _first(fields["object_before"])
+        fields["object_before"] = _first(fields.get("object_before"))
+        if isinstance(fields["object"], list):
+            fields["object"] = self._only(fields["object"], keys["object"])
         return fields
+
+    def _only(self, values: list[Any], name: str) -> object:
+        """The one value of a list (EasyEdit writes lists of one)."""
+        if len(values) > 1:
+            fault = f"{name!r} holds {len(values)} texts: {shown(values)}"
+            self._fault(fault, "a fact has one object: write one record for each")
+        return values[0] if values else None
 
     def _check_keys(self, record: Mapping[str, Any]) -> None:
         for key in record:
             if key in _KEYS or not (meant := _meant(key)) or meant in record:
                 continue
             self._typos.add(meant)
-            self._fault(f"unknown key {_shown(key)}", f"did you mean {meant!r}?")
+            self._fault(f"unknown key {shown(key)}", f"did you mean {meant!r}?")
 
     def _text(self, key: str, limit: int, *, required: bool = False, breaks: bool = False) -> str:
         """The field as stripped text, "" where it is absent or faulty."""
@@ -192,16 +198,19 @@ class _Reading:
         return self._checked(value, name, limit, breaks)
 
     def _checked(self, value: object, name: str, limit: int, breaks: bool) -> str:
-        if not isinstance(value, str):
-            self._fault(f"{name!r} is no text: {_shown(value)}", "write it as text, in quotes")
+        if isinstance(value, float | Decimal) and not math.isfinite(value):
+            self._fault(
+                f"{name!r} is {json.dumps(float(value))}, which is no value",
+                "write null or leave the key out; some tools write NaN for an empty cell",
+            )
             return ""
-        text = value.strip()
-        if len(text) > limit:
-            self._fault(f"{name!r} has {len(text):,} characters", f"at most {limit:,} are read")
+        written = _as_text(value)
+        if written is None:
+            self._fault(f"{name!r} is no text: {shown(value)}", "write it as text, in quotes")
             return ""
-        if found := (_CONTROL_BUT_BREAKS if breaks else _CONTROL).search(text):
-            what = f"{name!r} holds the control character U+{ord(found[0]):04X}"
-            self._fault(f"{what} at place {found.start() + 1}", "remove it")
+        text = written.strip()
+        if fault := text_fault(text, name, limit, breaks=breaks):
+            self._add(fault)
             return ""
         return text
 
@@ -212,7 +221,10 @@ class _Reading:
         if self._cells and isinstance(value, str):
             value = _cell_list(value)
         if not isinstance(value, list):
-            self._fault(f"{key!r} is no list: {_shown(value)}", "write a list of texts")
+            self._fault(f"{key!r} is no list: {shown(value)}", "write a list of texts")
+            return ()
+        if fault := list_fault(len(value), key):
+            self._add(fault)
             return ()
         texts = []
         for number, item in enumerate(value, start=1):
@@ -231,23 +243,16 @@ class _Reading:
             if text:
                 parse_time(text)
         except ValueError:
-            self._fault(f"{key!r} is no date: {_shown(text)}", "write it like 2026-01-31")
+            self._fault(f"{key!r} is no date: {shown(text)}", "write it like 2026-01-31")
             return ""
         return text
-
-    def _check_order(self, start: str, end: str) -> None:
-        if start and end and parse_time(end) <= parse_time(start):
-            self._fault(
-                f"'valid_to' {end} is not after 'valid_from' {start}",
-                "valid_to is the first moment at which the fact no longer holds",
-            )
 
     def _prompt(self, prompt: str, subject: str) -> str:
         found = template(prompt, subject)
         if found is None:
             name = self._names.get("prompt", "prompt")
             self._fault(
-                f"{name!r} does not name the subject {_shown(subject)}: {_shown(prompt)}",
+                f"{name!r} does not name the subject {shown(subject)}: {shown(prompt)}",
                 "write {} where the subject stands",
             )
         return found or prompt
@@ -256,18 +261,41 @@ class _Reading:
         found = template(reverse, object_)
         if found is None:
             self._fault(
-                f"'reverse' does not name the object {_shown(object_)}: {_shown(reverse)}",
+                f"'reverse' does not name the object {shown(object_)}: {shown(reverse)}",
                 "write {} where the object stands; the subject is to follow",
             )
         return found or reverse
 
-    def _check_paraphrases(self, paraphrases: Iterable[str], names: Iterable[str]) -> None:
-        for text in paraphrases:
-            if text and not any(template(text, name) for name in names if name):
-                self._fault(
-                    f"a paraphrase does not name the subject: {_shown(text)}",
-                    "write {} where the subject stands",
-                )
+
+def _benchmark_keys(record: Mapping[str, Any]) -> dict[str, str]:
+    """What a benchmark's record calls the fields of a fact; nothing where it is a plain one."""
+    keys = {"subject": "subject", "prompt": "prompt"}
+    if "src" in record and "alt" in record:
+        return keys | {"prompt": "src", "object": "alt", "object_before": "answers"}
+    if "target_new" in record:
+        return keys | {"object": "target_new", "object_before": "ground_truth"}
+    if "object" in record:
+        return {}
+    if "attribute" in record and "template" in record:
+        return keys | {"prompt": "template", "object": "attribute", "relation": "relation_id"}
+    if "target" in record and "prompt" in record:
+        return keys | {"object": "target"}
+    return {}
+
+
+def _as_text(value: object) -> str | None:
+    """The text that a value of a record stands for; None where it stands for none."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Number):
+        return value.literal
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, date):
+        return value.isoformat()
+    return str(value) if isinstance(value, str | int) else None
 
 
 def _inner(value: object) -> object:
@@ -294,8 +322,3 @@ def _meant(key: str) -> str:
     near = difflib.get_close_matches(key.casefold().strip(), _KEYS, n=1, cutoff=_TYPO_CUTOFF)
     # `relation_id` beside `relation` is another field, not a slip of the finger.
     return near[0] if near and not key.startswith(f"{near[0]}_") else ""
-
-
-def _shown(value: object) -> str:
-    text = repr(value[:60] if isinstance(value, str) else value)
-    return text if len(text) <= 64 else f"{text[:60]}..."

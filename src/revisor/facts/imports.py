@@ -1,9 +1,4 @@
-"""Importing facts into a ledger: what is new, what contradicts what, and what becomes of it.
-
-What comes in: a file or facts, and a ledger. What goes out: one new generation and an `Added`, or
-an error that lists everything and a ledger as it was. What it does not do: read files (load.py)
-or find contradictions (check.py).
-"""
+"""Importing facts into a ledger: what is new, what contradicts what, and what becomes of it."""
 
 from __future__ import annotations
 
@@ -18,6 +13,7 @@ from revisor.facts.check import Finding, conflicts_between
 from revisor.facts.fact import Fact, reversed_fact, with_reverses
 from revisor.facts.ledger import Ledger
 from revisor.facts.load import FactFile
+from revisor.facts.rules import checked_all
 
 OnConflict = Literal["stop", "keep", "replace"]
 
@@ -35,6 +31,7 @@ class Added:
         known: facts left out because the base model says them by itself.
         reversed: how many of the facts declare a reversed question; those it makes are counted
             above as well.
+        notes: what is worth knowing about how the file was read.
     """
 
     generation: int
@@ -46,6 +43,7 @@ class Added:
     conflicts: tuple[Fault, ...]
     known: tuple[Fact, ...]
     reversed: int = 0
+    notes: tuple[Fault, ...] = ()
 
 
 def import_facts(
@@ -56,6 +54,7 @@ def import_facts(
     reason: str,
     on_conflict: OnConflict,
     known_to_base: Callable[[Sequence[Fact]], set[str]] | None,
+    approved_by: str | None = None,
 ) -> Added:
     """Import a file, or facts, in one transaction: all of it or nothing.
 
@@ -63,11 +62,13 @@ def import_facts(
         on_conflict: `stop` imports nothing; `keep` keeps what came first, in the import and in
             the ledger; `replace` takes what came last, and removes live facts that contradict it.
         known_to_base: tells which facts need no row; they are left out.
+        approved_by: who approved the import, where a namespace asks for approval.
 
     Raises:
-        BadInput: lines that cannot be read, all listed.
+        BadInput: lines that cannot be read, or facts that may not be kept, all listed.
         Conflict: facts that contradict one another, all listed with both sources; or somebody
             else wrote while they were compared.
+        NeedsApproval: a namespace asks for approval, and nobody but the actor gave it.
         UsageError: an unknown way with conflicts.
     """
     if on_conflict not in get_args(OnConflict):
@@ -77,16 +78,14 @@ def import_facts(
         )
     told: list[Fault] = []
     duplicates = 0
+    notes: tuple[Fault, ...] = ()
     if isinstance(source, str | Path):
         file = FactFile(source)
-        facts = list(file)
-        if file.faults:
-            file.raise_if_bad()
-        duplicates = len(file.duplicates)
+        facts = _read(file, on_conflict, told)
+        duplicates, notes = len(file.duplicates), tuple(file.notes)
         reason = reason or f"import of {Path(source).name}"
-        facts = _settle_lines(facts, file, on_conflict, told)
     else:
-        facts = list(source)
+        facts = checked_all(source)
     before = ledger.generation
     facts = [fact for fact in facts if fact.reverse_of is None]  # those come with their facts
     found = conflicts_between(with_reverses(facts), ledger)
@@ -103,7 +102,11 @@ def import_facts(
     changes: list[Change] = [Remove(fact_id) for fact_id in given_way]
     changes += [Put(fact) for fact in facts if fact.id not in known]
     made = ledger.apply(
-        changes, actor=actor, reason=reason, expected_generation=before if found else None
+        changes,
+        actor=actor,
+        reason=reason,
+        expected_generation=before if found else None,
+        approved_by=approved_by,
     )
     return Added(
         generation=made.number,
@@ -115,13 +118,20 @@ def import_facts(
         conflicts=tuple(told),
         known=tuple(fact for fact in facts if fact.id in known),
         reversed=sum(fact.reverse is not None for fact in facts if fact.id not in known),
+        notes=notes,
     )
 
 
-def _settle_lines(
-    facts: list[Fact], file: FactFile, on_conflict: OnConflict, told: list[Fault]
-) -> list[Fact]:
-    """Tell the lines that give one fact two objects; with `replace` the last line wins."""
+def _read(file: FactFile, on_conflict: OnConflict, told: list[Fault]) -> list[Fact]:
+    """The facts of a file. Tells the lines that give one fact two objects; with `replace` the last
+    of them wins.
+
+    Raises:
+        BadInput: lines that cannot be read.
+    """
+    facts = list(file)
+    if file.faults:
+        file.raise_if_bad()
     if not file.contradictions:
         return facts
     first = {fact.id: fact for fact in facts}

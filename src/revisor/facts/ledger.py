@@ -1,9 +1,5 @@
 """The ledger: every value a fact ever had, who gave it, when and why.
 
-What comes in: changes (`Put`, `Remove`), each batch one transaction and one new generation.
-What goes out: the live facts now or at any earlier generation, and the history. What it does
-not do: judge whether facts contradict one another (check.py), or know rows of a bank.
-
 Generations count 1, 2, 3 ...; 0 is the empty ledger before the first. Every reading is pinned
 to a generation, so a long listing is exact while others write, and holds no lock meanwhile.
 """
@@ -17,7 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from revisor.errors import Conflict, NotFound
+from revisor.errors import CannotWrite, Conflict, NotFound
 from revisor.facts.changes import (
     Change,
     Difference,
@@ -28,7 +24,8 @@ from revisor.facts.changes import (
 )
 from revisor.facts.database import make_engine
 from revisor.facts.fact import Fact, normal_form
-from revisor.facts.migrations import check_version, migrate
+from revisor.facts.migrations import READABLE, check_version, migrate, version_of
+from revisor.facts.policy import publish
 from revisor.facts.queries import (
     difference,
     explain_removed,
@@ -67,7 +64,8 @@ class Ledger(Upkeep):
 
         Raises:
             NotFound: no such file, and `create` is false.
-            UsageError: the URL names no known database, or the schema is of another version.
+            UsageError: the URL names no known database, or the schema is of a newer version.
+            CannotWrite: it is of an old version and may only be read; of this one, it opens.
             StoreDamaged: the file is no ledger, or broken.
         """
         engine, name = make_engine(path_or_url, create=create)
@@ -87,8 +85,14 @@ class Ledger(Upkeep):
         with self._connection() as connection:
             current = check_version(connection, self.name)
         if not current:
-            with self._connection(writes=True) as connection:
-                migrate(connection)
+            try:
+                with self._connection(writes=True) as connection:
+                    migrate(connection)
+            except CannotWrite:
+                # What came later is about writing, so it is read as it is.
+                with self._connection() as connection:
+                    if (version_of(connection) or 0) < READABLE:
+                        raise
 
     @property
     def generation(self) -> int:
@@ -109,26 +113,29 @@ class Ledger(Upkeep):
         reason: str,
         expected_generation: int | None = None,
         now: datetime | None = None,
-        follow: bool = True,
+        approved_by: str | None = None,
     ) -> Generation:
         """Make the changes, all or none, as one new generation.
 
         Putting what already holds and removing what is already removed count as unchanged;
         where nothing changes, no generation is made and the answer has the last one's number.
+        The reverses that facts declare are put and removed with them; white space around a text
+        is left out.
         An exception out of `changes` leaves the ledger as it was. `changes` is consumed while
         the write lock is held.
 
         Args:
             expected_generation: the generation the changes were made for.
             now: the aware time to write down; the clock's by default.
-            follow: reverses that facts declare are put and removed with them. False where the
-                changes name those, too.
+            approved_by: who approved the changes, where a namespace asks for approval.
 
         Raises:
             Conflict: the last generation is not the expected one; another process wrote at the
                 same time; or `changes` change one fact twice.
             NotFound: the id to remove was never in the ledger.
             UsageError: a reverse is put by itself.
+            BadInput: a fact that may not be kept (rules.py), with all that is wrong with it.
+            NeedsApproval: a namespace asks for approval, and nobody but the actor gave it.
         """
         with self._connection(writes=True) as connection:
             last = last_generation(connection).number
@@ -138,28 +145,41 @@ class Ledger(Upkeep):
                     "Somebody changed facts meanwhile. Look at them and run the command again.",
                 )
             return write_generation(
-                connection, changes, actor=actor, reason=reason, now=now, follow=follow
+                connection,
+                changes,
+                actor=actor,
+                reason=reason,
+                now=now,
+                approved_by=approved_by,
             )
 
-    def rollback(self, to: int | str, *, actor: str, reason: str = "") -> Generation:
-        """Make a new generation whose live facts are those of generation `to`.
+    def rollback(
+        self, to: int | str, *, actor: str, reason: str = "", approved_by: str | None = None
+    ) -> Generation:
+        """Make a new generation whose live facts are those of generation `to`, and publish it.
 
-        Nothing is forgotten: the generations between stay readable. Where the live facts are
+        Nothing is forgotten: the generations between stay readable. Where the newest facts are
         already those of `to`, no generation is made.
 
         Raises:
             NotFound: there is no generation `to`.
-            Conflict: somebody else wrote meanwhile.
+            NeedsApproval: a namespace asks for approval, and nobody but the actor gave it.
         """
-        with self._connection() as connection:
-            now = pinned(connection, None)
-            change = difference(connection, now, pinned(connection, to))
-        changes: list[Change] = [Remove(fact.id) for fact in change.removed]
-        changes += [Put(fact) for fact in change.put]
-        reason = reason or f"rollback to generation {to}"
-        return self.apply(
-            changes, actor=actor, reason=reason, expected_generation=now, follow=False
-        )
+        with self._connection(writes=True) as connection:
+            start, end = pinned(connection, None), pinned(connection, to)
+            change = difference(connection, start, end)
+            reason = reason or f"rollback to generation {to}"
+            made = write_generation(
+                connection,
+                [*(Remove(fact.id) for fact in change.removed), *map(Put, change.put)],
+                actor=actor,
+                reason=reason,
+                now=None,
+                follow=False,
+                approved_by=approved_by,
+            )
+            publish(connection, made.number, actor=actor, reason=reason)
+        return made
 
     def facts(
         self,

@@ -1,8 +1,4 @@
-"""Facts as the lines of a fact file, which load.py reads again.
-
-What comes in: facts. What goes out: dicts, or a JSONL file that is written whole or not at all.
-What it does not do: know stores.
-"""
+"""Facts as the lines of a fact file, which load.py reads again."""
 
 from __future__ import annotations
 

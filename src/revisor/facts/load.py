@@ -1,9 +1,5 @@
 """Facts out of a file, as a stream, with every fault, conflict and duplicate numbered.
 
-What comes in: a fact file or a benchmark file (.jsonl, .json, .csv, .tsv, each also .gz, or
-.parquet). What goes out: `Fact`s in file order. What it does not do: read bytes (records.py),
-know the record forms (forms.py), or compare with facts already in a ledger (check.py).
-
 Nothing half-read may be imported: a fault on the last line is known only after the last line.
 So a caller consumes the whole stream before it writes, or writes in one transaction that an
 exception rolls back, as `Ledger.apply` does.
@@ -18,10 +14,16 @@ from pathlib import Path
 
 from revisor.errors import BadInput, Conflict, Fault
 from revisor.facts.fact import Fact, normal_form
-from revisor.facts.forms import fact_from, follows, is_keep
+from revisor.facts.forms import fact_from, follows, is_keep, spread
 from revisor.facts.records import Record, file_format, read_records
+from revisor.facts.textfile import WINDOWS, file_encoding
 
 FAULT_LIMIT = 10_000
+_READ_AS_WINDOWS = Fault(
+    line=0,
+    fault="the file is not UTF-8 and was read as Windows-1252, the encoding of older Excels",
+    remedy="look at the letters with accents; if they are wrong, save it as 'CSV UTF-8'",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,7 @@ class FactFile:
         duplicates: lines that give a fact of an earlier line the same object (normal form).
         facts: how many facts were yielded.
         keeps: how many records with `"role": "keep"` were passed over.
+        notes: what is worth knowing about how the file was read.
 
     Raises:
         NotFound: there is no such file.
@@ -83,30 +86,36 @@ class FactFile:
         self.duplicates: list[Duplicate] = []
         self.facts = 0
         self.keeps = 0
+        self.notes: list[Fault] = []
         # Digest of the id -> (line, digest of the object), packed: two small integers a fact.
         self._seen: dict[int, int] = {}
 
     def __iter__(self) -> Iterator[Fact]:
         self._restart()
-        for line, record in _good_records(self.path, self.faults):
+        encoding = file_encoding(self.path, table=self._cells)
+        if encoding == WINDOWS:
+            self.notes.append(_READ_AS_WINDOWS)
+        for line, record in _good_records(self.path, encoding, self.faults):
             if follows(record):
                 continue
             if is_keep(record):
                 self.keeps += 1
                 continue
-            fact = fact_from(record, line=line, cells=self._cells)
-            if not isinstance(fact, Fact):
-                self.faults.extend(fact)
-            elif self._is_first(fact, line):
-                self.facts += 1
-                yield fact
+            for one in spread(record):
+                fact = fact_from(one, line=line, cells=self._cells)
+                if not isinstance(fact, Fact):
+                    self.faults.extend(fact)
+                elif self._is_first(fact, line):
+                    self.facts += 1
+                    yield fact
 
     def _is_first(self, fact: Fact, line: int) -> bool:
         key, value = _digest(fact.id), _digest(normal_form(fact.object))
-        earlier = self._seen.setdefault(key, line << 64 | value)
-        first_line, first_value = earlier >> 64, earlier & (1 << 64) - 1
-        if first_line == line:
+        earlier = self._seen.get(key)
+        if earlier is None:
+            self._seen[key] = line << 64 | value
             return True
+        first_line, first_value = earlier >> 64, earlier & (1 << 64) - 1
         if first_value == value:
             self.duplicates.append(Duplicate(line=line, first_line=first_line))
             return False
@@ -162,10 +171,10 @@ def load_facts(path: str | Path) -> Iterator[Fact]:
     return facts()
 
 
-def _good_records(path: Path, faults: list[Fault]) -> Iterator[tuple[int, Record]]:
+def _good_records(path: Path, encoding: str, faults: list[Fault]) -> Iterator[tuple[int, Record]]:
     """The records of the file; what is none goes into `faults`."""
     line = 0
-    for item in read_records(path):
+    for item in read_records(path, encoding):
         if isinstance(item, Fault):
             line = item.line
             faults.append(item)

@@ -1,8 +1,5 @@
 """How the tables of a ledger came to be: numbered migrations, each with a hash.
 
-What comes in: a connection that may write. What goes out: the tables of `VERSION`. What it does
-not do: know what the tables mean (schema.py).
-
 A migration that was published is never changed: every ledger keeps the hashes of those it went
 through, and a ledger whose hashes are others is refused. To change the tables, add one below.
 """
@@ -20,6 +17,7 @@ import sqlalchemy as sa
 
 from revisor.errors import StoreDamaged, UsageError
 from revisor.facts.audit import record
+from revisor.facts.policy import set_policy
 from revisor.facts.schema import (
     LATER,
     SALT_BYTES,
@@ -106,6 +104,15 @@ def _show_reverses(connection: sa.Connection) -> None:
     )
 
 
+def _adopt_policies(connection: sa.Connection) -> None:
+    """What a server that used this database asked of namespaces; it had a table of its own."""
+    kept = sa.table("serve_namespaces", sa.column("name"), sa.column("needs_approval"))
+    if not sa.inspect(connection).has_table(kept.name):
+        return
+    for row in connection.execute(sa.select(kept).order_by(kept.c.name)).all():
+        set_policy(connection, row.name, needs_approval=bool(row.needs_approval), actor="revisor")
+
+
 MIGRATIONS = (
     Migration(
         number=1,
@@ -165,8 +172,19 @@ MIGRATIONS = (
         ),
         fill=_show_reverses,
     ),
+    Migration(
+        number=4,
+        name="namespaces that need approval, the published generation",
+        statements=(
+            "CREATE TABLE policies (name VARCHAR(200) NOT NULL, needs_approval BOOLEAN NOT NULL, "
+            "PRIMARY KEY (name))",
+        ),
+        fill=_adopt_policies,
+    ),
 )
 VERSION = MIGRATIONS[-1].number
+READABLE = 3
+"""The first version whose facts this code reads without bringing the tables to `VERSION`."""
 
 
 def migrate(connection: sa.Connection) -> None:
@@ -228,11 +246,11 @@ def check_version(connection: sa.Connection, name: str) -> bool:
 
 
 def migration_faults(connection: sa.Connection) -> list[str]:
-    """Migrations that the database did not go through, or in another form."""
+    """Migrations that the database of its version did not go through, or in another form."""
     kept = sa.select(migrations.c.number, migrations.c.hash)
     hashes = {row.number: row.hash for row in connection.execute(kept)}
     return [
         f"migration {one.number} ({one.name}) is not the one that this revisor knows."
-        for one in MIGRATIONS
+        for one in MIGRATIONS[: version_of(connection)]
         if hashes.get(one.number) != one.hash
     ]

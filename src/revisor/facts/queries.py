@@ -1,8 +1,4 @@
-"""The readings of the ledger that take more than one line, each over an open connection.
-
-What comes in: a connection whose transaction is one consistent view. What goes out: facts,
-ids, revisions and generations. What it does not do: open or write anything (ledger.py).
-"""
+"""The readings of the ledger that take more than one line, each over an open connection."""
 
 from __future__ import annotations
 

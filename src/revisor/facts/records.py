@@ -1,49 +1,75 @@
 """Numbered records out of one file: JSON, JSON Lines, CSV, TSV or Parquet.
 
-What comes in: a path; the suffix says the format, and text formats may be gzipped. What goes
-out: a stream of `(line, record)` pairs and, in between, a `Fault` for each line that is no
-record. Memory is bounded: a line (or one element of a JSON array) longer than `LINE_LIMIT`
-bytes is never held whole. What it does not do: know what a fact is (forms.py does).
+The suffix says the format, and text formats may be gzipped. Text is UTF-8, or UTF-16 with or
+without its mark; tables may be as Excel writes them (separators, a `sep=` line, Windows-1252,
+columns and rows without content). Memory is bounded: a line (or one element of a JSON array)
+longer than `LINE_LIMIT` bytes is never held whole. What a fact is, forms.py knows.
 """
 
 from __future__ import annotations
 
 import codecs
-import csv
 import gzip
 import json
 import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO
 
 from revisor.errors import BadInput, Fault, NotFound
+from revisor.facts.tables import Item, Record, read_parquet, read_table
+from revisor.facts.textfile import (
+    BOM,
+    CHUNK,
+    LINE_LIMIT,
+    file_encoding,
+    not_utf8,
+    open_text,
+    text_lines,
+)
 
-LINE_LIMIT = 1_000_000
-_CHUNK = 1 << 16
-_BATCH_ROWS = 1_000
-_BOM = codecs.BOM_UTF8
+__all__ = ["LINE_LIMIT", "Item", "Number", "Record", "file_format", "read_records"]
+
 _NO_BLANK = re.compile(r"\S")
-_DECODER = json.JSONDecoder()
-
-Record = dict[str, Any]
-Item = tuple[int, Record] | Fault
 
 
-def read_records(path: str | Path) -> Iterator[Item]:
+class Number(float):
+    """A number of a JSON file that knows how the file writes it: 1249.00 is not 1249.0."""
+
+    def __new__(cls, literal: str) -> Number:
+        made = super().__new__(cls, literal)
+        made.literal = literal
+        return made
+
+    literal: str
+
+
+_DECODER = json.JSONDecoder(parse_float=Number)
+
+
+def read_records(path: str | Path, encoding: str | None = None) -> Iterator[Item]:
     """The records of `path` in file order, each with its 1-based line (Parquet: row) number.
 
     A JSON file may be an array, one object, or an object a line, whatever its suffix. In an
     array nothing can be read past a broken element, and the fault says so; every other format
-    goes on with the next line. A table cell that is empty, and a null, is an absent key.
+    goes on with the next line. A table cell that is empty, and a null, is an absent key. Names of
+    columns are read in any case, with spaces for underscores.
+
+    Args:
+        encoding: the file's, as `file_encoding` finds it by default.
 
     Raises:
         NotFound: there is no such file.
         BadInput: a folder, an unknown suffix, or a file that cannot be read at all.
     """
     path = Path(path)
-    return _guarded(path, _READERS[file_format(path)](path))
+    kind = file_format(path)
+    if kind == "parquet":
+        return _guarded(path, read_parquet(path))
+    if encoding is None:
+        encoding = file_encoding(path, table=kind != "json")
+    return _guarded(path, _READERS[kind](path, encoding))
 
 
 def file_format(path: Path) -> str:
@@ -80,73 +106,41 @@ def _guarded(path: Path, items: Iterator[Item]) -> Iterator[Item]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         fault = f"the gzip data is damaged here: {error}"
         yield Fault(line=line + 1, fault=fault, remedy="fetch or pack the file again")
+    except UnicodeDecodeError as error:
+        fault = f"not {error.encoding.upper()}: the file is cut short or damaged about here"
+        yield Fault(line=line + 1, fault=fault, remedy="save the file as UTF-8")
     except OSError as error:
         raise BadInput(
             f"{path} cannot be read: {error.strerror or error}.", "Check its permissions."
         ) from error
 
 
-def _open(path: Path) -> IO[bytes]:
-    zipped = path.suffix.lower() == ".gz"
-    return cast(IO[bytes], gzip.open(path, "rb")) if zipped else path.open("rb")
-
-
-def _lines(stream: IO[bytes]) -> Iterator[tuple[int, str] | Fault]:
-    """Lines of text with their ends, one `Fault` for each that is too long or not UTF-8."""
-    line = offset = 0
-    while raw := stream.readline(LINE_LIMIT + 2):
-        line += 1
-        start, offset = offset, offset + len(raw)
-        if len(raw.rstrip(b"\r\n")) > LINE_LIMIT:
-            while raw and not raw.endswith(b"\n"):
-                raw = stream.readline(_CHUNK)
-                offset += len(raw)
-            yield Fault(
-                line=line,
-                fault=f"the line has {offset - start:,} bytes, the limit is {LINE_LIMIT:,}",
-                remedy="write one record a line",
-            )
-            continue
-        if line == 1 and raw.startswith(_BOM):
-            raw = raw.removeprefix(_BOM)
-            start += len(_BOM)
-        try:
-            yield line, raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            yield _not_utf8(line, raw[error.start], start + error.start)
-
-
-def _not_utf8(line: int, byte: int, offset: int) -> Fault:
-    fault = f"not UTF-8: byte 0x{byte:02x} at offset {offset:,} of the file"
-    return Fault(line=line, fault=fault, remedy="save the file as UTF-8")
-
-
-def _json(path: Path) -> Iterator[Item]:
-    with _open(path) as stream:
+def _json(path: Path, encoding: str) -> Iterator[Item]:
+    with open_text(path, encoding) as stream:
         head = stream.read(LINE_LIMIT + 1)
-    body = head.removeprefix(_BOM).lstrip()
+    body = head.removeprefix(BOM).lstrip()
     if body.startswith(b"["):
-        with _open(path) as stream:
+        with open_text(path, encoding) as stream:
             yield from _json_array(stream)
         return
     whole = _parsed(body) if len(head) <= LINE_LIMIT else None
     if isinstance(whole, dict):
         yield 1 + head[: len(head) - len(body)].count(b"\n"), whole
         return
-    with _open(path) as stream:
+    with open_text(path, encoding) as stream:
         yield from _json_lines(stream)
 
 
 def _parsed(body: bytes) -> object:
     """The JSON value that `body` is as a whole, or None."""
     try:
-        return json.loads(body)
+        return _DECODER.decode(body.decode())
     except (ValueError, RecursionError):
         return None
 
 
 def _json_lines(stream: IO[bytes]) -> Iterator[Item]:
-    for item in _lines(stream):
+    for item in text_lines(stream):
         if isinstance(item, Fault):
             yield item
             continue
@@ -154,7 +148,7 @@ def _json_lines(stream: IO[bytes]) -> Iterator[Item]:
         if not (text := text.strip()):
             continue
         try:
-            yield _as_record(line, json.loads(text))
+            yield _as_record(line, _DECODER.decode(text))
         except (ValueError, RecursionError) as error:
             yield _not_json(line, error, "write one JSON object a line")
 
@@ -187,7 +181,7 @@ class _JsonText:
         self.line = 1
 
     def _fill(self) -> bool:
-        chunk = self._stream.read(_CHUNK)
+        chunk = self._stream.read(CHUNK)
         self._offset += len(chunk)
         self._text = self._text[self._at :] + self._decode(chunk, final=not chunk)
         self._at = 0
@@ -224,7 +218,7 @@ class _JsonText:
 
     def where(self, error: UnicodeDecodeError) -> Fault:
         offset = self._offset - len(error.object) + error.start
-        return _not_utf8(self.line, error.object[error.start], offset)
+        return not_utf8(self.line, error.object[error.start], offset)
 
 
 def _json_array(stream: IO[bytes]) -> Iterator[Item]:
@@ -259,85 +253,8 @@ def _json_array(stream: IO[bytes]) -> Iterator[Item]:
         )
 
 
-def _table(path: Path, delimiter: str) -> Iterator[Item]:
-    faults: list[Fault] = []
-    first = 0
-
-    def texts(stream: IO[bytes]) -> Iterator[str]:
-        nonlocal first
-        for item in _lines(stream):
-            if isinstance(item, Fault):
-                faults.append(item)
-            else:
-                first = first or item[0]
-                yield item[1]
-
-    with _open(path) as stream:
-        rows = csv.reader(texts(stream), delimiter=delimiter, strict=True)
-        header: list[str] | None = None
-        while True:
-            cells: list[str] | None = None
-            first = 0
-            try:
-                cells = next(rows)
-            except StopIteration:
-                break
-            except csv.Error as error:
-                fault = f"not a table row: {error}"
-                faults.append(Fault(line=first, fault=fault, remedy="check the quotes"))
-            finally:
-                yield from faults
-                faults.clear()
-            if not cells:
-                continue
-            if header is None:
-                header = [cell.strip() for cell in cells]
-                if fault := _header_fault(header, "header"):
-                    yield Fault(line=first, fault=fault, remedy="name the columns in line 1")
-                    return
-            elif len(cells) != len(header):
-                fault = f"{len(cells)} cells in the row, {len(header)} in the header"
-                yield Fault(line=first, fault=fault, remedy="quote a cell that holds a separator")
-            else:
-                yield first, {key: cell for key, cell in zip(header, cells, strict=True) if cell}
-
-
-def _header_fault(names: list[str], what: str) -> str:
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        return f"the {what} names {repeated[0]!r} twice"
-    if "subject" not in names and "requested_rewrite" not in names:
-        return f"no column 'subject' in the {what}: {', '.join(names[:20])}"
-    return ""
-
-
-def _parquet(path: Path) -> Iterator[Item]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    row = 0
-    try:
-        with pq.ParquetFile(path) as table:
-            if fault := _header_fault(table.schema_arrow.names, "schema"):
-                yield Fault(line=0, fault=fault, remedy="name the columns like the keys of a fact")
-                return
-            for batch in table.iter_batches(batch_size=_BATCH_ROWS):
-                for index in range(batch.num_rows):
-                    row += 1
-                    try:
-                        (record,) = batch.slice(index, 1).to_pylist()
-                    except UnicodeDecodeError as error:
-                        yield _not_utf8(row, error.object[error.start], error.start)
-                        continue
-                    yield row, {key: value for key, value in record.items() if value is not None}
-    except pa.ArrowException as error:
-        reason = str(error).partition("\n")[0]
-        fault = f"not a Parquet file, or a damaged one: {reason}"
-        yield Fault(line=row + 1 if row else 0, fault=fault, remedy="write the file again")
-
-
-_READERS: dict[str, Callable[[Path], Iterator[Item]]] = {
+_READERS: dict[str, Callable[[Path, str], Iterator[Item]]] = {
     "json": _json,
-    "csv": lambda path: _table(path, ","),
-    "tsv": lambda path: _table(path, "\t"),
-    "parquet": _parquet,
+    "csv": lambda path, encoding: read_table(path, encoding, ","),
+    "tsv": lambda path, encoding: read_table(path, encoding, "\t"),
 }

@@ -1,8 +1,5 @@
 """The tables of the ledger, and how a fact becomes a row and comes back.
 
-What comes in: facts and rows. What goes out: rows, facts, and the digest that seals a row. What it
-does not do: make the tables (migrations.py) or open a database (database.py).
-
 A revision is one value of one fact from `generation` on, until another revision takes its
 place in generation `until` (NULL: it still stands). So the facts at generation g are the rows
 with `generation <= g < until`, for any g, with no replay. Rows are only ever added; `until` is
@@ -83,6 +80,12 @@ tags = sa.Table(
     metadata,
     sa.Column("name", sa.String(64), primary_key=True),
     sa.Column("generation", sa.ForeignKey("generations.number"), nullable=False),
+)
+policies = sa.Table(
+    "policies",
+    metadata,
+    sa.Column("name", sa.String(200), primary_key=True),
+    sa.Column("needs_approval", sa.Boolean, nullable=False),
 )
 audit = sa.Table(
     "audit",

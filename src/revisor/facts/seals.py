@@ -1,11 +1,9 @@
-"""Everything in a ledger that is not as it was written.
-
-What comes in: a connection whose transaction is one consistent view. What goes out: faults, each
-naming what was changed. What it does not do: mend anything.
+"""Everything in a ledger that is not as it was written, over a connection that sees one moment.
 
 What is held against what: a row against its own digest; the digests of a generation's rows, and
 the generation's own columns, against its event in the audit; the ends of revisions against the
-revisions that follow; tags and erased rows against their events; the audit against its own chain.
+revisions that follow; tags, decisions and erased rows against their events; the audit against its
+own chain.
 """
 
 from __future__ import annotations
@@ -19,6 +17,7 @@ import sqlalchemy as sa
 from revisor.facts.audit import chain_faults, events
 from revisor.facts.fact import normal_form
 from revisor.facts.migrations import migration_faults
+from revisor.facts.policy import policy_faults
 from revisor.facts.schema import (
     LIVE_KINDS,
     PURGED,
@@ -30,6 +29,7 @@ from revisor.facts.schema import (
 )
 
 _C = revisions.c
+_BESIDE = ("rows", "approved_by")  # what the event of a write tells beside the generation's row
 
 
 def ledger_faults(connection: sa.Connection, name: str) -> Iterator[str]:
@@ -59,6 +59,8 @@ def ledger_faults(connection: sa.Connection, name: str) -> Iterator[str]:
             named.pop(one.details.get("name", ""), None)
     if {row.name: row.generation for row in connection.execute(sa.select(tags))} != named:
         yield f"{name}: the tags are not those that were set."
+    for fault in policy_faults(connection):
+        yield f"{name}: {fault}"
 
 
 def _generation_faults(connection: sa.Connection, written: dict[int, Any]) -> Iterator[str]:
@@ -67,7 +69,7 @@ def _generation_faults(connection: sa.Connection, written: dict[int, Any]) -> It
     for row in found:
         numbers.append(row["number"])
         told = written.get(row["number"], {})
-        if {key: told[key] for key in told if key != "rows"} != dict(row):
+        if {key: told[key] for key in told if key not in _BESIDE} != dict(row):
             yield f"generation {row['number']} is not what the audit says of it."
     if lost := sorted(written.keys() - set(numbers)):
         yield f"generation {lost[0]} is missing."

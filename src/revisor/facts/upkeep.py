@@ -1,11 +1,8 @@
-"""What is done with a ledger as a whole: names for generations, the audit, erasure, moving, checks.
-
-What comes in: a database whose tables are there. What goes out: tags, events, faults, dumps. What
-it does not do: read or change single facts (ledger.py, whose class stands on this one).
-"""
+"""What is done with a ledger as a whole: tags, decisions, the audit, erasure, moving, checks."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,15 +10,17 @@ from typing import IO, Any, Self
 
 import sqlalchemy as sa
 
-from revisor.errors import Conflict, NotFound, StoreDamaged, UsageError
-from revisor.facts import audit, dump
+from revisor.errors import CannotWrite, Conflict, NotFound, StoreDamaged, UsageError
+from revisor.facts import audit, dump, policy
 from revisor.facts.changes import Purged
+from revisor.facts.commits import count_commit
 from revisor.facts.database import scrub, transaction
 from revisor.facts.queries import pinned, resolve
 from revisor.facts.schema import meta, revisions, tags
 from revisor.facts.seals import ledger_faults
 from revisor.facts.writing import chunks, erase
 
+_log = logging.getLogger(__name__)
 _R = revisions.c
 _SCRUB = meta.c.key == "unscrubbed"
 # What a server keeps in the same database: changes that wait for approval hold facts, too.
@@ -53,6 +52,8 @@ class Upkeep:
     def _connection(self, *, writes: bool = False) -> Iterator[sa.Connection]:
         with transaction(self._engine, self.name, writes=writes) as connection:
             yield connection
+        if writes:
+            count_commit(self._engine)
 
     def tag(
         self,
@@ -107,12 +108,62 @@ class Upkeep:
             wanted = sa.select(tags).order_by(tags.c.generation, tags.c.name)
             return {row.name: row.generation for row in connection.execute(wanted)}
 
+    def live_generation(self) -> int:
+        """The generation that is live: the newest, unless an older one was published."""
+        with self._connection() as connection:
+            return policy.live_generation(connection)
+
+    def pinned(self) -> int | None:
+        """The older generation that was published; None while the newest is live."""
+        with self._connection() as connection:
+            return policy.published(connection)
+
+    def publish(self, generation: int | str, *, actor: str, reason: str = "") -> int:
+        """Make a generation (a number or a tag) live.
+
+        Publishing the newest follows it from then on: what is committed is live. Publishing an
+        older one keeps that one live, and what is committed waits until it is published.
+
+        Raises:
+            NotFound: there is no such generation.
+        """
+        with self._connection(writes=True) as connection:
+            number = pinned(connection, generation)
+            policy.publish(connection, number, actor=actor, reason=reason)
+        return number
+
+    def policies(self) -> dict[str, bool]:
+        """Whether each namespace that was set up needs approval; others do not."""
+        with self._connection() as connection:
+            return policy.namespace_policies(connection)
+
+    def set_policy(self, namespace: str, *, needs_approval: bool, actor: str) -> None:
+        """Say whether changes of facts in a namespace need somebody else's approval.
+
+        Raises:
+            UsageError: the name is empty or has more than 200 letters.
+        """
+        if not namespace.strip() or len(namespace) > 200:
+            raise UsageError(f"{namespace!r} is no name for a namespace.", "1 to 200 letters.")
+        with self._connection(writes=True) as connection:
+            policy.set_policy(connection, namespace, needs_approval=needs_approval, actor=actor)
+
     def record(self, kind: str, *, actor: str, generation: int, **details: Any) -> audit.Event:
         """Append to the audit that something was done with the store, outside the ledger."""
         with self._connection(writes=True) as connection:
             return audit.record(
                 connection, kind, actor=actor, generation=generation, details=details
             )
+
+    def record_if_writable(
+        self, kind: str, *, actor: str, generation: int, **details: Any
+    ) -> audit.Event | None:
+        """`record`, for what only reads the store: one that may only be read still answers."""
+        try:
+            return self.record(kind, actor=actor, generation=generation, **details)
+        except CannotWrite as error:
+            _log.warning("The event %r was not recorded: %s", kind, error.message)
+            return None
 
     def events(self, limit: int | None = None) -> list[audit.Event]:
         """What was done to the store, the last event first."""
@@ -169,6 +220,12 @@ class Upkeep:
         """Whether facts were purged whose text may still be in the database's free pages."""
         with self._connection() as connection:
             return connection.execute(sa.select(meta.c.value).where(_SCRUB)).first() is not None
+
+    def must_scrub(self) -> None:
+        """Note that something is being erased whose text stays in the pages until `scrub`."""
+        with self._connection(writes=True) as connection:
+            connection.execute(meta.delete().where(_SCRUB))
+            connection.execute(meta.insert().values(key="unscrubbed", value="1"))
 
     def scrub(self) -> None:
         """Write the database out anew, so that nothing erased is left in its pages or its log.

@@ -1,15 +1,13 @@
-"""Writing one generation into the ledger's tables.
+"""Writing one generation into the ledger's tables, and erasing facts from them.
 
-What comes in: changes, over a connection that holds the write lock. What goes out: rows of
-`revisions`, sealed, the row of the generation and its event in the audit; or rows erased. What it
-does not do: begin or end the transaction (ledger.py).
+The connection holds the write lock; who opened the transaction ends it.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, TypeVar
@@ -20,7 +18,9 @@ from revisor.errors import Conflict, NotFound, UsageError
 from revisor.facts.audit import record
 from revisor.facts.changes import Change, Generation, Purged, Put, Remove
 from revisor.facts.fact import FIELDS, Fact, reversed_fact
+from revisor.facts.policy import Approval
 from revisor.facts.queries import last_generation
+from revisor.facts.rules import checked_all
 from revisor.facts.schema import (
     FACT_COLUMNS,
     LIVE_KINDS,
@@ -48,15 +48,19 @@ def write_generation(
     reason: str,
     now: datetime | None,
     follow: bool = True,
+    approved_by: str | None = None,
 ) -> Generation:
     """Make the changes one new generation; where nothing changes, none is made.
 
     Args:
         follow: put and remove the reverses of facts with them; False where all are named.
+        approved_by: who approved them, where a namespace asks for that.
 
     Raises:
         UsageError: a reverse is put by itself.
+        NeedsApproval: a namespace asks for it.
     """
+    approval = Approval.of(connection, actor=actor, approved_by=approved_by)
     last = last_generation(connection)
     values: dict[str, Any] = {
         "number": last.number + 1,
@@ -69,25 +73,31 @@ def write_generation(
     connection.execute(generations.insert().values(values))
     here = generations.c.number == values["number"]
     digests: list[bytes] = []
-    values |= _write(connection, changes, last.number + 1, digests, follow=follow)
+    values |= _write(connection, changes, last.number + 1, digests, approval, follow=follow)
     values["live"] = last.live + values["added"] - values["removed"]
     made = Generation(**values)
     if not made.changed:
         connection.execute(generations.delete().where(here))
         return Generation(**values | {"number": last.number, "parent": last.parent})
     connection.execute(generations.update().where(here).values(values))
-    _record_write(connection, made, digests)
+    _record_write(connection, made, digests, approved_by)
     return made
 
 
-def _record_write(connection: sa.Connection, made: Generation, digests: Iterable[bytes]) -> None:
+def _record_write(
+    connection: sa.Connection,
+    made: Generation,
+    digests: Iterable[bytes],
+    approved_by: str | None = None,
+) -> None:
+    approved = {"approved_by": approved_by} if approved_by else {}
     record(
         connection,
         "write",
         actor=made.actor,
         at=made.at,
         generation=made.number,
-        details={**asdict(made), "rows": joint_digest(digests)},
+        details={**asdict(made), "rows": joint_digest(digests), **approved},
     )
 
 
@@ -148,6 +158,7 @@ def _write(
     changes: Iterable[Change],
     number: int,
     digests: list[bytes],
+    approval: Approval,
     *,
     follow: bool,
 ) -> dict[str, int]:
@@ -161,43 +172,31 @@ def _write(
     if follow:
         changes = list(changes)
         named = {_id(change) for change in changes}
-    position = connection.execute(sa.select(sa.func.max(_C.position))).scalar() or 0
-    key = connection.execute(sa.select(sa.func.max(_C.key))).scalar() or 0
+    places = _Places.of(connection)
     end = revisions.update().where(_C.key == sa.bindparam("ended")).values(until=number)
     for chunk in chunks(changes):
+        if follow:
+            kept = iter(checked_all(one.fact for one in chunk if isinstance(one, Put)))
+            chunk = [Put(next(kept)) if isinstance(one, Put) else one for one in chunk]
         current = _standing(connection, map(_id, chunk))
         if follow:
             chunk = _followed(connection, chunk, current, named)
-        ids = [_id(change) for change in chunk]
         made: list[dict[str, Any]] = []
         ended: list[dict[str, int]] = []
-        for fact_id, change in zip(ids, chunk, strict=True):
-            old = current.get(fact_id)
+        for change in chunk:
+            old = current.get(_id(change))
             step = _step(old, change)
             if step is None:
                 counts["unchanged"] += 1
                 continue
             kind, row = step
-            if old is not None and old["generation"] == number:
-                raise Conflict(
-                    f"The fact {fact_id} ({row['subject']!r}) is changed twice in one import.",
-                    "Keep one object for each fact. Nothing was written.",
-                )
-            if old is None:
-                position += 1
-            else:
+            approval.check(one["namespace"] for one in (old, row) if one is not None)
+            if old is not None:
+                _refuse_twice(old, number)
                 ended.append({"ended": old["key"]})
-            key += 1
-            row |= {
-                "key": key,
-                "until": None,
-                "revision": old["revision"] + 1 if old else 1,
-                "position": old["position"] if old else position,
-                "generation": number,
-                "kind": kind,
-            }
+            row |= {"generation": number, "kind": kind, "until": None} | places.after(old)
             made.append(row)
-            current[fact_id] = row
+            current[row["fact_id"]] = row
             counts[_COUNTED[kind]] += 1
         if ended:
             connection.execute(end, ended)
@@ -206,6 +205,37 @@ def _write(
             digests += [row["digest"] for row in made]
             connection.execute(revisions.insert(), made)
     return counts
+
+
+@dataclass
+class _Places:
+    """Where the next row stands: the last key, and the last position of a fact."""
+
+    key: int
+    position: int
+
+    @classmethod
+    def of(cls, connection: sa.Connection) -> _Places:
+        wanted = sa.select(sa.func.max(_C.key), sa.func.max(_C.position))
+        key, position = connection.execute(wanted).one()
+        return cls(key or 0, position or 0)
+
+    def after(self, old: Mapping[str, Any] | None) -> dict[str, int]:
+        """The place of a revision that follows another one, or of a first one."""
+        self.key += 1
+        if old is not None:
+            return {"key": self.key, "revision": old["revision"] + 1, "position": old["position"]}
+        self.position += 1
+        return {"key": self.key, "revision": 1, "position": self.position}
+
+
+def _refuse_twice(old: Mapping[str, Any], number: int) -> None:
+    """Raise Conflict where a fact's last revision is of the generation that is being written."""
+    if old["generation"] == number:
+        raise Conflict(
+            f"The fact {old['fact_id']} ({old['subject']!r}) is changed twice in one import.",
+            "Keep one object for each fact. Nothing was written.",
+        )
 
 
 def _id(change: Change) -> str:

@@ -1,0 +1,168 @@
+"""What is decided about a ledger: which generation is live, which namespaces need approval.
+
+Each decision is an event of the audit; the tables keep what the events add up to, so an archive
+needs the audit only, and a table that was changed by hand is found.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from revisor.errors import NeedsApproval
+from revisor.facts.audit import record
+from revisor.facts.fact import normal_form
+from revisor.facts.queries import last_generation
+from revisor.facts.schema import audit, generations, meta, policies
+
+PUBLISHED = "published"
+PUBLISH = "publish"
+POLICY = "policy"
+
+
+def published(connection: sa.Connection) -> int | None:
+    """The older generation that was published; None while the newest is live."""
+    wanted = sa.select(meta.c.value).where(meta.c.key == PUBLISHED)
+    found = connection.execute(wanted).scalar()
+    return None if found is None else int(found)
+
+
+def live_generation(connection: sa.Connection) -> int:
+    """The generation that is live, in one query: it is asked often."""
+    pin = sa.select(meta.c.value).where(meta.c.key == PUBLISHED).scalar_subquery()
+    newest = sa.select(sa.func.max(generations.c.number)).scalar_subquery()
+    found = connection.execute(sa.select(pin.label("pin"), newest.label("newest"))).one()
+    return int(found.pin) if found.pin is not None else int(found.newest or 0)
+
+
+def publish(connection: sa.Connection, generation: int, *, actor: str, reason: str) -> bool:
+    """Make a generation live; the newest is followed from then on, an older one stays.
+
+    Returns:
+        Whether that changes anything; if not, there is no event.
+    """
+    pin = None if generation == last_generation(connection).number else generation
+    if pin == published(connection):
+        return False
+    _keep_published(connection, pin)
+    details = {"pinned": pin is not None, "reason": reason}
+    record(connection, PUBLISH, actor=actor, generation=generation, details=details)
+    return True
+
+
+def _keep_published(connection: sa.Connection, pin: int | None) -> None:
+    connection.execute(meta.delete().where(meta.c.key == PUBLISHED))
+    if pin is not None:
+        connection.execute(meta.insert().values(key=PUBLISHED, value=str(pin)))
+
+
+def namespace_policies(connection: sa.Connection) -> dict[str, bool]:
+    """Whether each namespace that was set up needs approval; others do not."""
+    if not sa.inspect(connection).has_table(policies.name):
+        return {}  # of an older version, in a place that may only be read
+    return _policies(connection)
+
+
+def _policies(connection: sa.Connection) -> dict[str, bool]:
+    rows = connection.execute(sa.select(policies).order_by(policies.c.name))
+    return {row.name: bool(row.needs_approval) for row in rows}
+
+
+def set_policy(connection: sa.Connection, name: str, *, needs_approval: bool, actor: str) -> bool:
+    """Say whether changes in a namespace need approval; whether that is new."""
+    if _policies(connection).get(name) == needs_approval:
+        return False
+    _keep_policies(connection, {name: needs_approval})
+    record(
+        connection,
+        POLICY,
+        actor=actor,
+        generation=last_generation(connection).number,
+        details={"name": name, "needs_approval": needs_approval},
+    )
+    return True
+
+
+def _keep_policies(connection: sa.Connection, found: Mapping[str, bool]) -> None:
+    for name, needs_approval in found.items():
+        connection.execute(policies.delete().where(policies.c.name == name))
+        connection.execute(policies.insert().values(name=name, needs_approval=needs_approval))
+
+
+class Approval:
+    """Whether changes may be made: in some namespaces only with somebody else's approval.
+
+    Args:
+        protected: the namespaces that need approval.
+        actor: who wants the changes.
+        approved_by: who approved them, if anybody did.
+    """
+
+    def __init__(self, protected: Collection[str], *, actor: str, approved_by: str | None) -> None:
+        self._protected = frozenset(protected)
+        self._actor, self._approved_by = actor, (approved_by or "").strip()
+
+    @classmethod
+    def of(cls, connection: sa.Connection, *, actor: str, approved_by: str | None) -> Approval:
+        """By the ledger's policies."""
+        found = _policies(connection)
+        protected = [name for name, needed in found.items() if needed]
+        return cls(protected, actor=actor, approved_by=approved_by)
+
+    def check(self, touched: Iterable[str]) -> None:
+        """Raises NeedsApproval where one of the namespaces is protected and nobody approved."""
+        for name in sorted(self._protected.intersection(touched)):
+            if not self._approved_by:
+                raise NeedsApproval(
+                    f"Changes in the namespace {name!r} need approval. Nothing was written.",
+                    "Propose them to the server, where somebody else approves them; or name who "
+                    "approved them.",
+                )
+            if normal_form(self._approved_by) == normal_form(self._actor):
+                raise NeedsApproval(
+                    f"{self._actor} may not approve changes of their own in the namespace "
+                    f"{name!r}. Nothing was written.",
+                    "Somebody else has to approve them.",
+                )
+
+
+def replayed(connection: sa.Connection) -> tuple[int | None, dict[str, bool]]:
+    """The published generation and the policies that the events of the audit add up to."""
+    wanted = sa.select(audit.c.kind, audit.c.generation, audit.c.details)
+    wanted = wanted.where(audit.c.kind.in_((PUBLISH, POLICY))).order_by(audit.c.seq)
+    pin: int | None = None
+    found: dict[str, bool] = {}
+    for kind, generation, text in connection.execute(wanted):
+        details = _details(text)
+        if kind == PUBLISH:
+            pin = generation if details.get("pinned") else None
+        else:
+            found[str(details.get("name"))] = bool(details.get("needs_approval"))
+    return pin, found
+
+
+def _details(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:  # it was tampered with, which the chain tells
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def restore(connection: sa.Connection) -> None:
+    """Fill the tables from the audit, after it was read from an archive."""
+    pin, found = replayed(connection)
+    _keep_published(connection, pin)
+    _keep_policies(connection, found)
+
+
+def policy_faults(connection: sa.Connection) -> Iterator[str]:
+    """Where the tables are not what the audit says."""
+    pin, found = replayed(connection)
+    if published(connection) != pin:
+        yield "the live generation is not the one that was published."
+    if namespace_policies(connection) != found:
+        yield "the namespaces that need approval are not those that were set."

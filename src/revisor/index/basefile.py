@@ -1,0 +1,146 @@
+"""The format of a base file: named arrays behind a header, with a checksum over all of it.
+
+A file is `MAGIC`, the length of the header, the header (JSON, padded with spaces) and the arrays,
+each aligned. The checksum is the CRC-32 of the header and of the sums of the arrays' blocks: a
+file cut short, mixed up or with a flipped bit is found at the speed of the memory.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import secrets
+import struct
+import sys
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from revisor.errors import CannotWrite
+
+MAGIC = b"revisor index 1\n"
+NAME = "facts.index"
+_PART = ".facts.index-"
+_ALIGN = 64
+_BLOCK = 512  # 64-bit words whose sum is one word of the checksum
+_KINDS = {1: "B", 2: "H", 4: "I", 8: "Q"}
+_STALE_S = 3_600
+
+
+class Unusable(Exception):
+    """The bytes are no base file of this format, or are damaged: to be made anew."""
+
+
+def pack(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> bytes:
+    """A file's bytes.
+
+    Args:
+        arrays: one-dimensional arrays of unsigned integers.
+        facts: what else the header tells, as JSON.
+    """
+    places: dict[str, tuple[int, str, int]] = {}
+    size = 0
+    for name, array in arrays.items():
+        places[name] = (size, _KINDS[array.dtype.itemsize], array.size)
+        size += -(-array.nbytes // _ALIGN) * _ALIGN
+    body = bytearray(size)
+    for name, array in arrays.items():
+        start = places[name][0]
+        body[start : start + array.nbytes] = array.tobytes()
+    head = {"facts": dict(facts), "arrays": places, "size": size, "order": sys.byteorder}
+    text = json.dumps(head, separators=(",", ":")).encode()
+    # Magic, two numbers of four bytes, and the header fill whole lines.
+    text += b" " * (-(len(MAGIC) + 8 + len(text)) % _ALIGN)
+    check = _checksum(text, memoryview(body))
+    numbers = len(text).to_bytes(4, "little") + check.to_bytes(4, "little")
+    return b"".join((MAGIC, numbers, text, body))
+
+
+def unpack(data: memoryview) -> tuple[dict[str, memoryview], dict[str, Any]]:
+    """The arrays and the rest of the header; the arrays are parts of `data`.
+
+    Raises:
+        Unusable: another format, or damaged.
+    """
+    start = len(MAGIC) + 8
+    if bytes(data[: len(MAGIC)]) != MAGIC or len(data) < start:
+        raise Unusable("no base file of this format")
+    length = int.from_bytes(data[start - 8 : start - 4], "little")
+    check = int.from_bytes(data[start - 4 : start], "little")
+    text, body = bytes(data[start : start + length]), data[start + length :]
+    if len(text) != length or len(body) % _ALIGN or _checksum(text, body) != check:
+        raise Unusable("damaged")
+    head = json.loads(text)
+    if head["order"] != sys.byteorder or head["size"] != len(body):
+        raise Unusable("of another machine")
+    arrays = {
+        name: body[place : place + count * struct.calcsize(kind)].cast(kind)
+        for name, (place, kind, count) in head["arrays"].items()
+    }
+    return arrays, head["facts"]
+
+
+def _checksum(text: bytes, body: memoryview) -> int:
+    words = np.frombuffer(body, dtype=np.uint64)
+    whole = words.size // _BLOCK * _BLOCK
+    sums = words[:whole].reshape(-1, _BLOCK).sum(axis=1, dtype=np.uint64)
+    return zlib.crc32(words[whole:].tobytes(), zlib.crc32(sums.tobytes(), zlib.crc32(text)))
+
+
+def publish(folder: Path, data: bytes) -> None:
+    """Put a base file in a folder in one step. Raises OSError where it may not be written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in _parts(folder):
+        # What a process that was killed left behind.
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > _STALE_S:
+                part.unlink()
+    part = folder / f"{_PART}{os.getpid()}-{secrets.token_hex(4)}"
+    try:
+        with part.open("xb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(folder / NAME)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def mapped(folder: Path) -> memoryview:
+    """The bytes of a folder's base file, mapped. Raises OSError where there is none to read."""
+    with (folder / NAME).open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size == 0:
+            return memoryview(b"")
+        return memoryview(mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ))
+
+
+def forget(folder: Path) -> None:
+    """Take a folder's base file away, whoever made it, with what a killed process left of one.
+
+    The next index that opens the folder makes it anew. For when facts were erased.
+
+    Raises:
+        CannotWrite: it may not be taken away.
+    """
+    for path in (folder / NAME, *_parts(folder)):
+        try:
+            path.unlink(missing_ok=True)
+        except NotADirectoryError:
+            return
+        except OSError as error:
+            raise CannotWrite(
+                f"{path} could not be taken away: {error.strerror}.",
+                "Facts that were erased may still be in it. Delete it as its owner.",
+            ) from error
+
+
+def _parts(folder: Path) -> Iterator[Path]:
+    return folder.glob(f"{_PART}*") if folder.is_dir() else iter(())

@@ -1,0 +1,129 @@
+"""What changed since a base was made: facts that began and rows that ended, each at a step.
+
+A view reads the overlay as of its own step, so one writer may go on adding while others read: a
+fact that began later, or ended later, is for a view what it was. Nothing is ever taken out; what
+must not stay in memory is left out of a new overlay (`without`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Set
+
+from revisor.facts.following import Row
+from revisor.index.base import Base, IndexedFact, Terms
+from revisor.index.build import names_of, templates_of
+from revisor.index.keys import name_key
+
+NEVER = 1 << 62
+
+
+class Overlay:
+    """Facts beside those of a base, numbered from 0.
+
+    Attributes:
+        facts, terms: by number.
+        names: by a name's key, the numbers of the facts that have it.
+        first_words: how many words the longest name has that begins with a word.
+        born, died: by number, the step at which a fact began and ended.
+        ended: by row of the base, the step at which it ended.
+        alive: how many facts of base and overlay hold at the last step.
+        step: the last one.
+    """
+
+    def __init__(self, base: Base) -> None:
+        self._base = base
+        self._number_of: dict[int, int] = {}  # by key of the ledger
+        self._shared: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self.facts: list[IndexedFact] = []
+        self.terms: list[Terms] = []
+        self.names: dict[int, tuple[int, ...]] = {}
+        self.first_words: dict[str, int] = {}
+        self.born: list[int] = []
+        self.died: list[int] = []
+        self.ended: dict[int, int] = {}
+        self.alive = base.count
+        self.longest = base.longest
+        self.step = 0
+
+    def __len__(self) -> int:
+        """How many entries it has, ended ones included."""
+        return len(self.facts) + len(self.ended)
+
+    def apply(self, begun: Iterable[Row], ended: Iterable[int]) -> None:
+        """Take one more step. Views of earlier steps read what they read before.
+
+        Args:
+            begun: rows that begin.
+            ended: keys of rows that end; those that are not here, or ended before, are passed by.
+        """
+        step = self.step + 1
+        for key in ended:
+            self._end(key, step)
+        for row in begun:
+            self._begin(row, step)
+        self.step = step
+
+    def _end(self, key: int, step: int) -> None:
+        number = self._number_of.pop(key, None)
+        if number is not None:
+            self.died[number] = step
+        else:
+            row = self._base.row_of(key)
+            if row is None or row in self.ended:
+                return
+            self.ended[row] = step
+        self.alive -= 1
+
+    def _begin(self, row: Row, step: int) -> None:
+        aliases = tuple(json.loads(row.aliases or "[]"))
+        wordings = templates_of(row.prompt, json.loads(row.paraphrases or "[]"), row.subject)
+        fact = IndexedFact(
+            id=row.fact_id,
+            subject=row.subject,
+            object=row.object,
+            templates=self._shared.setdefault(wordings, wordings),
+            namespace=row.namespace,
+            aliases=aliases,
+            valid_from=row.valid_from,
+            valid_to=row.valid_to,
+            qualifier=row.qualifier,
+        )
+        terms = Terms.of(row.namespace, aliases, row.valid_from, row.valid_to, row.qualifier)
+        self._add(row.key, fact, terms, step)
+
+    def _add(self, key: int, fact: IndexedFact, terms: Terms, step: int) -> None:
+        number = len(self.facts)
+        # A reader finds a number by `names` only, so all else of it must be there before.
+        self.facts.append(fact)
+        self.terms.append(terms)
+        self.died.append(NEVER)
+        self.born.append(step)
+        for words in names_of(fact.subject, fact.aliases):
+            longest = max(self.first_words.get(words[0], 0), len(words))
+            self.first_words[words[0]] = longest
+            self.longest = max(self.longest, longest)
+            name = name_key(words)
+            self.names[name] = (*self.names.get(name, ()), number)
+        self._number_of[key] = number
+        self.alive += 1
+
+    def living(self) -> dict[int, IndexedFact]:
+        """The facts that hold at the last step, by their keys in the ledger."""
+        return {key: self.facts[number] for key, number in self._number_of.items()}
+
+    def without(self, keys: Set[int]) -> Overlay:
+        """Another overlay with what holds now, in which nothing of these rows is left.
+
+        Args:
+            keys: of rows of the ledger.
+        """
+        left = Overlay(self._base)
+        gone = [row for row in map(self._base.row_of, keys) if row is not None]
+        left.ended = dict.fromkeys([*self.ended, *gone], 1)
+        left.alive -= len(left.ended)
+        for key, number in self._number_of.items():
+            if key not in keys:
+                left._add(key, self.facts[number], self.terms[number], 1)
+        left.step = 1
+        return left
