@@ -1,12 +1,15 @@
 """The command line: `revisor COMMAND ...`. It only puts the commands together.
 
-What comes in: arguments. What goes out: what the commands print, and an exit code: 0 done,
-1 failed, 2 bad usage or bad input, 3 a conflict, 130 interrupted. What it does not do: work;
-each command in `commands/` parses its options, calls the library and prints the result.
+Exit codes: 0 done, 1 failed, 2 bad usage or bad input, 3 a conflict or a check that was not
+passed, 130 interrupted.
 """
 
 from __future__ import annotations
 
+import codecs
+import io
+import json
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -28,6 +31,7 @@ from revisor.commands.common import fail, wants_json
 from revisor.errors import RevisorError, UsageError
 
 INTERRUPTED = 130
+_ESCAPES = "revisor.escapes"
 _BadUsage: Any = typer.BadParameter.__mro__[1]  # typer does not name its base, UsageError
 
 
@@ -57,7 +61,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="First time here? Try `revisor demo`. Your own facts: `init`, `add`, `build`, `ask`.",
+    epilog="First time here? Try `revisor demo`. Your own facts: `init`, `add`, `ask`.",
 )
 
 
@@ -74,11 +78,11 @@ def revisor(
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Keep facts right inside a language model, without touching its weights.
+    """A database of facts for a language model, whose weights are never touched.
 
-    Facts live in a store, with who changed them, when and why. A build turns them into rows
-    beside one model; while the model runs, a gate in one layer adds the row of the fact that
-    a text is about. Change or remove a fact and the model follows.
+    Facts live in a store, with who changed them, when and why. They are live at once: where a
+    text asks for one, its object is written into the model's answer, token by token. Change or
+    remove a fact and the answer follows.
     """
 
 
@@ -88,9 +92,9 @@ _SERVING, _OTHER = "Serving", "More"
 app.command(rich_help_panel=_START)(demo.demo)
 app.command(rich_help_panel=_START)(building.init)
 app.command(rich_help_panel=_START)(facts.add)
-app.command(rich_help_panel=_START)(building.build)
 app.command(rich_help_panel=_START)(asking.ask)
 app.command(rich_help_panel=_START)(asking.chat)
+app.command(rich_help_panel=_START)(asking.explain)
 app.command("ls", rich_help_panel=_FACTS)(facts.list_facts)
 app.command(rich_help_panel=_FACTS)(facts.show)
 app.command("set", rich_help_panel=_FACTS)(facts.set_object)
@@ -101,10 +105,13 @@ app.command(rich_help_panel=_FACTS)(keeping.check)
 app.command(rich_help_panel=_HISTORY)(history.log)
 app.command(rich_help_panel=_HISTORY)(history.diff)
 app.command(rich_help_panel=_HISTORY)(history.rollback)
+app.command(rich_help_panel=_HISTORY)(building.publish)
 app.command(rich_help_panel=_HISTORY)(keeping.tag)
 app.command(rich_help_panel=_SERVING)(serving.serve)
 app.command("mcp", rich_help_panel=_SERVING)(serving.mcp)
 app.add_typer(serving.keys, name="keys", rich_help_panel=_SERVING)
+app.command(rich_help_panel=_OTHER)(building.status)
+app.command(rich_help_panel=_OTHER)(building.build)
 app.command(rich_help_panel=_OTHER)(building.verify)
 app.command("eval", rich_help_panel=_OTHER)(evaluating.evaluate)
 app.command(rich_help_panel=_OTHER)(evaluating.report)
@@ -114,7 +121,26 @@ app.add_typer(bench.app, name="bench", rich_help_panel=_OTHER)
 
 def main() -> None:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        print_any_letter(stream)
     app()
+
+
+def print_any_letter(stream: object) -> None:
+    """Have a stream whose encoding lacks letters print them as `\\u00e9`, as JSON writes them."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return
+    if codecs.lookup(stream.encoding).name == "utf-8":
+        return
+    codecs.register_error(_ESCAPES, _escaped)
+    stream.reconfigure(errors=_ESCAPES)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return json.dumps(letters)[1:-1], error.end
 
 
 if __name__ == "__main__":

@@ -1,8 +1,4 @@
-"""All settings of a store, as TOML in and out, and the presets behind their names.
-
-What comes in: `store.toml`. What goes out: frozen settings, or one error that lists every fault.
-What it does not do: open models or databases.
-"""
+"""The settings of a store, as TOML in and out."""
 
 from __future__ import annotations
 
@@ -16,20 +12,15 @@ from typing import Any
 
 from revisor.errors import BadInput, Fault, NotFound
 
-PRESETS = ("revisor", "paper")
-PAPER_GAMMA = 0.65  # Fei et al. 2026, section 5.1
+METHODS = ("revisor", "neuraldb")
 DTYPES = ("fp32", "bf16", "fp16")
+PROBES = ("auto", "off")
 BITS = (32, 8, 4)
-SCOPES = ("question", "subject")
 SEARCHES = ("auto", "exact", "coarse")
 
-# Layers found by a full sweep (docs/layers.md); other models are probed by `revisor init`.
-SWEPT_LAYERS: Mapping[str, Mapping[str, int]] = {"smollm2": {"revisor": 10, "paper": 5}}
-
-
-def swept_layer(model: str, preset: str = "revisor") -> int | None:
-    """The layer that a sweep found best for a model's preset; None where nobody has swept it."""
-    return SWEPT_LAYERS.get(model, {}).get(preset)
+_OF_NEURALDB = ("layer", "gamma", "whiten", "layers_path", "projection_path", "bits", "search")
+# Of a store of version 0.1: read, and not written again.
+_OF_0_1 = ("preset", "scope", "exact")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,46 +31,45 @@ class StoreSettings:
         model: `smollm2`, a Hugging Face id, a folder or a `.gguf` file.
         dtype: of the weights: fp32, bf16 or fp16.
         device: `auto` or a torch device.
-        layer: the decoder layer whose FFN holds the gate.
-        preset: `revisor`, or `paper` for the method as published.
-        gamma: the cosine threshold; None for the preset's own.
-        layers_path, projection_path: where the FFN is, for a family that is not in the table.
+        method: `revisor`, or `neuraldb` for the system as published.
         database: SQLAlchemy URL of the ledger; None for `ledger.sqlite` in the store.
-        exact: make each subject's rows alone and check all rows at every build, so that a bank
-            depends on the facts alone, to the bit, and not on how they came; slower.
-        scope: of a fact that is its subject's only one: `question`, it is told where it is asked
-            for, as facts are that share their subject; or `subject`, at the name, to whatever is
-            asked about it.
-        bits: in which a number of a row is stored: 32, 8 or 4 (docs/scale.md); 32 where a
-            `store.toml` says nothing.
-        search: with the preset `paper`, how the nearest key is found: `exact`, by a look at all;
-            `coarse`, over an index; `auto`, over an index where there are many. An index that
-            decides otherwise than a look at all is never used.
+        probe: with the method `revisor`, `auto`: the model's logits tell where an answer is due;
+            `off`: facts answer at the ends of their own prompts, and where a turn or a label opens
+            an answer.
+        layer: with `neuraldb`, the decoder layer whose FFN holds the gate.
+        gamma: with `neuraldb`, the cosine threshold; None for the method's own.
+        whiten: with `neuraldb`, whitened keys instead of raw ones.
+        layers_path, projection_path: with `neuraldb`, where the FFN is, for a family that is not
+            in the table.
+        bits: with `neuraldb`, in which a number of a row is stored.
+        search: with `neuraldb`, how the nearest key is found: `exact`, by a look at all; `coarse`,
+            over an index; `auto`, over an index where there are many.
+        is_of_0_1: version 0.1 wrote the settings; its ledger is used, its banks are for `gc`.
     """
 
     model: str
     dtype: str
-    layer: int
     device: str = "auto"
-    preset: str = "revisor"
+    method: str = "revisor"
+    database: str | None = None
+    probe: str = "auto"
+    layer: int | None = None
     gamma: float | None = None
+    whiten: bool = False
     layers_path: str | None = None
     projection_path: str | None = None
-    database: str | None = None
-    exact: bool = False
     bits: int = 32
-    scope: str = "question"
     search: str = "auto"
+    is_of_0_1: bool = False
 
 
 def write_settings(path: Path, settings: StoreSettings) -> None:
-    """Write `store.toml`; settings that are None or false are left out."""
+    """Write `store.toml`; settings that are as they are without it are left out."""
+    defaults = {field.name: field.default for field in fields(StoreSettings)}
     known = {
         key: value
         for key, value in asdict(settings).items()
-        if value is not None
-        and value is not False  # 0 and 0.0 are settings
-        and (key, value) not in (("scope", SCOPES[0]), ("search", SEARCHES[0]))
+        if key in ("model", "dtype", "method") or (value != defaults[key] and key != "is_of_0_1")
     }
     # A JSON string, number or boolean is a TOML one.
     text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in known.items())
@@ -102,10 +92,21 @@ def read_settings(path: Path) -> StoreSettings:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} is not TOML: {error}.", "Mend that line.") from error
+    if "method" not in found and ("layer" in found or "preset" in found):
+        found = _of_0_1(found)
     faults = list(_faults(found))
     if faults:
         raise BadInput(f"{path} has {len(faults)} fault(s).", "Mend them all.", faults)
     return StoreSettings(**found)
+
+
+def _of_0_1(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a store that version 0.1 made, as they are now."""
+    kept = {key: value for key, value in found.items() if key not in _OF_0_1}
+    if found.get("preset") == "paper":
+        return kept | {"method": "neuraldb"}
+    kept = {key: value for key, value in kept.items() if key not in _OF_NEURALDB}
+    return kept | {"method": "revisor", "is_of_0_1": True}
 
 
 def _faults(found: Mapping[str, Any]) -> list[Fault]:
@@ -115,26 +116,37 @@ def _faults(found: Mapping[str, Any]) -> list[Fault]:
         near = get_close_matches(key, names, n=1)
         remedy = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(names))}"
         faults.append(Fault(line=0, fault=f"unknown setting '{key}'", remedy=remedy))
-    for key in ("model", "dtype", "layer"):
+    needed = ["model", "dtype"]
+    if found.get("method") == "neuraldb":
+        needed.append("layer")
+    for key in needed:
         if key not in found:
             faults.append(Fault(line=0, fault=f"setting '{key}' is missing"))
-    for key in sorted(found.keys() & names - {"layer", "gamma", "exact", "bits"}):
+    texts = names - {"layer", "gamma", "whiten", "bits", "is_of_0_1"}
+    for key in sorted(found.keys() & texts):
         if not isinstance(found[key], str):
             faults.append(Fault(line=0, fault=f"'{key}' is {found[key]!r}", remedy="a string"))
-    layer = found.get("layer", 0)
-    if type(layer) is not int or layer < 0:  # a bool is an int
-        faults.append(Fault(line=0, fault=f"'layer' is {layer!r}", remedy="0, 1, 2, ..."))
-    choices = {"preset": PRESETS, "dtype": DTYPES, "scope": SCOPES, "search": SEARCHES}
+    choices = {"method": METHODS, "dtype": DTYPES, "search": SEARCHES, "probe": PROBES}
     for key, allowed in choices.items():
         if isinstance(found.get(key), str) and found[key] not in allowed:
             faults.append(
                 Fault(line=0, fault=f"'{key}' is '{found[key]}'", remedy=f"one of {allowed}")
             )
-    if found.get("search", "auto") != "auto" and found.get("preset") != "paper":
-        remedy = "leave it out: only the preset 'paper' searches through keys"
-        faults.append(Fault(line=0, fault="'search' goes with another preset", remedy=remedy))
-    if not isinstance(found.get("exact", False), bool):
-        faults.append(Fault(line=0, fault=f"'exact' is {found['exact']!r}", remedy="true or false"))
+    if found.get("method", "revisor") == "revisor":
+        for key in sorted(found.keys() & set(_OF_NEURALDB)):
+            remedy = 'leave it out, or set method = "neuraldb"'
+            faults.append(Fault(line=0, fault=f"'{key}' is of another method", remedy=remedy))
+    return faults + _faults_of_numbers(found)
+
+
+def _faults_of_numbers(found: Mapping[str, Any]) -> list[Fault]:
+    faults = []
+    layer = found.get("layer", 0)
+    if type(layer) is not int or layer < 0:  # a bool is an int
+        faults.append(Fault(line=0, fault=f"'layer' is {layer!r}", remedy="0, 1, 2, ..."))
+    whiten = found.get("whiten", False)
+    if not isinstance(whiten, bool):
+        faults.append(Fault(line=0, fault=f"'whiten' is {whiten!r}", remedy="true or false"))
     bits = found.get("bits", BITS[0])
     if type(bits) is not int or bits not in BITS:
         faults.append(Fault(line=0, fault=f"'bits' is {bits!r}", remedy=f"one of {BITS}"))

@@ -1,8 +1,4 @@
-"""The main job end to end: the shipped facts, put into the packaged model and asked for.
-
-What comes in: nothing but the shipped records. What goes out: a `DemoReport` with what the model
-said before and after. What it does not do: print, or leave a store behind.
-"""
+"""The main job end to end: the shipped facts, put into the packaged model and asked for."""
 
 from __future__ import annotations
 
@@ -19,7 +15,7 @@ from revisor.facts.fact import PLACEHOLDER, Fact
 from revisor.progress import Progress
 
 if TYPE_CHECKING:
-    from revisor.serve.engine import Engine, FactUsed
+    from revisor.engines.answers import Engine, FactUsed
 
 MODEL = "smollm2"
 BATCH = 32
@@ -57,17 +53,22 @@ class DemoReport:
     """What the demo found.
 
     Attributes:
+        method: by which the model has the facts.
         direct: each fact's own prompt.
-        paraphrased: the same facts in other words, which no build has seen.
+        paraphrased: the same facts in other words, which are not among the facts' own.
         unrelated: prompts about something else.
-        failed: facts that the build could not write, with their faults.
+        failed: facts that a build could not write, with their faults.
+        live_seconds: from the facts as a list to a model that answers with them.
         seconds: for everything, the model's loading included.
     """
+
+    method: str
 
     direct: tuple[Asked, ...]
     paraphrased: tuple[Asked, ...]
     unrelated: tuple[Asked, ...]
     failed: tuple[dict[str, str], ...]
+    live_seconds: float
     seconds: float
 
     def counts(self) -> dict[str, int | float]:
@@ -79,6 +80,7 @@ class DemoReport:
             "paraphrase_flipped": sum(asked.flipped for asked in self.paraphrased),
             "unrelated": len(self.unrelated),
             "unrelated_same": sum(asked.before == asked.after for asked in self.unrelated),
+            "live_seconds": round(self.live_seconds, 3),
             "seconds": round(self.seconds, 1),
         }
 
@@ -100,8 +102,11 @@ def shipped_facts() -> list[tuple[Fact, tuple[str, ...]]]:
     return shipped
 
 
-def run_demo(model: str = MODEL) -> DemoReport:
-    """Make a store in a temporary folder, add and build the facts, and ask before and after.
+def run_demo(model: str = MODEL, method: str = "revisor") -> DemoReport:
+    """Make a store in a temporary folder, add the facts, and ask before and after.
+
+    Args:
+        method: `revisor`, or `neuraldb`, which builds rows for a dozen of the facts.
 
     Raises:
         ModelUnavailable: the model cannot be fetched.
@@ -110,22 +115,32 @@ def run_demo(model: str = MODEL) -> DemoReport:
 
     started = time.monotonic()
     shipped = shipped_facts()
+    if method == "neuraldb":
+        from revisor.neuraldb.method import demo_facts
+
+        chosen = {fact.id for fact in demo_facts([fact for fact, _ in shipped])}
+        shipped = [(fact, probes) for fact, probes in shipped if fact.id in chosen]
     questions: list[tuple[str, Fact | None]] = [(fact.text, fact) for fact, _ in shipped]
     questions += [(probe, fact) for fact, probes in shipped for probe in probes]
     questions += [(record["prompt"], None) for record in data.records("demo_unrelated.jsonl")]
     with (
         tempfile.TemporaryDirectory(prefix="revisor-demo-") as folder,
-        Store.init(Path(folder) / "store", model=model) as store,
+        Store.init(Path(folder) / "store", model=model, method=method) as store,
     ):
+        adding = time.monotonic()
         store.add([fact for fact, _ in shipped], actor="revisor demo", reason="shipped facts")
         failed = store.build().failed
-        asked = list(_ask(store.engine(), questions))
+        engine = store.engine()
+        live_seconds = time.monotonic() - adding
+        asked = list(_ask(engine, questions))
     direct, probed = len(shipped), sum(len(probes) for _, probes in shipped)
     return DemoReport(
+        method=method,
         direct=tuple(asked[:direct]),
         paraphrased=tuple(asked[direct : direct + probed]),
         unrelated=tuple(asked[direct + probed :]),
         failed=tuple(failed),
+        live_seconds=live_seconds,
         seconds=time.monotonic() - started,
     )
 

@@ -1,70 +1,56 @@
-"""A store: facts, the model they are bound to, and the banks built from them.
-
-What comes in: facts and commands of a user. What goes out: a model that answers with the facts.
-What it does not do: any of the work itself; it puts ledger, build, bank, gate and engine together.
-
-    STORE/store.toml                               what it is bound to
-    STORE/ledger.sqlite                            the facts: the truth
-    STORE/banks/FINGERPRINT/gen-0000007/...        rows: a product of facts, model and settings
-"""
+"""A store: facts, and a model that answers with them. What users call; the work is done below."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revisor.config import (
-    StoreSettings,
-    read_settings,
-)
-from revisor.errors import BadInput
+from revisor.config import StoreSettings
+from revisor.errors import UsageError
 from revisor.facts.changes import Generation, Put, Remove
-from revisor.facts.check import Finding
+from revisor.facts.check import Finding, findings
 from revisor.facts.fact import Fact
 from revisor.facts.imports import Added, OnConflict, import_facts
 from revisor.facts.ledger import Ledger
+from revisor.workspace import Clock, Workspace, system_clock
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from torch import nn
-
-    from revisor.life.erase import Erased
-    from revisor.life.exported import Exported
+    from revisor.engines.answers import Engine
+    from revisor.engines.transformers import FactLogitsProcessor
+    from revisor.gate.gate import FactGate
+    from revisor.gate.probe import Probe
+    from revisor.gate.trace import Trace
+    from revisor.index import FactIndex
     from revisor.models.load import LoadedModel
-    from revisor.models.spec import Spec
-    from revisor.neuraldb.bank.bank import Bank, View
-    from revisor.neuraldb.build.build import BuildReport
-    from revisor.neuraldb.build.live import Clock, RowsInForce
-    from revisor.neuraldb.editing.build import BuildSettings
-    from revisor.neuraldb.gate.attach import Gated
-    from revisor.neuraldb.gate.watch import Watch
-    from revisor.serve.engine import Engine
+    from revisor.neuraldb.method import BuildReport
+    from revisor.neuraldb.method import Workspace as BankWorkspace
+    from revisor.operations.asking import AskedFacts
+    from revisor.operations.erase import Erased
+    from revisor.operations.explain import Explanation
+    from revisor.operations.hf_export import Exported
 
 
 class Store:
-    """A folder with facts and banks; open it with `Store.open` or `Store.init`.
+    """A folder with facts, bound to a model; open it with `Store.open` or `Store.init`.
 
     Example:
         >>> with Store.open("revisor-store") as store:          # doctest: +SKIP
         ...     store.add("facts.jsonl")
-        ...     store.build()
         ...     with store.attached(model, tokenizer):
         ...         model.generate(...)
     """
 
-    def __init__(
-        self, path: Path, settings: StoreSettings, ledger: Ledger, clock: Clock | None = None
-    ) -> None:
-        self.path = path
-        self.settings = settings
-        self.ledger = ledger
-        self._clock = clock
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self._lock = threading.RLock()
+        self._index: FactIndex | None = None
         self._leases: list[Any] = []
 
     @classmethod
@@ -73,51 +59,43 @@ class Store:
         path: str | Path,
         *,
         model: str,
+        method: str = "revisor",
         dtype: str = "auto",
         device: str = "auto",
-        layer: int | None = None,
-        preset: str = "revisor",
-        layers_path: str | None = None,
-        projection_path: str | None = None,
+        probe: str = "auto",
         database: str | None = None,
-        exact: bool = False,
-        bits: int | None = None,
-        scope: str = "question",
-        search: str = "auto",
+        **of_neuraldb: Any,
     ) -> Store:
-        """Make a store: open the model once, choose a layer, write `store.toml`.
+        """Make a store: open the model once, measure its probe or its layers, write `store.toml`.
 
         Args:
             model: `smollm2`, a Hugging Face id, a folder or a `.gguf` file.
-            layer: the gate's layer; without it the one known for the model, or the best by a
-                short probe of the model's own keys.
+            method: `revisor`, or `neuraldb` for the system as published.
+            probe: `auto`, or `off` (see `StoreSettings`).
             database: SQLAlchemy URL of a ledger elsewhere, such as PostgreSQL; one that has facts
                 is used with them.
-            exact, scope, search: see `StoreSettings`.
-            bits: the same; None for the preset's own, 8, or 32 in `paper`.
+            of_neuraldb: `layer`, `gamma`, `whiten`, `layers_path`, `projection_path`, `bits`,
+                `search`: see `StoreSettings`.
 
         Raises:
-            UsageError: there is a store already, or an unknown preset.
-            ModelUnavailable, UnknownFamily: the model cannot be used.
+            UsageError: there is a store already, or a setting is not known.
+            ModelUnavailable, UnknownFamily, ProbeFailed: the model cannot be used.
         """
-        from revisor.life.making import make_store
+        from revisor.operations.init import make_store
 
-        return make_store(
-            cls,
-            Path(path),
+        wanted = StoreSettings(
             model=model,
+            method=method,
             dtype=dtype,
             device=device,
-            layer=layer,
-            preset=preset,
-            layers_path=layers_path,
-            projection_path=projection_path,
+            probe=probe,
             database=database,
-            exact=exact,
-            bits=bits,
-            scope=scope,
-            search=search,
+            **of_neuraldb,
         )
+        loaded, fitted = make_store(Path(path), wanted)
+        store = cls.open(path)
+        store.__dict__.update(loaded=loaded, probe=fitted)
+        return store
 
     @classmethod
     def open(cls, path: str | Path, *, clock: Clock | None = None) -> Store:
@@ -130,10 +108,7 @@ class Store:
             NotFound: there is none.
             BadInput: `store.toml` has faults.
         """
-        path = Path(path)
-        settings = read_settings(path / "store.toml")
-        ledger = Ledger.open(settings.database or path / "ledger.sqlite")
-        return cls(path, settings, ledger, clock)
+        return cls(Workspace.open(Path(path), clock=clock))
 
     @classmethod
     def restore(
@@ -148,7 +123,7 @@ class Store:
             BadInput: it is no archive, or not what its manifest says.
             UsageError: there is something at `path` already.
         """
-        from revisor.life.archive import file_hash, unpack
+        from revisor.operations.archive import file_hash, unpack
 
         unpack(Path(archive), Path(path), database=database)
         store = cls.open(path)
@@ -157,15 +132,33 @@ class Store:
             actor=actor,
             generation=store.ledger.generation,
             archive=file_hash(Path(archive)),
-            settings=store.settings_digest(),
+            settings=store.workspace.settings_digest(),
         )
         return store
 
+    @property
+    def path(self) -> Path:
+        """The store's folder."""
+        return self.workspace.path
+
+    @property
+    def settings(self) -> StoreSettings:
+        """What it is bound to."""
+        return self.workspace.settings
+
+    @property
+    def ledger(self) -> Ledger:
+        """Its facts and their history."""
+        return self.workspace.ledger
+
     def close(self) -> None:
-        """Let go of the database and of the banks that engines of this store use."""
+        """Let go of the database, the index and the banks that engines of this store use."""
         for lease in self._leases:
             lease.close()
         self._leases.clear()
+        if self._index is not None:
+            self._index.close()
+            self._index = None
         self.ledger.close()
 
     def __enter__(self) -> Store:
@@ -173,29 +166,6 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @cached_property
-    def loaded(self) -> LoadedModel:
-        """The model the store is bound to, opened at the first use."""
-        from revisor.models.load import load_model
-
-        return load_model(
-            self.settings.model, dtype=self.settings.dtype, device=self.settings.device
-        )
-
-    @cached_property
-    def spec(self) -> Spec:
-        """Where that model's FFN is."""
-        return self._spec_of(self.loaded.model)
-
-    def _spec_of(self, model: nn.Module) -> Spec:
-        from revisor.models.spec import spec_of
-
-        return spec_of(
-            model,
-            layers_path=self.settings.layers_path,
-            projection_path=self.settings.projection_path,
-        )
 
     # Facts
 
@@ -208,7 +178,8 @@ class Store:
         on_conflict: OnConflict = "stop",
         skip_known: bool = False,
     ) -> Added:
-        """Import a file, or facts, in one transaction: all of it or nothing.
+        """Import a file, or facts, in one transaction: all of it or nothing. They are live when
+        it returns, unless an older generation was published.
 
         Args:
             on_conflict: what becomes of facts that contradict one another: `stop` imports
@@ -236,19 +207,29 @@ class Store:
 
     def check(self) -> list[Finding]:
         """What is wrong or worth knowing about the live facts taken together."""
-        from revisor.facts.check import findings
-
         return findings(self.ledger.facts())
+
+    def ask_facts(self, facts: Iterable[Fact] | None = None) -> AskedFacts:
+        """Ask facts their own prompts and paraphrases through the gate.
+
+        Args:
+            facts: those to ask; by default all that are live and hold now.
+        """
+        from revisor.operations.asking import ask_facts
+
+        self._need("revisor", "check --ask")
+        if facts is None:
+            now = self.workspace.clock()
+            facts = self.ledger.facts(at=now, generation=self.ledger.live_generation())
+        return ask_facts(self.gate(needs_model=False), facts)
 
     def set_object(self, fact_id: str, obj: str, *, actor: str = "", reason: str = "") -> Fact:
         """Give a fact a new object: a new revision of it.
 
         Raises:
             NotFound: no live fact has this id.
-            BadInput: the object is empty.
+            BadInput: the object cannot be one.
         """
-        if not obj.strip():
-            raise BadInput("The object is empty.", "Give what the model shall say.")
         fact = replace(self.ledger.get(fact_id), object=obj.strip())
         self.ledger.apply([Put(fact)], actor=actor, reason=reason)
         return fact
@@ -269,58 +250,225 @@ class Store:
         Raises:
             NotFound: no fact ever had one of these ids; nothing is erased.
             UsageError: one of them is the reverse of a fact that stays.
-            Conflict: another process builds, or reads the database (see life/erase.py).
+            Conflict: another process builds, or reads the database (see operations/erase.py).
         """
-        from revisor.life.erase import purge
+        from revisor.operations.erase import purge
 
         ids = self.ledger.with_reverses(self.ledger.ids_of(fact_ids))
-        return purge(self, ids, actor=actor, reason=reason)
+        erased = purge(self.workspace, ids, actor=actor, reason=reason)
+        if self._index is not None:
+            self._index.erase()
+        return erased
+
+    def publish(self, generation: int | str, *, actor: str = "", reason: str = "") -> int:
+        """Make a generation the live one: the newest, which is followed from then on, or an older
+        one, which stays live whatever is added.
+
+        Raises:
+            NotFound: there is no such generation.
+        """
+        return self.ledger.publish(generation, actor=actor, reason=reason)
 
     def rollback(self, to: int | str, *, actor: str = "", reason: str = "") -> Generation:
-        """Make the facts of an earlier generation hold again, as a new generation."""
+        """Make the facts of an earlier generation hold again, as a new generation, and live."""
         return self.ledger.rollback(to, actor=actor, reason=reason)
 
-    # Banks
+    # The model and its facts
 
     @cached_property
-    def fingerprint(self) -> str:
-        """Of the model at hand."""
-        from revisor.models.load import fingerprint
+    def loaded(self) -> LoadedModel:
+        """The model the store is bound to, opened at the first use."""
+        from revisor.models.load import load_model
 
-        return fingerprint(self.loaded, layer=self.settings.layer)
+        settings = self.settings
+        return load_model(settings.model, dtype=settings.dtype, device=settings.device)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer; the model itself is not opened for it."""
+        from revisor.models.load import load_tokenizer
+
+        if "loaded" in self.__dict__:
+            return self.loaded.tokenizer
+        return load_tokenizer(self.settings.model)
 
     @property
-    def banks(self) -> Path:
-        """Where the banks of the model at hand lie."""
-        return self.path / "banks" / self.fingerprint
+    def index(self) -> FactIndex:
+        """Where facts are looked up; it follows the ledger."""
+        from revisor.index import FactIndex
 
-    def built_generation(self) -> int | None:
-        """The newest bank's generation, None before the first build."""
-        from revisor.neuraldb.bank.files import generations
+        with self._lock:
+            if self._index is None:
+                self._index = FactIndex.open(self.ledger, self.workspace.index)
+            return self._index
 
-        found = generations(self.banks)
-        return found[-1] if found else None
+    @cached_property
+    def probe(self) -> Probe | None:
+        """What tells where an answer is due; None if the store goes by the text alone."""
+        from revisor.gate.functional import read_probe
+        from revisor.gate.probe import load_probe
 
-    def stale(self) -> bool:
-        """Whether facts have changed since the last build."""
-        return self.built_generation() != self.ledger.generation
+        if self.settings.probe == "off":
+            return None
+        found = read_probe(self.workspace.probe)
+        return load_probe(self.loaded) if found is None else found
 
-    def build_settings(self) -> BuildSettings:
-        """What the preset and `store.toml` say of a build."""
-        from revisor.neuraldb.editing.presets import preset_settings
+    def gate(
+        self,
+        model: Any = None,
+        tokenizer: Any = None,
+        *,
+        generation: int | None = None,
+        namespaces: Collection[str] | None = None,
+        moment: datetime | None = None,
+        needs_model: bool = True,
+    ) -> FactGate:
+        """What decides and writes, for an engine of one's own.
 
-        mine = self.settings
-        settings = preset_settings(mine.preset, mine.layer, mine.gamma, mine.scope)
-        return replace(settings, bits=mine.bits)
+        Args:
+            model, tokenizer: the user's own; the store's without.
+            generation: of the facts; the live one, followed, without.
+            namespaces: only facts of these.
+            moment: facts that hold at this (aware) moment; without, now.
+            needs_model: False to go without a probe, by the text alone.
 
-    def settings_digest(self) -> str:
-        """What names the content of `store.toml`."""
-        return hashlib.sha256((self.path / "store.toml").read_bytes()).hexdigest()[:16]
+        Raises:
+            UsageError: the store's method is another.
+            ProbeFailed: the user's model does not tell where an answer is due.
+        """
+        from revisor.gate.gate import FactGate
+        from revisor.question.encoder import default_encoder
+
+        self._need("revisor", "a gate at the output")
+        probe = self._probe_of(model, tokenizer) if needs_model else None
+        if tokenizer is None:
+            tokenizer = self.tokenizer if not needs_model else self.loaded.tokenizer
+        index, clock = self.index, self.workspace.clock
+
+        def view() -> Any:
+            when = moment
+            if when is None and clock is not system_clock:
+                when = clock()
+            return index.view(generation=generation, namespaces=namespaces, moment=when)
+
+        return FactGate(view=view, tokenizer=tokenizer, encoder=default_encoder(), probe=probe)
+
+    def _probe_of(self, model: Any, tokenizer: Any) -> Probe | None:
+        if self.settings.probe == "off":
+            return None
+        if model is None or ("loaded" in self.__dict__ and model is self.loaded.model):
+            return self.probe
+        from revisor.gate.probe import load_probe, require
+        from revisor.models.load import left_as_it_was, wrap_model
+
+        with left_as_it_was(model):
+            own = self.tokenizer if tokenizer is None else tokenizer
+            probe = load_probe(wrap_model(self.settings.model, model, own))
+        require(probe.figures)
+        return probe
+
+    @contextmanager
+    def attached(
+        self,
+        model: Any = None,
+        tokenizer: Any = None,
+        *,
+        trace: Trace | None = None,
+        generation: int | None = None,
+        namespaces: Collection[str] | None = None,
+    ) -> Iterator[Any]:
+        """Give a model the store's facts for the length of a block.
+
+        Facts that are added, changed or removed meanwhile, or that begin or end to hold, do so in
+        the next answer. After the block a model of your own is as it was.
+
+        Args:
+            model, tokenizer: your own; without them the store's.
+            trace: collects the facts used.
+            generation, namespaces: see `gate`.
+
+        Raises:
+            WrongModel: of the method `neuraldb`: they are not those the bank was built for.
+            NotBuilt: of the method `neuraldb`: there is no bank yet.
+        """
+        if self.settings.method == "neuraldb":
+            from revisor.neuraldb.method import attached as with_bank
+
+            with with_bank(self.bank_workspace, model, tokenizer) as gated:
+                yield gated
+            return
+        from revisor.engines.transformers import attached
+
+        gate = self.gate(model, tokenizer, generation=generation, namespaces=namespaces)
+        own = self.loaded.model if model is None else model
+        with attached(own, gate.tokenizer, gate, trace=trace) as bound:
+            yield bound
+
+    def logits_processor(
+        self, tokenizer: Any, *, model: Any = None, trace: Trace | None = None
+    ) -> FactLogitsProcessor:
+        """A logits processor for `generate`, one for each call; put it first.
+
+        Args:
+            tokenizer: the model's.
+            model: your own, if it is not the one that the store is bound to.
+        """
+        from revisor.engines.transformers import FactLogitsProcessor
+
+        return FactLogitsProcessor(self.gate(model, tokenizer), tokenizer, trace=trace)
+
+    def engine(self) -> Any:
+        """Answers with the facts that are live and hold at each moment, batched or streamed."""
+        if self.settings.method == "neuraldb":
+            from revisor.neuraldb.method import engine
+
+            made, lease = engine(self.bank_workspace)
+            self._leases.append(lease)
+            return made
+        from revisor.engines.answers import Engine
+
+        answers: Engine = Engine(self.loaded, self.gate())
+        return answers
+
+    def explain(self, prompt: str, *, chat: bool = False, needs_model: bool = True) -> Explanation:
+        """What is decided at the end of a prompt, and why.
+
+        Args:
+            chat: the prompt is a user's turn in the model's chat template.
+            needs_model: False to leave open whether the model's logits say that an answer is due.
+        """
+        from revisor.operations.explain import explain
+
+        gate = self.gate(needs_model=needs_model)
+        return explain(gate, prompt, chat=chat, loaded=self.loaded if needs_model else None)
+
+    # The method neuraldb
+
+    @property
+    def bank_workspace(self) -> BankWorkspace:
+        """What the operations of the method `neuraldb` work on."""
+        from revisor.neuraldb.method import NeuralDBSettings
+        from revisor.neuraldb.method import Workspace as BankWorkspace
+
+        with self._lock:
+            made: BankWorkspace | None = self.__dict__.get("_bank_workspace")
+            if made is None:
+                made = BankWorkspace(
+                    path=self.path,
+                    settings=NeuralDBSettings.of(self.settings),
+                    ledger=self.ledger,
+                    open_model=lambda: self.loaded,
+                    clock=self.workspace.clock,
+                    note=lambda: {"settings": self.workspace.settings_digest()},
+                )
+                self.__dict__["_bank_workspace"] = made
+            return made
 
     def build(
         self, *, actor: str = "", workers: int | None = None, ray: str | None = None
     ) -> BuildReport:
-        """Write the rows of what changed, check them through the gate, publish a generation.
+        """Of the method `neuraldb`: write the rows of what changed, check them through the gate,
+        publish a bank. Of `revisor`, whose facts are live at once, there is nothing to build.
 
         Args:
             workers: processes that make rows, each with the model in it; without it, or with 1,
@@ -335,119 +483,95 @@ class Store:
             Conflict: another process is building.
             CannotWrite: the disk is full, or the store may only be read.
         """
-        from revisor.neuraldb.build.build import build
-        from revisor.neuraldb.build.hands import Hands
+        from revisor.neuraldb.method import BuildReport, WorkerOptions, build
 
-        return build(self, actor=actor, hands=Hands(workers=workers, ray=ray))
+        if self.settings.method == "revisor":
+            return BuildReport(
+                rows=0,
+                facts=0,
+                seconds=0.0,
+                facts_per_second=0.0,
+                failed=[],
+                generation=self.ledger.live_generation(),
+            )
+        return build(
+            self.bank_workspace, actor=actor, options=WorkerOptions(workers=workers, ray=ray)
+        )
+
+    def stale(self) -> bool:
+        """Whether `build` has something to do."""
+        if self.settings.method == "revisor":
+            return False
+        from revisor.neuraldb.method import stale
+
+        return stale(self.bank_workspace)
+
+    def _need(self, method: str, what: str) -> None:
+        if self.settings.method != method:
+            raise UsageError(
+                f"This store's method is {self.settings.method}, which has no {what}.",
+                f"Make one with: revisor init --method {method}",
+            )
+
+    # A store as a whole
 
     def collect(self, keep: int, *, actor: str = "") -> list[int]:
         """Remove all banks but the last `keep` generations of each model; finish an erasure.
 
-        A generation that a process uses, or that a tag names, stays.
+        A generation that a process uses, or that a tag names, stays. A store of the method
+        `revisor` needs no bank: what version 0.1 left in it goes.
 
         Returns:
             The generations of which a bank was removed.
         """
-        from revisor.life.collect import collect_store
+        from revisor.operations.collect import collect_banks
 
-        return collect_store(self, keep, actor=actor)
-
-    def bank(self) -> Bank:
-        """The newest bank, every file of it compared with its hash.
-
-        Raises:
-            NotBuilt: there is none yet.
-            WrongModel: there are only banks of other models.
-            StoreDamaged: it cannot be read, or was changed.
-        """
-        from revisor.life.opening import open_bank
-
-        bank, lease = open_bank(self)
-        lease.close()
-        return bank
-
-    def rows_in_force(self, bank: Bank | None = None) -> RowsInForce:
-        """The rows of a bank (the newest by default) that are in force, moment by moment."""
-        from revisor.neuraldb.build.live import RowsInForce, system_clock
-
-        bank = bank or self.bank()
-        timed = self.ledger.timed(generation=bank.generation)
-        return RowsInForce(bank, timed, self._clock or system_clock)
-
-    def view(self, *, now: datetime | None = None) -> View:
-        """The rows in force: those whose facts hold at `now`, the present by default."""
-        rows = self.rows_in_force()
-        return rows.view() if now is None else rows.at(now)
-
-    @contextmanager
-    def attached(
-        self, model: Any = None, tokenizer: Any = None, *, watch: Watch | None = None
-    ) -> Iterator[Gated]:
-        """Give a model the store's facts for the length of a block.
-
-        Facts that begin or end to hold meanwhile do so in the model, too. After the block a
-        model of your own is as it was, its training mode and gradients included.
-
-        Args:
-            model, tokenizer: your own, which must be what the store was built for; without them
-                the store's.
-            watch: collects which rows fire.
-
-        Raises:
-            WrongModel: model or tokenizer are not those the bank was built for.
-            NotBuilt: there is no bank yet.
-        """
-        from revisor.life.opening import attached
-
-        with attached(self, model, tokenizer, watch) as gated:
-            yield gated
-
-    def engine(self) -> Engine:
-        """An engine over the newest bank; what holds at each moment is what it answers with.
-
-        The bank stays on disk until the store is closed.
-        """
-        from revisor.life.opening import live_engine, note_load, open_bank
-
-        bank, lease = open_bank(self)
-        self._leases.append(lease)
-        note_load(self, bank)
-        return live_engine(self, self.rows_in_force(bank))
-
-    # The whole
+        gone = collect_banks(self.workspace, self.bank_workspace, keep)
+        if self.ledger.unscrubbed:
+            self.ledger.scrub()
+        if gone:
+            self.ledger.record(
+                "gc", actor=actor, generation=self.ledger.generation, removed=sorted(gone)
+            )
+        return gone
 
     def export(self, file: str | Path, *, actor: str = "") -> int:
-        """Write the store to a file: an archive of all of it (.zip), or its live facts (JSONL).
+        """Write the facts to a JSONL file, or the whole store to a `.zip`.
 
         Returns:
-            How many live facts were written.
+            How many facts.
 
         Raises:
-            UsageError: the file's folder is not there.
-            CannotWrite: the file cannot be written.
+            UsageError, CannotWrite: there is no such folder, or the file cannot be written.
         """
-        from revisor.life.archive import export
+        from revisor.operations.archive import export
 
-        return export(self, Path(file), actor=actor)
+        return export(self.workspace, Path(file), actor=actor)
 
     def export_model(self, folder: str | Path, *, actor: str = "") -> Exported:
-        """Write the model with the facts of the last build as a folder that transformers opens.
-
-        `AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)` has them in force;
-        it does not need revisor.
+        """Write the model with its facts as a folder that transformers opens without revisor.
 
         Raises:
-            UsageError: there is something at `folder`, or no folder to put it in.
-            NotBuilt: there is no bank yet.
-            NotSupported: the model's class is not one of transformers'.
+            UsageError: there is something at `folder` already.
+            NotBuilt: of the method `neuraldb`: there is no bank yet.
             CannotWrite: the folder cannot be written; nothing is left behind.
         """
-        from revisor.life.exported import export_model
+        if self.settings.method == "neuraldb":
+            from revisor.neuraldb.method import export_model as with_bank
 
-        return export_model(self, Path(folder), actor=actor)
+            exported: Exported = with_bank(self.bank_workspace, Path(folder), actor=actor)
+            return exported
+        from revisor.operations.hf_export import export_model
+
+        return export_model(self.workspace, self.loaded, self.gate(), Path(folder), actor=actor)
 
     def verify(self) -> list[str]:
-        """Everything wrong with the store: settings, ledger, banks; empty if it is whole."""
-        from revisor.life.verify import store_faults
+        """Everything wrong with settings, ledger and banks; empty if the store is whole."""
+        from revisor.neuraldb.method import bank_faults
+        from revisor.operations.verify import settings_faults
 
-        return store_faults(self)
+        return [
+            *settings_faults(self.workspace),
+            *self.ledger.verify(),
+            *bank_faults(self.bank_workspace),
+        ]

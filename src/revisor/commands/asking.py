@@ -1,13 +1,11 @@
-"""Questions to the model with its facts: ask and chat.
-
-What comes in: prompts. What goes out: answers, and on request which facts made them. What it
-does not do: run the model (serve/engine.py does).
-"""
+"""Questions to the model with its facts: ask, chat and explain."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,13 +25,16 @@ from revisor.commands.common import (
     table,
     turn_json_on,
 )
-from revisor.errors import BadInput, NotFound, UsageError
+from revisor.errors import BadInput, Fault, NotFound, UsageError
 
 if TYPE_CHECKING:
-    from revisor.serve.engine import Answer, Engine, FactUsed
+    from revisor.engines.answers import Answer, Engine, FactUsed
+    from revisor.operations.explain import Explanation
     from revisor.store import Store
 
 BATCH = 64
+EXPLAINED = 12  # candidates that are shown
+_SHOWN_FIRST = ("id", "subject", "object")
 CHAT_HELP = "Commands: :facts on, :facts off, :why (which facts made the last answer), :quit"
 
 
@@ -50,14 +51,15 @@ def ask(
         typer.Option(
             "--file",
             metavar="PROMPTS",
-            help="Answer each line of this file, one JSON object a line.",
+            help="Answer each line of this file; of a .jsonl file each record's `prompt`. One JSON "
+            "object a line.",
         ),
     ] = None,
     why: Annotated[
         bool,
         typer.Option(
             "--why",
-            help="Also say which facts fired, at which token and how surely, "
+            help="Also say which facts were used, what was read as their question and how surely, "
             "and what the model says without them.",
         ),
     ] = False,
@@ -71,7 +73,7 @@ def ask(
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Have the model continue a prompt with the facts of the last build.
+    """Have the model continue a prompt with the facts that are live.
 
     For example: `revisor ask "The CEO of ACME is" --why`
     """
@@ -81,7 +83,7 @@ def ask(
         raise UsageError(
             "Give either a PROMPT or --file PROMPTS.", 'For example: revisor ask "The CEO of X is"'
         )
-    prompts = iter(_lines(file) if file is not None else [prompt or ""])
+    prompts = iter(_prompts(file) if file is not None else [prompt or ""])
     with open_store(store) as opened:
         engine = _engine(opened)
         while batch := list(islice(prompts, BATCH)):
@@ -93,36 +95,47 @@ def ask(
                 if as_json or file is not None:
                     print_json(_answer_json(answer, unedited))
                 else:
-                    _say_answer(engine, answer, unedited, chat=chat)
+                    _say_answer(answer, unedited, chat=chat)
 
 
-def _lines(file: Path) -> list[str]:
-    """The prompts of a file: its lines that are not blank."""
+def _prompts(file: Path) -> list[str]:
+    """The prompts of a file: its lines that are not blank, or the records of a `.jsonl` file."""
     try:
         with file.open(encoding="utf-8-sig") as stream:
-            return [line.rstrip("\r\n") for line in stream if line.strip()]
+            lines = [(n, line.rstrip("\r\n")) for n, line in enumerate(stream, 1) if line.strip()]
     except OSError as error:
         raise NotFound(f"Cannot read {file}: {error.strerror}.", "Check the path.") from error
     except UnicodeDecodeError as error:
         raise BadInput(f"{file} is not UTF-8 text.", "Save it as UTF-8.") from error
+    if file.suffix.lower() != ".jsonl":
+        return [line for _, line in lines]
+    prompts, faults = [], []
+    for number, line in lines:
+        try:
+            record = json.loads(line)
+            prompt = record.get("prompt") if isinstance(record, dict) else None
+        except ValueError as error:
+            faults.append(Fault(line=number, fault=f"is not JSON: {error}"))
+            continue
+        if isinstance(prompt, str) and prompt.strip():
+            prompts.append(prompt)
+        else:
+            remedy = 'write {"prompt": "..."}'
+            faults.append(Fault(line=number, fault="has no text under 'prompt'", remedy=remedy))
+    if faults:
+        raise BadInput(f"{file} has {len(faults)} fault(s).", "Mend them all.", faults)
+    return prompts
 
 
 def _engine(store: Store) -> Engine:
-    """The engine on the last build; says on standard error what is not built yet.
+    """The engine of a store; says on standard error what its answers do not know yet.
 
     Raises:
-        NotBuilt: there was no build.
+        NotBuilt: of the method neuraldb: there was no build.
     """
-    engine = store.engine()
-    built = engine.view.generation
-    if built != store.ledger.generation:
-        put, removed = store.ledger.changed_since(built)
-        count = len(put) + len(removed)
-        note(
-            f"{plural(count, 'change')} {'is' if count == 1 else 'are'} not built yet; "
-            f"answers are from generation {built}. Run: revisor build",
-            style="yellow",
-        )
+    engine: Engine = store.engine()
+    if store.settings.method == "neuraldb" and store.stale():
+        note("Facts have changed since the last build. Run: revisor build", style="yellow")
     return engine
 
 
@@ -135,7 +148,7 @@ def _answer_json(answer: Answer, base: Answer | None) -> dict[str, Any]:
     return result | {"facts_used": [asdict(used) for used in answer.facts_used]}
 
 
-def _say_answer(engine: Engine, answer: Answer, base: Answer | None, *, chat: bool) -> None:
+def _say_answer(answer: Answer, base: Answer | None, *, chat: bool) -> None:
     say(answer.answer)
     if not answer.answer:
         hint = "" if chat else "; --chat asks it as a question"
@@ -144,35 +157,83 @@ def _say_answer(engine: Engine, answer: Answer, base: Answer | None, *, chat: bo
         return
     say("")
     say(f"without the facts: {base.answer}")
-    prompt = None if chat else answer.prompt
-    say_why(answer.facts_used, _tokens(engine, prompt))
+    say_why(answer.facts_used)
 
 
-def _tokens(engine: Engine, prompt: str | None) -> list[str]:
-    """The tokens of a plain prompt as text, to name the places where facts fired."""
-    if prompt is None:
-        return []
-    tokenizer = engine.loaded.tokenizer
-    return [str(tokenizer.decode([token])) for token in tokenizer(prompt)["input_ids"]]
-
-
-def say_why(used: tuple[FactUsed, ...], tokens: list[str]) -> None:
-    """The facts that fired, for people."""
+def say_why(used: tuple[FactUsed, ...]) -> None:
+    """The facts that were used, for people."""
     if not used:
-        say("no fact fired: the answer is the model's own")
+        say("no fact was used: the answer is the model's own")
         return
-    listing = table(
-        "fact", "id", "fired at", "cosine", "threshold", "margin",
-        right=["cosine", "threshold", "margin"],
-    )  # fmt: skip
+    names = [field.name for field in fields(used[0]) if field.name not in _SHOWN_FIRST]
+    listing = table("fact", "id", *names, right=[n for n in names if n != "question"])
     for fact in used:
-        at = f"token {fact.position}"
-        if fact.position < len(tokens):
-            at += f" '{tokens[fact.position].strip()}'"
-        numbers = (fact.cosine, fact.threshold, fact.cosine - fact.threshold)
-        shown = [f"{number:.3f}" for number in numbers]
-        listing.add_row(f"{fact.subject}: {fact.object}", fact.id, at, *shown)
+        shown = [_number(getattr(fact, name)) for name in names]
+        listing.add_row(f"{fact.subject}: {fact.object}", fact.id, *shown)
     output().print(listing)
+
+
+def _number(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def explain(
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="A text, or a question.")],
+    chat: Annotated[
+        bool, typer.Option("--chat", help="As a user's question, in the chat template.")
+    ] = False,
+    text_only: Annotated[
+        bool,
+        typer.Option(
+            "--text-only",
+            help="Do not run the model: leave open whether its logits say that an answer is due.",
+        ),
+    ] = False,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is decided at the end of a prompt, and why: names, questions, facts, scores.
+
+    For example: `revisor explain "The former CEO of ACME is"`
+    """
+    from revisor.operations.explain import as_json as explained
+
+    if not prompt.strip():
+        raise UsageError("The prompt is empty.", "Write something to be looked at.")
+    with open_store(store) as opened:
+        found = opened.explain(prompt, chat=chat, needs_model=not text_only)
+    if as_json:
+        print_json(explained(found))
+        return
+    _say_explanation(found)
+
+
+def _say_explanation(found: Explanation) -> None:
+    if not found.mentions:
+        say("No name of a fact was found in the text.")
+    for mention in found.mentions:
+        name = found.text[found.start + mention.start : found.start + mention.end]
+        about = plural(len(mention.facts), "fact")
+        longer = f", part of a longer name ({mention.within})" if mention.within else ""
+        say(f"name: {name!r}: {about}{longer}")
+    if found.candidates:
+        listing = table("fact", "id", "question", "score", "threshold", "decision", right=["score"])
+        for one in found.candidates[:EXPLAINED]:
+            verdict = one.silenced or "asked for"
+            row = (f"{one.subject}: {one.object}", one.id, one.question)
+            listing.add_row(*row, f"{one.score:.2f}", f"{found.threshold:.2f}", verdict)
+        output().print(listing)
+    by_text = found.decision is not None and found.decision.fact.is_due
+    if by_text:
+        say("An answer is due: the text says so.")
+    elif found.is_due is not None:
+        say(
+            f"The model's logits say that an answer is {'due' if found.is_due else 'not due'} here."
+        )
+    if found.written is not None:
+        say(f"written: {found.written}", style="bold")
+    else:
+        say("nothing is written here")
 
 
 def chat(
@@ -220,7 +281,7 @@ class _Conversation:
             if self.last is None:
                 say("nothing was asked yet", style="dim")
             else:
-                say_why(self.last.facts_used, [])
+                say_why(self.last.facts_used)
         else:
             say(CHAT_HELP, style="dim")
 

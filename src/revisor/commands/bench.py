@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from revisor.commands.building import Preset
-from revisor.commands.common import JsonOption, layer_of, note, plural, print_json, say
+from revisor.commands.common import JsonOption, note, plural, print_json, say
 from revisor.config import BITS
 from revisor.errors import NotFound, UsageError
 
@@ -83,7 +82,7 @@ def build(
     --workers whole rows are made, keys and all, in shards of 128 facts.
     """
     facts = _facts(data, data_dir, rows)
-    chosen = layer_of(model, layer)
+    chosen = 5 if layer is None else layer
 
     from revisor.baselines.speed import compare_build
     from revisor.models.load import load_model
@@ -123,76 +122,6 @@ def build(
             f"{plural(size, 'worker')}, {plural(threads, 'thread')} each: "
             f"{one['facts_per_second']} facts/s"
         )
-
-
-@app.command()
-def read(
-    rows: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--rows",
-            min=1,
-            metavar="N",
-            help="Rows of a bank; give it several times.",
-            show_default="1000, 10000, 100000",
-        ),
-    ] = None,
-    batch: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--batch",
-            min=1,
-            metavar="B",
-            help="Texts read at once; give it several times.",
-            show_default="1, 8, 64",
-        ),
-    ] = None,
-    model: Annotated[str, typer.Option("--model", metavar="MODEL", help="As in init.")] = "smollm2",
-    layer: Annotated[
-        int | None,
-        typer.Option(
-            "--layer", min=0, metavar="N", help="The gate's layer.", show_default="the model's"
-        ),
-    ] = None,
-    preset: Annotated[
-        Preset, typer.Option("--preset", help="Rows that go by names, or the paper's keys alone.")
-    ] = Preset.revisor,
-    bits: Annotated[
-        int, typer.Option("--bits", metavar="N", help="Bits a number of a row is stored in.")
-    ] = 8,
-    as_json: JsonOption = False,
-) -> None:
-    """Time a model with the gate against the same model without, over banks of many rows.
-
-    The banks are synthetic and lie in the temporary folder (TMPDIR) meanwhile: 5 GB at a million
-    rows in 8 bits. Both ways take turns step by step in this process.
-    """
-    if bits not in BITS:
-        raise UsageError(f"Cannot store rows in {bits} bits.", f"Choose one of: {BITS}.")
-    chosen = layer_of(model, layer)
-
-    from revisor.evaluate.reading import bench_read
-    from revisor.models.load import load_model
-
-    result = bench_read(
-        load_model(model),
-        chosen,
-        rows=rows or ROWS,
-        batches=batch or BATCHES,
-        named=preset is Preset.revisor,
-        bits=bits,
-    )
-    if as_json:
-        print_json(result)
-        return
-    for one in result["results"]:
-        say(
-            f"{one['rows']} rows, batch {one['batch']}: decode {one['decode_overhead']:+.1%}, "
-            f"prefill {one['prefill_overhead']:+.1%}, lookup {one['lookup_us']} us"
-        )
-    last = result["results"][-1]
-    note(f"{last['bytes_per_fact']} bytes a fact, {last['peak_rss_mb']} MB beside the model")
-
 
 def _facts(data: Path | None, data_dir: Path | None, rows: int | None) -> list[Fact]:
     """The first facts of the file that is meant.

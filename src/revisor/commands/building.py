@@ -1,20 +1,18 @@
-"""A store and what is built in it: init, build, verify.
-
-What comes in: a model's name; a store. What goes out: a store, its bank of rows, its faults. What
-it does not do: make rows (editing/build.py does).
-"""
+"""A store and what is made in it: init, build, verify, status, publish."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from revisor.commands.common import (
     DEFAULT_STORE,
+    ActorOption,
     JsonOption,
+    ReasonOption,
     StoreOption,
     note,
     open_store,
@@ -24,15 +22,25 @@ from revisor.commands.common import (
     say,
 )
 
+if TYPE_CHECKING:
+    from revisor.store import Store
+
 FAILED = 1
 FAILURES_SHOWN = 20
 
 
-class Scope(StrEnum):
-    """What a subject's only fact answers."""
+class Method(StrEnum):
+    """Names of the methods, as `--method` takes them."""
 
-    subject = "subject"
-    question = "question"
+    revisor = "revisor"
+    neuraldb = "neuraldb"
+
+
+class Probing(StrEnum):
+    """What `--probe` takes."""
+
+    auto = "auto"
+    off = "off"
 
 
 class Search(StrEnum):
@@ -43,13 +51,6 @@ class Search(StrEnum):
     coarse = "coarse"
 
 
-class Preset(StrEnum):
-    """Names of the presets, as `--preset` takes them."""
-
-    revisor = "revisor"
-    paper = "paper"
-
-
 class Dtype(StrEnum):
     """Names of the dtypes, as `--dtype` takes them."""
 
@@ -57,6 +58,9 @@ class Dtype(StrEnum):
     fp32 = "fp32"
     bf16 = "bf16"
     fp16 = "fp16"
+
+
+_PUBLISHED = "The method neuraldb"
 
 
 def init(
@@ -69,42 +73,20 @@ def init(
             "folder or a .gguf file.",
         ),
     ],
+    method: Annotated[
+        Method,
+        typer.Option(
+            "--method",
+            help="revisor: facts are found in the text and written at the output, live at once. "
+            "neuraldb: the published system, a bank of residuals in one layer, to be built.",
+        ),
+    ] = Method.revisor,
     dtype: Annotated[
         Dtype, typer.Option("--dtype", help="Of the weights; auto takes what is fast here.")
     ] = Dtype.auto,
     device: Annotated[
         str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps ...")
     ] = "auto",
-    layer: Annotated[
-        int | None,
-        typer.Option(
-            "--layer",
-            min=0,
-            metavar="N",
-            help="The decoder layer that takes the facts.",
-            show_default="the best one, measured",
-        ),
-    ] = None,
-    preset: Annotated[
-        Preset, typer.Option("--preset", help="revisor, or the method as the paper has it.")
-    ] = Preset.revisor,
-    layers_path: Annotated[
-        str | None,
-        typer.Option(
-            "--layers-path",
-            metavar="PATH",
-            help="For a model family that revisor does not know: where its decoder layers are, "
-            "such as model.layers.",
-        ),
-    ] = None,
-    projection_path: Annotated[
-        str | None,
-        typer.Option(
-            "--projection-path",
-            metavar="PATH",
-            help="And where in a layer the FFN's output projection is, such as mlp.down_proj.",
-        ),
-    ] = None,
     database: Annotated[
         str | None,
         typer.Option(
@@ -115,69 +97,140 @@ def init(
             show_default="SQLite in the store",
         ),
     ] = None,
-    exact: Annotated[
+    probe: Annotated[
+        Probing,
+        typer.Option(
+            "--probe",
+            help="off: do not ask the model's logits where an answer is due; facts then answer at "
+            "their own prompts, and where a turn or a label opens an answer.",
+        ),
+    ] = Probing.auto,
+    layer: Annotated[
+        int | None,
+        typer.Option(
+            "--layer",
+            min=0,
+            metavar="N",
+            help="The decoder layer that takes the facts.",
+            show_default="the best one, measured",
+            rich_help_panel=_PUBLISHED,
+        ),
+    ] = None,
+    gamma: Annotated[
+        float | None,
+        typer.Option(
+            "--gamma",
+            min=-1.0,
+            max=1.0,
+            metavar="COS",
+            help="The cosine above which a row fires.",
+            show_default="0.65; calibrated with --whiten",
+            rich_help_panel=_PUBLISHED,
+        ),
+    ] = None,
+    whiten: Annotated[
         bool,
         typer.Option(
-            "--exact",
-            help="Banks that depend on the facts alone, to the bit, however they came; slower.",
+            "--whiten", help="Compare whitened keys, not raw ones.", rich_help_panel=_PUBLISHED
         ),
     ] = False,
     bits: Annotated[
-        int | None,
+        int,
         typer.Option(
             "--bits",
             metavar="N",
             help="Bits a number of a row is stored in: 32, 8 or 4.",
-            show_default="8; 32 with the preset paper",
+            rich_help_panel=_PUBLISHED,
         ),
-    ] = None,
-    scope: Annotated[
-        Scope,
-        typer.Option(
-            "--scope",
-            help="What a subject's only fact answers: its own question, in other words too, or "
-            "whatever is asked about the subject, at the cost of what else is known of it.",
-        ),
-    ] = Scope.question,
+    ] = 32,
     search: Annotated[
         Search,
         typer.Option(
             "--search",
-            help="With the preset paper, how the nearest key is found: a look at all, or over an "
-            "index (extra scale); auto takes the index where there are many.",
+            help="How the nearest key is found: a look at all, or over an index (extra scale); "
+            "auto takes the index where there are many.",
+            rich_help_panel=_PUBLISHED,
         ),
     ] = Search.auto,
+    layers_path: Annotated[
+        str | None,
+        typer.Option(
+            "--layers-path",
+            metavar="PATH",
+            help="For a model family that revisor does not know: where its decoder layers are, "
+            "such as model.layers.",
+            rich_help_panel=_PUBLISHED,
+        ),
+    ] = None,
+    projection_path: Annotated[
+        str | None,
+        typer.Option(
+            "--projection-path",
+            metavar="PATH",
+            help="And where in a layer the FFN's output projection is, such as mlp.down_proj.",
+            rich_help_panel=_PUBLISHED,
+        ),
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a store for one model. It holds the facts and what is built from them.
+    """Make a store for one model. It holds the facts and what they need.
 
-    The model itself is opened to measure it, never changed. A model that revisor has not met is
-    probed layer by layer, which takes a few minutes.
+    The model itself is opened to measure it, never changed: how surely its logits tell where an
+    answer is due (or, with --method neuraldb, which layer takes facts best).
     """
     from revisor.store import Store
 
     with Store.init(
         store,
         model=model,
+        method=method.value,
         dtype=dtype.value,
         device=device,
+        database=database,
+        probe=probe.value,
         layer=layer,
-        preset=preset.value,
+        gamma=gamma,
+        whiten=whiten,
+        bits=bits,
+        search=search.value,
         layers_path=layers_path,
         projection_path=projection_path,
-        database=database,
-        exact=exact,
-        bits=bits,
-        scope=scope.value,
-        search=search.value,
     ) as made:
         settings = made.settings
+        figures = _probe_json(made) if settings.method == "revisor" else None
     if as_json:
-        print_json({"store": str(store), **asdict(settings)})
+        print_json({"store": str(store), **asdict(settings), "probe_figures": figures})
         return
-    say(f"{store}: {settings.model}, layer {settings.layer}, {settings.dtype}")
-    note("Next: revisor add FILE, revisor build, revisor ask PROMPT")
+    if settings.method == "neuraldb":
+        say(f"{store}: {settings.model}, neuraldb, layer {settings.layer}, {settings.dtype}")
+        note("Next: revisor add FILE, revisor build, revisor ask PROMPT")
+        return
+    say(f"{store}: {settings.model}, {settings.dtype}")
+    if figures is not None:
+        recall = figures["recall"]
+        worst = min(recall, key=recall.__getitem__)
+        mean = sum(recall.values()) / len(recall)
+        say(
+            f"probe: takes {mean:.1%} of the answer positions in {len(recall)} frames for such "
+            f"(least: {recall[worst]:.1%}, {worst}), and {figures['ordinary']:.1%} of the "
+            "positions of ordinary text"
+        )
+    note("Next: revisor add FILE, revisor ask PROMPT")
+
+
+def _probe_json(store: Store) -> dict[str, Any] | None:
+    probe = store.probe
+    if probe is None:
+        return None
+    figures = probe.figures
+    return {
+        "recall": dict(figures.recall),
+        "ordinary": figures.ordinary,
+        "agreement": figures.agreement,
+        "texts": figures.texts,
+        "seconds": figures.seconds,
+    }
 
 
 def build(
@@ -202,12 +255,14 @@ def build(
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the model know what changed: one row for each new or changed fact.
+    """Of the method neuraldb: write a row for each new or changed fact.
 
     A build that was interrupted goes on where it stopped. Facts that the model does not answer
-    with afterwards are listed; the others hold.
+    with afterwards are listed; the others hold. With the method revisor there is nothing to
+    build: facts are live when `add` returns.
     """
     with open_store(store) as opened:
+        method = opened.settings.method
         report = opened.build(actor=os_user(), workers=workers, ray=ray)
     if as_json:
         print_json(
@@ -220,6 +275,9 @@ def build(
                 "generation": report.generation,
             }
         )
+        return
+    if method == "revisor":
+        say(f"Nothing to build: facts are live at once; generation {report.generation} is live")
         return
     say(
         f"{plural(report.facts, 'fact')} written in {report.seconds:.1f} s "
@@ -235,7 +293,7 @@ def build(
 
 
 def verify(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
-    """Check the store: the ledger, and every file of the bank against its hash.
+    """Check the store: the ledger, and every file of a bank against its hash.
 
     Exit code 1 where something is wrong.
     """
@@ -250,3 +308,66 @@ def verify(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> N
             say("ok")
     if faults:
         raise typer.Exit(FAILED)
+
+
+def status(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """Say what a store holds, which generation is live, and how its model was measured."""
+    with open_store(store) as opened:
+        ledger, settings = opened.ledger, opened.settings
+        live, pinned = ledger.live_generation(), ledger.pinned()
+        told: dict[str, Any] = {
+            "store": str(store),
+            "model": settings.model,
+            "dtype": settings.dtype,
+            "method": settings.method,
+            "database": ledger.name,
+            "facts": ledger.count(),
+            "generation": ledger.generation,
+            "live_generation": live,
+            "published": pinned,
+            "tags": ledger.tags(),
+        }
+        if settings.method == "revisor":
+            told["live_facts"] = len(opened.index.view())
+            told["probe"] = _filed_probe(opened)
+    if as_json:
+        print_json(told)
+        return
+    say(f"{told['store']}: {told['model']}, {told['dtype']}, method {told['method']}")
+    say(f"{plural(told['facts'], 'fact')} in generation {told['generation']}; {told['database']}")
+    if pinned is None:
+        say(f"generation {live} is live, and each later one will be")
+    else:
+        say(f"generation {pinned} is published: later ones are not live until they are, too")
+    if settings.method == "neuraldb":
+        note("Whether the bank is of the live generation, `revisor build` tells and mends.")
+
+
+def _filed_probe(store: Store) -> dict[str, Any] | None:
+    from revisor.gate.functional import read_probe
+
+    found = read_probe(store.workspace.probe)
+    if found is None:
+        return None
+    return {"recall": dict(found.figures.recall), "ordinary": found.figures.ordinary}
+
+
+def publish(
+    generation: Annotated[str, typer.Argument(metavar="GEN", help="A generation, or a tag of it.")],
+    store: StoreOption = DEFAULT_STORE,
+    actor: ActorOption = "",
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Make a generation the one that is answered from.
+
+    An older one stays live whatever is added, until another is published; publishing the newest
+    has each later one live at once again.
+    """
+    with open_store(store) as opened:
+        live = opened.publish(generation, actor=actor or os_user(), reason=reason)
+        follows = opened.ledger.pinned() is None
+    if as_json:
+        print_json({"live_generation": live, "follows": follows})
+        return
+    say(f"generation {live} is live" + (", and each later one will be" if follows else ""))

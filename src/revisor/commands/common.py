@@ -1,8 +1,5 @@
 """What all commands share: their options, where results go, and how errors are told.
 
-What comes in: results and errors. What goes out: one JSON object or plain text on standard
-output; notes and errors on standard error. What it does not do: know any command.
-
 Nothing heavy is imported here or at the top of a command's module, so that `revisor --help`
 and the commands that only read facts answer at once.
 """
@@ -18,8 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from revisor.config import swept_layer
-from revisor.errors import Fault, RevisorError, UsageError
+from revisor.errors import Fault, RevisorError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -81,7 +77,24 @@ def open_store(path: Path) -> Store:
     """The store in that folder; close it, or use it as a context manager."""
     from revisor.store import Store
 
-    return Store.open(path)
+    opened = Store.open(path)
+    if opened.settings.is_of_0_1 and opened.workspace.banks.is_dir():
+        note(
+            "This store was made by version 0.1. Its facts are live as they are; its banks are of "
+            "no use any more: `revisor gc` removes them."
+        )
+    return opened
+
+
+def to_go_live(store: Store) -> str:
+    """What is to be done for a change just made to be answered with; empty if it is live."""
+    if store.settings.method == "neuraldb":
+        return "The model does not know yet: run `revisor build`."
+    pinned = store.ledger.pinned()
+    if pinned is None:
+        return ""
+    newest = store.ledger.generation
+    return f"Generation {pinned} is published: `revisor publish {newest}` makes this live."
 
 
 def print_json(result: Mapping[str, Any]) -> None:
@@ -174,18 +187,3 @@ def fact_json(fact: Fact) -> dict[str, Any]:
 def plural(count: int, noun: str) -> str:
     """`1 fact`, `2 facts`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def layer_of(model: str, layer: int | None) -> int:
-    """The layer that was asked for, or the one that was swept for this model.
-
-    Raises:
-        UsageError: neither is there.
-    """
-    found = swept_layer(model) if layer is None else layer
-    if found is None:
-        raise UsageError(
-            f"Nobody has measured the best layer of '{model}'.",
-            "Give --layer N, the one that `revisor init` found.",
-        )
-    return found

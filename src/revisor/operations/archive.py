@@ -1,9 +1,5 @@
 """A whole store as one file, and back: facts, their history, the audit, the banks.
 
-What comes in: a store, or an archive. What goes out: a zip file whose `manifest.json` has the
-SHA-256 of every member, or a store equal to the one that was packed. What it does not do: merge
-an archive into a store that has facts.
-
 The ledger is packed as JSON lines, so that it may move from one database to another. The URL of
 the database stays behind: it may hold a password. A file that several generations of a bank share
 is packed once, and shared again where the archive is unpacked.
@@ -21,16 +17,14 @@ import zipfile
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from revisor.config import read_settings, write_settings
 from revisor.errors import BadInput, CannotWrite, NotFound, UsageError
 from revisor.facts.dump import TABLES
 from revisor.facts.ledger import Ledger
 from revisor.facts.lines import write_facts
-
-if TYPE_CHECKING:
-    from revisor.store import Store
+from revisor.workspace import Workspace
 
 FORMAT = 3  # 2 had no reversed questions
 SUFFIX = ".zip"
@@ -55,30 +49,35 @@ def file_hash(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def export(store: Store, file: Path, *, actor: str) -> int:
-    """See `Store.export`, of which this is the work."""
+def export(ws: Workspace, file: Path, *, actor: str) -> int:
+    """Write the facts to a file: an archive of all, or JSONL of the live ones. Returns how many.
+
+    Raises:
+        UsageError: there is no such folder.
+        CannotWrite: the file cannot be written.
+    """
     if not file.parent.is_dir():
         raise UsageError(
             f"Cannot write {file}: there is no folder {file.parent}.",
             "Name a file in a folder that is there.",
         )
-    count = store.ledger.count()
+    count = ws.ledger.count()
     if is_archive(file):
-        pack(store, file)
+        pack(ws, file)
     else:
-        own = (fact for fact in store.ledger.facts() if fact.reverse_of is None)
+        own = (fact for fact in ws.ledger.facts() if fact.reverse_of is None)
         count = write_facts(own, file)
-    store.ledger.record(
+    ws.ledger.record_if_writable(
         "export",
         actor=actor,
-        generation=store.ledger.generation,
+        generation=ws.ledger.generation,
         file=str(file.resolve()),
         sha256=file_hash(file),
     )
     return count
 
 
-def pack(store: Store, file: Path) -> int:
+def pack(ws: Workspace, file: Path) -> int:
     """Write a store as an archive; a file of this name is replaced. Returns its bytes.
 
     Raises:
@@ -88,7 +87,7 @@ def pack(store: Store, file: Path) -> int:
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".revisor-") as scratch:
             target = Path(scratch) / "archive"
             with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-                _fill(store, archive, Path(scratch))
+                _fill(ws, archive, Path(scratch))
             with target.open("rb") as stream:
                 os.fsync(stream.fileno())
             size = target.stat().st_size
@@ -100,7 +99,7 @@ def pack(store: Store, file: Path) -> int:
     return size
 
 
-def _fill(store: Store, archive: zipfile.ZipFile, scratch: Path) -> None:
+def _fill(ws: Workspace, archive: zipfile.ZipFile, scratch: Path) -> None:
     from revisor.neuraldb.bank.manifest import CHECKED
 
     hashes: dict[str, str] = {}
@@ -118,17 +117,17 @@ def _fill(store: Store, archive: zipfile.ZipFile, scratch: Path) -> None:
         hashes[name] = digest.hexdigest()
 
     settings = scratch / SETTINGS
-    write_settings(settings, replace(store.settings, database=None))
+    write_settings(settings, replace(ws.settings, database=None))
     put(SETTINGS, settings)
     # One reading of all tables: a write in between would tear them apart.
-    with store.ledger.dumped(scratch) as tables:
+    with ws.ledger.dumped(scratch) as tables:
         for name, path in tables.items():
             put(f"ledger/{name}.jsonl", path)
-    for folder in sorted(store.path.glob("banks/*/gen-*")):
+    for folder in sorted(ws.path.glob("banks/*/gen-*")):
         for path in sorted(folder.iterdir()):
             if path.name == CHECKED:  # tells of this disk alone
                 continue
-            name, found = path.relative_to(store.path).as_posix(), path.stat()
+            name, found = path.relative_to(ws.path).as_posix(), path.stat()
             first = packed.setdefault((found.st_dev, found.st_ino), name)
             if first == name:
                 put(name, path)
@@ -154,7 +153,7 @@ def unpack(file: Path, path: Path, *, database: str | None = None) -> None:
     if not file.is_file():
         raise NotFound(f"There is no {file}.", "Check the path.")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UsageError(f"There is something at {path} already.", "Choose another --store.")
+        raise UsageError(f"There is something at {path} already.", "Choose another --ws.")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with (

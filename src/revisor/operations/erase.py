@@ -1,0 +1,156 @@
+"""Erasure: a fact's text and vectors taken out of everything that a store wrote.
+
+The order matters: index, banks and files first, the ledger last. A process that is killed in
+between has erased nothing from the ledger, and the same command does the rest. The sectors of the
+disk are not overwritten, and copies that somebody else made are not known.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from revisor.errors import CannotWrite, NotFound
+from revisor.index.basefile import forget
+from revisor.neuraldb.method import is_whole, only_purger, purge_folder, purge_rows
+from revisor.operations.archive import file_hash, is_archive, pack, unpack
+from revisor.workspace import Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Erased:
+    """What an erasure did.
+
+    Attributes:
+        facts, revisions: how many facts, and how many values of them.
+        generation: of the ledger afterwards.
+        banks: folders of banks that were written anew without the facts' rows.
+        exports: files that were written anew without them.
+        unreached: files to which the store was once exported and that are no longer there, or are
+            no longer what was written: somebody has to look at them.
+    """
+
+    facts: int
+    revisions: int
+    generation: int
+    banks: tuple[str, ...]
+    exports: tuple[str, ...]
+    unreached: tuple[str, ...]
+
+
+def purge(ws: Workspace, fact_ids: Collection[str], *, actor: str, reason: str) -> Erased:
+    """Erase facts by their whole ids.
+
+    Raises:
+        Conflict: another process builds; or reads the database, which keeps old pages: then all
+            but those is erased, and `revisor gc` finishes it.
+        CannotWrite: a file cannot be written anew.
+    """
+    ids = set(fact_ids)
+    with only_purger(ws.banks):
+        banks = purge_rows(ws.banks, ids)
+        exports, unreached = _purge_exports(ws, ids, actor=actor)
+        for log in sorted((ws.path / "logs").glob("*.jsonl")):
+            _purge_lines(log, ids, _tells_of)
+        gone = ws.ledger.purge(ids, actor=actor, reason=reason)
+        forget(ws.index)  # what is left of the facts is read anew from the ledger
+    ws.ledger.scrub()
+    return Erased(
+        facts=len(gone.ids),
+        revisions=gone.revisions,
+        generation=gone.generation,
+        banks=tuple(str(folder) for folder in banks),
+        exports=tuple(exports),
+        unreached=tuple(unreached),
+    )
+
+
+def _purge_exports(ws: Workspace, ids: set[str], *, actor: str) -> tuple[list[str], list[str]]:
+    """Write anew what the store was exported to, where it is still what was written."""
+    latest: dict[str, str] = {}
+    for event in reversed(ws.ledger.events()):
+        if event.kind == "export":
+            latest[event.details["file"]] = event.details["sha256"]
+    written, unreached = [], []
+    for name, digest in latest.items():
+        file = Path(name)
+        proof = file / "manifest.json" if file.is_dir() else file  # of a model's folder
+        if not proof.is_file() or file_hash(proof) != digest:
+            unreached.append(name)
+            continue
+        if file.is_dir():
+            if not is_whole(file):
+                unreached.append(name)
+                continue
+            changed = purge_folder(file, ids)
+        else:
+            changed = _purge_archive(file, ids) if is_archive(file) else _purge_lines(file, ids)
+        if changed:
+            written.append(name)
+            ws.ledger.record(
+                "export",
+                actor=actor,
+                generation=ws.ledger.generation,
+                file=name,
+                sha256=file_hash(proof),
+            )
+    return written, unreached
+
+
+def _is_one(line: dict[str, Any], ids: set[str]) -> bool:
+    """Whether the line of a fact file is one of the facts."""
+    return line["id"] in ids
+
+
+def _tells_of(line: dict[str, Any], ids: set[str]) -> bool:
+    """Whether the line of a server's hit log tells of one of the facts."""
+    return any(used["id"] in ids for used in line["facts_used"])
+
+
+def _purge_lines(
+    file: Path, ids: set[str], holds: Callable[[dict[str, Any], set[str]], bool] = _is_one
+) -> bool:
+    """Leave the lines that hold one of the facts out of a file; whether there were any."""
+    found = False
+    try:
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".revisor-") as scratch:
+            target = Path(scratch) / file.name
+            with file.open("rb") as old, target.open("wb") as new:
+                for line in old:
+                    if holds(json.loads(line), ids):
+                        found = True
+                    else:
+                        new.write(line)
+            if found:
+                os.replace(target, file)
+    except OSError as error:
+        raise CannotWrite(
+            f"{file} cannot be written anew: {error.strerror}.",
+            "Nothing was purged from the ledger. Make it writable, or move it away.",
+        ) from error
+    return found
+
+
+def _purge_archive(file: Path, ids: set[str]) -> bool:
+    """Unpack an archive, erase the facts there, and pack it again; whether it held any."""
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".revisor-") as scratch:
+        inner = Path(scratch) / "store"
+        unpack(file, inner)
+        old = Workspace.open(inner)
+        with old.ledger:
+            known = []
+            for fact_id in ids:
+                try:
+                    known += old.ledger.ids_of([fact_id])
+                except NotFound:
+                    continue
+            if not known:
+                return False
+            purge(old, known, actor="revisor", reason="purged from the store it came from")
+            pack(old, file)
+    return True

@@ -1,0 +1,101 @@
+"""Making a store: the model is opened once and measured; then `store.toml` and the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from revisor.config import BITS, METHODS, PROBES, SEARCHES, StoreSettings, write_settings
+from revisor.errors import CannotWrite, UsageError
+from revisor.facts.ledger import Ledger
+from revisor.gate.functional import save_probe
+from revisor.gate.probe import Probe, load_probe, require
+from revisor.models.load import DTYPE_NAMES, LoadedModel, load_model
+
+PROBE_FILE = "probe.safetensors"
+
+
+def make_store(path: Path, wanted: StoreSettings) -> tuple[LoadedModel, Probe | None]:
+    """Write a new store's settings and its empty ledger, after everything was found in order.
+
+    Args:
+        path: the store's folder; made where it is not there.
+        wanted: `dtype` may be `auto`; what is None is chosen for the model.
+
+    Raises:
+        UsageError: there is a store already, or a setting is not known.
+        ModelUnavailable, UnknownFamily: the model cannot be used.
+        ProbeFailed: the model's logits do not tell where an answer is due.
+        CannotWrite: the folder cannot be written.
+    """
+    _check(path, wanted)
+    loaded = load_model(wanted.model, dtype=wanted.dtype, device=wanted.device)
+    probe = None
+    if wanted.method == "neuraldb":
+        wanted = _with_layer(loaded, wanted)
+    elif wanted.probe == "auto":
+        probe = load_probe(loaded)
+        require(probe.figures)
+    settings = replace(
+        wanted,
+        model=_lasting(wanted.model),
+        dtype=DTYPE_NAMES[next(loaded.model.parameters()).dtype],
+    )
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        Ledger.open(settings.database or path / "ledger.sqlite", create=True).close()
+        if probe is not None:
+            save_probe(probe, path / PROBE_FILE)
+        write_settings(path / "store.toml", settings)
+    except OSError as error:
+        raise CannotWrite(
+            f"Cannot make a store at {path}: {error.strerror}.", "Choose another --store."
+        ) from error
+    return loaded, probe
+
+
+def _check(path: Path, wanted: StoreSettings) -> None:
+    if (path / "store.toml").exists():
+        raise UsageError(
+            f"There is a store at {path} already.", "Use it, or choose another --store."
+        )
+    for what, value, known in (
+        ("method", wanted.method, METHODS),
+        ("search", wanted.search, SEARCHES),
+        ("probe", wanted.probe, PROBES),
+    ):
+        if value not in known:
+            raise UsageError(f"Unknown {what} '{value}'.", f"Choose one of: {', '.join(known)}.")
+    if wanted.bits not in BITS:
+        raise UsageError(f"Cannot store rows in {wanted.bits} bits.", f"Choose one of: {BITS}.")
+    defaults = StoreSettings(model=wanted.model, dtype=wanted.dtype)
+    for name in ("layer", "gamma", "whiten", "layers_path", "projection_path", "bits", "search"):
+        if wanted.method == "revisor" and getattr(wanted, name) != getattr(defaults, name):
+            raise UsageError(
+                f"--{name.replace('_', '-')} is of the method neuraldb; this store's is revisor.",
+                "Leave it out, or add --method neuraldb.",
+            )
+
+
+def _with_layer(loaded: LoadedModel, wanted: StoreSettings) -> StoreSettings:
+    """The settings with a layer for the gate, and the γ that the probe found for it."""
+    from revisor.models.spec import spec_of
+    from revisor.neuraldb.method import choose_layer
+
+    spec = spec_of(
+        loaded.model, layers_path=wanted.layers_path, projection_path=wanted.projection_path
+    )
+    if wanted.layer is None:
+        chosen = choose_layer(wanted.model, loaded, spec, whiten=wanted.whiten)
+        if isinstance(chosen, int):
+            wanted = replace(wanted, layer=chosen)
+        else:
+            wanted = replace(wanted, layer=chosen.layer)
+    assert wanted.layer is not None
+    spec.ffn_projection(wanted.layer)
+    return wanted
+
+
+def _lasting(model: str) -> str:
+    """A model's name that means the same from any folder."""
+    return model if model == "smollm2" or not Path(model).exists() else str(Path(model).resolve())

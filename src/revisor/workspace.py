@@ -1,0 +1,67 @@
+"""Where a store's things are: the plain value that operations take."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from revisor.config import StoreSettings, read_settings
+from revisor.facts.ledger import Ledger
+
+Clock = Callable[[], datetime]
+
+
+def system_clock() -> datetime:
+    """The present."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """A store's folder, settings and facts; no model.
+
+    Attributes:
+        path: the folder, with `store.toml` in it.
+        settings: what the store is bound to.
+        ledger: its facts.
+        clock: tells which facts hold.
+    """
+
+    path: Path
+    settings: StoreSettings
+    ledger: Ledger
+    clock: Clock = system_clock
+
+    @classmethod
+    def open(cls, path: Path, *, clock: Clock | None = None) -> Workspace:
+        """Of the store in a folder.
+
+        Raises:
+            NotFound: there is none.
+            BadInput: `store.toml` has faults.
+        """
+        settings = read_settings(path / "store.toml")
+        ledger = Ledger.open(settings.database or path / "ledger.sqlite")
+        return cls(path=path, settings=settings, ledger=ledger, clock=clock or system_clock)
+
+    @property
+    def index(self) -> Path:
+        """Where the index of the facts lies."""
+        return self.path / "index"
+
+    @property
+    def probe(self) -> Path:
+        """The probe of the model that the store was made for."""
+        return self.path / "probe.safetensors"
+
+    @property
+    def banks(self) -> Path:
+        """Where the banks of the method `neuraldb` lie."""
+        return self.path / "banks"
+
+    def settings_digest(self) -> str:
+        """What names the content of `store.toml`."""
+        return hashlib.sha256((self.path / "store.toml").read_bytes()).hexdigest()[:16]
