@@ -1,9 +1,8 @@
 """Every error that revisor raises on purpose: one class per condition.
 
-What comes in: a message (what happened, with which value) and a hint (what to do next).
-What goes out: an exception that the command line prints as two lines and ends with
-`exit_code`, and that the server answers with `http_status`.
-What it does not do: wrap bugs. An unexpected exception stays a traceback.
+An error has a message (what happened, with which value) and a hint (what to do next). The command
+line prints both and ends with `exit_code`; the server answers with `http_status`. Bugs are not
+wrapped: an unexpected exception stays a traceback.
 """
 
 from __future__ import annotations
@@ -81,6 +80,10 @@ class Conflict(RevisorError):
     def __init__(self, message: str, hint: str = "", faults: Sequence[Fault] = ()) -> None:
         super().__init__(message, hint)
         self.faults = tuple(faults)
+
+
+class NeedsApproval(Conflict):
+    """A change in a namespace whose changes somebody else has to approve."""
 
 
 class ModelUnavailable(RevisorError):

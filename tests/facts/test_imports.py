@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from revisor.errors import Conflict, UsageError
+from revisor.errors import Conflict, NeedsApproval, UsageError
 from revisor.facts.check import findings, wording
 from revisor.facts.fact import Fact
 from revisor.facts.imports import Added, import_facts
@@ -26,10 +26,8 @@ def ledger(place: str) -> Iterator[Ledger]:
 
 
 def add(ledger: Ledger, source: Any, on_conflict: Any = "stop", **more: Any) -> Added:
-    known = more.get("known_to_base")
-    return import_facts(
-        ledger, source, actor="ann", reason="", on_conflict=on_conflict, known_to_base=known
-    )
+    more = {"known_to_base": None, **more}
+    return import_facts(ledger, source, actor="ann", reason="", on_conflict=on_conflict, **more)
 
 
 def objects(ledger: Ledger) -> dict[str, str]:
@@ -142,3 +140,20 @@ def test_a_check_finds_what_an_import_would_and_the_notes() -> None:
 )
 def test_wording_leaves_out_what_means_nothing(one: str, other: str, same: bool) -> None:
     assert (wording(one) == wording(other)) is same
+
+
+def test_how_a_file_was_read_is_noted(ledger: Ledger, tmp_path: Path) -> None:
+    path = tmp_path / "facts.csv"
+    path.write_bytes("Subject;Prompt;Object\r\nZoé;{} owns;a kiosk\r\n".encode("cp1252"))
+    added = add(ledger, path)
+    assert added.added == 1
+    assert ["Windows-1252" in note.fault for note in added.notes] == [True]
+    assert [fact.subject for fact in ledger.facts()] == ["Zoé"]
+
+
+def test_an_import_into_a_namespace_that_needs_approval_names_who_gave_it(ledger: Ledger) -> None:
+    ledger.set_policy("default", needs_approval=True, actor="root")
+    with pytest.raises(NeedsApproval):
+        add(ledger, [CEO])
+    assert objects(ledger) == {}
+    assert add(ledger, [CEO], approved_by="bob").added == 1

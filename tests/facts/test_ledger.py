@@ -85,7 +85,7 @@ class TestWriting:
             prompt='The "CEO" of {}\nis',
             object="'; DROP TABLE facts; --",
             relation="P169",
-            paraphrases=("{} is led by", "[]"),
+            paraphrases=("{} is led by", "[] {}"),
             aliases=("Acmé", "|"),
             object_before="John",
             source="https://example.org",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import math
 import re
 from collections.abc import Mapping
 from datetime import date
@@ -138,6 +139,10 @@ class TestForms:
             ("Iranian is the adjective", "Iran", "{}ian is the adjective"),
             ("The cause of it is", "US", None),
             ("東京の知事は", "東京", "{}の知事は"),
+            ("Who owns Cafe\u0301 Zoe?", "Caf\u00e9 Zoe", "Who owns {}?"),
+            ("Who owns CAF\u00c9 Zoe?", "Cafe\u0301\u00a0Zoe", "Who owns {}?"),
+            ("Map{} is a type of", "Map{}", "{} is a type of"),
+            ("{} is a type of", "Map{}", "{} is a type of"),
             ("The set {1, 2} of ACME {is}", "ACME", "The set {1, 2} of {} {is}"),
             ("{} and ACME", "ACME", "{} and ACME"),
             ("C++ (the language) is", "C++", "{} (the language) is"),
@@ -283,17 +288,25 @@ BAD_RECORDS: list[tuple[Mapping[str, Any] | str, str]] = [
     ({**ACME, "subject": " "}, "'subject' is empty"),
     ({**ACME, "prompt": ""}, "'prompt' is empty"),
     ({**ACME, "object": None}, "'object' is missing"),
-    ({**ACME, "object": 1987}, "'object' is no text: 1987"),
+    ({**ACME, "object": {"name": "Jane"}}, "'object' is no text: {'name': 'Jane'}"),
+    ({**ACME, "object": math.nan}, "'object' is NaN, which is no value"),
+    ({**ACME, "source": math.inf}, "'source' is Infinity, which is no value"),
     ({**ACME, "subject": ["ACME"]}, "'subject' is no text: ['ACME']"),
     ({**ACME, "paraphrases": "{} is led by"}, "'paraphrases' is no list: '{} is led by'"),
-    ({**ACME, "paraphrases": ["{} is led by", 3]}, "'paraphrases[2]' is no text: 3"),
+    ({**ACME, "paraphrases": ["{} is led by", None]}, "'paraphrases[2]' is no text: None"),
+    ({**ACME, "paraphrases": ["{} leads"] * 101}, "'paraphrases' has 101 texts"),
+    ({**ACME, "aliases": ["A"] * 101}, "'aliases' has 101 texts"),
+    (
+        {**ACME, "aliases": ["A"] * 40, "paraphrases": ["{} is"] * 40},
+        "41 names with 41 wordings are 1,681 pairs",
+    ),
     ({**ACME, "paraphrases": ["It is led by"]}, "a paraphrase does not name the subject"),
     ({**ACME, "aliases": [""]}, "'aliases' has an empty text at place 1"),
     ({**ACME, "prompt": "The CEO is"}, "'prompt' does not name the subject 'ACME'"),
     ({**ACME, "prompt": "The CEO of {subject} is"}, "'prompt' does not name the subject"),
     ({**ACME, "subject": "A\x00"}, "'subject' holds the control character U+0000 at place 2"),
     ({**ACME, "object": "Ja\x07ne"}, "'object' holds the control character U+0007"),
-    ({**ACME, "object": "Jane\nRoe"}, "'object' holds the control character U+000A"),
+    ({**ACME, "object": "Jane\nRoe"}, "'object' has more than one line: U+000A at place 5"),
     ('{"subject": "A", "prompt": "{}", "object": "\\ud800"}', "control character U+D800"),
     ({**ACME, "subject": "A" * 1_001}, "'subject' has 1,001 characters"),
     ({**ACME, "object": "A" * 1_001}, "'object' has 1,001 characters"),
@@ -302,18 +315,18 @@ BAD_RECORDS: list[tuple[Mapping[str, Any] | str, str]] = [
     ({**ACME, "vaild_to": "2024-01-01"}, "unknown key 'vaild_to'"),
     ({**ACME, "Alias": []}, "unknown key 'Alias'"),
     ({**ACME, "valid_from": "yesterday"}, "'valid_from' is no date: 'yesterday'"),
-    ({**ACME, "valid_to": 2024}, "'valid_to' is no text: 2024"),
+    ({**ACME, "valid_to": 2024}, "'valid_to' is no date: '2024'"),
     (
         {**ACME, "valid_from": "2024-01-01", "valid_to": "2024-01-01"},
         "'valid_to' 2024-01-01 is not after 'valid_from' 2024-01-01",
     ),
-    ({"requested_rewrite": [ACME]}, "'requested_rewrite' is no object: [{"),
+    ({"requested_rewrite": ["ACME"]}, "'requested_rewrite' is no object: 'ACME'"),
     (
         {"requested_rewrite": {**ACME, "target_new": {"id": "Q1"}}},
         "'requested_rewrite.target_new' is missing",
     ),
     ({"subject": "A", "src": "Who is B?", "alt": "x"}, "'src' does not name the subject 'A'"),
-    ({"subject": "A", "prompt": "A is", "target_new": ["x"]}, "'target_new' is no text: ['x']"),
+    ({"subject": "A", "prompt": "A is", "target_new": ["x", "y"]}, "'target_new' holds 2 texts"),
 ]
 
 
@@ -356,7 +369,7 @@ class TestFaults:
 
     @pytest.mark.parametrize("name", ["facts.json", "facts.csv"])
     def test_bad_utf8_is_named_in_arrays_and_tables_too(self, tmp_path: Path, name: str) -> None:
-        start = b"[\n" if name.endswith("json") else b"subject,prompt,object\n"
+        start = b"[\n" if name.endswith("json") else b"subject,prompt,\xc3\xa9\n"
         data = start + b'"' + b"a" * 70_000 + b"\xff\xfe"
         path = tmp_path / name
         path.write_bytes(data)
@@ -406,7 +419,7 @@ class TestFaults:
         ("text", "fault"),
         [
             ("name,object\nACME,x\n", "no column 'subject' in the header: name, object"),
-            ("subject;prompt;object\n", "no column 'subject' in the header"),
+            ("subject|prompt|object\n", "no column 'subject' in the header"),
             ("subject,prompt,subject\n", "the header names 'subject' twice"),
             ("subject,prompt,object\nACME,{} is\n", "2 cells in the row, 3 in the header"),
             ("subject,prompt,object\nA,{} is,b,c\n", "4 cells in the row, 3 in the header"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import sqlalchemy as sa
 
@@ -11,7 +13,7 @@ from revisor.facts.database import make_engine, transaction
 from revisor.facts.fact import FIELDS, Fact
 from revisor.facts.ledger import Ledger, Put
 
-PUBLISHED = ["cb793e8b054a9d4f", "896c654c8ffd2e04", "e3e7b9aeec524339"]
+PUBLISHED = ["cb793e8b054a9d4f", "896c654c8ffd2e04", "e3e7b9aeec524339", "0f648f66d9794dad"]
 ANN = Fact(subject="Ann", prompt="{} lives in", object="Rome", aliases=("A.",), source="a letter")
 
 
@@ -60,6 +62,35 @@ def test_a_ledger_of_an_older_version_opens_and_keeps_everything(place: str) -> 
         assert ledger.verify() == []
     with Ledger.open(place) as again:
         assert again.count() == 2
+
+
+def make_ledger_of_0_1(place: str) -> None:
+    """A ledger as version 0.1 left it: two generations, a tag, and a server's table beside it."""
+    with Ledger.open(place, create=True) as made:
+        made.apply([Put(replace(ANN, object="Bonn"))], actor="ann", reason="then")
+        made.apply([Put(replace(ANN, reverse="{} is home to"))], actor="ann", reason="now")
+        made.tag("good", 1, actor="ann")
+        with made._connection(writes=True) as old:
+            for statement in (
+                "DROP TABLE policies",
+                "DELETE FROM migrations WHERE number = 4",
+                "UPDATE meta SET value = '3' WHERE key = 'schema_version'",
+                "CREATE TABLE serve_namespaces (name VARCHAR(200) PRIMARY KEY, "
+                "needs_approval BOOLEAN NOT NULL)",
+                "INSERT INTO serve_namespaces VALUES ('law', true), ('press', false)",
+            ):
+                old.exec_driver_sql(statement)
+
+
+def test_a_ledger_of_0_1_keeps_everything_and_its_newest_generation_is_live(place: str) -> None:
+    make_ledger_of_0_1(place)
+    with Ledger.open(place) as ledger:
+        assert [one.fact.object for one in ledger.history(ANN.id)] == ["Bonn", "Rome"]
+        assert (ledger.count(), ledger.tags()) == (2, {"good": 1})
+        assert (ledger.live_generation(), ledger.pinned()) == (2, None)
+        assert ledger.policies() == {"law": True, "press": False}
+        assert ledger.verify() == []
+        assert ledger.publish("good", actor="ann") == ledger.live_generation() == 1
 
 
 def test_a_migration_that_fails_leaves_the_older_ledger_whole(

@@ -184,7 +184,7 @@ def test_a_line_declares_it_with_or_without_braces(tmp_path: Path, reverse: str)
 
 @pytest.mark.parametrize(
     ("reverse", "fault"),
-    [("She is the CEO of", "does not name the object 'Ann'"), (3, "is no text: 3")],
+    [("She is the CEO of", "does not name the object 'Ann'"), (["x"], "is no text: ['x']")],
 )
 def test_a_reverse_that_names_no_object_is_a_fault(reverse: Any, fault: str) -> None:
     found = fact_from({**LINE, "reverse": reverse}, line=7)
