@@ -3,6 +3,8 @@
 `background` is ordinary text without purpose: keys are whitened on it. `relations` are unfinished
 sentences about any subject: what a fact about it must not be mistaken for.
 `probe` are subjects with a prompt, a paraphrase and a neighbour: layers are compared on it.
+`probe_pairs` (question, statement, answer) and `probe_ordinary` are for fitting the gate's probe;
+`probes` holds those of packaged models, made by `python -m revisor.gate.probe --out FOLDER`.
 `prefixes` are sentences that may stand before any prompt. `demo` is what `revisor demo` shows.
 """
 
