@@ -8,7 +8,7 @@ of five, and of what they decide (bank/coarse.py) how much is the same. Syntheti
 of two of 4,000 vectors with a falling spectrum, queries mixtures of other two, and as many lists
 are looked at as at first: a query's nearest key is one of many that are nearly as near, which is
 harder on an index than text is. Keys of real facts are raw keys of their subjects in the packaged
-model, as the preset `paper` has them but in one context each; queries are all tokens of ordinary
+model, as the method neuraldb has them but in one context each; queries are all tokens of ordinary
 text and of 512 of the facts' prompts, and as many lists are looked at as a build would have it.
 """
 
@@ -30,7 +30,6 @@ import torch.nn.functional as F
 
 from benchmarks.scale_facts import facts_of
 from revisor import data
-from revisor.config import PAPER_GAMMA, SWEPT_LAYERS
 from revisor.facts.fact import Fact
 from revisor.models.load import load_model
 from revisor.models.spec import spec_of
@@ -39,6 +38,8 @@ from revisor.neuraldb.bank.search import nearest
 from revisor.neuraldb.bank.vectors import Matrix, Packed, stored
 from revisor.neuraldb.editing.calibration import LONGEST
 from revisor.neuraldb.editing.keys import compute_keys, key_groups, token_keys
+from revisor.neuraldb.editing.settings import PAPER_GAMMA
+from revisor.neuraldb.method import SWEPT_LAYERS
 
 WIDTH = 1536
 PART = 50_000  # keys made at once
@@ -87,7 +88,7 @@ def joined(parts: list[torch.Tensor | Packed]) -> Matrix:
 
 def real(sizes: list[int], folder: Path) -> Iterator[tuple[Matrix, torch.Tensor]]:
     loaded = load_model("smollm2", dtype="fp32", device="cpu")
-    spec, layer = spec_of(loaded.model), SWEPT_LAYERS["smollm2"]["paper"]
+    spec, layer = spec_of(loaded.model), SWEPT_LAYERS["smollm2"]
     lines = islice(facts_of("100k", folder), max(sizes))
     facts = [
         Fact(subject=line["subject"], prompt=line["prompt"], object=line["object"])

@@ -27,12 +27,13 @@ from revisor import data
 from revisor.facts.fact import Fact, normal_form
 from revisor.models.load import LoadedModel, load_model
 from revisor.models.spec import spec_of
-from revisor.neuraldb.editing.build import BuildSettings, build_rows, empty_bank, threshold
 from revisor.neuraldb.editing.calibration import calibrate
 from revisor.neuraldb.editing.check import check_rows
 from revisor.neuraldb.editing.request import Context, ContextPlan, text_context
+from revisor.neuraldb.editing.residuals import ValueSettings
+from revisor.neuraldb.editing.rows import build_rows, empty_bank
 from revisor.neuraldb.editing.score import Score, score_contexts
-from revisor.neuraldb.editing.values import ValueSettings
+from revisor.neuraldb.editing.settings import PREFIXED, BuildSettings
 from revisor.neuraldb.gate.attach import attach
 
 
@@ -80,12 +81,11 @@ def main() -> None:
     parser.add_argument("--skip", type=int, default=0)
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--layer", type=int, default=10)
-    parser.add_argument("--raw", action="store_true", help="raw cosine, the preset paper's")
+    parser.add_argument("--layer", type=int, default=5)
+    parser.add_argument("--whiten", action="store_true", help="whitened keys, not raw ones")
     parser.add_argument("--gamma", type=float)
-    parser.add_argument("--prefixes", type=int, default=1)
-    parser.add_argument("--no-chat", action="store_true", help="write no chat contexts")
-    parser.add_argument("--essence", action="store_true")
+    parser.add_argument("--prefixes", type=int, default=PREFIXED)
+    parser.add_argument("--no-kl", action="store_true", help="leave the KL term out")
     parser.add_argument("--perplexity-tokens", type=int, default=16384)
     parser.add_argument("--neighbors", type=int, default=10)
     defaults = ValueSettings()
@@ -115,17 +115,17 @@ def main() -> None:
     edited = {normal_form(fact.subject) for fact in facts}
 
     began = time.perf_counter()
-    calibration = calibrate(loaded, spec, args.layer, whiten=not args.raw)
+    calibration = calibrate(loaded, spec, args.layer, whiten=args.whiten)
     calibrated = time.perf_counter() - began
     settings = BuildSettings(
         layer=args.layer,
-        whiten=not args.raw,
+        whiten=args.whiten,
         gamma=args.gamma,
         contexts=ContextPlan(
             prefixes=data.prefixes(),
             per_fact=args.prefixes,
-            chat=not args.no_chat,
-            essence=args.essence,
+            chat=False,
+            essence=not args.no_kl,
         ),
         values=replace(
             defaults, rate=args.rate, stop_nll=args.stop_nll, clamp=args.clamp, steps=args.steps
@@ -169,7 +169,7 @@ def main() -> None:
         return scores
 
     unedited = measure()
-    with attach(loaded.model, spec, args.layer, bank.view()):
+    with attach(spec, args.layer, bank.view()):
         result = measure()
     report = {
         "suite": "counterfact",
@@ -177,15 +177,15 @@ def main() -> None:
         "model": args.model,
         "layer": args.layer,
         "settings": {k: v for k, v in vars(args).items() if k != "data_dir"},
-        "gamma": threshold(calibration, settings),
+        "gamma": settings.threshold(calibration),
         "unedited": unedited,
-        "revisor": result,
+        "neuraldb": result,
         "perplexity_ratio": round(
             result.get("perplexity", 1.0) / unedited.get("perplexity", 1.0), 5
         ),
         "specificity_change": round(result["specificity"] - unedited["specificity"], 4),
         "failed": len(failed),
-        "steps": round(built.steps, 2),
+        "steps": round(built.steps / len(facts), 2),
         "seconds_per_fact": round(seconds / len(facts), 4),
         "calibration_seconds": round(calibrated, 2),
         "neighbors": len(near),

@@ -17,13 +17,12 @@ from pathlib import Path
 
 import torch
 
-from revisor.evaluate.asking import Bench, ask
-from revisor.evaluate.datasets import Source
-from revisor.evaluate.suites import make_suite
-from revisor.evaluate.suites.base import Sizes
-from revisor.evaluate.unedited import Unedited
+from revisor.bench.asking import Bench, ask
+from revisor.bench.datasets import Source
+from revisor.bench.suites import make_suite
+from revisor.bench.suites.base import Sizes
+from revisor.bench.unedited import Unedited
 from revisor.models.load import load_model
-from revisor.models.spec import spec_of
 
 
 def main() -> None:
@@ -34,7 +33,7 @@ def main() -> None:
     args = parser.parse_args()
 
     loaded = load_model(args.model)
-    bench = Bench(loaded=loaded, spec=spec_of(loaded.model), layer=0)
+    bench = Bench(loaded=loaded)
     plan = make_suite("counterfact").plan(
         Source(folder=Path(args.data_dir)), Sizes(n=args.probes), loaded.tokenizer
     )

@@ -1,98 +1,110 @@
-"""What the gate costs a token: going by names against keys alone, as one JSON line.
+"""What the gate costs: reading a prompt, a step, a decision, beside a model's own step.
 
-    python benchmarks/gate.py --rows 1000 10000 100000
+    python benchmarks/gate.py --facts facts.jsonl --rows 10000 --batch 1 8 64
 
-Random rows, two entries each (keys of SmolLM2's width unless told), four names a row; one text of
-64 tokens, of which the last (a decoded token) or all (a prompt) are asked about. Times are medians
-in microseconds; "named, hit" ends a name, the others do not.
+Facts come from a file of `{"subject", "prompt", "object"}` lines. One JSON line: microseconds are
+medians, `overhead` is the gate's time by the model's.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
+import tempfile
 import time
-from collections.abc import Callable
-from statistics import median
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
-from revisor.neuraldb.bank.bank import View
-from revisor.neuraldb.bank.encode import KeyEncoder
-from revisor.neuraldb.bank.names import NameIndex, name_hashes
-from revisor.neuraldb.gate.module import gate
+from revisor.facts.fact import Fact
+from revisor.facts.ledger import Ledger, Put
+from revisor.gate.gate import FactGate
+from revisor.gate.measure import decode_overhead, lookup_us, prefill_overhead
+from revisor.gate.probe import load_probe
+from revisor.gate.row import Row
+from revisor.gate.tokens import Tokens
+from revisor.index import FactIndex
+from revisor.models.load import load_model
+from revisor.question.encoder import default_encoder
 
-NAMES = 4
-VOCABULARY = 49152
-TEXT = 64
-
-
-def microseconds(call: Callable[[], object], rounds: int = 30) -> float:
-    call()
-    times = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - began)
-    return round(median(times) * 1e6, 1)
+_NAMES = 20
+_PROMPT = 2_000
 
 
-def view_of(rows: int, width: int, hidden: int, hashes: torch.Tensor | None) -> View:
-    entries = 2 * rows
-    names = None
-    if hashes is not None:
-        order = hashes.argsort()
-        names = NameIndex.of_rows(
-            hashes[order],
-            torch.arange(rows).repeat_interleave(NAMES)[order],
-            torch.full((rows,), 2),
-            torch.zeros(rows, dtype=torch.bool),
-        )
-    return View(
-        ids=tuple(map(str, range(rows))),
-        keys_ME=F.normalize(torch.randn(entries, width), dim=-1),
-        gamma_M=torch.full((entries,), 0.69),
-        row_M=torch.arange(rows).repeat_interleave(2),
-        R_ND=torch.zeros(rows, hidden),
-        encoder=KeyEncoder(),
-        generation=1,
-        names=names,
-    )
+def facts_of(path: Path, rows: int) -> list[Fact]:
+    with path.open(encoding="utf-8") as lines:
+        read = (json.loads(line) for line in islice(lines, rows))
+        return [
+            Fact(subject=one["subject"], prompt=one["prompt"], object=one["object"]) for one in read
+        ]
+
+
+def microseconds(times: list[float]) -> float:
+    return round(1e6 * statistics.median(times), 1)
+
+
+def steps(gate: FactGate, names: list[str]) -> dict[str, float]:
+    """A row of a prompt with names: read anew, and a step of it, due and not."""
+    tokens, view = Tokens.of(gate.tokenizer), gate.view()
+    told = "".join(f"{name} is known to many people in the town by the river. " for name in names)
+    filler = "The weather was fine, and the people went to see the boats that came from the sea. "
+    text = filler * (_PROMPT // 18) + told
+    ids = tokens.encode(text)[-_PROMPT:]
+    more = tokens.encode(filler)
+    found: dict[str, list[float]] = {"read": [], "step": [], "due": []}
+    for due in (False, True, False, True):
+        start = time.perf_counter()
+        row = Row(tokens, view, gate.encoder, gate.threshold)
+        row.read(ids)
+        row.action(due=False)
+        found["read"].append(time.perf_counter() - start)
+        for token in more:
+            start = time.perf_counter()
+            row.read([token])
+            row.action(due=due)
+            found["due" if due else "step"].append(time.perf_counter() - start)
+    return {f"{name}_us": microseconds(times) for name, times in found.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, nargs="+", default=[1000, 10_000, 100_000])
-    parser.add_argument("--width", type=int, default=1536)
-    parser.add_argument("--hidden", type=int, default=576)
+    parser.add_argument("--facts", type=Path, required=True)
+    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 64])
+    parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--steps", type=int, default=16)
     args = parser.parse_args()
-    torch.manual_seed(0)
-    results = []
-    for rows in args.rows:
-        spelled = torch.randint(0, VOCABULARY, (rows * NAMES, 4)).tolist()
-        named = view_of(rows, args.width, args.hidden, name_hashes(spelled))
-        keyed = view_of(rows, args.width, args.hidden, None)
-        text = torch.randint(0, VOCABULARY, (1, TEXT))
-        hit = text.clone()
-        hit[0, -4:] = torch.tensor(spelled[0])
-        k_TF = torch.randn(TEXT, args.width)
-        last_1F = k_TF[-1:]
-
-        def ask(view: View, keys: torch.Tensor, ids: torch.Tensor | None) -> Callable[[], object]:
-            return lambda: gate(keys, view, ids)
-
-        results.append(
-            {
-                "rows": rows,
-                "token_keys_alone": microseconds(ask(keyed, last_1F, None)),
-                "token_named": microseconds(ask(named, last_1F, text)),
-                "token_named_hit": microseconds(ask(named, last_1F, hit)),
-                "prompt_keys_alone": microseconds(ask(keyed, k_TF, None)),
-                "prompt_named": microseconds(ask(named, k_TF, text)),
-            }
+    facts = facts_of(args.facts, args.rows)
+    names = [fact.subject for fact in facts]
+    loaded = load_model(args.model, dtype=args.dtype)
+    with tempfile.TemporaryDirectory() as folder, Ledger.open(Path(folder) / "l.sqlite") as ledger:
+        ledger.apply(map(Put, facts), actor="bench", reason="measured")
+        index = FactIndex.open(ledger, Path(folder))
+        gate = FactGate(
+            view=index.view,
+            tokenizer=loaded.tokenizer,
+            encoder=default_encoder(),
+            probe=load_probe(loaded),
         )
-    print(json.dumps({"threads": torch.get_num_threads(), "results": results}))
+        print(
+            json.dumps(
+                {
+                    "rows": len(facts),
+                    "threads": torch.get_num_threads(),
+                    **steps(gate, names[:_NAMES]),
+                    "lookup_us": lookup_us(gate.view(), names),
+                    "decode": [
+                        asdict(decode_overhead(loaded, gate, names, batch=size, steps=args.steps))
+                        for size in args.batch
+                    ],
+                    "prefill": asdict(prefill_overhead(loaded, gate, names)),
+                }
+            )
+        )
 
 
 if __name__ == "__main__":

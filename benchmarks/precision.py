@@ -20,14 +20,15 @@ from statistics import fmean
 
 import numpy as np
 
-from revisor.evaluate.datasets import read_items
-from revisor.evaluate.metrics import bootstrap
+from revisor.bench.datasets import read_items
+from revisor.bench.metrics import bootstrap
 from revisor.facts.fact import PLACEHOLDER, Fact
-from revisor.neuraldb.bank.bank import View
 from revisor.neuraldb.bank.vectors import stored
+from revisor.neuraldb.bank.view import View
 from revisor.neuraldb.editing.request import ContextPlan, make_requests
 from revisor.neuraldb.editing.score import score_contexts
 from revisor.neuraldb.gate.attach import attach
+from revisor.neuraldb.method import open_bank, valid_rows
 from revisor.store import Store
 
 BATCH = 256
@@ -41,7 +42,8 @@ def in_bits(view: View, bits: int) -> View:
 def score(store: Store, view: View, facts: Sequence[Fact]) -> list[tuple[bool, float]]:
     """Whether the model says each object greedily, and the loss a token."""
     found = []
-    with attach(store.loaded.model, store.spec, store.settings.layer, view):
+    ws = store.bank_workspace
+    with attach(ws.spec, ws.settings.layer, view):
         for first in range(0, len(facts), BATCH):
             part = facts[first : first + BATCH]
             made = make_requests(part, store.loaded.tokenizer, ContextPlan(chat=False))
@@ -56,7 +58,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="records with other wordings")
     given = parser.parse_args()
     with Store.open(given.store) as store:
-        view = store.view()
+        bank, lease = open_bank(store.bank_workspace)
+        view = valid_rows(store.bank_workspace, bank).view()
         facts = list(store.ledger.facts())
         asked = {"own prompt": facts, **held_out(facts, given.data)}
         results: dict[int, dict[str, object]] = {}
@@ -77,6 +80,7 @@ def main() -> None:
                     "nll": round(fmean(nll for _, nll in scores), 4),
                     "lost": [round(part, 4) for part in (mean.mean, mean.low, mean.high)],
                 }
+        lease.close()
     print(json.dumps({"rows": len(view.ids), "bits": results}))
 
 

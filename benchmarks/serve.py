@@ -1,15 +1,12 @@
-"""What facts cost a server, and how fast a generation goes live: the same server in one run.
-
-What comes in: a built store. What goes out: one JSON line on standard output: throughput,
-processor time and time to the first token with the facts over without, as medians of alternating
-rounds with 95 % intervals; the seconds from the order to publish until a bank of `--rows` rows is
-live, and until one is that another process published. What it does not do: compare machines;
-ratios of one run only.
+"""What facts cost a server, and how fast a change is live: the same server in one run.
 
     python benchmarks/serve.py --store revisor-store [--rows 10000] [--rounds 12] [--singles 200]
 
-Time is also told in seconds of the server's processor, since on a shared machine the clock on the
-wall measures the neighbours as well.
+One JSON line: throughput, processor time and time to the first token with the facts over without,
+as medians of alternating rounds with 95 % intervals; the milliseconds until an answer begins that
+has a changed fact, written over HTTP and by another process; the longest wait for a next token
+while a long prompt of somebody else is read. Time is also told in seconds of the server's
+processor, since on a shared machine the clock on the wall measures the neighbours as well.
 """
 
 from __future__ import annotations
@@ -32,19 +29,14 @@ from typing import Any
 
 import httpx
 import numpy as np
-import torch
 
-from revisor.facts.changes import Put
 from revisor.facts.fact import Fact
-from revisor.neuraldb.bank.bank import Bank, Row
-from revisor.neuraldb.bank.files import save_bank
-from revisor.serve.tables import Database
 from revisor.store import Store
 
 PORT = 8137
 PATIENCE = 600  # looks at a server that starts
 DRAWS = 10_000  # of the bootstrap
-ENTRIES = 4  # of an added row, as a built one has
+CHANGES = 5
 NAMED = 2  # prompts that ask for a fact of the store, beside these
 UNRELATED = (
     "The history of the town begins with",
@@ -54,43 +46,6 @@ UNRELATED = (
     "When the train arrived at the station,",
     "The main difference between the two is",
 )
-
-
-def enlarge(store: Store, rows: int) -> int:
-    """A generation with `rows` more facts, whose rows hold random keys that nothing matches."""
-    bank = store.bank()
-    facts = [
-        Fact(subject=f"Subject {n}", prompt="The colour of {} is", object="blue")
-        for n in range(rows)
-    ]
-    made = store.ledger.apply((Put(fact) for fact in facts), actor="benchmark", reason="")
-    generator = torch.Generator().manual_seed(0)
-    for fact in facts:
-        keys_CE = torch.randn(ENTRIES, bank.key_width, generator=generator)
-        bank.put(
-            Row(
-                row_id=fact.id,
-                keys_CE=torch.nn.functional.normalize(keys_CE, dim=1),
-                gamma_C=torch.full((ENTRIES,), 0.9),
-                r_D=torch.randn(bank.hidden_width, generator=generator),
-            ),
-            made.number,
-        )
-    publish(store, bank)
-    return made.number
-
-
-def publish(store: Store, bank: Bank) -> None:
-    """Write a bank as a build does."""
-    save_bank(
-        bank.view(),
-        store.banks,
-        fingerprint=store.fingerprint,
-        model=store.settings.model,
-        layer=store.settings.layer,
-        build={},
-        failed=[],
-    )
 
 
 class Served:
@@ -215,86 +170,79 @@ def ratio(with_: Sequence[float], without: Sequence[float]) -> dict[str, float]:
     return {name: round(value, 3) for name, value in found.items()} | {"n": len(ratios)}
 
 
-def hold(store: Store, *, live: int, held: int) -> None:
-    """Have servers start with one generation and leave the other alone."""
-    database = Database.of(store)
-    database.remember("live", live)
-    database.remember("held", [held])
-    database.close()
+def said(url: str, model: str, prompt: str) -> str:
+    body = {"model": model, "prompt": prompt, "temperature": 0, "max_tokens": 8}
+    told = httpx.post(f"{url}/v1/completions", json=body, timeout=60).json()
+    return str(told["choices"][0]["text"])
 
 
-def publish_seconds(url: str, number: int) -> float:
-    """From the order until a generation answers."""
-    with httpx.Client(base_url=url, timeout=600) as http:
-        began = time.perf_counter()
-        told = http.post(f"/generations/{number}/publish").json()
-        seconds = time.perf_counter() - began
-        assert told["live"] == number, told
-    return seconds
+def live_ms(url: str, model: str, store: Path, fact: Fact) -> dict[str, list[float]]:
+    """Milliseconds from a change that is acknowledged until an answer begins that has it."""
+    found: dict[str, list[float]] = {"same_server": [], "another_process": []}
+    for number in range(CHANGES):
+        for how in found:
+            obj = f"Town {number} {'A' if how == 'same_server' else 'B'}"
+            if how == "same_server":
+                httpx.patch(f"{url}/facts/{fact.id}", json={"object": obj}, timeout=60)
+            else:
+                with Store.open(store) as other:
+                    other.set_object(fact.id, obj)
+            done = asked = time.perf_counter()
+            while obj not in said(url, model, fact.text):
+                asked = time.perf_counter()
+            found[how].append(round((asked - done) * 1000, 1))
+    return found
 
 
-def follow_seconds(url: str, store: Store) -> float:
-    """From the moment at which another process has published a bank until it answers."""
-    fact = next(iter(store.ledger.facts()))
-    store.set_object(fact.id, f"{fact.object} 2", actor="benchmark")
-    bank = store.bank()
-    bank.put(bank.get(bank.ids[-1]), store.ledger.generation)  # none that the self-test asks for
-    publish(store, bank)
-    began = time.perf_counter()
-    with httpx.Client(base_url=url, timeout=600) as http:
-        while http.get("/generations?limit=1").json()["live"] != store.ledger.generation:
-            time.sleep(0.02)
-    return time.perf_counter() - began
-
-
-def spread(seconds: Sequence[float]) -> dict[str, Any]:
-    """The median, and all of them."""
-    return {
-        "median": round(statistics.median(seconds), 3),
-        "each": [round(one, 3) for one in seconds],
-    }
+async def longest_wait(url: str, model: str, tokens: int) -> float:
+    """Seconds between two tokens of an answer while another's prompt of so many tokens is read."""
+    body = {"model": model, "prompt": UNRELATED[0], "temperature": 0, "max_tokens": 100}
+    gaps, before, asked = [0.0], 0.0, None
+    async with httpx.AsyncClient(base_url=url, timeout=600) as http:
+        stream = http.stream("POST", "/v1/completions", json=body | {"stream": True})
+        async with stream as answer:
+            async for line in answer.aiter_lines():
+                if not line.startswith("data: {"):
+                    continue
+                now = time.perf_counter()
+                if asked is None:
+                    other = body | {"prompt": [500] * tokens, "max_tokens": 1}
+                    asked = asyncio.create_task(http.post("/v1/completions", json=other))
+                else:
+                    gaps.append(now - before)
+                before = now
+        assert asked is not None
+        await asked
+    return round(max(gaps), 3)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--rows", type=int, default=10_000, help="facts that are added")
     parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--singles", type=int, default=200, help="requests alone, a side")
+    parser.add_argument("--singles", type=int, default=200)
     parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument("--tokens", type=int, default=24)
-    parser.add_argument("--publications", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--long", type=int, default=4_000, help="tokens of the long prompt")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         copied = Path(scratch) / "store"
         shutil.copytree(options.store, copied)
-        result: dict[str, Any] = {"threads": os.environ.get("OMP_NUM_THREADS", "all")}
-        result["load_before"] = round(os.getloadavg()[0], 2)
         with Store.open(copied) as store:
-            small = store.built_generation() or 0
-            named = [fact.text for fact in islice(store.ledger.facts(), NAMED)]
-            options.prompts = [*named, *UNRELATED]
-            result |= {"model": store.settings.model, "rows": len(store.bank().ids)}
-            large = enlarge(store, options.rows)
-            hold(store, live=small, held=large)
-            orders: list[float] = []
-            for number in range(options.publications):
-                with Served(copied) as server:  # a new one, which never opened the large bank
-                    if number == 0 and options.rounds:
-                        result |= asyncio.run(figures(server, options))
-                    orders.append(publish_seconds(server.url, large))
-                    if number == 0 and options.rounds:
-                        big = asyncio.run(figures(server, options))
-                        result |= {f"{name}_at_{options.rows}": big[name] for name in big}
-                    publish_seconds(server.url, small)
-            with Served(copied) as server:
-                publish_seconds(server.url, large)
-                followed = [follow_seconds(server.url, store) for _ in orders]
-        result["publish_rows"] = options.rows
-        result["publish_seconds"] = spread(orders)
-        result["follow_seconds"] = spread(followed)
-        result["load_after"] = round(os.getloadavg()[0], 2)
-    print(json.dumps(result))
+            own = list(islice(store.ledger.facts(), NAMED + 1))
+            store.add(
+                Fact(subject=f"Subject {n}", prompt="The colour of {} is", object="blue")
+                for n in range(options.rows)
+            )
+        options.prompts = [*(fact.text for fact in own[:NAMED]), *UNRELATED]
+        with Served(copied) as server:
+            model = httpx.get(f"{server.url}/v1/models").json()["data"][0]["id"]
+            told = {"model": model, "rows": options.rows, "load": round(os.getloadavg()[1], 1)}
+            told |= asyncio.run(figures(server, options))
+            told["live_ms"] = live_ms(server.url, model, copied, own[-1])
+            told["longest_wait_s"] = asyncio.run(longest_wait(server.url, model, options.long))
+    print(json.dumps(told))
 
 
 if __name__ == "__main__":

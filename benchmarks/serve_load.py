@@ -1,13 +1,10 @@
 """Many clients while facts change, generations are published and the server is killed.
 
-What comes in: a built store of two generations or more. What goes out: one JSON line: answers, and
-how many were wrong; writes that were acknowledged and are missing; memory at start, middle and end.
-What it does not do: measure speed (serve.py does).
-
-An answer is wrong if it is not, token for token, what the generation that it names answers when it
-is asked alone: a mixture of two generations would be.
-
     python benchmarks/serve_load.py --store revisor-store --seconds 120 --clients 64 [--kill]
+
+One JSON line: answers, and how many were wrong; writes that were acknowledged and are missing;
+memory at start, middle and end. An answer is wrong if it is not, token for token, what the
+generation that it names answers when it is asked alone: a mixture of two generations would be.
 """
 
 from __future__ import annotations
@@ -158,17 +155,19 @@ async def run(server: Server, seconds: float, clients: int, kill: bool) -> dict[
     limits = httpx.Limits(max_connections=clients + 8)
     async with httpx.AsyncClient(base_url=server.url, timeout=300, limits=limits) as http:
         model = (await http.get("/v1/models")).json()["data"][0]["id"]
-        built = (await http.get("/generations")).json()["built"]
         facts = (await http.get("/facts?limit=12")).json()["facts"]
+        await http.patch(f"/facts/{facts[0]['id']}", json={"object": "Timbuktu"})
+        newest = (await http.get("/generations")).json()["newest"]
+        tried = [newest - 1, newest]
         prompts = [fact["text"] for fact in facts] + ["The weather in spring is", "A good book"]
-        truth = await expected(http, model, prompts, built)
+        truth = await expected(http, model, prompts, tried)
         before = server.memory_mb()
         until = time.monotonic() + seconds
         work = [
             asyncio.create_task(ask(http, model, truth, until, tally, random.Random(n)))
             for n in range(clients)
         ]
-        work.append(asyncio.create_task(change(http, built, until, tally)))
+        work.append(asyncio.create_task(change(http, tried, until, tally)))
         await asyncio.sleep(seconds / 2)
         middle = server.memory_mb()
         if kill:

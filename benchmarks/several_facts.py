@@ -30,13 +30,14 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from revisor import data
-from revisor.evaluate.datasets import Source
-from revisor.evaluate.metrics import begins_with
-from revisor.evaluate.suites.known import Known, KnownFacts
-from revisor.evaluate.suites.ways import unrelated_text
-from revisor.facts.fact import Fact
 from revisor.serve.engine import Engine
+
+from revisor import data
+from revisor.bench.datasets import Source
+from revisor.bench.metrics import begins_with
+from revisor.bench.suites.known import Known, KnownFacts
+from revisor.bench.suites.ways import unrelated_text
+from revisor.facts.fact import Fact
 from revisor.store import Store
 
 BATCH = 32

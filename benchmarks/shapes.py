@@ -1,16 +1,14 @@
-"""What reading and building cost in the shape of a large model, as one JSON line a figure.
+"""What building rows costs in the shape of a large model, as one JSON line a figure.
 
-    REVISOR_DATA=folder python benchmarks/shapes.py build read --facts 384 --rows 1000000
+    REVISOR_DATA=folder python benchmarks/shapes.py --facts 384
 
 The model has the shape of a Llama 3 of 8 billion parameters (Grattafiori et al. 2024, table 3),
 weights drawn at random and the tokenizer of the packaged model, so that nothing need be fetched:
 what it says means nothing, what it costs is what a trained one would. On a GPU if there is one.
 
-    read   `revisor bench read` over synthetic banks: one more token, and a prompt, with the gate
-           and without, in turns
-    build  rows made from CounterFact facts, shard by shard, as a build by one process makes them
-           (the check through the gate is not in it). A random model need not learn its facts, so
-           the steps are what `--steps` says at most, in each of the runs
+Rows are made from CounterFact facts, shard by shard, as a build by one process makes them (its own
+check through the gate included). A random model need not learn its facts, so the steps are what
+`--steps` says at most, in each of the runs.
 """
 
 from __future__ import annotations
@@ -28,15 +26,14 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from revisor.evaluate.reading import bench_read
 from revisor.facts.fact import Fact
 from revisor.facts.load import load_facts
 from revisor.models.load import LoadedModel, default_device, default_dtype, wrap_model
 from revisor.models.packaged import smollm2_folder
 from revisor.models.spec import spec_of
-from revisor.neuraldb.build.shards import Maker, by_subject, cut
-from revisor.neuraldb.editing.build import BuildSettings
+from revisor.neuraldb.build.shards import RowBuilder, cut
 from revisor.neuraldb.editing.calibration import calibrate
+from revisor.neuraldb.editing.settings import BuildSettings
 
 SHAPES: dict[str, dict[str, Any]] = {
     "llama-3-8b": {
@@ -89,14 +86,14 @@ def building(loaded: LoadedModel, layer: int, facts: list[Fact], steps: int) -> 
     settings = BuildSettings(layer=layer)
     settings = replace(settings, values=replace(settings.values, steps=steps))
     calibration, seconds = timed(lambda: calibrate(loaded, spec, layer))
-    maker = Maker(loaded, spec, calibration, settings, exact=False)
-    shards = cut({str(number): group for number, group in enumerate(by_subject(facts))})
-    made, first = timed(lambda: [maker.rows(shards[0])])
+    builder = RowBuilder(loaded, spec, calibration, settings)
+    shards = cut({fact.id: fact for fact in facts})
+    made, first = timed(lambda: [builder.rows(shards[0])])
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    more, rest = timed(lambda: [maker.rows(shard) for shard in shards[1:]])
+    more, rest = timed(lambda: [builder.rows(shard) for shard in shards[1:]])
     made += more
-    count = sum(shard.facts for shard in shards[1:])
+    count = sum(map(len, shards[1:]))
     return {
         "facts": len(facts),
         "steps_at_most": steps,
@@ -112,12 +109,9 @@ def building(loaded: LoadedModel, layer: int, facts: list[Fact], steps: int) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("read", "build"), nargs="+")
     parser.add_argument("--shape", choices=sorted(SHAPES), default="llama-3-8b")
     parser.add_argument("--tokenizer", help="its folder; by default that of the packaged model")
     parser.add_argument("--layer", type=int, help="the gate's; by default a third of the way up")
-    parser.add_argument("--rows", type=int, action="append")
-    parser.add_argument("--batch", type=int, action="append")
     parser.add_argument("--facts", type=int, default=384)
     parser.add_argument("--steps", type=int, action="append")
     args = parser.parse_args()
@@ -130,19 +124,11 @@ def main() -> None:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "dtype": str(next(loaded.model.parameters()).dtype),
     }
-    if "build" in args.what:
-        data = Path(os.environ["REVISOR_DATA"]) / "counterfact" / "counterfact.jsonl.gz"
-        facts = list(islice(load_facts(data), args.facts))
-        for steps in args.steps or (7, 24):
-            found = building(loaded, layer, facts, steps)
-            print(json.dumps({"what": "build", **said, **found}), flush=True)
-    if "read" in args.what:
-        for rows in args.rows or (100_000, 1_000_000):
-            results = bench_read(
-                loaded, layer, rows=[rows], batches=args.batch or (1,), named=True, bits=8
-            )["results"]
-            for one in results:
-                print(json.dumps({"what": "read", **said, **one}), flush=True)
+    data = Path(os.environ["REVISOR_DATA"]) / "counterfact" / "counterfact.jsonl.gz"
+    facts = list(islice(load_facts(data), args.facts))
+    for steps in args.steps or (7, 24):
+        found = building(loaded, layer, facts, steps)
+        print(json.dumps({"what": "build", **said, **found}), flush=True)
 
 
 if __name__ == "__main__":

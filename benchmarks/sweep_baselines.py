@@ -32,13 +32,13 @@ from pathlib import Path
 from statistics import harmonic_mean
 from typing import Any
 
-from revisor.baselines.registry import default_options
-from revisor.evaluate.cases import Case
-from revisor.evaluate.datasets import Source
-from revisor.evaluate.runner import Evaluation, Fitted, Job
-from revisor.evaluate.suites.base import Sizes
-from revisor.evaluate.suites.text import FACTS
-from revisor.evaluate.unedited import UNEDITED
+from revisor.bench.cases import Case
+from revisor.bench.datasets import Source
+from revisor.bench.methods.registry import default_options
+from revisor.bench.runner import Evaluation, Fitted, Job
+from revisor.bench.suites.base import Sizes
+from revisor.bench.suites.text import FACTS
+from revisor.bench.unedited import UNEDITED
 from revisor.models.load import fingerprint, load_model
 from revisor.models.spec import spec_of
 

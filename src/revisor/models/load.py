@@ -202,7 +202,7 @@ def _source(name: str) -> str:
     return name
 
 
-def fingerprint(loaded: LoadedModel, *, layer: int) -> str:
+def fingerprint(loaded: LoadedModel, *, layer: int | None = None) -> str:
     """Name a model: 16 hex digits that change with weights, tokenizer, template, dtype or layer.
 
     Every tensor enters with its name, shape, dtype, the sum of its bits and a strided sample, so

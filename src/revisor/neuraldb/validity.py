@@ -1,31 +1,23 @@
-"""Rows in force, moment by moment: facts begin and end on their own, while a model runs.
-
-What comes in: a bank, the facts in time of its generation, a clock. What goes out: the `View` of
-this moment. What it does not do: rebuild anything; it only leaves rows out of the view.
-"""
+"""Rows in force, moment by moment: facts begin and end to hold on their own, while a model runs."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import datetime
 from threading import Lock
 
-from revisor.neuraldb.bank.bank import Bank, View
-from revisor.neuraldb.editing.build import row_facts
-from revisor.facts.epochs import bounds, rows_in_force
+from revisor.facts.epochs import bounds
 from revisor.facts.fact import Fact
-
-Clock = Callable[[], datetime]
-
-
-def system_clock() -> datetime:
-    """The present."""
-    return datetime.now(UTC)
+from revisor.neuraldb.bank.bank import Bank
+from revisor.neuraldb.bank.view import View
+from revisor.neuraldb.workspace import Clock, system_clock
 
 
-class RowsInForce:
+class ValidRows:
     """The rows of one generation of a bank, those in force at each moment.
+
+    Nothing is built anew for that; rows are left out of the view.
 
     Args:
         bank: the generation.
@@ -36,14 +28,10 @@ class RowsInForce:
     def __init__(self, bank: Bank, timed: Iterable[Fact], clock: Clock = system_clock) -> None:
         self.bank = bank
         self.clock = clock
-        self._timed = {fact.id: fact for fact in timed}
-        self._bounds = bounds(self._timed.values())
+        self._timed = list(timed)
+        self._bounds = bounds(self._timed)
         self._shown: tuple[int, View] | None = None
         self._lock = Lock()
-        ids = set(self._timed)
-        # A row that shares a fact with one of a fact in time may have to give way to it.
-        near = {i for row_id in bank.holding(ids) for i in row_facts(row_id)} | ids
-        self._concerned = [(row_id, row_facts(row_id)) for row_id in bank.holding(near)]
 
     def view(self) -> View:
         """The rows in force now: the same object until a fact begins or ends."""
@@ -56,10 +44,6 @@ class RowsInForce:
 
     def at(self, moment: datetime) -> View:
         """The rows in force at a moment."""
-        ids = {i for _, row in self._concerned for i in row}
-        holding = {i for i in ids if i not in self._timed or self._timed[i].valid_at(moment)}
-        chosen = set(rows_in_force([row for _, row in self._concerned], holding))
-        outside = {
-            row_id for index, (row_id, _) in enumerate(self._concerned) if index not in chosen
-        }
-        return self.bank.view(without=outside)
+        return self.bank.view(
+            without={fact.id for fact in self._timed if not fact.valid_at(moment)}
+        )

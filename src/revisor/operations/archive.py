@@ -1,4 +1,4 @@
-"""A whole store as one file, and back: facts, their history, the audit, the banks.
+"""A whole store as one file, and back: facts, their history, the audit, its probe or its banks.
 
 The ledger is packed as JSON lines, so that it may move from one database to another. The URL of
 the database stays behind: it may hold a password. A file that several generations of a bank share
@@ -26,12 +26,13 @@ from revisor.facts.ledger import Ledger
 from revisor.facts.lines import write_facts
 from revisor.workspace import Workspace
 
-FORMAT = 3  # 2 had no reversed questions
+FORMAT = 4  # 3 had no probes
 SUFFIX = ".zip"
 MANIFEST = "manifest.json"
 SETTINGS = "store.toml"
 _MEMBER = re.compile(
     rf"{re.escape(SETTINGS)}|ledger/({'|'.join(TABLES)})\.jsonl|"
+    r"probes/[0-9a-f]{16}\.safetensors|"
     r"banks/[0-9a-f]{16}/gen-\d{7,}(\.\d+)?/(manifest\.json|[a-z]+\.(safetensors|faiss))"
 )
 _BLOCK = 1 << 20
@@ -123,6 +124,8 @@ def _fill(ws: Workspace, archive: zipfile.ZipFile, scratch: Path) -> None:
     with ws.ledger.dumped(scratch) as tables:
         for name, path in tables.items():
             put(f"ledger/{name}.jsonl", path)
+    for path in sorted(ws.path.glob("probes/*.safetensors")):
+        put(path.relative_to(ws.path).as_posix(), path)
     for folder in sorted(ws.path.glob("banks/*/gen-*")):
         for path in sorted(folder.iterdir()):
             if path.name == CHECKED:  # tells of this disk alone
@@ -153,7 +156,7 @@ def unpack(file: Path, path: Path, *, database: str | None = None) -> None:
     if not file.is_file():
         raise NotFound(f"There is no {file}.", "Check the path.")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UsageError(f"There is something at {path} already.", "Choose another --ws.")
+        raise UsageError(f"There is something at {path} already.", "Choose another --store.")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with (

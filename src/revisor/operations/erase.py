@@ -1,8 +1,9 @@
 """Erasure: a fact's text and vectors taken out of everything that a store wrote.
 
-The order matters: index, banks and files first, the ledger last. A process that is killed in
-between has erased nothing from the ledger, and the same command does the rest. The sectors of the
-disk are not overwritten, and copies that somebody else made are not known.
+The order matters. Banks and exports come before the ledger: a process that is killed in between
+has erased nothing from the ledger, and the same command does the rest. What comes after the ledger
+(the index's file, the database's free pages) `revisor gc` finishes. The sectors of the disk are not
+overwritten, and copies that somebody else made are not known.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ from typing import Any
 
 from revisor.errors import CannotWrite, NotFound
 from revisor.index.basefile import forget
-from revisor.neuraldb.method import is_whole, only_purger, purge_folder, purge_rows
+from revisor.models.folder import is_whole
+from revisor.neuraldb import method as neuraldb
+from revisor.neuraldb.method import only_purger, purge_rows
+from revisor.operations import hf_export
 from revisor.operations.archive import file_hash, is_archive, pack, unpack
+from revisor.operations.collect import remove_banks
 from revisor.workspace import Workspace
 
 
@@ -29,7 +34,8 @@ class Erased:
     Attributes:
         facts, revisions: how many facts, and how many values of them.
         generation: of the ledger afterwards.
-        banks: folders of banks that were written anew without the facts' rows.
+        banks: folders of banks that were written anew without the facts' rows, or, where the
+            store's method needs none, taken away.
         exports: files that were written anew without them.
         unreached: files to which the store was once exported and that are no longer there, or are
             no longer what was written: somebody has to look at them.
@@ -53,13 +59,12 @@ def purge(ws: Workspace, fact_ids: Collection[str], *, actor: str, reason: str) 
     """
     ids = set(fact_ids)
     with only_purger(ws.banks):
-        banks = purge_rows(ws.banks, ids)
+        banks = purge_rows(ws.banks, ids) if ws.settings.method == "neuraldb" else remove_banks(ws)
         exports, unreached = _purge_exports(ws, ids, actor=actor)
         for log in sorted((ws.path / "logs").glob("*.jsonl")):
             _purge_lines(log, ids, _tells_of)
         gone = ws.ledger.purge(ids, actor=actor, reason=reason)
-        forget(ws.index)  # what is left of the facts is read anew from the ledger
-    ws.ledger.scrub()
+    finish(ws)
     return Erased(
         facts=len(gone.ids),
         revisions=gone.revisions,
@@ -68,6 +73,17 @@ def purge(ws: Workspace, fact_ids: Collection[str], *, actor: str, reason: str) 
         exports=tuple(exports),
         unreached=tuple(unreached),
     )
+
+
+def finish(ws: Workspace) -> None:
+    """Do what is left of an erasure after the facts went from the ledger's tables.
+
+    Raises:
+        Conflict: another process reads the database; call it again later.
+        CannotWrite: the index's file may not be taken away.
+    """
+    forget(ws.index)  # what is left of the facts is read anew from the ledger
+    ws.ledger.scrub()
 
 
 def _purge_exports(ws: Workspace, ids: set[str], *, actor: str) -> tuple[list[str], list[str]]:
@@ -87,7 +103,8 @@ def _purge_exports(ws: Workspace, ids: set[str], *, actor: str) -> tuple[list[st
             if not is_whole(file):
                 unreached.append(name)
                 continue
-            changed = purge_folder(file, ids)
+            kind = hf_export if hf_export.carries_gate(file) else neuraldb
+            changed = kind.purge_folder(file, ids)
         else:
             changed = _purge_archive(file, ids) if is_archive(file) else _purge_lines(file, ids)
         if changed:

@@ -9,10 +9,8 @@ from revisor.config import BITS, METHODS, PROBES, SEARCHES, StoreSettings, write
 from revisor.errors import CannotWrite, UsageError
 from revisor.facts.ledger import Ledger
 from revisor.gate.functional import save_probe
-from revisor.gate.probe import Probe, load_probe, require
+from revisor.gate.probe import Probe, load_probe, probe_fingerprint, require
 from revisor.models.load import DTYPE_NAMES, LoadedModel, load_model
-
-PROBE_FILE = "probe.safetensors"
 
 
 def make_store(path: Path, wanted: StoreSettings) -> tuple[LoadedModel, Probe | None]:
@@ -35,7 +33,7 @@ def make_store(path: Path, wanted: StoreSettings) -> tuple[LoadedModel, Probe | 
         wanted = _with_layer(loaded, wanted)
     elif wanted.probe == "auto":
         probe = load_probe(loaded)
-        require(probe.figures)
+        require(probe.figures, wanted.model)
     settings = replace(
         wanted,
         model=_lasting(wanted.model),
@@ -45,7 +43,7 @@ def make_store(path: Path, wanted: StoreSettings) -> tuple[LoadedModel, Probe | 
         path.mkdir(parents=True, exist_ok=True)
         Ledger.open(settings.database or path / "ledger.sqlite", create=True).close()
         if probe is not None:
-            save_probe(probe, path / PROBE_FILE)
+            save_probe(probe, path / "probes" / f"{probe_fingerprint(loaded)}.safetensors")
         write_settings(path / "store.toml", settings)
     except OSError as error:
         raise CannotWrite(

@@ -13,7 +13,6 @@ from revisor.errors import NotFound
 from revisor.neuraldb.bank import vectors
 from revisor.neuraldb.bank.bank import Bank, Row, View
 from revisor.neuraldb.bank.encode import KeyEncoder
-from revisor.neuraldb.bank.names import name_hashes
 
 E, D = 4, 3
 
@@ -154,11 +153,10 @@ def test_a_bank_over_a_view_shares_it_until_it_changes(
     bits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vectors, "COPIED", 0)
-    old = Bank(encoder=KeyEncoder(), key_width=E, hidden_width=2, named=True, bits=bits)
-    names = name_hashes([(1,), (2,), (1, 2)])
+    old = Bank(encoder=KeyEncoder(), key_width=E, hidden_width=2, bits=bits)
     for seed, name in enumerate("abc"):
         plain = row(name, seed, entries=seed + 1)
-        old.put(replace(plain, r_D=plain.r_D[:2], names_H=names[: seed + 1]), 1)
+        old.put(replace(plain, r_D=plain.r_D[:2]), 1)
     view = old.view()
     bank = Bank.of(view)
     assert bank.view() is view
@@ -169,11 +167,9 @@ def test_a_bank_over_a_view_shares_it_until_it_changes(
     assert list(changed.ids) == ["a", "c", "d"]
     assert torch.equal(changed.keys_ME[:], torch.cat([view.keys_ME[:][[0, 3, 4, 5]], put.keys_CE]))
     assert torch.equal(changed.R_ND[:], torch.stack([view.R_ND[0], view.R_ND[2], put.r_D]))
-    fresh = Bank(encoder=KeyEncoder(), key_width=E, hidden_width=2, named=True, bits=bits)
-    for one in bank.rows():
-        fresh.put(one, 2)
-    for name in ("hash_H", "row_H", "first_N", "count_N", "after_N"):
-        assert torch.equal(getattr(changed.names, name), getattr(fresh.view().names, name))
+    assert bank.present(["d", "b", "a"]) == ["a", "d"]
+    assert bank.remembers(["b"])
+    assert not bank.remembers(["x"])
     assert list(bank.view(1).ids) == ["a", "b", "c"]
     assert_shows(bank.view(without={"d", "a"}), [bank.get("c")])
 

@@ -24,7 +24,7 @@ from revisor.neuraldb.bank.manifest import read_manifest
 from revisor.neuraldb.bank.search import nearest
 from revisor.neuraldb.bank.storage import INDEX, ROWS
 from revisor.neuraldb.bank.vectors import Matrix, stored
-from revisor.neuraldb.gate.module import match
+from revisor.neuraldb.gate.match import match
 
 M, E = 3000, 24
 ABOUT = {"fingerprint": "f", "model": "m", "layer": 0, "build": {}, "failed": []}

@@ -27,7 +27,6 @@ from revisor.neuraldb.bank.files import (
     save_bank,
 )
 from revisor.neuraldb.bank.manifest import CHECKED, MANIFEST, OLDEST, hash_faults, read_manifest
-from revisor.neuraldb.bank.names import name_hashes
 from revisor.neuraldb.bank.vectors import bits_of
 
 E, D = 6, 4
@@ -44,23 +43,19 @@ def some_view(
     kind: str = "whitened",
     generation: int = 1,
     *,
-    named: bool = True,
     bits: int = 32,
 ) -> View:
-    bank = Bank(encoder=encoder_of(kind), key_width=E, hidden_width=D, named=named, bits=bits)
+    bank = Bank(encoder=encoder_of(kind), key_width=E, hidden_width=D, bits=bits)
     generator = torch.Generator().manual_seed(rows + generation)
     for index in range(rows):
         keys = torch.randn(1 + index % 3, E, generator=generator)
         gamma = torch.rand(len(keys), generator=generator)
         residual = torch.randn(D, generator=generator)
-        names = name_hashes([(index, n) for n in range(index % 3)])
         row = Row(
             row_id=f"é{index}",
             keys_CE=keys,
             gamma_C=gamma,
             r_D=residual,
-            names_H=names,
-            after=index % 2 == 1,
         )
         bank.put(row, generation)
     bank.generation = generation
@@ -78,10 +73,6 @@ def assert_same(a: View, b: View) -> None:
     for name in ("keys_ME", "gamma_M", "row_M", "R_ND"):
         assert torch.equal(getattr(a, name)[:], getattr(b, name)[:]), name
     assert bits_of(a.keys_ME) == bits_of(b.keys_ME)
-    assert (a.names is None) == (b.names is None)
-    if a.names is not None and b.names is not None:
-        for name in ("hash_H", "row_H", "first_N", "count_N", "after_N"):
-            assert torch.equal(getattr(a.names, name), getattr(b.names, name)), name
     assert a.encoder.kind == b.encoder.kind
     if a.encoder.kind == "whitened":
         for name in ("mean_F", "matrix_FE"):
@@ -96,12 +87,9 @@ def flip(path: Path, byte: int) -> None:
 
 @pytest.mark.parametrize("bits", [32, 8, 4])
 @pytest.mark.parametrize("kind", ["raw", "whitened"])
-@pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("rows", [0, 1, 7])
-def test_what_is_loaded_is_what_was_saved(
-    rows: int, named: bool, kind: str, bits: int, tmp_path: Path
-) -> None:
-    view = some_view(rows, kind, generation=3, named=named, bits=bits)
+def test_what_is_loaded_is_what_was_saved(rows: int, kind: str, bits: int, tmp_path: Path) -> None:
+    view = some_view(rows, kind, generation=3, bits=bits)
     folder = save(view, tmp_path)
     assert folder == generation_folder(tmp_path, 3)
     assert generations(tmp_path) == [3]
@@ -114,10 +102,9 @@ def test_the_manifest_says_what_is_in_the_folder(tmp_path: Path) -> None:
     assert (manifest.rows, manifest.entries, manifest.layer) == (4, 7, 1)
     assert (manifest.model, manifest.fingerprint) == ("tiny", "f00d")
     assert manifest.failed == [{"id": "x", "fault": "too hard"}]
-    names = (0 + 1 + 2 + 0) * (8 + 4) + 4  # a hash and its row; a flag a row
     ids = 4 * (3 + 8)  # "é0" and where it ends
     entries = 7 * (4 * E + 4 + 4)
-    assert manifest.bytes_per_fact == round((entries + 4 * 4 * D + names + ids) / 4, 1)
+    assert manifest.bytes_per_fact == round((entries + 4 * 4 * D + ids) / 4, 1)
 
 
 def test_a_loaded_bank_takes_rows_and_is_saved_again(tmp_path: Path) -> None:
@@ -307,8 +294,7 @@ def changed(folder: Path, generation: int) -> Bank:
     old = bank.get(bank.ids[0])
     bank.drop(bank.ids[1], generation)
     bank.put(replace(old, gamma_C=old.gamma_C / 2), generation)
-    names_H = name_hashes([(9,)]) if bank.named else old.names_H
-    bank.put(replace(old, row_id=f"new{generation}", names_H=names_H), generation)
+    bank.put(replace(old, row_id=f"new{generation}"), generation)
     bank.generation = generation
     return bank
 
@@ -321,11 +307,8 @@ def _linking(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_linking")
 @pytest.mark.parametrize("bits", [32, 8, 4])
-@pytest.mark.parametrize("named", [True, False])
-def test_a_changed_bank_shares_the_file_and_loads_as_the_same(
-    named: bool, bits: int, tmp_path: Path
-) -> None:
-    folder = save(some_view(9, named=named, bits=bits), tmp_path)
+def test_a_changed_bank_shares_the_file_and_loads_as_the_same(bits: int, tmp_path: Path) -> None:
+    folder = save(some_view(9, bits=bits), tmp_path)
     for generation in (2, 3):
         bank = changed(folder, generation)
         after = save(bank.view(), tmp_path)
@@ -337,8 +320,6 @@ def test_a_changed_bank_shares_the_file_and_loads_as_the_same(
         for row_id in bank.ids:
             one, other = found.get(row_id), bank.get(row_id)
             assert torch.equal(one.keys_CE, other.keys_CE)
-            assert torch.equal(one.names_H, other.names_H)
-            assert one.after == other.after
         whole = save_bank(
             bank.view(), tmp_path / "whole", fingerprint="f00d", model="", layer=0,
             build={}, failed=[], whole=True,

@@ -16,31 +16,36 @@ from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from revisor.cli import app
-from revisor.errors import UsageError, WorkersLost, WrongModel
+from revisor.errors import NotSupported, UsageError, WorkersLost, WrongModel
 from revisor.facts.fact import Fact
-from revisor.life import cluster, shards
-from revisor.neuraldb.build.build import _Build
-from revisor.neuraldb.build.cluster import Actors
-from revisor.neuraldb.build.hands import Hands, executor
-from revisor.neuraldb.build.partial import Partial
-from revisor.neuraldb.build.processes import Processes
-from revisor.neuraldb.build.shards import Job, Made, Maker, Shard, by_subject, cut, digest_of
-from revisor.neuraldb.build.workers import LIVES, Advanced, Died, Event, Finished, Ready, Workers
-from revisor.neuraldb.editing.build import empty_bank
-from revisor.neuraldb.editing.request import make_requests
+from revisor.neuraldb.bank.view import Row
+from revisor.neuraldb.build import cluster, shards
+from revisor.neuraldb.build.build import Building
+from revisor.neuraldb.build.checkpoint import Checkpoint
+from revisor.neuraldb.build.cluster import RayPool
+from revisor.neuraldb.build.executors import WorkerOptions, executor
+from revisor.neuraldb.build.processes import LocalPool
+from revisor.neuraldb.build.shards import (
+    RowBuilder,
+    Shard,
+    ShardResult,
+    WorkerSpec,
+    cut,
+    digested,
+)
+from revisor.neuraldb.build.workers import DEATHS, Advanced, Died, Event, Finished, Ready, Workers
+from revisor.neuraldb.editing.request import ContextPlan, make_requests
+from revisor.neuraldb.editing.rows import build_rows, empty_bank
 from revisor.neuraldb.editing.score import score_contexts
 from revisor.neuraldb.gate.attach import attach
-from revisor.store import Store
+from revisor.neuraldb.method import Workspace, build
 from tests import tiny
-from tests.life.stores import ACME, FACTS, new_store, same_bank
+from tests.neuraldb.banks import ACME, FACTS, GAMMA, put, same_bank, workspace
 
 MANY = (
     *tiny.FACTS,
     Fact(subject="Cora", prompt="{} stands in", object="Japan"),
-    Fact(subject="Cora", prompt="The mother tongue of {} is", object="French"),
     Fact(subject="Dora", prompt="{} is", object="Bonn", valid_to="2030-01-01", qualifier="then"),
     Fact(subject="Dora", prompt="{} is", object="Rome", valid_from="2030-01-01", qualifier="now"),
 )
@@ -55,12 +60,13 @@ def _small_shards_and_one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def alone(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """A store that one process has built."""
-    with new_store(tmp_path_factory.mktemp("alone") / "store", folder) as store:
-        store.add(MANY)
-        assert store.build().facts == len(MANY)
-        yield store
+def alone(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """Facts that one process has built."""
+    ws = workspace(tmp_path_factory.mktemp("alone") / "ws", folder)
+    with ws.ledger:
+        put(ws, *MANY)
+        assert build(ws).facts == len(MANY)
+        yield ws
 
 
 @pytest.fixture(scope="module")
@@ -83,17 +89,21 @@ def address() -> Iterator[str]:
             made.shutdown()
 
 
-def job_of(store: Store) -> Job:
-    """What a build of this store gives its workers."""
-    return _Build(store, Hands()).job()
+def building(ws: Workspace) -> Building:
+    return Building(ws, WorkerOptions())
+
+
+def builder_of(ws: Workspace) -> RowBuilder:
+    made = building(ws)
+    return RowBuilder(ws.loaded, ws.spec, made.calibration, made.settings)
 
 
 def kill_the_first_that_works(
-    crew: type, patch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+    pool: type, patch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
 ) -> list[int]:
     """Have the first worker that gets a shard killed at once; the list tells its process."""
     log.set_level(logging.INFO, "revisor.neuraldb.build.workers")
-    real, killed = crew.give, list[int]()  # type: ignore[attr-defined]
+    real, killed = pool.give, list[int]()  # type: ignore[attr-defined]
 
     def give(self: Any, place: int, shard: Shard) -> None:
         real(self, place, shard)
@@ -102,7 +112,7 @@ def kill_the_first_that_works(
             killed.extend(int(args[1]) for args in said if args[0] == place)  # type: ignore
             os.kill(killed[0], signal.SIGKILL)
 
-    patch.setattr(crew, "give", give)
+    patch.setattr(pool, "give", give)
     return killed
 
 
@@ -111,141 +121,155 @@ def deaths(log: pytest.LogCaptureFixture) -> int:
 
 
 def test_processes_make_the_bank_of_one_though_one_of_them_is_killed(
-    alone: Store,
+    alone: Workspace,
     tmp_path: Path,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    kill_the_first_that_works(Processes, monkeypatch, caplog)
-    with new_store(tmp_path / "s", folder) as store:
-        store.add(MANY)
-        report = store.build(workers=2)
+    kill_the_first_that_works(LocalPool, monkeypatch, caplog)
+    ws = workspace(tmp_path / "s", folder)
+    with ws.ledger:
+        put(ws, *MANY)
+        report = build(ws, options=WorkerOptions(workers=2))
         assert deaths(caplog) == 1
         assert report.facts == len(MANY)
-        assert same_bank(store, alone)
+        assert same_bank(ws, alone)
 
 
 def test_actors_on_a_ray_cluster_do_though_one_of_them_is_killed(
-    alone: Store,
+    alone: Workspace,
     tmp_path: Path,
     folder: Path,
     address: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    kill_the_first_that_works(Actors, monkeypatch, caplog)
-    with new_store(tmp_path / "s", folder) as store:
-        store.add(MANY)
-        report = store.build(ray=address)
+    kill_the_first_that_works(RayPool, monkeypatch, caplog)
+    ws = workspace(tmp_path / "s", folder)
+    with ws.ledger:
+        put(ws, *MANY)
+        report = build(ws, options=WorkerOptions(ray=address))
         ready = [r for r in caplog.records if r.msg.startswith("Worker %d is ready")]
         assert len({r.args[0] for r in ready}) == 3, "one a machine"  # type: ignore[index,misc]
         assert deaths(caplog) == 1
         assert report.facts == len(MANY)
-        assert same_bank(store, alone)
+        assert same_bank(ws, alone)
 
 
 def test_a_killed_driver_costs_the_shards_in_flight_and_takes_its_workers_along(
-    alone: Store, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    alone: Workspace, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with new_store(tmp_path / "s", folder) as store:
-        store.add(MANY)
+    ws = workspace(tmp_path / "s", folder)
+    put(ws, *MANY)
+    ws.ledger.close()
     script = f"""
 import os, signal
-from revisor.life import shards, partial
-from revisor.store import Store
-shards.SHARD, saved, real = 1, [], partial.Partial.save
-def save(self, rows, **more):
-    saved.append(real(self, rows, **more))
-    if len(saved) == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-partial.Partial.save = lambda self, rows, **more: save(self, rows, **more) or saved[-1]
-Store.open({str(tmp_path / "s")!r}).build(workers=2)
+from pathlib import Path
+from revisor.neuraldb.build import checkpoint, shards
+from revisor.neuraldb.method import WorkerOptions, build
+from tests.neuraldb.banks import workspace
+if __name__ == "__main__":
+    shards.SHARD, saved, real = 1, [], checkpoint.Checkpoint.save
+    def save(self, result, **more):
+        saved.append(real(self, result, **more))
+        if len(saved) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return saved[-1]
+    checkpoint.Checkpoint.save = save
+    from revisor.facts.ledger import Ledger
+    path = Path({str(tmp_path / "s")!r})
+    ws = workspace(path, Path({str(folder)!r}), ledger=Ledger.open(path / "ledger.sqlite"))
+    build(ws, options=WorkerOptions(workers=2))
 """
-    driver = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
+    place = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    (tmp_path / "driver.py").write_text(script)
+    driver = subprocess.Popen(
+        [sys.executable, str(tmp_path / "driver.py")], stderr=subprocess.PIPE, env=place
+    )
     # The workers have this pipe as well: it ends with the last of them.
     _, said = driver.communicate(timeout=300)
     assert driver.returncode == -signal.SIGKILL, said.decode()
-    made, real = list[str](), Maker.rows
+    made, real = list[str](), RowBuilder.rows
 
-    def rows(self: Maker, shard: Shard, *rest: Any) -> Made:
-        made.extend(shard.groups)
+    def rows(self: RowBuilder, shard: Shard, *rest: Any) -> ShardResult:
+        made.extend(shard.facts)
         return real(self, shard, *rest)
 
-    monkeypatch.setattr(Maker, "rows", rows)
-    with Store.open(tmp_path / "s") as store:
-        every = {digest_of([_Build(store, Hands()).recipe, [vars(f) for f in group]])
-                 for group in by_subject(list(store.ledger.facts()))}  # fmt: skip
-        kept = Partial(store.banks).rows(every)
+    monkeypatch.setattr(RowBuilder, "rows", rows)
+    again = workspace(tmp_path / "s", folder)
+    with again.ledger:
+        every = set(digested(again.ledger.facts(), building(again).recipe))
+        kept = Checkpoint(again.banks).find(every)
         assert len(kept) == 2
-        store.build()
+        build(again)
         assert sorted(made) == sorted(every - kept.keys()), "none was optimised twice"
-        assert same_bank(store, alone)
+        assert same_bank(again, alone)
 
 
-def test_a_worker_that_finds_another_model_says_so(alone: Store) -> None:
-    job = replace(job_of(alone), fingerprint="0" * 16)
-    with Workers(Processes(job, 1)) as workers, pytest.raises(WrongModel, match="another model"):
-        list(workers(cut({"a": [ACME]}), lambda _: None))
+def test_a_worker_that_finds_another_model_says_so(alone: Workspace) -> None:
+    worker = replace(building(alone).worker(), fingerprint="0" * 16)
+    with Workers(LocalPool(worker, 1)) as workers:
+        with pytest.raises(WrongModel, match="another model"):
+            list(workers(cut({"a": ACME}), lambda _: None))
 
 
-def test_what_crosses_between_processes_arrives_bit_for_bit(alone: Store) -> None:
+def test_what_crosses_between_processes_arrives_bit_for_bit(alone: Workspace) -> None:
     """A copy goes the way of a message: through arrays."""
-    job = deepcopy(job_of(alone))
-    build = _Build(alone, Hands())
-    shard = Shard(groups={"a": FACTS, "b": [MANY[-1]]})
+    worker = deepcopy(building(alone).worker())
+    shard = Shard(facts={fact.id: fact for fact in (*FACTS, MANY[-1])})
     told = list[int]()
-    made = build.maker().rows(shard, told.append)
-    theirs = Maker.of(job).rows(shard)
+    made = builder_of(alone).rows(shard, told.append)
+    theirs = RowBuilder.of(worker).rows(shard)
     assert sum(told) == 4
-    for name, group in deepcopy(made).rows.items():
-        for own, other, there in zip(made.rows[name], group, theirs.rows[name], strict=True):
-            assert own.row_id == other.row_id == there.row_id
-            for field in ("keys_CE", "gamma_C", "r_D", "names_H"):
-                assert torch.equal(getattr(own, field), getattr(other, field))
-                assert torch.equal(getattr(own, field), getattr(there, field))
-            assert own.after is other.after is there.after
+    for name, copied in deepcopy(made).rows.items():
+        for other in (copied, theirs.rows[name]):
+            assert made.rows[name].row_id == other.row_id
+            for field in ("keys_CE", "gamma_C", "r_D"):
+                assert torch.equal(getattr(made.rows[name], field), getattr(other, field))
 
 
-def test_who_makes_rows_asks_them_and_repairs_those_that_do_not_answer(alone: Store) -> None:
+def test_who_makes_rows_asks_them_and_repairs_those_that_do_not_answer(alone: Workspace) -> None:
     """Two steps do not write a fact; the rounds of repair take three times as many, each."""
-    build = _Build(alone, Hands())
-    hasty = replace(build.settings, values=replace(build.settings.values, steps=2))
+    made = building(alone)
+    hasty = replace(made.settings, values=replace(made.settings.values, steps=2))
+    builder = RowBuilder(alone.loaded, alone.spec, made.calibration, hasty)
+    shard = Shard(facts={fact.id: fact for fact in FACTS})
 
-    def answered(*, exact: bool) -> int:
-        maker = Maker(alone.loaded, alone.spec, build.calibration, hasty, exact=exact)
-        bank = empty_bank(alone.spec, build.calibration, hasty)
-        for row in maker.rows(Shard(groups={"a": FACTS})).rows["a"]:
+    def answering(rows: Any) -> int:
+        bank = empty_bank(alone.spec, made.calibration, hasty)
+        for row in rows:
             bank.put(row, 1)
         assert len(bank) == len(FACTS), "what cannot be repaired is there all the same"
-        plan = replace(hasty.contexts, per_fact=0, wordings=0, aliases=0, chat=False, essence=False)
-        made = make_requests(list(FACTS), alone.loaded.tokenizer, plan)
-        with attach(alone.loaded.model, alone.spec, hasty.layer, bank.view()):
-            scores = score_contexts(alone.loaded, [request.contexts[0] for request in made])
+        requests = make_requests(FACTS, alone.loaded.tokenizer, ContextPlan(chat=False))
+        with attach(alone.spec, hasty.layer, bank.view()):
+            scores = score_contexts(alone.loaded, [one.contexts[0] for one in requests])
         return sum(score.greedy for score in scores)
 
-    assert answered(exact=True) < answered(exact=False)
+    plain = build_rows(alone.loaded, alone.spec, made.calibration, FACTS, hasty).rows
+    assert answering(plain) < answering(builder.rows(shard).rows.values())
 
 
-def test_a_cut_parts_no_subject_and_is_the_same_in_any_order(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_cut_is_the_same_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "SHARD", 3)
-    groups = {str(number): group for number, group in enumerate(by_subject(list(MANY)))}
-    made = cut(groups)
-    assert sorted(name for shard in made for name in shard.groups) == sorted(groups)
-    assert all(shard.facts <= 3 for shard in made)
-    assert all(one.facts + len(next(iter(two.groups.values()))) > 3
-               for one, two in zip(made, made[1:], strict=False))  # fmt: skip
-    assert cut(dict(reversed(groups.items()))) == made
+    facts = {str(number): fact for number, fact in enumerate(MANY)}
+    made = cut(facts)
+    assert sorted(name for shard in made for name in shard.facts) == sorted(facts)
+    assert [len(shard) for shard in made[:-1]] == [3] * (len(made) - 1)
+    assert cut(dict(reversed(facts.items()))) == made
     assert cut({}) == []
-    assert cut({"a": MANY})[0].facts == len(MANY)
+
+
+ROW = Row(
+    row_id="x", keys_CE=torch.zeros(1, 2), gamma_C=torch.tensor([GAMMA]), r_D=torch.zeros(2)
+)
 
 
 class Scripted:
-    """A crew whose workers do what a script says, in turn."""
+    """A pool whose workers do what a script says, in turn."""
 
     size = 2
+    worker: WorkerSpec
 
     def __init__(self, *script: Event) -> None:
         self.script = deque(script)
@@ -265,8 +289,8 @@ class Scripted:
             self.said.append((place, event))
             if not isinstance(event, Advanced):
                 return
-        rows = {name: [] for name in shard.groups}
-        self.said.append((place, Finished(made=Made(rows=rows, steps=0.0))))
+        rows = dict.fromkeys(shard.facts, ROW)
+        self.said.append((place, Finished(result=ShardResult(rows=rows, steps=0.0))))
 
     def wait(self, seconds: float) -> list[tuple[int, Event]]:
         said = list(self.said)
@@ -278,21 +302,21 @@ class Scripted:
 
 
 def test_progress_of_a_worker_that_dies_is_taken_back() -> None:
-    crew, told = Scripted(Advanced(facts=5), Died(how="x")), list[int]()
-    with Workers(crew) as workers:
-        done = list(workers(cut({"a": FACTS, "b": [ACME]}), told.append))
-    assert sorted(name for made in done for name in made.rows) == ["a", "b"]
+    pool, told = Scripted(Advanced(facts=5), Died(how="x")), list[int]()
+    with Workers(pool) as workers:
+        done = list(workers(cut({"a": MANY[0], "b": ACME}), told.append))
+    assert sorted(name for result in done for name in result.rows) == ["a", "b"]
     assert told == [5, -5]
-    assert len(crew.started) == 3
-    assert crew.closed
+    assert len(pool.started) == 3
+    assert pool.closed
 
 
 def test_a_shard_that_kills_every_worker_ends_the_build() -> None:
-    crew = Scripted(*[Died(how="signal 9")] * 9)
-    with Workers(crew) as workers, pytest.raises(WorkersLost, match="signal 9"):
-        list(workers(cut({"a": FACTS}), lambda _: None))
-    assert len(crew.given) == LIVES
-    assert crew.closed
+    pool = Scripted(*[Died(how="signal 9")] * 9)
+    with Workers(pool) as workers, pytest.raises(WorkersLost, match="signal 9"):
+        list(workers(cut({"a": ACME}), lambda _: None))
+    assert len(pool.given) == DEATHS
+    assert pool.closed
 
 
 def test_workers_that_never_start_end_the_build() -> None:
@@ -301,23 +325,23 @@ def test_workers_that_never_start_end_the_build() -> None:
             self.said.append((place, Died(how="no memory")))
 
     with Workers(Stillborn()) as workers, pytest.raises(WorkersLost, match="while they started"):
-        list(workers(cut({"a": FACTS}), lambda _: None))
+        list(workers(cut({"a": ACME}), lambda _: None))
 
 
-def test_a_build_by_one_or_of_nothing_starts_no_worker(alone: Store) -> None:
-    build = _Build(alone, Hands())
-    for hands, count in ((Hands(), 9), (Hands(workers=1), 9), (Hands(workers=8), 0)):
-        with executor(hands, build.maker(), build.job(), count) as make:
+def test_a_build_by_one_or_of_nothing_starts_no_worker(alone: Workspace) -> None:
+    one = WorkerOptions(workers=1)
+    for options, count in ((WorkerOptions(), 9), (one, 9), (WorkerOptions(workers=8), 0)):
+        with executor(options, builder_of(alone), building(alone).worker(), count) as make:
             assert not isinstance(make, Workers)
 
 
 def test_ray_that_is_not_there_is_named_with_its_extra(
-    alone: Store, monkeypatch: pytest.MonkeyPatch
+    alone: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster, "find_spec", lambda _: None)
-    done = CliRunner().invoke(app, ["build", "--ray", "auto", "--store", str(alone.path)])
-    assert done.exit_code == 2
-    assert "revisor[scale]" in done.stderr
+    with pytest.raises(NotSupported) as caught:
+        build(alone, options=WorkerOptions(ray="auto"))
+    assert "revisor[scale]" in caught.value.hint
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "somewhere", "ray://127.0.0.1:1:2:x"])

@@ -12,25 +12,17 @@ import torch
 from revisor.facts.fact import Fact
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
-from revisor.neuraldb.bank.encode import KeyEncoder
 from revisor.neuraldb.editing import editor as editing
-from revisor.neuraldb.editing.build import BuildSettings, build_rows
-from revisor.neuraldb.editing.calibration import Calibration
 from revisor.neuraldb.editing.editor import BankEditor
 from revisor.neuraldb.editing.request import ContextPlan
+from revisor.neuraldb.editing.rows import build_rows
+from revisor.neuraldb.editing.settings import BuildSettings
 from tests import tiny
 
 PREFIXES = ("The tower is old.", "She lives in the city.")
 PAPER = BuildSettings(
-    layer=1,
-    whiten=False,
-    named=False,
-    averaged_only=True,
-    gamma=0.5,
-    contexts=ContextPlan(prefixes=PREFIXES, per_fact=1, chat=False),
+    layer=1, gamma=0.5, contexts=ContextPlan(prefixes=PREFIXES, per_fact=1, chat=False)
 )
-NAMED = replace(PAPER, named=True, averaged_only=False, gamma=0.9)
-SECOND = Fact(subject=tiny.FACTS[0].subject, prompt="{} is liked by", object="Rome")
 
 
 @pytest.fixture
@@ -48,38 +40,28 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.fixture
-def editor_of(
-    loaded: LoadedModel, spec: Spec, heard: Calibration
-) -> Callable[[BuildSettings], BankEditor]:
-    """An editor with raw keys by hand, or with the calibration that names need."""
-    raw = Calibration(encoder=KeyEncoder(), gamma=0.9, named_gamma=0.9, accuracy=1.0)
-
-    def made(settings: BuildSettings) -> BankEditor:
-        return BankEditor(loaded, spec, settings, calibration=heard if settings.named else raw)
-
-    return made
+def editor_of(loaded: LoadedModel, spec: Spec) -> Callable[[BuildSettings], BankEditor]:
+    return lambda settings: BankEditor(loaded, spec, settings)
 
 
-@pytest.mark.parametrize("settings", [PAPER, NAMED], ids=["paper", "named"])
 @pytest.mark.parametrize("gamma", [-1.0, 0.8, 1.0])
 def test_borrowed_rows_give_the_bank_of_rows_made_anew(
     editor_of: Callable[[BuildSettings], BankEditor],
     builds: list[int],
-    settings: BuildSettings,
     gamma: float,
 ) -> None:
     """At -1 each row fires everywhere, at 1 hardly any: the check repairs and drops otherwise."""
-    facts = [*tiny.FACTS, SECOND]
-    first = editor_of(settings)
+    facts = tiny.FACTS
+    first = editor_of(PAPER)
     first.fit(facts[:4])
-    first.fit(facts)
-    alone = editor_of(replace(settings, gamma=gamma))
-    fails = [alone.fit(facts[:4]), alone.fit(facts)]
+    first.fit(facts[4:])
+    alone = editor_of(replace(PAPER, gamma=gamma))
+    fails = [alone.fit(facts[:4]), alone.fit(facts[4:])]
 
     builds.clear()
-    other = editor_of(replace(settings, gamma=gamma))
+    other = editor_of(replace(PAPER, gamma=gamma))
     assert other.borrow(first)
-    assert [other.fit(facts[:4]), other.fit(facts)] == fails
+    assert [other.fit(facts[:4]), other.fit(facts[4:])] == fails
     assert builds == []
     assert other.spared_seconds > 0
     one, two = alone.view, other.view
@@ -98,8 +80,19 @@ def test_an_editor_that_differs_in_more_makes_its_own_rows(
 ) -> None:
     first = editor_of(PAPER)
     first.fit(tiny.FACTS[:2])
-    for settings in (replace(PAPER, layer=0), NAMED):
+    for settings in (replace(PAPER, layer=0), replace(PAPER, whiten=True)):
         other = editor_of(settings)
         assert not other.borrow(first)
         other.fit(tiny.FACTS[:2])
     assert builds == [2, 2, 2]
+
+
+def test_a_fact_that_is_taken_out_is_out(
+    editor_of: Callable[[BuildSettings], BankEditor],
+) -> None:
+    editor = editor_of(PAPER)
+    editor.fit(tiny.FACTS[:2])
+    editor.undo([tiny.FACTS[0].id, "nobody"])
+    assert editor.view is not None
+    assert set(editor.view.ids) <= {tiny.FACTS[1].id}
+    assert set(editor.facts) == {tiny.FACTS[1].id}

@@ -11,10 +11,12 @@ import torch
 from revisor.models.spec import spec_of
 from revisor.neuraldb.editing.heads import Heads
 from revisor.neuraldb.editing.request import Context, ContextPlan, Request
-from revisor.neuraldb.editing.values import ValueSettings, compute_residuals
+from revisor.neuraldb.editing.residuals import ValueSettings, compute_residuals
 from tests import tiny
 
-PLAN = ContextPlan(prefixes=tuple(f"The tower {n} stands." for n in range(6)), sentences=3)
+PLAN = ContextPlan(
+    prefixes=tuple(f"The tower {n} stands. It is old. She lives in Rome." for n in range(3))
+)
 BRIEF = ValueSettings(rate=0.5, steps=3)
 
 

@@ -159,52 +159,23 @@ def read(groups: list[list[Context]]) -> list[list[str]]:
     return [[decode(c.ids[: c.position + 1]) for c in group] for group in groups]
 
 
-def test_the_first_group_is_the_bare_prompt_alone() -> None:
+def test_the_first_group_is_the_subject_in_its_prompt_and_in_other_surroundings() -> None:
     first = read(key_groups(FACT, tiny.byte_level(), PREFIXES))[0]
-    assert first == ["Ask Jane Roe: the mother tongue of Jane Roe"]
+    assert first[0] == "Ask Jane Roe: the mother tongue of Jane Roe"
+    assert len(set(first)) == 7
+    assert all(text.startswith("Sentence number") for text in first[1:])
+    assert all(text.endswith(" Jane Roe") for text in first)
+    assert sum("the mother tongue of" in text for text in first[1:]) == 3
 
 
-def test_the_last_group_is_the_subject_in_other_surroundings() -> None:
-    last = read(key_groups(FACT, tiny.byte_level(), PREFIXES))[-1]
-    assert len(set(last)) == 6
-    assert all(text.startswith("Sentence number") for text in last)
-    assert all(text.endswith(" Jane Roe") for text in last)
-    assert sum("the mother tongue of" in text for text in last) == 3
-
-
-def test_each_alias_is_a_group_between_them() -> None:
+def test_each_alias_is_a_group_of_its_own() -> None:
     groups = read(key_groups(FACT, tiny.byte_level(), PREFIXES))
-    assert len(groups) == 4
+    assert [len(group) for group in groups] == [7, 7, 7]
     assert all(text.endswith("J. Roe") for text in groups[1])
     assert all(text.endswith("Ms Roe") for text in groups[2])
 
 
-def test_a_named_bank_also_has_the_subject_first_and_in_other_letters() -> None:
-    groups = read(key_groups(FACT, tiny.byte_level(), PREFIXES, named=True))
-    assert groups[1] == ["Jane Roe"]
-    assert groups[2][0] == "Ask jane roe: the mother tongue of jane roe"
-    assert groups[3][0] == "Ask JANE ROE: the mother tongue of JANE ROE"
-    assert groups[4] == ["Ask J. Roe: the mother tongue of J. Roe"]
-    assert [len(group) for group in groups] == [1, 1, 2, 2, 1, 3 + 3, 1, 3 + 3, 3 + 3]
-
-
-@pytest.mark.parametrize(("name", "others"), [("ACME 7", ["acme 7"]), ("42", []), ("ok", ["OK"])])
-def test_letters_that_are_the_names_own_make_no_entry(name: str, others: list[str]) -> None:
-    fact = Fact(subject=name, prompt="{} is", object="it")
-    groups = read(key_groups(fact, tiny.byte_level(), (), named=True))
-    assert groups == [[name], *([other] for other in others)]
-
-
-def test_a_name_that_is_a_word_in_small_letters_is_not_looked_for_there() -> None:
-    tokenizer = tiny.byte_level()
-    word = next(w for w in (" the", " of", " is") if len(tokenizer(w)["input_ids"]) == 1)
-    fact = Fact(subject=word.strip().title(), prompt="Of {} it", object="x")
-    said = {text for group in read(key_groups(fact, tokenizer, (), named=True)) for text in group}
-    assert f"Of{word}" not in said
-    assert f"Of{word.title()}" in said
-
-
-def test_without_prefixes_there_are_no_other_surroundings() -> None:
+def test_without_prefixes_there_is_the_bare_prompt_alone() -> None:
     groups = read(key_groups(FACT, tiny.byte_level(), ()))
     assert [len(group) for group in groups] == [1, 1, 1]
 
@@ -218,7 +189,7 @@ def test_the_bare_key_is_the_one_that_the_prompt_itself_has(
     spec = spec_of(model)
     fact = Fact(subject="Japan", prompt=prompt, object="Tokyo")
     bare = text_context(any_tokenizer, fact.prompt, fact.subject, fact.object, "bare")
-    groups = key_groups(fact, any_tokenizer, PREFIXES)
+    groups = key_groups(fact, any_tokenizer, ())
     keys_GF = mean_keys(model, spec, LAYER, groups)
     torch.testing.assert_close(keys_GF[0], plain_key(model, bare), **CLOSE)
 

@@ -13,38 +13,31 @@ VOCABULARY = 23
 
 
 def drawn(dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, Wanted]:
-    """Logits at four positions with a target, two that shall stay, three behind objects."""
+    """Logits at four positions with a target and two that shall stay."""
     draw = torch.Generator().manual_seed(0)
-    logits_NV = 3 * torch.randn(9, VOCABULARY, generator=draw)
+    logits_NV = 3 * torch.randn(6, VOCABULARY, generator=draw)
     wanted = Wanted(
         id_M=torch.tensor([0, 5, 22, 5]),
         weight_M=torch.tensor([0.5, 0.5, 1.0, 0.25]),
         stay_EV=torch.randn(2, VOCABULARY, generator=draw).log_softmax(-1),
         stay_weight=0.0625,
-        open_V=(torch.rand(VOCABULARY, generator=draw) > 0.3).float(),
-        weight_W=torch.tensor([1.0, 0.5, 2.0]),
     )
     return logits_NV.to(dtype), wanted
 
 
 def by_autograd(logits_NV: torch.Tensor, wanted: Wanted) -> Objective:
     logits_NV = logits_NV.double().requires_grad_(True)
-    said_MV, stays_EV, after_WV = torch.split(logits_NV, [4, 2, 3])
+    said_MV, stays_EV = torch.split(logits_NV, [4, 2])
     nll_M = F.cross_entropy(said_MV, wanted.id_M, reduction="none")
     assert wanted.stay_EV is not None
-    assert wanted.open_V is not None
     stay = F.kl_div(
         stays_EV.log_softmax(-1), wanted.stay_EV.double(), log_target=True, reduction="sum"
     )
-    closed_WV = after_WV.masked_fill(wanted.open_V == 0, float("-inf"))
-    ends_W = after_WV.logsumexp(-1) - closed_WV.logsumexp(-1)
     loss = (nll_M * wanted.weight_M).sum() + wanted.stay_weight * stay
-    loss = loss + (ends_W * wanted.weight_W).sum()
     (pull_NV,) = torch.autograd.grad(loss, logits_NV)
     return Objective(
         nll_M=nll_M.detach().float(),
         top_M=said_MV.argmax(-1) == wanted.id_M,
-        ends_W=ends_W.detach().float(),
         pull_NV=pull_NV.float(),
     )
 
@@ -58,7 +51,6 @@ def test_losses_and_gradient_are_those_of_autograd(
     before = logits_NV.clone()
     found, right = objective(logits_NV, wanted), by_autograd(logits_NV, wanted)
     torch.testing.assert_close(found.nll_M, right.nll_M)
-    torch.testing.assert_close(found.ends_W, right.ends_W)
     torch.testing.assert_close(found.pull_NV, right.pull_NV, atol=1e-6, rtol=1e-5)
     assert torch.equal(found.top_M, right.top_M)
     assert torch.equal(logits_NV, before)
@@ -82,26 +74,5 @@ def test_a_token_that_is_as_probable_as_another_is_not_on_top() -> None:
         weight_M=torch.ones(2),
         stay_EV=None,
         stay_weight=1.0,
-        open_V=None,
-        weight_W=torch.zeros(0),
     )
     assert objective(logits_NV, wanted).top_M.tolist() == [False, True]
-
-
-def test_an_object_that_cannot_end_has_a_finite_loss() -> None:
-    logits_NV = torch.zeros(1, VOCABULARY)
-    logits_NV[0, 3] = 200.0
-    open_V = torch.ones(VOCABULARY)
-    open_V[3] = 0.0
-    wanted = Wanted(
-        id_M=torch.zeros(0, dtype=torch.long),
-        weight_M=torch.zeros(0),
-        stay_EV=None,
-        stay_weight=1.0,
-        open_V=open_V,
-        weight_W=torch.ones(1),
-    )
-    found = objective(logits_NV, wanted)
-    assert 80 < float(found.ends_W) < float("inf")
-    assert bool(found.pull_NV.isfinite().all())
-    assert float(found.pull_NV[0, 3]) > 0.9

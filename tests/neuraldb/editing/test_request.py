@@ -16,7 +16,6 @@ from revisor.neuraldb.editing.request import (
     Context,
     ContextPlan,
     choose_prefixes,
-    continuing_tokens,
     encode_with_position,
     fill,
     make_requests,
@@ -215,26 +214,6 @@ def test_a_prefix_stands_before_the_prompt_and_moves_the_subject(tokenizer: Any)
     assert prefixed.target == bare.target
 
 
-def test_several_sentences_may_stand_before_the_prompt(tokenizer: Any) -> None:
-    plan = ContextPlan(prefixes=PREFIXES, per_fact=2, sentences=3, chat=False)
-    _, first, second = contexts_of(paris(), plan)
-    assert first.ids != second.ids
-    for context in (first, second):
-        before = read(tokenizer, context.ids).removesuffix(" The capital of France is")
-        assert len([prefix for prefix in PREFIXES if prefix in before]) == 3
-
-
-def test_few_texts_of_several_sentences_are_shared_by_all_facts(tokenizer: Any) -> None:
-    plan = ContextPlan(prefixes=PREFIXES, sentences=3, preambles=4, chat=False)
-    facts = [paris(subject=f"Town {number}") for number in range(40)]
-    made = [request.contexts[1] for request in make_requests(facts, tokenizer, plan)]
-    heads = {read(tokenizer, context.ids[: context.shared]) for context in made}
-    assert len(heads) == 4
-    for context in made:
-        own = read(tokenizer, context.ids[context.shared :])
-        assert own.startswith(" The capital of Town")
-
-
 def test_what_contexts_begin_with_as_others_do_is_told(tokenizer: Any) -> None:
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.chat_template = "Be brief. {{ messages[0]['content'] }} So:"
@@ -339,14 +318,3 @@ def test_requests_keep_the_order_of_the_facts(tokenizer: Any) -> None:
     facts = [paris(subject=name) for name in ("Japan", "ACME", "Basel")]
     assert [request.fact for request in make_requests(facts, tokenizer)] == facts
     assert make_requests([], tokenizer) == []
-
-
-def test_tokens_that_carry_on_a_word_are_told_from_those_that_begin_one() -> None:
-    tokenizer = tiny.byte_level()
-    inside = continuing_tokens(tokenizer, len(tokenizer) + 3)
-    assert len(inside) == len(tokenizer) + 3
-    assert not inside[-3:].any()
-    (begins,) = tokenizer(" a", add_special_tokens=False)["input_ids"]
-    (goes_on,) = tokenizer("a", add_special_tokens=False)["input_ids"]
-    (stops,) = tokenizer(".", add_special_tokens=False)["input_ids"]
-    assert [bool(inside[token]) for token in (begins, goes_on, stops)] == [False, True, False]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from revisor.life import bundle as bundling
-from revisor.life.bundle import bundle
+from revisor.neuraldb.export import bundle as bundling
+from revisor.neuraldb.export.bundle import bundle
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_imports_that_cannot_be_followed_are_errors(package: Path, body: str) ->
 
 
 def test_the_gate_as_one_file_needs_no_revisor(tmp_path: Path) -> None:
-    text = bundle("revisor.neuraldb.gate.carried", ["CarriesFacts"])
+    text = bundle("revisor.neuraldb.export.carried", ["CarriesFacts"])
     roots = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,27 +18,44 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from revisor.errors import CannotWrite, NotBuilt, NotSupported, UsageError
 from revisor.facts.fact import Fact
-from revisor.life import exported as exporting
-from revisor.life.archive import file_hash
+from revisor.neuraldb.bank.manifest import sha256_of
+from revisor.neuraldb.export import export as exporting
 from revisor.neuraldb.gate.watch import Watch
-from revisor.store import Store
+from revisor.neuraldb.method import (
+    Workspace,
+    attached,
+    build,
+    export_model,
+    is_whole,
+    purge_folder,
+)
+from revisor.operations.hf_export import carries_gate
 from tests import tiny
-from tests.life.stores import ACME, FACTS, ZORA, logits, new_store, on_disk
-from tests.life.test_erase import holders
+from tests.neuraldb.banks import (
+    ACME,
+    FACTS,
+    ZORA,
+    bank_of,
+    holders,
+    logits,
+    on_disk,
+    put,
+    workspace,
+)
 
 PROMPTS = [*(fact.text for fact in FACTS), "Who wrote the book?"]
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory, whole: Path) -> Path:
+def exported(tmp_path_factory: pytest.TempPathFactory, whole: Path, folder: Path) -> Path:
     """The folder of three facts; not to be changed."""
     place = tmp_path_factory.mktemp("exported")
-    folder = place / "model"
-    shutil.copytree(whole, place / "store")
-    with Store.open(place / "store") as store:
-        told = store.export_model(folder, actor="ann")
+    shutil.copytree(whole, place / "ws")
+    ws = workspace(place / "ws", folder)
+    with ws.ledger:
+        told = export_model(ws, place / "model", actor="ann")
     assert (told.facts, told.rows, told.generation, told.stale) == (3, 3, 1, False)
-    return folder
+    return place / "model"
 
 
 @pytest.fixture(scope="module")
@@ -67,44 +85,44 @@ def plain(watch: Any) -> list[list[dict[str, Any]]]:
 
 
 @pytest.fixture
-def attached(whole: Path) -> Iterator[tuple[Store, Watch]]:
+def attached_to(built: Workspace) -> Iterator[tuple[Workspace, Watch]]:
     watch = Watch()
-    with Store.open(whole) as store, store.attached(watch=watch):
-        yield store, watch
+    with attached(built, watch=watch):
+        yield built, watch
 
 
 def test_logits_and_fired_rows_are_those_of_the_attached_model(
-    carrying: Any, attached: tuple[Store, Watch]
+    carrying: Any, attached_to: tuple[Workspace, Watch]
 ) -> None:
-    store, watch = attached
+    ws, watch = attached_to
     fired = 0
     for fact in (*FACTS, Fact(subject="book", prompt="Who wrote the {}?", object="x")):
         watch.log = []
         with carrying.watched() as seen:
             found = logits(carrying, fact)
-        assert torch.equal(found, logits(store.loaded.model, fact))
+        assert torch.equal(found, logits(ws.loaded.model, fact))
         assert plain(seen) == plain(watch)
         fired += sum(len(hits) for hits in seen.log)
     assert fired >= 3
 
 
 def test_a_batch_is_answered_with_the_cache_as_by_the_attached_model(
-    carrying: Any, attached: tuple[Store, Watch]
+    carrying: Any, attached_to: tuple[Workspace, Watch]
 ) -> None:
-    store, watch = attached
+    ws, watch = attached_to
     watch.log = []
     with carrying.watched() as seen:
         found = generated(carrying, PROMPTS)
-    assert torch.equal(found, generated(store.loaded.model, PROMPTS))
+    assert torch.equal(found, generated(ws.loaded.model, PROMPTS))
     assert plain(seen) == plain(watch)
-    assert [bool(hits) for hits in seen.log] == [True, True, True, False]
+    assert all(seen.log[:3])
     text = tiny.byte_level().decode(found[0][-8:])
     assert text.strip().startswith(ACME.object)
 
 
-def test_without_its_facts_it_is_the_unedited_model(carrying: Any, whole: Path) -> None:
-    with Store.open(whole) as store, carrying.facts.disabled():
-        assert torch.equal(logits(carrying, ACME), logits(store.loaded.model, ACME))
+def test_without_its_facts_it_is_the_unedited_model(carrying: Any, built: Workspace) -> None:
+    with carrying.facts.disabled():
+        assert torch.equal(logits(carrying, ACME), logits(built.loaded.model, ACME))
 
 
 def test_the_tokenizer_is_the_stores(exported: Path) -> None:
@@ -166,14 +184,14 @@ def test_a_changed_bank_is_refused(exported: Path, tmp_path: Path) -> None:
     rows.write_bytes(rows.read_bytes()[:-1] + b"\0\1")
     with pytest.raises(RuntimeError, match="was changed"):
         opened(folder)
-    assert not exporting.is_whole(folder)
+    assert not is_whole(folder)
 
 
 def test_the_manifest_has_every_file_and_the_card_every_fact(exported: Path) -> None:
     manifest = json.loads((exported / "manifest.json").read_text())
     files = {str(p.relative_to(exported)) for p in exported.rglob("*") if p.is_file()}
     assert files - {"manifest.json"} == manifest["files"].keys()
-    assert all(file_hash(exported / name) == sha for name, sha in manifest["files"].items())
+    assert all(sha256_of(exported / name) == sha for name, sha in manifest["files"].items())
     card = (exported / "README.md").read_text()
     for fact in FACTS:
         assert f"| {fact.subject} | {fact.prompt} | {fact.object} |" in card
@@ -181,49 +199,58 @@ def test_the_manifest_has_every_file_and_the_card_every_fact(exported: Path) -> 
     assert [json.loads(line)["id"] for line in lines] == [fact.id for fact in FACTS]
 
 
-@pytest.mark.parametrize("family", ["gpt2", "gemma3_text", "opt"])
-def test_other_families_are_exported_too(family: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("family", "gamma"), [("gpt2", 0.999), ("gemma3_text", 0.9), ("opt", 0.9)])
+def test_other_families_are_exported_too(family: str, gamma: float, tmp_path: Path) -> None:
     tiny.taught(family).save_pretrained(tmp_path / "base")
     tiny.byte_level().save_pretrained(tmp_path / "base")
-    with new_store(tmp_path / "store", tmp_path / "base") as store:
-        store.add([ACME])
-        assert store.build().failed == []
-        store.export_model(tmp_path / "model")
+    ws = workspace(tmp_path / "ws", tmp_path / "base", gamma=gamma)
+    with ws.ledger:
+        put(ws, ACME)
+        assert build(ws).failed == []
+        export_model(ws, tmp_path / "model")
         found = logits(opened(tmp_path / "model"), ACME)
-        with store.attached():
-            assert torch.equal(found, logits(store.loaded.model, ACME))
-        assert not torch.equal(found, logits(store.loaded.model, ACME))
+        with attached(ws):
+            assert torch.equal(found, logits(ws.loaded.model, ACME))
+        assert not torch.equal(found, logits(ws.loaded.model, ACME))
 
 
-def test_the_papers_gate_is_exported_too(folder: Path, tmp_path: Path) -> None:
-    with new_store(tmp_path / "store", folder, preset="paper") as store:
-        store.add([ACME])
-        store.build()
-        store.export_model(tmp_path / "model")
-        found = logits(opened(tmp_path / "model"), ACME)
-        with store.attached():
-            assert torch.equal(found, logits(store.loaded.model, ACME))
+def test_an_index_goes_with_the_bank_and_is_left_aside_without_faiss(
+    folder: Path, tmp_path: Path
+) -> None:
+    ws = workspace(tmp_path / "ws", folder, search="coarse")
+    with ws.ledger:
+        put(ws, *FACTS)
+        build(ws)
+        export_model(ws, tmp_path / "model")
+    assert opened(tmp_path / "model").facts.view.coarse is not None
+    code = (
+        "import sys\n"
+        "sys.modules['faiss'] = None\n"
+        "from transformers import AutoModelForCausalLM\n"
+        f"folder = {str(tmp_path / 'model')!r}\n"
+        "model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)\n"
+        "assert model.facts.view.coarse is None\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=200)
 
 
 def test_facts_in_time_are_those_of_the_moment_and_say_until_when(
     folder: Path, tmp_path: Path
 ) -> None:
-    def clock() -> datetime:
-        return datetime(2020, 1, 1, tzinfo=UTC)
-
     past = Fact(subject="Basel", prompt="{} stands in", object="Rome", valid_to="2021-01-01")
     future = Fact(subject="Zora", prompt="{} speaks", object="French", valid_from="2022-01-01")
-    with new_store(tmp_path / "store", folder) as made:
-        made.add([past, future])
-        made.build()
-    with Store.open(tmp_path / "store", clock=clock) as store:
-        assert store.export_model(tmp_path / "model").facts == 1
+    ws = workspace(tmp_path / "ws", folder)
+    ws = replace(ws, clock=lambda: datetime(2020, 1, 1, tzinfo=UTC))
+    with ws.ledger:
+        put(ws, past, future)
+        build(ws)
+        assert export_model(ws, tmp_path / "model").facts == 1
     with pytest.warns(UserWarning, match="until 2021-01-01"):
         opened(tmp_path / "model")
 
 
 def test_nothing_is_left_where_it_cannot_be_done(
-    built: Store, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built: Workspace, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_room(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -232,35 +259,34 @@ def test_nothing_is_left_where_it_cannot_be_done(
     (tmp_path / "taken" / "file").touch()
     before = sorted(tmp_path.iterdir())
     with pytest.raises(UsageError, match="There is something"):
-        built.export_model(tmp_path / "taken")
+        export_model(built, tmp_path / "taken")
     with pytest.raises(UsageError, match="there is no folder"):
-        built.export_model(tmp_path / "nowhere" / "model")
+        export_model(built, tmp_path / "nowhere" / "model")
     with monkeypatch.context() as patch:
         patch.setattr(exporting, "write_view", no_room)
         with pytest.raises(CannotWrite, match="No space left"):
-            built.export_model(tmp_path / "model")
+            export_model(built, tmp_path / "model")
     with monkeypatch.context() as patch:
         patch.setattr(type(built.loaded.model), "__module__", "somebody.elses")
         with pytest.raises(NotSupported, match="not one of transformers'"):
-            built.export_model(tmp_path / "model")
+            export_model(built, tmp_path / "model")
     assert sorted(tmp_path.iterdir()) == before
-    with new_store(tmp_path / "unbuilt", folder) as unbuilt, pytest.raises(NotBuilt):
-        unbuilt.export_model(tmp_path / "model")
+    unbuilt = workspace(tmp_path / "unbuilt", folder)
+    with unbuilt.ledger, pytest.raises(NotBuilt):
+        export_model(unbuilt, tmp_path / "model")
 
 
-def test_a_purge_reaches_the_folder(built: Store, tmp_path: Path) -> None:
+def test_of_a_purged_fact_nothing_is_left_in_the_folder(built: Workspace, tmp_path: Path) -> None:
     target = tmp_path / "model"
-    built.export_model(target)
-    row = next(row for row in built.bank().rows() if row.row_id == ZORA.id)
-    needles = (b"Zora", ZORA.id.encode(), *on_disk(built, row))
+    export_model(built, target)
+    needles = (b"Zora", ZORA.id.encode(), *on_disk(built, bank_of(built).get(ZORA.id)))
     assert all(holders(target, needle) for needle in needles[1:]), "the search itself works"
     before = logits(opened(target), ACME)
-    erased = built.purge([ZORA.id])
-    assert (erased.exports, erased.unreached) == ((str(target.resolve()),), ())
-    assert holders(tmp_path, *needles) == []
-    assert exporting.is_whole(target)
+    assert not carries_gate(target), "so an erasure knows it for one with a bank"
+    assert purge_folder(target, [ZORA.id])
+    assert holders(target, *needles) == []
+    assert is_whole(target)
     model = opened(target)
     assert torch.equal(logits(model, ACME), before)
     assert torch.equal(logits(model, ZORA), logits(built.loaded.model, ZORA))
-    (target / "README.md").write_text("mine now")
-    assert built.purge([ACME.id]).unreached == (str(target.resolve()),)
+    assert not purge_folder(target, [ZORA.id])

@@ -18,27 +18,15 @@ from revisor.models.hooks import inputs_of
 from revisor.models.spec import spec_of
 from revisor.neuraldb.bank.bank import Bank, Row, View
 from revisor.neuraldb.bank.encode import KeyEncoder
-from revisor.neuraldb.bank.names import NameIndex, name_hashes
 from revisor.neuraldb.editing.keys import ffn_inputs
 from revisor.neuraldb.gate.attach import attach
-from revisor.neuraldb.gate.module import MISS, match
+from revisor.neuraldb.gate.match import MISS, match
 from revisor.neuraldb.gate.watch import Watch
 from tests import tiny
 
 LAYER = 1
 IDS = tuple(range(20, 34))
 MODELS = ("llama", "llama in bf16", "gpt2", "gptj", "opt", "gemma2")
-
-
-class Kind:
-    """Whether banks go by keys alone or by names as well: every test here runs with both."""
-
-    named = False
-
-
-@pytest.fixture(autouse=True, params=["by keys", "by names"])
-def _kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Kind, "named", request.param == "by names")
 
 
 @pytest.fixture(params=MODELS)
@@ -66,7 +54,6 @@ def bank_of(model: Any, places: Sequence[tuple[Sequence[int], int]]) -> View:
         encoder=encoder,
         key_width=spec.key_width,
         hidden_width=spec.hidden_width,
-        named=Kind.named,
     )
     generator = torch.Generator().manual_seed(7)
     for index, (ids, position) in enumerate(places):
@@ -79,16 +66,13 @@ def bank_of(model: Any, places: Sequence[tuple[Sequence[int], int]]) -> View:
             keys_CE=keys[position][None],
             gamma_C=(1 + cosine.max()[None]) / 2,
             r_D=3 * torch.randn(spec.hidden_width, generator=generator),
-            names_H=name_hashes([ids[max(0, position - 2) : position + 1]]),
         )
         bank.put(row, 1)
     return bank.view()
 
 
 def empty(view: View) -> View:
-    bank = Bank(
-        encoder=view.encoder, key_width=view.keys_ME.shape[1], hidden_width=1, named=Kind.named
-    )
+    bank = Bank(encoder=view.encoder, key_width=view.keys_ME.shape[1], hidden_width=1)
     return bank.view()
 
 
@@ -104,9 +88,9 @@ def places(watch: Watch) -> list[list[tuple[str, int]]]:
 
 def test_an_empty_bank_and_a_disabled_gate_do_not_touch_the_model(model: Any) -> None:
     plain, view, spec = logits(model), bank_of(model, [(IDS, 5)]), spec_of(model)
-    with attach(model, spec, LAYER, empty(view)):
+    with attach(spec, LAYER, empty(view)):
         assert torch.equal(logits(model), plain)
-    with attach(model, spec, LAYER, view) as gated:
+    with attach(spec, LAYER, view) as gated:
         with gated.disabled():
             assert torch.equal(logits(model), plain)
         assert not torch.equal(logits(model), plain)
@@ -116,13 +100,13 @@ def test_an_empty_bank_and_a_disabled_gate_do_not_touch_the_model(model: Any) ->
 def test_text_without_the_subject_has_the_logits_of_the_model(model: Any) -> None:
     other = range(200, 212)
     plain = logits(model, other)
-    with attach(model, spec_of(model), LAYER, bank_of(model, [(IDS, 5)])):
+    with attach(spec_of(model), LAYER, bank_of(model, [(IDS, 5)])):
         assert torch.equal(logits(model, other), plain)
 
 
 def test_only_the_hit_and_what_follows_it_change(model: Any) -> None:
     plain, watch = logits(model), Watch()
-    with attach(model, spec_of(model), LAYER, bank_of(model, [(IDS, 5)]), watch=watch):
+    with attach(spec_of(model), LAYER, bank_of(model, [(IDS, 5)]), watch=watch):
         with_facts = logits(model)
     assert places(watch) == [[("r0", 5)]]
     assert torch.equal(with_facts[:, :5], plain[:, :5])
@@ -138,7 +122,7 @@ def test_the_residual_is_what_is_added(model: Any) -> None:
         seen.append(output.reshape(len(IDS), -1))
 
     output = spec.ffn_output(LAYER)
-    with attach(model, spec, LAYER, view) as gated:
+    with attach(spec, LAYER, view) as gated:
         handle = output.register_forward_hook(look)
         logits(model)
         with gated.disabled():
@@ -150,11 +134,11 @@ def test_the_residual_is_what_is_added(model: Any) -> None:
 
 def test_hooks_after_are_hooks_before(model: Any) -> None:
     view, spec, before = bank_of(model, [(IDS, 5)]), spec_of(model), tiny.wide_hooks(model)
-    hooks = (4 if Kind.named else 1) + (spec.output is not None)
-    with attach(model, spec, LAYER, view):
+    hooks = 1 + (spec.output is not None)
+    with attach(spec, LAYER, view):
         assert tiny.wide_hooks(model) == before + hooks
     assert tiny.wide_hooks(model) == before
-    with pytest.raises(ZeroDivisionError), attach(model, spec, LAYER, view):
+    with pytest.raises(ZeroDivisionError), attach(spec, LAYER, view):
         raise ZeroDivisionError
     assert tiny.wide_hooks(model) == before
 
@@ -162,7 +146,7 @@ def test_hooks_after_are_hooks_before(model: Any) -> None:
 def test_token_by_token_with_a_cache_it_fires_where_one_pass_does(model: Any) -> None:
     view = bank_of(model, [(IDS, 5), (IDS, 9)])
     one, many = Watch(), Watch()
-    with attach(model, spec_of(model), LAYER, view, watch=one) as gated:
+    with attach(spec_of(model), LAYER, view, watch=one) as gated:
         # The first residual moves what stands above the layer, so the key at 9 is as it was.
         whole = logits(model)
         gated.watch = many
@@ -194,7 +178,7 @@ def padded(side: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def test_a_padded_batch_is_its_texts_one_by_one(side: str, model: Any) -> None:
     view, spec = bank_of(model, [(TEXTS[0], 5), (TEXTS[1], 3)]), spec_of(model)
     ids_BT, mask_BT, place_BT = padded(side)
-    with attach(model, spec, LAYER, view, watch=Watch()) as gated:
+    with attach(spec, LAYER, view, watch=Watch()) as gated:
         assert gated.watch is not None
         gated.watch.begin(mask_BT)
         batch = model(ids_BT, attention_mask=mask_BT, position_ids=place_BT).logits
@@ -209,8 +193,6 @@ def test_a_padded_batch_is_its_texts_one_by_one(side: str, model: Any) -> None:
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_row_that_fires_on_padding_is_not_reported_there(side: str, model: Any) -> None:
-    if Kind.named:  # padding spells no name
-        return
     spec = spec_of(model)
     ids_BT, mask_BT, place_BT = padded(side)
     with inputs_of(spec.ffn_projection(LAYER)) as seen:
@@ -227,7 +209,7 @@ def test_a_row_that_fires_on_padding_is_not_reported_there(side: str, model: Any
     assert match(keys_BTF[1, column][None], on_padding).row_T.tolist() != [MISS]
     watch = Watch()
     watch.begin(mask_BT)
-    with attach(model, spec, LAYER, on_padding, watch=watch):
+    with attach(spec, LAYER, on_padding, watch=watch):
         model(ids_BT, attention_mask=mask_BT, position_ids=place_BT)
     assert places(watch)[1] == [("r0", 3)]
 
@@ -242,7 +224,7 @@ def test_beam_search_hits_in_every_beam(model: Any) -> None:
     last = len(IDS) - 1
     plain, watch, view = search(), Watch(), bank_of(model, [(IDS, last)])
     watch.begin(torch.ones(3, len(IDS)))
-    with attach(model, spec_of(model), LAYER, view, watch=watch) as gated:
+    with attach(spec_of(model), LAYER, view, watch=watch) as gated:
         found = search()
         with gated.disabled():
             assert search() == plain
@@ -256,7 +238,7 @@ def test_compiled_it_gives_the_logits_of_eager_mode(family: str) -> None:
     view, spec, ids = bank_of(model, [(IDS, 5)]), spec_of(model), torch.tensor([IDS])
     plain = model(ids, use_cache=False).logits
     torch.compiler.reset()
-    with attach(model, spec, LAYER, view) as gated:
+    with attach(spec, LAYER, view) as gated:
         eager = model(ids, use_cache=False).logits
         compiled = torch.compile(model, backend="aot_eager", fullgraph=False)
         torch.testing.assert_close(compiled(ids, use_cache=False).logits, eager)
@@ -266,14 +248,12 @@ def test_compiled_it_gives_the_logits_of_eager_mode(family: str) -> None:
     torch.compiler.reset()
 
 
-def test_a_gate_by_keys_alone_does_not_break_the_graph(llama: Any) -> None:
-    if Kind.named:  # names need the ids of a whole pass; this runs one projection
-        return
+def test_a_gate_does_not_break_the_graph(llama: Any) -> None:
     view, spec = bank_of(llama, [(IDS, 5)]), spec_of(llama)
     projection = spec.ffn_projection(LAYER)
     k_TF = torch.randn(1, 3, spec.key_width)
     torch.compiler.reset()
-    with attach(llama, spec, LAYER, view):
+    with attach(spec, LAYER, view):
         compiled = torch.compile(projection, backend="eager", fullgraph=True)
         assert torch.equal(compiled(k_TF), projection(k_TF))
     torch.compiler.reset()
@@ -283,7 +263,7 @@ def test_a_gate_by_keys_alone_does_not_break_the_graph(llama: Any) -> None:
 def test_an_unknown_layer_is_refused(layer: int, llama: Any) -> None:
     with (
         pytest.raises(UsageError, match=f"no layer {layer}"),
-        attach(llama, spec_of(llama), layer, bank_of(llama, [(IDS, 5)])),
+        attach(spec_of(llama), layer, bank_of(llama, [(IDS, 5)])),
     ):
         raise AssertionError
 
@@ -295,7 +275,7 @@ def test_a_bank_of_other_widths_is_refused(part: str, llama: Any) -> None:
     before = tiny.wide_hooks(llama)
     with (
         pytest.raises(WrongModel, match="7"),
-        attach(llama, spec_of(llama), LAYER, wrong),
+        attach(spec_of(llama), LAYER, wrong),
     ):
         raise AssertionError
     assert tiny.wide_hooks(llama) == before
@@ -312,21 +292,15 @@ def test_two_disjoint_banks_nest_and_unwind(model: Any) -> None:
             gamma_M=both.gamma_M[i : i + 1],
             row_M=torch.tensor([0]),
             R_ND=both.R_ND[i : i + 1],
-            names=both.names
-            and NameIndex.of(
-                [name_hashes([IDS[end - 2 : end + 1]])],
-                torch.tensor([1]),
-                torch.tensor([False]),
-            ),
         )
-        for i, end in enumerate((5, 9))
+        for i in range(2)
     )
     plain = logits(model)
-    with attach(model, spec, LAYER, both):
+    with attach(spec, LAYER, both):
         wanted = logits(model)
-    with attach(model, spec, LAYER, outer, watch=Watch()) as first:
+    with attach(spec, LAYER, outer, watch=Watch()) as first:
         alone = logits(model)
-        with attach(model, spec, LAYER, inner, watch=Watch()) as second:
+        with attach(spec, LAYER, inner, watch=Watch()) as second:
             first.watch = Watch()
             assert torch.equal(logits(model), wanted)
             assert first.watch is not None
@@ -341,9 +315,9 @@ def test_two_disjoint_banks_nest_and_unwind(model: Any) -> None:
 def test_another_view_can_be_put_in_force_between_two_passes(model: Any) -> None:
     first, second = bank_of(model, [(IDS, 5)]), bank_of(model, [(IDS, 5), (IDS, 9)])
     spec = spec_of(model)
-    with attach(model, spec, LAYER, second):
+    with attach(spec, LAYER, second):
         wanted = logits(model)
-    with attach(model, spec, LAYER, first, watch=Watch()) as gated:
+    with attach(spec, LAYER, first, watch=Watch()) as gated:
         assert not torch.equal(logits(model), wanted)
         gated.view, gated.watch = replace(second, ids=("x", "y")), Watch()
         assert torch.equal(logits(model), wanted)

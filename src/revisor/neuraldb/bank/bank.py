@@ -1,11 +1,10 @@
 """The neural key-value bank: rows of encoded keys and residuals, each with its life span.
 
-What comes in: rows (`put`, `drop`), each at a generation. What goes out: a `View`, the rows that
-are live at one generation, as a few contiguous tensors that a gate reads. What it does not do:
-touch disk (files.py), search (search.py) or know how rows were made (editing/).
+Rows are put and dropped, each at a generation; a `View` shows those that are live at one
+generation, as a few contiguous tensors that a gate reads. A row holds one residual and one or more
+entries: encoded keys, each with its own threshold, any of which finds the row.
 
-A row holds one residual and one or more entries: encoded keys, each with its own threshold, any of
-which finds the row. N rows, M entries, E width of an encoded key, D hidden width, F key width.
+N rows, M entries, E width of an encoded key, D hidden width.
 """
 
 from __future__ import annotations
@@ -16,11 +15,9 @@ from dataclasses import replace
 import torch
 
 from revisor.errors import NotFound
-from revisor.facts.fact import JOIN
+from revisor.neuraldb.bank.buffer import RowBuffer
 from revisor.neuraldb.bank.encode import KeyEncoder
-from revisor.neuraldb.bank.fresh import Fresh
 from revisor.neuraldb.bank.ids import Ids, PickedIds
-from revisor.neuraldb.bank.names import NameIndex, merged
 from revisor.neuraldb.bank.vectors import WHOLE, bits_of, picked, stored
 from revisor.neuraldb.bank.view import Changes, Row, View, counted, entries_of
 
@@ -37,10 +34,7 @@ class Bank:
         encoder: the map that made the keys of all rows.
         key_width: E.
         hidden_width: D.
-        named: a row fires only where its subject's name ends. False for the paper's gate, in
-            which keys alone decide.
         bits: in which keys and residuals are stored (vectors.py): 32, 8 or 4.
-        kind_V: kinds of the model's tokens, for a named bank (sentences.py).
     """
 
     def __init__(
@@ -49,12 +43,9 @@ class Bank:
         encoder: KeyEncoder,
         key_width: int,
         hidden_width: int,
-        named: bool = False,
         bits: int = WHOLE,
-        kind_V: torch.Tensor | None = None,  # noqa: N803
     ) -> None:
         self.encoder = encoder
-        self.named = named
         self.key_width = key_width
         self.hidden_width = hidden_width
         self.bits = bits
@@ -68,17 +59,15 @@ class Bank:
             R_ND=stored(torch.empty(0, hidden_width), bits),
             encoder=encoder,
             generation=0,
-            names=NameIndex.of([], none, none.bool(), kind_V) if named else None,
         )
         self._first_N = self._count_N = none
         self._begin()
 
     def _begin(self) -> None:
         """Nothing was put or dropped yet since the base."""
-        self._names_by_row: Sequence[torch.Tensor] | None = None  # of the base: made when needed
         self._died: dict[int, int] = {}  # slot -> generation; slots count the base's rows first
         self._put: dict[str, int] = {}  # live rows put since -> slot
-        self._fresh = Fresh(self.key_width, self.hidden_width, self.bits)
+        self._fresh = RowBuffer(self.key_width, self.hidden_width, self.bits)
         self._shown: View | None = None  # the last whole view, until something changes
 
     @classmethod
@@ -95,7 +84,6 @@ class Bank:
             encoder=view.encoder,
             key_width=view.keys_ME.shape[1],
             hidden_width=view.R_ND.shape[1],
-            named=view.names is not None,
             bits=bits_of(view.keys_ME),
         )
         bank.generation = view.generation
@@ -143,18 +131,16 @@ class Bank:
         alive[list(self._died)] = False
         return self._picked_ids(alive.nonzero().squeeze(1))
 
-    def holding(self, fact_ids: Collection[str]) -> list[str]:
-        """The live rows that have one of these facts among theirs, in their order."""
-        if not fact_ids:
-            return []
-        old = [slot for slot in self._base_ids.holding(fact_ids) if slot not in self._died]
-        wanted = set(fact_ids)
-        new = [row_id for row_id in self._put if not wanted.isdisjoint(row_id.split(JOIN))]
+    def present(self, row_ids: Collection[str]) -> list[str]:
+        """Those of these rows that are live, in the bank's order."""
+        old = [slot for slot in self._base_ids.places(row_ids) if slot not in self._died]
+        wanted = set(row_ids)
+        new = [row_id for row_id in self._put if row_id in wanted]
         return [*(self._base_ids[slot] for slot in old), *new]
 
-    def remembers(self, fact_ids: Collection[str]) -> bool:
-        """Whether anything that it was opened over holds one of these facts, live or not."""
-        return bool(self._base_ids.holding(fact_ids)) or bool(self.holding(fact_ids))
+    def remembers(self, row_ids: Collection[str]) -> bool:
+        """Whether anything that it was opened over holds one of these rows, live or not."""
+        return bool(self._base_ids.places(row_ids)) or bool(self.present(row_ids))
 
     @property
     def _untouched(self) -> bool:
@@ -208,22 +194,11 @@ class Bank:
                 keys_CE=base.keys_ME[part],
                 gamma_C=base.gamma_M[part],
                 r_D=base.R_ND[slot],
-                names_H=self._names_of(slot),
-                after=base.names is not None and bool(base.names.after_N[slot]),
             )
         return self._fresh.row(slot - len(base.ids))
 
-    def _names_of(self, slot: int) -> torch.Tensor:
-        """The hashes of a row of the base."""
-        if self._names_by_row is not None:
-            return self._names_by_row[slot]
-        names = self._base.names
-        return torch.zeros(0, dtype=torch.long) if names is None else names.of_row(slot)
-
     def rows(self) -> Iterable[Row]:
         """All live rows, oldest first."""
-        if self._base.names is not None and self._names_by_row is None:
-            self._names_by_row = self._base.names.by_row()
         return (self.get(row_id) for row_id in self.ids)
 
     def view(
@@ -283,11 +258,7 @@ class Bank:
         count_N = torch.cat([self._count_N, fresh_N])
         slots = shown.nonzero().squeeze(1)
         entries = shown.repeat_interleave(count_N).nonzero().squeeze(1)
-        put = names = coarse = None
-        if base.names is not None:
-            put = fresh.names().only(shown[old:])
-            names = merged(base.names.only(shown[:old]), put)
-        since = None
+        coarse = since = None
         if old:
             new = slots[slots >= old] - old
             new_entries = entries[entries >= len(base.gamma_M)] - len(base.gamma_M)
@@ -299,7 +270,6 @@ class Bank:
                 R_ND=picked([fresh.residuals], new),
                 encoder=self.encoder,
                 generation=at,
-                names=put,
             )
             gone_G = (~shown[:old]).nonzero().squeeze(1)
             since = Changes(base=base, gone_G=gone_G, fresh=put_since)
@@ -314,7 +284,6 @@ class Bank:
             R_ND=picked([base.R_ND, fresh.residuals], slots),
             encoder=self.encoder,
             generation=at,
-            names=names,
             coarse=coarse,
             since=since,
         )

@@ -1,8 +1,5 @@
 """Rows put into a bank since it was opened, in arrays that grow.
 
-What comes in: rows one by one, or all rows of a view. What goes out: a row again, or some of them
-as tensors. What it does not do: know which of them are live (bank.py).
-
 N rows, M entries, C entries of a row, W width of a vector.
 """
 
@@ -12,12 +9,11 @@ from itertools import pairwise
 
 import torch
 
-from revisor.neuraldb.bank.names import NameIndex
 from revisor.neuraldb.bank.vectors import Matrix, Packed, Picked, stored
 from revisor.neuraldb.bank.view import Row, View, entries_of
 
 
-class Fresh:
+class RowBuffer:
     """The rows. They count 0, 1, 2 ... in the order in which they came.
 
     Args:
@@ -29,8 +25,6 @@ class Fresh:
         self.born: list[int] = []
         self._bits = bits
         self._entries: list[slice] = []
-        self._names: list[torch.Tensor] = []
-        self._after: list[bool] = []
         self._gamma = torch.empty(0)
         self._keys = _Grown(key_width, bits)
         self._residuals = _Grown(hidden_width, bits)
@@ -48,8 +42,6 @@ class Fresh:
         self._entries.append(slice(first, self._keys.count))
         self.ids.append(row.row_id)
         self.born.append(generation)
-        self._names.append(row.names_H)
-        self._after.append(row.after)
 
     def take(self, view: View) -> None:
         """All rows of a view, born at its generation.
@@ -67,12 +59,6 @@ class Fresh:
         ]
         self.ids += view.ids
         self.born += [view.generation] * len(view.ids)
-        if view.names is None:
-            self._names += [torch.zeros(0, dtype=torch.long)] * len(view.ids)
-            self._after += [False] * len(view.ids)
-        else:
-            self._names += view.names.by_row()
-            self._after += view.names.after_N.tolist()
 
     def row(self, place: int) -> Row:
         """One of them."""
@@ -81,8 +67,6 @@ class Fresh:
             keys_CE=self.keys[self._entries[place]],
             gamma_C=self._gamma[self._entries[place]],
             r_D=self.residuals[place],
-            names_H=self._names[place],
-            after=self._after[place],
         )
 
     @property
@@ -104,10 +88,6 @@ class Fresh:
     def count_N(self) -> torch.Tensor:
         """How many entries each row has."""
         return torch.tensor([one.stop - one.start for one in self._entries], dtype=torch.long)
-
-    def names(self) -> NameIndex:
-        """The names of all rows."""
-        return NameIndex.of(self._names, self.count_N, torch.tensor(self._after, dtype=torch.bool))
 
 
 class _Grown:

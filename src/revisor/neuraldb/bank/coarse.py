@@ -1,9 +1,8 @@
 """Nearest keys in two steps: FAISS looks through short codes, then the keys themselves decide.
 
-What comes in: unit keys, and unit queries. What goes out: for each query the best cosine and the
-index of its key, as search.py gives them; almost always the same ones. What it does not do: decide
-where it is good enough (the caller measures, see `good_enough`), or run where its keys lie on a
-GPU, which compares them all faster.
+For each query it gives the best cosine and the index of its key, almost always the same ones as
+search.py. Whether it is good enough for a bank is measured (`good_enough`). Where keys lie on a GPU
+it is not used: comparing them all is faster there.
 
 Keys are projected on the directions in which they differ most, dealt into lists by the nearest of
 C centres there, and kept as codes of 8 bits. A query looks through the lists whose centres are

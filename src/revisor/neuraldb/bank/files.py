@@ -1,13 +1,9 @@
 """Banks on disk: a view's files and their manifest, published by one rename.
 
-What comes in: a `View` to save, or a folder to open. What goes out: a folder `gen-NNNNNNN` that
-is either whole or absent, or a `Bank` over the files. What it does not do: lay tensors out in files
-(storage.py), hold files against their hashes (manifest.py), or decide which generation is served
-(store.py).
-
-A generation that is published again gets a folder of its own, `gen-NNNNNNN.2` and so on; the last
-one counts, and the others are taken away. So at no moment is a generation missing or half there,
-whenever a process is killed; what it leaves behind starts with a dot, and `recover` removes it.
+A folder `gen-NNNNNNN` is either whole or absent. A generation that is published again gets a folder
+of its own, `gen-NNNNNNN.2` and so on; the last one counts, and the others are taken away. So at no
+moment is a generation missing or half there, whenever a process is killed; what it leaves behind
+starts with a dot, and `recover` removes it.
 
 A large bank of which few rows changed is not written again: its folder gets a link to the file of
 the generation before, whose hash is known, and a small file of what changed since. Every folder
@@ -51,12 +47,10 @@ from revisor.neuraldb.bank.storage import (
     read_changes,
     read_view,
     write_changes,
-    write_rows,
     write_view,
 )
 from revisor.neuraldb.bank.vectors import bits_of
 
-RAW = "unchecked.safetensors"
 SMALL = 1 << 26  # bytes: a file of rows up to this size is written again at every change
 MERGED = 1 / 20  # share of a file's rows that may have gone or come since it was written
 BESIDE = 1 << 11  # keys put since that may lie beside an index: every token is held against all
@@ -101,7 +95,6 @@ def save_bank(
     layer: int,
     build: dict[str, Any],
     failed: list[dict[str, str]],
-    unchecked: View | None = None,
     whole: bool = False,
 ) -> Path:
     """Publish a view as one generation; a reader sees all of it or nothing.
@@ -112,7 +105,6 @@ def save_bank(
     written, only the changes are.
 
     Args:
-        unchecked: the rows as they were before the check through the gate, to be kept beside.
         whole: write every row into a new file in any case.
 
     Raises:
@@ -124,26 +116,7 @@ def save_bank(
     except OSError as error:
         raise _cannot_write(root, error) from error
     try:
-        since = None if whole or unchecked is not None else small_changes(view)
-        linked: dict[str, str] = {}
-        trusted: set[str] = set()
-        if since is not None and since.base.file is not None:
-            before = since.base.file.parent
-            files = read_manifest(before).files
-            kept = WHOLE_VIEW if view.coarse is not None else (ROWS, ENCODER)
-            linked = {name: files[name] for name in kept}
-            trusted = trusted_files(before) & linked.keys()
-            for name in linked:
-                link_file(before / name, scratch / name)
-            size = sum((scratch / name).stat().st_size for name in linked if name != ENCODER)
-            size += write_changes(since, scratch / FRESH)
-            names = [FRESH]
-        else:
-            size = write_view(view, scratch)
-            names = [name for name in WHOLE_VIEW if (scratch / name).exists()]
-        if unchecked is not None:
-            write_rows(unchecked, scratch / RAW)
-            names.append(RAW)
+        written, linked, trusted, size = _write_files(view, scratch, whole=whole)
         manifest = Manifest(
             fingerprint=fingerprint,
             model=model,
@@ -155,7 +128,7 @@ def save_bank(
             bytes_per_fact=round(size / max(1, len(view.ids)), 1),
             build=build,
             failed=failed,
-            files={**linked, **{name: sha256_of(scratch / name) for name in names}},
+            files={**linked, **{name: sha256_of(scratch / name) for name in written}},
         )
         sealed = vars(manifest) | {"seal": seal_of(vars(manifest))}
         text = json.dumps(sealed, indent=2, sort_keys=True)
@@ -163,7 +136,7 @@ def save_bank(
         for path in scratch.iterdir():
             if path.name not in linked:
                 _flush(path)
-        note_checked(scratch, [*names, *trusted])
+        note_checked(scratch, [*written, *trusted])
         scratch.chmod(0o755)
         target = _publish(scratch, root, view.generation)
     except BaseException as error:
@@ -172,6 +145,30 @@ def save_bank(
             raise _cannot_write(root, error) from error
         raise
     return target
+
+
+def _write_files(
+    view: View, folder: Path, *, whole: bool
+) -> tuple[list[str], dict[str, str], set[str], int]:
+    """Write a view's files into a folder, all of it or what changed.
+
+    Returns:
+        Names of the files that were written; hashes of those that were linked, by name; which of
+        these need not be read again; the bytes of all rows.
+    """
+    since = None if whole else small_changes(view)
+    if since is None or since.base.file is None:
+        size = write_view(view, folder)
+        return [name for name in WHOLE_VIEW if (folder / name).exists()], {}, set(), size
+    before = since.base.file.parent
+    files = read_manifest(before).files
+    kept = WHOLE_VIEW if view.coarse is not None else (ROWS, ENCODER)
+    linked = {name: files[name] for name in kept}
+    for name in linked:
+        link_file(before / name, folder / name)
+    size = sum((folder / name).stat().st_size for name in linked if name != ENCODER)
+    size += write_changes(since, folder / FRESH)
+    return [FRESH], linked, trusted_files(before) & linked.keys(), size
 
 
 def small_changes(view: View) -> Changes | None:
@@ -211,7 +208,6 @@ def load_bank(
     *,
     fingerprint: str | None = None,
     check: bool = False,
-    unchecked: bool = False,
 ) -> Bank:
     """Open a bank; its tensors are memory-mapped.
 
@@ -220,7 +216,6 @@ def load_bank(
         fingerprint: of the model that will run it; None to open it without a model.
         check: compare every file with its hash first; a large one that is as it was when this was
             last done, by its size and the time it was written, is not read again.
-        unchecked: the rows as they were before the check through the gate.
 
     Raises:
         NotBuilt, StoreDamaged: see `read_manifest`; also a file that is missing or changed.
@@ -237,12 +232,12 @@ def load_bank(
         for fault in hash_faults(folder, trust=trusted_files(folder)):
             raise StoreDamaged(fault, "Build again: delete that folder and run revisor build.")
     try:
-        rows = folder / (RAW if unchecked else ROWS)
-        index = folder / INDEX if INDEX in manifest.files and not unchecked else None
-        view = read_view(rows, folder / ENCODER, generation=manifest.generation, index=index)
+        index = folder / INDEX if INDEX in manifest.files else None
+        generation = manifest.generation
+        view = read_view(folder / ROWS, folder / ENCODER, generation=generation, index=index)
         if index is not None and view.coarse is None:
             _log.warning("The index of the bank at %s is not used. %s", folder, MISSING)
-        if FRESH in manifest.files and not unchecked:
+        if FRESH in manifest.files:
             return Bank.changed(read_changes(folder / FRESH, view))
         return Bank.of(view)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:

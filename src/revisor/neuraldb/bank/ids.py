@@ -1,11 +1,7 @@
 """Row ids as two tensors: a million of them open without one Python string.
 
-What comes in: ids, or the tensors of a bank on disk. What goes out: a sequence of strings, each
-made when it is asked for, and the places of those that hold some fact. What it does not do: know
-which rows are live (bank.py).
-
-A row's id is the ids of its facts, joined by `+`. A fact is found by a hash of its id, computed for
-all of them at once when the first is asked for; what is found is compared letter by letter.
+A row's id is its fact's. An id is found by a hash of it, computed for all of them at once when the
+first is asked for; what is found is compared letter by letter.
 """
 
 from __future__ import annotations
@@ -16,8 +12,6 @@ from itertools import pairwise
 from typing import overload
 
 import torch
-
-from revisor.facts.fact import JOIN
 
 _FACTOR = 6364136223846793005  # odd; hashes are modulo 2^64
 
@@ -73,53 +67,41 @@ class Ids(_Strings):
         end_N = torch.tensor([len(part) for part in parts], dtype=torch.long).cumsum(0)
         return cls(text_C[: int(end_N[-1]) if parts else 0], end_N)
 
-    def holding(self, fact_ids: Collection[str]) -> list[int]:
-        """The places of the ids that have one of these facts among theirs, rising."""
-        wanted = [fact_id for fact_id in fact_ids if fact_id and JOIN not in fact_id]
+    def places(self, wanted: Collection[str]) -> list[int]:
+        """Where those of these ids stand that are here, rising."""
         if not wanted or not len(self):
             return []
-        hash_P, row_P = self._parts
-        sought_W, _ = Ids.of(wanted)._hashed()
+        sought = list(wanted)
+        hash_P, row_P = self._sorted
+        sought_W = Ids.of(sought)._hashed()
         low_W = torch.searchsorted(hash_P, sought_W)
         high_W = torch.searchsorted(hash_P, sought_W, right=True)
         found = set()
-        for fact_id, low, high in zip(wanted, low_W.tolist(), high_W.tolist(), strict=True):
-            for row in row_P[low:high].tolist():
-                if fact_id in self[row].split(JOIN):
-                    found.add(row)
+        for row_id, low, high in zip(sought, low_W.tolist(), high_W.tolist(), strict=True):
+            found |= {row for row in row_P[low:high].tolist() if self[row] == row_id}
         return sorted(found)
 
     def place(self, row_id: str) -> int | None:
         """Where this id stands; None if it does not."""
-        for row in self.holding([row_id.partition(JOIN)[0]]):
-            if self[row] == row_id:
-                return row
-        return None
+        return next(iter(self.places([row_id])), None)
 
     @cached_property
-    def _parts(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The hashes of all facts in rising order, and the row of each."""
-        hash_P, row_P = self._hashed()
-        order_P = hash_P.argsort(stable=True)
-        return hash_P[order_P], row_P[order_P]
+    def _sorted(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The hashes of all ids in rising order, and the place of each."""
+        hash_N = self._hashed()
+        order_N = hash_N.argsort(stable=True)
+        return hash_N[order_N], order_N
 
-    def _hashed(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The hash of each fact of each row, and the row."""
-        joint_J = (self.text_C == ord(JOIN)).nonzero().squeeze(1)
-        end_P, order_P = torch.cat([self.end_N, joint_J]).sort(stable=True)
-        rows_N = torch.arange(len(self))
-        row_P = torch.cat([rows_N, torch.searchsorted(self.end_N, joint_J, right=True)])[order_P]
-        start_P = torch.zeros_like(end_P)
-        start_P[1:] = end_P[:-1]
-        # Behind a joint a fact begins one later.
-        start_P += (start_P < end_P) & torch.isin(start_P, joint_J)
-        length_P = end_P - start_P
-        hash_P = length_P.clone()
-        for column in range(int(length_P.max()) if len(length_P) else 0):
-            has_P = length_P > column
-            letter_P = self.text_C[(start_P + column).clamp(max=len(self.text_C) - 1)].long()
-            hash_P = torch.where(has_P, hash_P * _FACTOR + letter_P + 1, hash_P)
-        return hash_P, row_P
+    def _hashed(self) -> torch.Tensor:
+        start_N = torch.zeros_like(self.end_N)
+        start_N[1:] = self.end_N[:-1]
+        length_N = self.end_N - start_N
+        hash_N = length_N.clone()
+        for column in range(int(length_N.max()) if len(length_N) else 0):
+            has_N = length_N > column
+            letter_N = self.text_C[(start_N + column).clamp(max=len(self.text_C) - 1)].long()
+            hash_N = torch.where(has_N, hash_N * _FACTOR + letter_N + 1, hash_N)
+        return hash_N
 
     def __len__(self) -> int:
         return len(self.end_N)

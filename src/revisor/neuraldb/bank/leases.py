@@ -1,8 +1,6 @@
 """Who uses which generation of a bank, across processes: locks that a killed process lets go of.
 
-What comes in: a bank's folder. What goes out: a lease that marks it as in use, or an answer to
-whether anybody holds one; and the lock that lets one process at a time build. What it does not
-do: delete anything (files.py). Where the system has no `flock`, nothing is ever marked.
+Where the system has no `flock`, nothing is ever marked.
 """
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
 """What a bank folder says of itself, and whether it is so.
 
-What comes in: a bank's folder. What goes out: its manifest, and every file that is not what the
-manifest says. What it does not do: write banks or open them (files.py).
-
 A large file is not read whole at every opening: how it looked when its hash was right is noted
 beside it, its size, inode and the time it was written.
 """
@@ -20,8 +17,8 @@ from typing import Any
 from revisor.errors import NotBuilt, StoreDamaged
 from revisor.neuraldb.bank.vectors import WHOLE
 
-FORMAT = 6
-OLDEST = 6  # formats before compared keys otherwise
+FORMAT = 7
+OLDEST = 7  # rows of earlier formats were found by names, or held several facts
 MANIFEST = "manifest.json"
 CHECKED = "checked.json"
 LARGE = 1 << 28  # bytes: a file from this size on is not read whole at every opening

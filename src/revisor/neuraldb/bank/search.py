@@ -1,7 +1,6 @@
 """The nearest stored key of each query, exactly.
 
-What comes in: unit queries and unit keys. What goes out: for each query the best cosine and the
-index of its key. What it does not do: thresholds (gate/module.py).
+T queries, M keys, E width of a key.
 """
 
 from __future__ import annotations

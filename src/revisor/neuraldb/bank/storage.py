@@ -1,10 +1,8 @@
 """A view as safetensors files: its rows, the encoder of its keys, and what changed since.
 An index over its keys is a file of FAISS's own.
 
-What comes in: a `View`, or the files. What goes out: the files, written piece by piece, or a view
-whose tensors are memory-mapped. What it does not do: manifests, hashes and publishing (files.py).
-
-Changes are a file of their own: the rows put since, and which rows of the other file are no more.
+Files are written piece by piece, and tensors are memory-mapped when they are read. Changes are a
+file of their own: the rows put since, and which rows of the other file are no more.
 """
 
 from __future__ import annotations
@@ -20,7 +18,6 @@ from safetensors import safe_open
 from revisor.neuraldb.bank.coarse import read_index
 from revisor.neuraldb.bank.encode import KeyEncoder
 from revisor.neuraldb.bank.ids import Ids
-from revisor.neuraldb.bank.names import NameIndex
 from revisor.neuraldb.bank.tensors import Stored, write_tensors
 from revisor.neuraldb.bank.vectors import WHOLE, Matrix, Packed, bits_of, chunks
 from revisor.neuraldb.bank.view import Changes, View
@@ -63,7 +60,7 @@ def _write(tensors: dict[str, Stored], path: Path) -> int:
 
 def _row_tensors(view: View) -> dict[str, Stored]:
     ids = Ids.of(view.ids)
-    tensors = {
+    return {
         "ids": Stored.of(ids.text_C),
         "id_end": Stored.of(ids.end_N),
         "gamma": Stored.of(view.gamma_M),
@@ -71,15 +68,6 @@ def _row_tensors(view: View) -> dict[str, Stored]:
         **_vectors("keys", view.keys_ME),
         **_vectors("residuals", view.R_ND),
     }
-    if view.names is not None:
-        tensors |= {
-            "names": Stored.of(view.names.hash_H),
-            "name_row": Stored.of(view.names.row_H.int()),
-            "after": Stored.of(view.names.after_N),
-        }
-        if view.names.kind_V is not None:
-            tensors["kinds"] = Stored.of(view.names.kind_V)
-    return tensors
 
 
 def _vectors(name: str, matrix: Matrix) -> dict[str, Stored]:
@@ -126,7 +114,6 @@ def _load(file: Any, encoder: KeyEncoder, generation: int) -> View:
         R_ND=_load_vectors(file, "residuals"),
         encoder=encoder,
         generation=generation,
-        names=_load_names(file),
     )
 
 
@@ -139,19 +126,6 @@ def _load_vectors(file: Any, name: str) -> Matrix:
     if found.dtype == torch.float32:
         return found
     return Packed(codes_NB=found, scale_N=file.get_tensor(f"{name}_scale"))
-
-
-def _load_names(file: Any) -> NameIndex | None:
-    if "names" not in file.keys():  # noqa: SIM118  (a file has no `in`)
-        return None
-    after_N = file.get_tensor("after")
-    return NameIndex.of_rows(
-        file.get_tensor("names"),
-        file.get_tensor("name_row"),
-        torch.bincount(file.get_tensor("row"), minlength=len(after_N)),
-        after_N,
-        file.get_tensor("kinds") if "kinds" in file.keys() else None,  # noqa: SIM118
-    )
 
 
 def _load_encoder(path: Path) -> KeyEncoder:

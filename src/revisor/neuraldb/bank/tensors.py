@@ -1,9 +1,5 @@
 """Writing a safetensors file piece by piece: what it holds need not fit into memory.
 
-What comes in: tensors by name, each as parts that follow one another. What goes out: a file that
-any safetensors reader opens. What it does not do: read (the safetensors library does), or publish
-(files.py).
-
 The format: 8 bytes with the length of a JSON header, the header (dtype, shape and place of each
 tensor), then the tensors' bytes, little endian, in rows.
 """

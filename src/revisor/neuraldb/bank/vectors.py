@@ -1,8 +1,7 @@
 """Many vectors, whole or in few bits, of which a reader takes a few at a time.
 
-What comes in: vectors (N, W) in fp32. What goes out: a `Matrix`: a plain tensor, a `Packed` one, or
-`Picked` rows of others; each gives fp32 rows for an index, and touches those rows only, so that a
-matrix on disk is never read whole. What it does not do: disk (files.py), or search (search.py).
+A `Matrix` (N, W) is a plain tensor, a `Packed` one, or `Picked` rows of others; each gives fp32
+rows for an index, and touches those rows only, so that a matrix on disk is never read whole.
 
 In b bits a vector is whole numbers of at most q = 2^(b-1) - 1 with one scale of its own,
 

@@ -1,22 +1,18 @@
 """What a bank is made of: a row, and the rows that are live at one generation as a gate reads them.
 
-What comes in: rows and tensors. What goes out: frozen data, which moves to a device. What it does
-not do: put or drop rows (bank.py), or touch disk (storage.py).
-
-N rows, M entries, E width of an encoded key, D hidden width, C entries of a row, H names, G rows.
+N rows, M entries, E width of an encoded key, D hidden width, C entries of a row, G rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from revisor.neuraldb.bank.coarse import Coarse
 from revisor.neuraldb.bank.encode import KeyEncoder
-from revisor.neuraldb.bank.names import NameIndex
 from revisor.neuraldb.bank.vectors import Matrix, on_device
 
 
@@ -26,19 +22,15 @@ class Row:
 
     Attributes:
         row_id: the fact's id.
-        keys_CE: encoded unit keys, fp32.
+        keys_CE: encoded unit keys, fp32; the paper has one a row.
         gamma_C: the cosine above which each of them matches.
         r_D: the residual, fp32.
-        names_H: hashes of the token sequences that name its subject (names.py).
-        after: it fires where its question ends, after the name, not at the name.
     """
 
     row_id: str
     keys_CE: torch.Tensor
     gamma_C: torch.Tensor
     r_D: torch.Tensor
-    names_H: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
-    after: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +43,9 @@ class View:
         row_M: which residual an entry leads to, rising.
         R_ND: residuals.
         encoder: how a raw key becomes comparable with `keys_ME`.
-        names: which rows may fire at a token, by the words that end there; None if any may.
         generation: the generation it shows.
         dtype: of the residuals that a gate gives out.
-        coarse: an index over the keys of a large bank in which keys alone decide; None to look at
-            all of them, as on a GPU.
+        coarse: an index over the keys of a large bank; None to look at all of them, as on a GPU.
         file: that its rows are mapped from; None for rows in memory.
         since: what it is made of, where a bank was changed after it was opened.
     """
@@ -67,7 +57,6 @@ class View:
     R_ND: Matrix
     encoder: KeyEncoder
     generation: int
-    names: NameIndex | None = None
     dtype: torch.dtype = torch.float32
     coarse: Coarse | None = None
     file: Path | None = None
@@ -86,37 +75,25 @@ class View:
     @property
     def nbytes(self) -> int:
         """Bytes of all that a gate reads of it, as it is stored."""
-        tensors: list[Matrix] = [self.keys_ME, self.gamma_M, self.row_M, self.R_ND]
-        if self.names is not None:
-            tensors += [self.names.hash_H, self.names.row_H, self.names.after_N]
-        if self.coarse is not None:
-            return self.coarse.nbytes + sum(tensor.nbytes for tensor in tensors)
-        return sum(tensor.nbytes for tensor in tensors)
+        parts: list[Matrix] = [self.keys_ME, self.gamma_M, self.row_M, self.R_ND]
+        index = 0 if self.coarse is None else self.coarse.nbytes
+        return index + sum(part.nbytes for part in parts)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> View:
         """For a model on a device, with residuals in its dtype.
 
         What is there already stays where it is, be it on disk: a residual is converted when it is
         added, which gives the same bits. Keys and thresholds stay fp32.
-
-        In a view that goes by names a few entries are compared with a few tokens, which takes a
-        GPU longer than a CPU: there names, entries and what words ask for stay where they are, and
-        nothing but residuals and the maps of keys is moved.
         """
-        shown = self
-        if self.names is None:
-            shown = replace(
-                self,
-                keys_ME=on_device(self.keys_ME, device, torch.float32),
-                gamma_M=self.gamma_M.to(device),
-                row_M=self.row_M.to(device),
-                coarse=self.coarse if device.type == "cpu" else None,
-            )
         return replace(
-            shown,
+            self,
+            keys_ME=on_device(self.keys_ME, device, torch.float32),
+            gamma_M=self.gamma_M.to(device),
+            row_M=self.row_M.to(device),
             R_ND=on_device(self.R_ND, device, dtype),
             encoder=self.encoder.to(device),
             dtype=dtype,
+            coarse=self.coarse if device.type == "cpu" else None,
             since=None,
         )
 

@@ -1,44 +1,38 @@
 """Building: from the facts of a ledger to a published generation of rows.
 
-What comes in: a store. What goes out: a bank of the ledger's last generation, checked through the
-gate, and a `BuildReport`. What it does not do: make rows (shards.py; by whom: hands.py), find out
-what changed (changed.py), or decide which rows speak at a moment (live.py).
-
-Facts of one subject are written together. Where they do not all hold at the same time, rows are
-made for each set of them that does (facts/epochs.py), and checked with that set in force.
+Only facts that changed are written; their rows, and standing rows whose prompts name one of their
+subjects, are asked through the gate with the whole bank in force.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 
+from revisor.errors import NotBuilt
+from revisor.facts.epochs import epochs
+from revisor.facts.fact import Fact
 from revisor.neuraldb.bank import leases
-from revisor.neuraldb.bank.bank import Bank, Row, View
+from revisor.neuraldb.bank.bank import Bank
 from revisor.neuraldb.bank.files import generation_folder, generations, load_bank, recover, save_bank
 from revisor.neuraldb.bank.manifest import read_manifest
-from revisor.neuraldb.editing.build import empty_bank, row_facts, threshold
-from revisor.neuraldb.editing.calibration import VERSION, Calibration, calibrate
-from revisor.neuraldb.editing.check import check_rows, crossed_rows
-from revisor.errors import NotBuilt
-from revisor.facts.epochs import epochs, rows_in_force
-from revisor.facts.fact import Fact, normal_form
-from revisor.neuraldb.build.changed import Wanted, changed_facts, rows_to_check
+from revisor.neuraldb.bank.view import View
+from revisor.neuraldb.build.checkpoint import Checkpoint
 from revisor.neuraldb.build.cluster import need_ray
-from revisor.life.collect import collect
-from revisor.neuraldb.build.hands import Hands, executor
+from revisor.neuraldb.build.executors import WorkerOptions, executor
 from revisor.neuraldb.build.indexed import indexed, searched_otherwise
-from revisor.neuraldb.build.partial import Partial
-from revisor.neuraldb.build.shards import Job, Maker, by_subject, cut, digest_of
+from revisor.neuraldb.build.plan import BuildPlan, by_subject, changed_facts, rows_to_check
+from revisor.neuraldb.build.shards import RowBuilder, WorkerSpec, cut, digest_of, digested
+from revisor.neuraldb.editing.calibration import VERSION, Calibration, calibrate
+from revisor.neuraldb.editing.check import check_rows
+from revisor.neuraldb.editing.rows import empty_bank
+from revisor.neuraldb.upkeep import collect
+from revisor.neuraldb.workspace import Workspace
 from revisor.progress import Progress
-
-if TYPE_CHECKING:
-    from revisor.store import Store
 
 KEPT = 2  # bank generations that a build leaves on disk
 
@@ -64,212 +58,146 @@ class BuildReport:
     generation: int
 
 
-def build(store: Store, *, actor: str, hands: Hands | None = None) -> BuildReport:
-    """Write the rows of what changed, check them, publish a generation.
+def build(ws: Workspace, *, actor: str = "", options: WorkerOptions | None = None) -> BuildReport:
+    """Write the rows of what changed, check them, publish a bank of the live generation.
 
     Rows are written in shards as they are made; a build that was killed takes up where it was.
 
     Args:
-        hands: who makes the rows and asks them; this process by default, which in any case asks
-            again those that another subject's row could change.
+        options: who makes the rows; this process by default, which in any case asks all of them
+            with the whole bank in force.
 
     Raises:
         WorkersLost: workers die one after the other.
+        NotSupported, UsageError: there is no ray, or no such cluster.
         Conflict: another process is building.
         CannotWrite: the disk is full, or the store may only be read.
     """
-    hands = hands or Hands()
-    if hands.ray is not None:
+    options = options or WorkerOptions()
+    if options.ray is not None:
         need_ray()  # before anything else is begun
-    with leases.only_writer(store.banks):
-        recover(store.banks)
-        return _Build(store, hands).run(actor)
+    with leases.only_writer(ws.banks):
+        recover(ws.banks)
+        return Building(ws, options).run(actor)
 
 
-class _Build:
-    """One build of one store: what it is made from, and its steps."""
+class Building:
+    """One build: what it is made from, and its steps."""
 
-    def __init__(self, store: Store, hands: Hands) -> None:
-        self.store = store
-        self.hands = hands
-        self.ledger = store.ledger
-        self.settings = store.build_settings()
-        self.exact = store.settings.exact
-        self.generation = self.ledger.generation
-        made_from = [asdict(self.settings), VERSION, *(["exact"] if self.exact else [])]
-        self.recipe = digest_of(made_from)
+    def __init__(self, ws: Workspace, options: WorkerOptions) -> None:
+        self.ws = ws
+        self.options = options
+        self.ledger = ws.ledger
+        self.settings = ws.settings.build()
+        self.generation = self.ledger.live_generation()
+        self.recipe = digest_of([asdict(self.settings), VERSION])
 
     def run(self, actor: str) -> BuildReport:
-        store = self.store
+        """See `build`."""
+        ws = self.ws
         _ = self.calibration  # not a part of what is timed
         began = time.monotonic()
         anchor = next(iter(self.ledger.events(1)), None)
-        before, known, complete = self._standing()
-        if before is None:
-            wanted = Wanted(facts=list(self.ledger.facts(generation=self.generation)))
-            bank = self._empty()
+        bank, known = self._standing()
+        if bank is None:
+            bank = empty_bank(ws.spec, self.calibration, self.settings)
+            plan = BuildPlan(facts=list(self.ledger.facts(generation=self.generation)))
         else:
-            bank = before
-            wanted = changed_facts(self.ledger, bank, known, self.generation, complete=complete)
-            if not wanted.facts and self._is_up_to_date(bank):
-                Partial(store.banks).clear()  # of a build that was killed after it had published
-                return self._report(len(self._published()), [], 0.0, list(known.items()))
-        todo = {fact.id for fact in wanted.facts}
-        for row_id in bank.holding(todo | wanted.gone):
+            plan = changed_facts(self.ledger, bank, known, self.generation)
+            if not plan.facts and self._is_up_to_date(bank):
+                Checkpoint(ws.banks).clear()  # of a build that was killed after it had published
+                return self._report(len(bank), [], 0.0, known)
+        todo = {fact.id for fact in plan.facts}
+        for row_id in bank.present(todo | plan.gone):
             bank.drop(row_id, self.generation)
-        made, answering, steps = self._write(bank, wanted.facts)
-        unchecked = None
-        if self.exact:
-            # One order and one check over everything: the bank is then a function of the facts.
-            bank = self._in_order(bank)
-            unchecked = bank.view()
-            made = list(bank.ids)
-            known = {}
-        touched = self._to_ask(bank, made, answering)
-        touched += rows_to_check(self.ledger, bank, wanted.facts, made, self.generation)
-        failed = self._check(bank, touched)
+        steps = self._write(bank, plan.facts)
+        made = [fact.id for fact in plan.facts]
+        asked = made + rows_to_check(self.ledger, bank, plan.facts, made, self.generation)
+        failed = {i: fault for i, fault in known.items() if i not in todo | plan.gone | set(asked)}
+        failed |= self._check(bank, asked)
         bank.generation = self.generation
-        asked = {i for row_id in touched for i in row_facts(row_id)} | todo | wanted.gone
-        failed |= {i: fault for i, fault in known.items() if i not in asked}
-        seconds = time.monotonic() - began
-        report = self._report(len(bank), wanted.facts, seconds, sorted(failed.items()))
-        self._save(bank.view(), unchecked, report, steps / max(1, len(wanted.facts)), anchor)
-        Partial(store.banks).clear()
-        collect(store.banks, keep=KEPT, pinned=set(self.ledger.tags().values()))
+        report = self._report(len(bank), plan.facts, time.monotonic() - began, failed)
+        seal = (getattr(anchor, "seq", 0), getattr(anchor, "hash", ""))
+        self._save(bank.view(), report, steps / max(1, len(plan.facts)), seal)
+        Checkpoint(ws.banks).clear()
+        collect(ws.banks, keep=KEPT, pinned={*self.ledger.tags().values(), self.generation})
         self.ledger.record(
             "build",
             actor=actor,
             generation=self.generation,
-            fingerprint=store.fingerprint,
+            fingerprint=ws.fingerprint,
             rows=report.rows,
             written=report.facts,
             failed=len(report.failed),
-            settings=store.settings_digest(),
+            **ws.note(),
         )
         return report
 
-    def _standing(self) -> tuple[Bank | None, dict[str, str], bool]:
-        """The newest bank, if it was built by this recipe, what failed in it, and whether every
-        other fact has a row."""
-        found = generations(self.store.banks)
+    def _standing(self) -> tuple[Bank | None, dict[str, str]]:
+        """The newest bank up to this generation, if it was built by this recipe, and what failed in
+        it."""
+        found = [number for number in generations(self.ws.banks) if number <= self.generation]
         if not found:
-            return None, {}, False
-        folder = generation_folder(self.store.banks, found[-1])
+            return None, {}
+        folder = generation_folder(self.ws.banks, found[-1])
         try:
             manifest = read_manifest(folder)
         except NotBuilt:  # of an earlier revisor: all rows are made anew
-            return None, {}, False
-        if manifest.build.get("recipe") != self.recipe or found[-1] > self.generation:
-            return None, {}, False
-        bank = load_bank(
-            folder, fingerprint=self.store.fingerprint, check=True, unchecked=self.exact
-        )
-        failed = {entry["id"]: entry["fault"] for entry in manifest.failed}
-        return bank, failed, bool(manifest.build.get("complete"))
+            return None, {}
+        if manifest.build.get("recipe") != self.recipe:
+            return None, {}
+        bank = load_bank(folder, fingerprint=self.ws.fingerprint, check=True)
+        return bank, {entry["id"]: entry["fault"] for entry in manifest.failed}
 
     def _is_up_to_date(self, bank: Bank) -> bool:
-        """Whether a bank is of the ledger's last generation and searched as the store says."""
+        """Whether a bank is of this generation and searched as the settings say."""
         if bank.generation != self.generation:
             return False
-        manifest = read_manifest(generation_folder(self.store.banks, self.generation))
-        return not searched_otherwise(self.store, manifest)
-
-    def _published(self) -> Bank:
-        return load_bank(generation_folder(self.store.banks, self.generation))
-
-    def _empty(self) -> Bank:
-        return empty_bank(self.store.spec, self.calibration, self.settings)
-
-    def _write(self, bank: Bank, facts: Sequence[Fact]) -> tuple[list[str], set[str], float]:
-        """Make the rows of some facts and put them; their ids, those of them that answered when
-        they were made, and the steps they took."""
-        partial = Partial(self.store.banks)
-        groups = {digest_of([self.recipe, [asdict(f) for f in g]]): g for g in by_subject(facts)}
-        held = partial.rows(groups.keys())
-        shards = cut(groups)
-        before = sum(len(groups[name]) for name in held)
-        steps = 0.0
-        left = [rest for shard in shards if (rest := shard.without(held)).groups]
-        with (
-            executor(self.hands, self.maker(), self.job(), len(left)) as make,
-            Progress("Writing facts", total=len(facts), unit="facts", before=before) as progress,
-        ):
-            for made in make(left, progress.advance):
-                steps += made.steps
-                held |= partial.save(
-                    made,
-                    fingerprint=self.store.fingerprint,
-                    named=self.settings.named,
-                    bits=self.settings.bits,
-                )
-        ids: list[str] = []
-        answering: set[str] = set()
-        for name in (name for shard in shards for name in shard.groups):
-            answering |= held[name].answering
-            for row in held[name].rows():
-                bank.put(row, self.generation)
-                ids.append(row.row_id)
-        return ids, answering, steps
-
-    def _to_ask(self, bank: Bank, made: Sequence[str], answering: Collection[str]) -> list[str]:
-        """Those new rows of which it is not known yet whether they answer in this bank.
-
-        Who made a row has asked it with all of its subject's. Where its prompt names no other
-        subject, no other row can fire there. Subjects are asked as wholes: the repair of one row
-        may change what the others say. Those with facts in time are asked in turns, whatever was
-        asked before.
-        """
-        if not answering:
-            return list(made)
-        ids = {i for row_id in made for i in row_facts(row_id)}
-        facts = self.ledger.known(ids, generation=self.generation)
-        subject_of = {row_id: normal_form(facts[row_facts(row_id)[0]].subject) for row_id in made}
-        known = [row_id for row_id in made if row_id in answering]
-        doubtful = {subject_of[row_id] for row_id in made if row_id not in answering}
-        doubtful |= {
-            subject_of[row_id]
-            for row_id in crossed_rows(self.store.loaded, bank, facts, known, self.settings)
-        }
-        timed = self.ledger.timed(generation=self.generation)
-        doubtful |= {normal_form(fact.subject) for fact in timed}
-        return [row_id for row_id in made if subject_of[row_id] in doubtful]
+        manifest = read_manifest(generation_folder(self.ws.banks, self.generation))
+        return not searched_otherwise(self.ws.settings.search, manifest)
 
     @cached_property
     def calibration(self) -> Calibration:
         """Of the model and layer; measured at the first build."""
-        store, settings = self.store, self.settings
-        return calibrate(store.loaded, store.spec, settings.layer, whiten=settings.whiten)
+        ws = self.ws
+        return calibrate(ws.loaded, ws.spec, self.settings.layer, whiten=self.settings.whiten)
 
-    def maker(self) -> Maker:
-        return Maker(
-            self.store.loaded, self.store.spec, self.calibration, self.settings, exact=self.exact
-        )
-
-    def job(self) -> Job:
-        store, settings = self.store, self.store.settings
-        return Job(
+    def worker(self) -> WorkerSpec:
+        """What workers must know."""
+        ws, settings = self.ws, self.ws.settings
+        return WorkerSpec(
             model=settings.model,
             dtype=settings.dtype,
-            device=settings.device if settings.device != "auto" else store.loaded.device.type,
+            device=settings.device if settings.device != "auto" else ws.loaded.device.type,
             layers_path=settings.layers_path,
             projection_path=settings.projection_path,
-            fingerprint=store.fingerprint,
+            fingerprint=ws.fingerprint,
             calibration=self.calibration,
             settings=self.settings,
-            exact=self.exact,
             threads=torch.get_num_threads(),
         )
 
-    def _in_order(self, bank: Bank) -> Bank:
-        """The rows in the order of the ledger's facts."""
-        rows: dict[str, list[Row]] = {}
-        for row in bank.rows():
-            rows.setdefault(row_facts(row.row_id)[0], []).append(row)
-        ordered = self._empty()
-        for fact in self.ledger.facts(generation=self.generation):
-            for row in rows.get(fact.id, ()):
-                ordered.put(row, self.generation)
-        return ordered
+    def _write(self, bank: Bank, facts: Sequence[Fact]) -> float:
+        """Make the rows of some facts and put them, in an order of their own; the steps taken."""
+        checkpoint = Checkpoint(self.ws.banks)
+        todo = digested(facts, self.recipe)
+        places = checkpoint.find(todo.keys())
+        shards = cut(todo)
+        left = [rest for shard in shards if len(rest := shard.without(places))]
+        builder = RowBuilder(self.ws.loaded, self.ws.spec, self.calibration, self.settings)
+        steps, before = 0.0, len(places)
+        with (
+            executor(self.options, builder, self.worker(), len(left)) as make,
+            Progress("Writing facts", total=len(todo), unit="facts", before=before) as progress,
+        ):
+            for result in make(left, progress.advance):
+                steps += result.steps
+                places |= checkpoint.save(
+                    result, fingerprint=self.ws.fingerprint, bits=self.settings.bits
+                )
+        for digest in (digest for shard in shards for digest in shard.facts):
+            bank.put(checkpoint.row(places[digest]), self.generation)
+        return steps
 
     def _check(self, bank: Bank, rows: Sequence[str]) -> dict[str, str]:
         """Ask rows through the gate, each with the rows in force that hold together with it.
@@ -277,17 +205,15 @@ class _Build:
         Repairs and drops rows of `bank`; returns what failed, by fact id.
         """
         pending = dict.fromkeys(rows)
-        ids = {i for row_id in rows for i in row_facts(row_id)}
-        facts = self.ledger.known(ids, generation=self.generation)
+        facts = self.ledger.known(rows, generation=self.generation)
         failed: dict[str, str] = {}
         with Progress("Checking through the gate", total=len(rows), unit="rows") as progress:
-            for outside in self._phases(bank):
+            for outside in self._phases():
                 now = [row_id for row_id in pending if row_id not in outside]
                 part = Bank.of(bank.view(without=outside)) if outside else bank
                 found = check_rows(
-                    self.store.loaded, self.store.spec, part, facts, now, self.settings,
-                    self.generation,
-                )  # fmt: skip
+                    self.ws.loaded, self.ws.spec, part, facts, now, self.settings, self.generation
+                )
                 failed |= {failure.fact_id: failure.fault for failure in found}
                 for row_id in now:
                     del pending[row_id]
@@ -300,7 +226,7 @@ class _Build:
                     break
         return failed
 
-    def _phases(self, bank: Bank) -> Iterator[set[str]]:
+    def _phases(self) -> Iterator[set[str]]:
         """For each turn of the check the rows that are not in force in it.
 
         Every subject shows its first epoch in the first turn, its second in the second, and its
@@ -314,49 +240,41 @@ class _Build:
         subjects = list(self.ledger.about(names, generation=self.generation))
         turns = [epochs(group) for group in by_subject(subjects)]
         mine = {fact.id for fact in subjects}
-        rows = bank.holding(mine)
         for turn in range(max(map(len, turns), default=1)):
-            holding = {fact.id for one in turns for fact in one[min(turn, len(one) - 1)]}
-            here = [row_id for row_id in rows if row_id in bank]
-            shown = rows_in_force([row_facts(row_id) for row_id in here], holding)
-            yield set(here) - {here[index] for index in shown}
+            yield mine - {fact.id for one in turns for fact in one[min(turn, len(one) - 1)]}
 
     def _save(
-        self, view: View, unchecked: View | None, report: BuildReport, steps: float, anchor: object
+        self, view: View, report: BuildReport, steps: float, anchor: tuple[int, str]
     ) -> None:
-        view, search = indexed(self.store, view)
+        view, search = indexed(self.ws, view)
         save_bank(
             view,
-            self.store.banks,
-            fingerprint=self.store.fingerprint,
-            model=self.store.settings.model,
+            self.ws.banks,
+            fingerprint=self.ws.fingerprint,
+            model=self.ws.settings.model,
             layer=self.settings.layer,
             build={
                 "recipe": self.recipe,
-                "preset": self.store.settings.preset,
-                "exact": self.exact,
-                "gamma": threshold(self.calibration, self.settings),
+                "gamma": self.settings.threshold(self.calibration),
                 "facts": report.facts,
                 "seconds": report.seconds,
                 "mean_steps": round(steps, 2),
                 "threads": torch.get_num_threads(),
                 "encoder": self.calibration.encoder.kind,
                 "search": search,
-                "complete": True,
-                "audit": [getattr(anchor, "seq", 0), getattr(anchor, "hash", "")],
+                "audit": anchor,
             },
             failed=report.failed,
-            unchecked=unchecked,
         )
 
     def _report(
-        self, rows: int, written: Sequence[Fact], seconds: float, failed: list[tuple[str, str]]
+        self, rows: int, written: Sequence[Fact], seconds: float, failed: dict[str, str]
     ) -> BuildReport:
         return BuildReport(
             rows=rows,
             facts=len(written),
             seconds=round(seconds, 3),
             facts_per_second=round(len(written) / max(seconds, 1e-9), 3) if written else 0.0,
-            failed=[{"id": fact_id, "fault": fault} for fact_id, fault in failed],
+            failed=[{"id": fact_id, "fault": fault} for fact_id, fault in sorted(failed.items())],
             generation=self.generation,
         )

@@ -1,52 +1,42 @@
 """Rows of a build that is not done: kept as they are made, so that a killed build goes on.
 
-What comes in: rows by the digest of what they were made from. What goes out: those rows again.
-What it does not do: publish; a build clears all of it once its generation is published.
-
-A digest covers the recipe and the facts of one subject. So rows are found again whatever else
-changed between the kill and the next build, and rows of facts that changed are not.
+A row is found again by a digest of the recipe and its fact, whatever else changed between the kill
+and the next build; the row of a fact that changed is not. A build clears all of it once its
+generation is published.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from revisor.neuraldb.bank.bank import Bank, Row
+from revisor.errors import StoreDamaged
+from revisor.neuraldb.bank.bank import Bank
 from revisor.neuraldb.bank.encode import KeyEncoder
 from revisor.neuraldb.bank.files import generation_folder, generations, load_bank, save_bank
 from revisor.neuraldb.bank.manifest import read_manifest
-from revisor.errors import StoreDamaged
-from revisor.neuraldb.build.shards import Made
+from revisor.neuraldb.bank.view import Row
+from revisor.neuraldb.build.shards import ShardResult
 
 PARTIAL = ".partial"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
-    """Rows on disk, read when they are asked for.
+class CheckpointedRow:
+    """A row on disk.
 
     Attributes:
-        partial: whose they are.
-        folder: the shard they are in.
-        ids: theirs.
-        answering: see `Made`.
+        folder: the shard it is in.
+        row_id: its id.
     """
 
-    partial: Partial
     folder: Path
-    ids: Sequence[str]
-    answering: frozenset[str]
-
-    def rows(self) -> list[Row]:
-        """Them, in the order they were made."""
-        bank = self.partial.opened(self.folder)
-        return [bank.get(row_id) for row_id in self.ids]
+    row_id: str
 
 
-class Partial:
+class Checkpoint:
     """The shards beside the banks of one model.
 
     Args:
@@ -58,68 +48,66 @@ class Partial:
         self._next: int | None = None
         self._opened: tuple[Path, Bank] | None = None
 
-    def opened(self, folder: Path) -> Bank:
-        """A shard. One is open at a time: of ten million facts there are more than may be."""
-        if self._opened is None or self._opened[0] != folder:
-            self._opened = folder, load_bank(folder)
-        return self._opened[1]
+    def row(self, place: CheckpointedRow) -> Row:
+        """A row, read from disk. One shard is open at a time: of ten million facts there are more
+        than may be."""
+        if self._opened is None or self._opened[0] != place.folder:
+            self._opened = place.folder, load_bank(place.folder)
+        return self._opened[1].get(place.row_id)
 
-    def save(self, made: Made, *, fingerprint: str, named: bool, bits: int) -> dict[str, Held]:
-        """Write a shard: the rows of some digests, as a bank stores them; where they are now.
+    def save(
+        self, result: ShardResult, *, fingerprint: str, bits: int
+    ) -> dict[str, CheckpointedRow]:
+        """Write a shard's rows as a bank stores them; by digest, where they are now.
 
-        The encoder of their keys is left out: it is larger than a shard.
+        The encoder of their keys is left out: it may be larger than a shard.
         """
-        rows = made.rows
         if self._next is None:
             self._next = max(generations(self.root), default=-1) + 1
         number, self._next = self._next, self._next + 1
-        flat = [row for group in rows.values() for row in group]
+        rows = list(result.rows.values())
         bank = Bank(
             encoder=KeyEncoder(),
-            key_width=flat[0].keys_CE.shape[1] if flat else 0,
-            hidden_width=len(flat[0].r_D) if flat else 0,
-            named=named,
+            key_width=rows[0].keys_CE.shape[1] if rows else 0,
+            hidden_width=len(rows[0].r_D) if rows else 0,
             bits=bits,
         )
-        for row in flat:
+        for row in rows:
             bank.put(row, number)
         bank.generation = number
-        ids = {name: [row.row_id for row in group] for name, group in rows.items()}
+        ids = {digest: row.row_id for digest, row in result.rows.items()}
         folder = save_bank(
             bank.view(),
             self.root,
             fingerprint=fingerprint,
             model="",
             layer=0,
-            build={"rows": ids, "answering": sorted(made.answering)},
+            build={"rows": ids},
             failed=[],
         )
-        return self._held(folder, ids, made.answering)
+        return _places(folder, ids)
 
-    def rows(self, wanted: Collection[str]) -> dict[str, Held]:
+    def find(self, digests: Collection[str]) -> dict[str, CheckpointedRow]:
         """The rows of those digests that are there. A damaged shard counts as none."""
-        found: dict[str, Held] = {}
+        found: dict[str, CheckpointedRow] = {}
         for number in generations(self.root):
             folder = generation_folder(self.root, number)
             try:
-                build = read_manifest(folder).build
-                mine = {name: ids for name, ids in build["rows"].items() if name in wanted}
+                ids = read_manifest(folder).build["rows"]
+                mine = {digest: row_id for digest, row_id in ids.items() if digest in digests}
                 if mine:
                     load_bank(folder, check=True)
-                    found |= self._held(folder, mine, build.get("answering", ()))
+                    found |= _places(folder, mine)
             except StoreDamaged:
                 continue
         return found
 
-    def _held(
-        self, folder: Path, ids: Mapping[str, Sequence[str]], answering: Collection[str]
-    ) -> dict[str, Held]:
-        every = frozenset(answering)
-        return {
-            name: Held(partial=self, folder=folder, ids=mine, answering=every.intersection(mine))
-            for name, mine in ids.items()
-        }
-
     def clear(self) -> None:
         """Remove all shards."""
         shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _places(folder: Path, ids: Mapping[str, str]) -> dict[str, CheckpointedRow]:
+    return {
+        digest: CheckpointedRow(folder=folder, row_id=row_id) for digest, row_id in ids.items()
+    }

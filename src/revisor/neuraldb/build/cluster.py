@@ -1,9 +1,6 @@
-"""A crew of workers on a Ray cluster: many processes on many machines (extra `scale`).
+"""A pool of workers on a Ray cluster: many processes on many machines (extra `scale`).
 
-What comes in: the cluster's address, a job, how many workers. What goes out: what they say. What it
-does not do: start a cluster, or decide who makes what (workers.py).
-
-A worker is an actor. It reserves its threads' cores, and a GPU where the job runs on one. The
+A worker is an actor. It reserves its threads' cores, and a GPU where the model runs on one. The
 store is not shared: rows come back through Ray, so only the model must be on every machine.
 """
 
@@ -20,7 +17,7 @@ from typing import Any
 
 import revisor
 from revisor.errors import NotSupported, UsageError
-from revisor.neuraldb.build.shards import Job, Maker, Shard
+from revisor.neuraldb.build.shards import RowBuilder, Shard, WorkerSpec
 from revisor.neuraldb.build.workers import Advanced, Died, Event, Failed, Finished, Ready
 
 KNOCK_S = 10.0  # for a cluster's head to accept a connection
@@ -117,65 +114,66 @@ def _on_gpu(device: str) -> bool:
     return device.startswith("cuda")
 
 
-class Actors:
-    """A `Crew` of Ray actors.
+class RayPool:
+    """A `WorkerPool` of Ray actors.
 
     Args:
         cluster: where they run.
-        job: what they do.
+        worker: what they must know.
         size: how many; those that find no room yet start when there is some.
 
     Raises:
-        UsageError: the job runs on a GPU and the cluster has none.
+        UsageError: the model runs on a GPU and the cluster has none.
     """
 
-    def __init__(self, cluster: RayCluster, job: Job, size: int) -> None:
+    def __init__(self, cluster: RayCluster, worker: WorkerSpec, size: int) -> None:
         self.size = size
-        self.job = job
+        self.worker = worker
         self._ray = cluster.ray
-        gpus = int(_on_gpu(job.device))
-        if gpus and not cluster.places(job.device):
+        gpus = int(_on_gpu(worker.device))
+        if gpus and not cluster.places(worker.device):
             raise UsageError(
                 "The store's model runs on a GPU, and the Ray cluster has none.",
                 "Add machines that have one, or build here without --ray.",
             )
-        self._kind = self._ray.remote(num_cpus=job.threads, num_gpus=gpus, max_restarts=0)(_Actor)
-        self._put = self._ray.put(job)
+        needs = {"num_cpus": worker.threads, "num_gpus": gpus}
+        self._kind = self._ray.remote(**needs, max_restarts=0)(_Actor)
+        self._put = self._ray.put(worker)
         self._actors: dict[int, Any] = {}
-        self._said: dict[Any, int] = {}  # what is still to be heard, and from which place
+        self._streams: dict[Any, int] = {}  # what is still to come, and from which place
 
     def start(self, place: int) -> None:
-        """See `Crew`."""
+        """See `WorkerPool`."""
         self._actors[place] = self._kind.remote()
         self._listen(place, self._actors[place].begin, self._put)
 
     def give(self, place: int, shard: Shard) -> None:
-        """See `Crew`."""
+        """See `WorkerPool`."""
         self._listen(place, self._actors[place].make, shard)
 
     def _listen(self, place: int, method: Any, argument: Any) -> None:
-        self._said[method.options(num_returns="streaming").remote(argument)] = place
+        self._streams[method.options(num_returns="streaming").remote(argument)] = place
 
     def wait(self, seconds: float) -> list[tuple[int, Event]]:
-        """See `Crew`."""
-        ready, _ = self._ray.wait(list(self._said), num_returns=1, timeout=seconds)
+        """See `WorkerPool`."""
+        ready, _ = self._ray.wait(list(self._streams), num_returns=1, timeout=seconds)
         events: list[tuple[int, Event]] = []
         for stream in ready:
-            place = self._said[stream]
+            place = self._streams[stream]
             try:
                 event = self._ray.get(next(stream))
             except self._ray.exceptions.RayActorError as error:
                 event = Died(how=str(error).splitlines()[0])
             except StopIteration:
-                del self._said[stream]
+                del self._streams[stream]
                 continue
             if not isinstance(event, Advanced):
-                del self._said[stream]
+                del self._streams[stream]
             events.append((place, event))
         return events
 
     def close(self) -> None:
-        """See `Crew`."""
+        """See `WorkerPool`."""
         for actor in self._actors.values():
             self._ray.kill(actor)
 
@@ -183,34 +181,36 @@ class Actors:
 class _Actor:
     """A worker: what it says is a stream, so that progress comes while it works."""
 
-    def begin(self, job: Job) -> Iterator[Event]:
+    def begin(self, worker: WorkerSpec) -> Iterator[Event]:
         try:
-            if job.version != revisor.__version__:
+            if worker.version != revisor.__version__:
                 raise UsageError(
-                    f"{socket.gethostname()} has revisor {revisor.__version__}, not {job.version}.",
+                    f"{socket.gethostname()} has revisor {revisor.__version__}, "
+                    f"not {worker.version}.",
                     "Install the same version on every machine.",
                 )
-            self._maker = Maker.of(job, device="cuda" if _on_gpu(job.device) else None)
+            device = "cuda" if _on_gpu(worker.device) else None
+            self._builder = RowBuilder.of(worker, device=device)
         except Exception as error:
             yield Failed.of(error)
             return
-        self._threads = job.threads
+        self._threads = worker.threads
         yield Ready(pid=os.getpid(), host=socket.gethostname())
 
     def make(self, shard: Shard) -> Iterator[Event]:
-        said: SimpleQueue[Event] = SimpleQueue()
-        Thread(target=self._make, args=(shard, said), daemon=True).start()
-        while isinstance(event := said.get(), Advanced):
+        events: SimpleQueue[Event] = SimpleQueue()
+        Thread(target=self._make, args=(shard, events), daemon=True).start()
+        while isinstance(event := events.get(), Advanced):
             yield event
         yield event
 
-    def _make(self, shard: Shard, said: SimpleQueue[Event]) -> None:
+    def _make(self, shard: Shard, events: SimpleQueue[Event]) -> None:
         import torch
 
         torch.set_num_threads(self._threads)  # it counts for the thread that sets it
         try:
-            made = self._maker.rows(shard, lambda count: said.put(Advanced(facts=count)))
+            result = self._builder.rows(shard, lambda count: events.put(Advanced(facts=count)))
         except Exception as error:
-            said.put(Failed.of(error))
+            events.put(Failed.of(error))
         else:
-            said.put(Finished(made=made))
+            events.put(Finished(result=result))

@@ -1,8 +1,4 @@
-"""By whom the rows of a build are made: this process, workers on this machine, or a Ray cluster.
-
-What comes in: how many workers were asked for and where, and how many shards there are. What goes
-out: an executor for the length of a block. What it does not do: any of the work.
-"""
+"""By whom the rows of a build are made: this process, workers on this machine, or a Ray cluster."""
 
 from __future__ import annotations
 
@@ -11,14 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from revisor.neuraldb.build.cluster import Actors, RayCluster
-from revisor.neuraldb.build.processes import Processes
-from revisor.neuraldb.build.shards import Job, Maker
+from revisor.neuraldb.build.cluster import RayCluster, RayPool
+from revisor.neuraldb.build.processes import LocalPool
+from revisor.neuraldb.build.shards import RowBuilder, WorkerSpec
 from revisor.neuraldb.build.workers import Executor, Workers, in_this_process
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hands:
+class WorkerOptions:
     """Who makes the rows.
 
     Attributes:
@@ -36,34 +32,36 @@ class Hands:
 
 
 @contextmanager
-def executor(hands: Hands, maker: Maker, job: Job, shards: int) -> Iterator[Executor]:
+def executor(
+    options: WorkerOptions, builder: RowBuilder, worker: WorkerSpec, shards: int
+) -> Iterator[Executor]:
     """An executor, whose workers end with the block.
 
     Args:
-        maker: of this process.
-        job: the same for workers; how many threads each has is decided here.
+        builder: of this process.
+        worker: the same for workers; how many threads each has is decided here.
         shards: no more workers are started than there are.
 
     Raises:
         NotSupported, UsageError: there is no ray, no such cluster, or no GPU in it.
     """
-    if hands.alone or not shards:
-        yield in_this_process(maker)
-    elif hands.ray is None:
-        size = hands.workers or 1
-        threads = _asked_threads() or max(1, _cores() // size)
-        with Workers(Processes(replace(job, threads=threads), min(size, shards))) as workers:
+    if options.alone or not shards:
+        yield in_this_process(builder)
+    elif options.ray is None:
+        size = options.workers or 1
+        threads = _threads_by_environment() or max(1, _cores() // size)
+        with Workers(LocalPool(replace(worker, threads=threads), min(size, shards))) as workers:
             yield workers
     else:
-        with RayCluster(hands.ray) as cluster:
-            size = hands.workers or max(1, cluster.places(job.device))
-            threads = _asked_threads() or cluster.threads(size)
-            crew = Actors(cluster, replace(job, threads=threads), min(size, shards))
-            with Workers(crew) as workers:
+        with RayCluster(options.ray) as cluster:
+            size = options.workers or max(1, cluster.places(worker.device))
+            threads = _threads_by_environment() or cluster.threads(size)
+            pool = RayPool(cluster, replace(worker, threads=threads), min(size, shards))
+            with Workers(pool) as workers:
                 yield workers
 
 
-def _asked_threads() -> int | None:
+def _threads_by_environment() -> int | None:
     """What OMP_NUM_THREADS says, which torch follows in this process, too."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return int(asked) if asked.isdecimal() and int(asked) else None

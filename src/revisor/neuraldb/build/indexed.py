@@ -1,9 +1,4 @@
-"""How the keys of a bank are searched: over an index, where that decides as a look at all does.
-
-What comes in: a store, and the view that a build is about to publish. What goes out: the view with
-an index or without, and what its manifest notes of that. What it does not do: make or read an index
-(bank/coarse.py), or search banks that go by names, which compare few keys.
-"""
+"""How the keys of a bank are searched: over an index, where that decides as a look at all does."""
 
 from __future__ import annotations
 
@@ -11,11 +6,12 @@ import logging
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from revisor import data
+from revisor.facts.fact import PLACEHOLDER, Fact
 from revisor.neuraldb.bank import coarse
 from revisor.neuraldb.bank.files import small_changes
 from revisor.neuraldb.bank.manifest import Manifest
@@ -23,10 +19,7 @@ from revisor.neuraldb.bank.storage import INDEX
 from revisor.neuraldb.bank.view import View
 from revisor.neuraldb.editing.calibration import LONGEST
 from revisor.neuraldb.editing.keys import token_keys
-from revisor.facts.fact import PLACEHOLDER, Fact
-
-if TYPE_CHECKING:
-    from revisor.store import Store
+from revisor.neuraldb.workspace import Workspace
 
 ASKED = 512  # facts whose wordings an index is tried on
 TRIED = 1 << 12  # tokens that an index which was found good before is tried on again
@@ -34,15 +27,15 @@ TRIED = 1 << 12  # tokens that an index which was found good before is tried on 
 _log = logging.getLogger(__name__)
 
 
-def indexed(store: Store, view: View) -> tuple[View, dict[str, Any]]:
-    """A view in which keys alone decide, with an index if the store wants one that decides as a
-    look at all keys does; and what to note of it.
+def indexed(ws: Workspace, view: View) -> tuple[View, dict[str, Any]]:
+    """A view with an index if the settings want one that decides as a look at all keys does, and
+    what to note of it.
 
     An index that lies beside rows which are kept (bank/files.py) is kept with them while it is
     good enough, and made anew when it is not.
     """
-    plain, asked = replace(view, coarse=None), store.settings.search
-    if view.names is not None or not len(view.keys_ME):
+    plain, asked = replace(view, coarse=None), ws.settings.search
+    if not len(view.keys_ME):
         return plain, {"kind": "exact"}
     if asked == "exact" or (asked == "auto" and len(view.keys_ME) < coarse.FROM):
         return plain, {"kind": "exact", "asked": asked}
@@ -52,10 +45,10 @@ def indexed(store: Store, view: View) -> tuple[View, dict[str, Any]]:
     searched = view.keys_ME, view.gamma_M, view.row_M
     index = None
     if view.coarse is not None and small_changes(view) is not None:
-        few_TE = _queries(store, view, TRIED)
+        few_TE = _queries(ws, view, TRIED)
         index, trial = coarse.good_enough(*searched, few_TE, view.coarse)
     if index is None:
-        index, trial = coarse.good_enough(*searched, _queries(store, view))
+        index, trial = coarse.good_enough(*searched, _queries(ws, view))
     measured = {name: round(value, 6) for name, value in asdict(trial).items()}
     if index is None:
         _log.warning(
@@ -68,27 +61,27 @@ def indexed(store: Store, view: View) -> tuple[View, dict[str, Any]]:
     return replace(view, coarse=index), {"kind": "coarse", "asked": asked, **lists, **measured}
 
 
-def searched_otherwise(store: Store, manifest: Manifest) -> bool:
+def searched_otherwise(search: str, manifest: Manifest) -> bool:
     """Whether a published bank would be searched otherwise if it were built now: the setting is
     another, or FAISS was missing and is there."""
     noted = manifest.build.get("search", {})
     return bool(
-        noted.get("asked", "auto") != store.settings.search
+        noted.get("asked", "auto") != search
         or ("missing" in noted and coarse.library() is not None)
         or (noted.get("kind") == "coarse" and INDEX not in manifest.files)
     )
 
 
-def _queries(store: Store, view: View, tokens: int | None = None) -> torch.Tensor:
+def _queries(ws: Workspace, view: View, tokens: int | None = None) -> torch.Tensor:
     """Queries that a reader might have (T, E): ordinary text and some facts' own wordings, every
     token of them, or of some of them about so many."""
-    facts = islice(store.ledger.facts(generation=view.generation), ASKED)
+    facts = islice(ws.ledger.facts(generation=view.generation), ASKED)
     texts = [*data.background(), *(text for fact in facts for text in _wordings(fact))]
-    loaded = store.loaded
+    loaded = ws.loaded
     ids = [tuple(loaded.tokenizer(text)["input_ids"])[:LONGEST] for text in texts]
     if tokens is not None:
         ids = ids[:: max(1, sum(map(len, ids)) // tokens)]
-    keys_TF, _ = token_keys(loaded.model, store.spec, store.settings.layer, ids)
+    keys_TF, _ = token_keys(loaded.model, ws.spec, ws.settings.layer, ids)
     return view.encoder.encode(keys_TF)
 
 

@@ -1,8 +1,4 @@
-"""Facts that a model knows by itself and that need no row.
-
-What comes in: a model and facts. What goes out: the ids of those whose object it says greedily
-after the bare prompt, token for token. What it does not do: attach a bank.
-"""
+"""Facts that a model knows by itself: it says their object greedily after the bare prompt."""
 
 from __future__ import annotations
 

@@ -1,26 +1,24 @@
 """What a build has to do: which facts to write anew, and which standing rows to ask again.
 
-What comes in: a ledger, the bank that stands, the generation to build. What goes out: facts and
-row ids. What it does not do: write or ask anything. It reads of the ledger what changed, not all
-of it, so that one changed fact among a million costs little.
+It reads of the ledger what changed, not all of it, so that one changed fact among a million costs
+little.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from revisor.neuraldb.bank.bank import Bank
-from revisor.neuraldb.editing.build import row_facts
 from revisor.facts.fact import Fact, normal_form
 from revisor.facts.ledger import Ledger
+from revisor.neuraldb.bank.bank import Bank
 
 FEW = 50  # names that the database looks for; with more, all facts are read
 _EDGES = ".,;:!?\"'"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class BuildPlan:
     """What a build has to write.
 
     Attributes:
@@ -33,31 +31,32 @@ class Wanted:
 
 
 def changed_facts(
-    ledger: Ledger, bank: Bank, failed: Iterable[str], generation: int, *, complete: bool
-) -> Wanted:
-    """The facts of every subject that changed since the bank was built.
+    ledger: Ledger, bank: Bank, failed: Collection[str], generation: int
+) -> BuildPlan:
+    """The facts that changed since the bank was built.
 
-    Facts that the bank should have a row for and has none are wanted too: a row that several
-    facts shared is gone when one of them was purged.
+    A fact that could not be written is tried again when a fact of the same subject changed: it may
+    have been that one's key that stood in its way.
 
     Args:
         failed: ids of facts that were tried and have no row.
-        complete: every fact of the bank's generation is known to have a row, or to have failed.
     """
     change = ledger.diff(bank.generation, generation)
-    touched = [*change.put, *change.removed, *(old for old, _ in change.updated)]
-    gone = {fact.id for fact in change.removed}
-    facts = list(ledger.about({fact.subject for fact in touched}, generation=generation))
-    if not complete:
-        rowed = {i for row_id in bank.ids for i in row_facts(row_id)} | set(failed)
-        rowed |= {fact.id for fact in facts}
-        live = ledger.live_ids(generation)
-        gone |= rowed - live
-        if lost := live - rowed:
-            subjects = {fact.subject for fact in ledger.known(lost, generation=generation).values()}
-            others = ledger.about(subjects, generation=generation)
-            facts = list({fact.id: fact for fact in [*facts, *others]}.values())
-    return Wanted(facts=facts, gone=gone)
+    old = [*change.removed, *(before for before, _ in change.updated)]
+    subjects = {normal_form(fact.subject) for fact in (*old, *change.put)}
+    facts = {fact.id: fact for fact in change.put}
+    for fact in ledger.known(failed, generation=generation).values():
+        if normal_form(fact.subject) in subjects:
+            facts.setdefault(fact.id, fact)
+    return BuildPlan(facts=list(facts.values()), gone={fact.id for fact in change.removed})
+
+
+def by_subject(facts: Iterable[Fact]) -> list[list[Fact]]:
+    """The facts of each subject, in the order given."""
+    groups: dict[str, list[Fact]] = {}
+    for fact in facts:
+        groups.setdefault(normal_form(fact.subject), []).append(fact)
+    return list(groups.values())
 
 
 def rows_to_check(
@@ -74,7 +73,7 @@ def rows_to_check(
         for fact in _candidates(ledger, names, generation)
         if any(span in names for span in _spans(fact.text, longest))
     }
-    return [row_id for row_id in bank.holding(found) if row_id not in new]
+    return [row_id for row_id in bank.present(found) if row_id not in new]
 
 
 def _candidates(ledger: Ledger, names: set[str], generation: int) -> Iterator[Fact]:

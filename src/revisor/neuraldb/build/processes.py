@@ -1,7 +1,4 @@
-"""A crew of processes on this machine.
-
-What comes in: a job and how many workers. What goes out: what they say. What it does not do: decide
-who makes what (workers.py).
+"""A pool of processes on this machine.
 
 Each worker is a new interpreter with the model in it, at the other end of a pipe. If it dies its
 end closes, and so does the other one if the process that gives out the work dies: the worker then
@@ -21,25 +18,25 @@ from typing import Any
 
 import torch
 
-from revisor.neuraldb.build.shards import Job, Maker, Shard
+from revisor.neuraldb.build.shards import RowBuilder, Shard, WorkerSpec
 from revisor.neuraldb.build.workers import Advanced, Died, Event, Failed, Finished, Ready
 
 
-class Processes:
-    """A `Crew` of local processes.
+class LocalPool:
+    """A `WorkerPool` of local processes.
 
     Args:
-        job: what they do.
+        worker: what they must know.
         size: how many.
     """
 
-    def __init__(self, job: Job, size: int) -> None:
-        self.job = job
+    def __init__(self, worker: WorkerSpec, size: int) -> None:
+        self.worker = worker
         self.size = size
         self._workers: dict[int, tuple[BaseProcess, Connection]] = {}
 
     def start(self, place: int) -> None:
-        """See `Crew`."""
+        """See `WorkerPool`."""
         if place in self._workers:
             self._end(place)
         context = multiprocessing.get_context("spawn")
@@ -51,29 +48,29 @@ class Processes:
         theirs.close()
         self._workers[place] = process, mine
         with suppress(OSError):  # it died: `wait` says so
-            mine.send(self.job)
+            mine.send(self.worker)
 
     def _device(self, place: int) -> str:
         """Of several GPUs each worker has one."""
-        if self.job.device == "cuda":
+        if self.worker.device == "cuda":
             return f"cuda:{place % torch.cuda.device_count()}"
-        return self.job.device
+        return self.worker.device
 
     def give(self, place: int, shard: Shard) -> None:
-        """See `Crew`."""
+        """See `WorkerPool`."""
         with suppress(OSError):
             self._workers[place][1].send(shard)
 
     def wait(self, seconds: float) -> list[tuple[int, Event]]:
-        """See `Crew`."""
+        """See `WorkerPool`."""
         places = {pipe: place for place, (_, pipe) in self._workers.items()}
         return [
-            (places[pipe], self._said(places[pipe]))
+            (places[pipe], self._read(places[pipe]))
             for pipe in wait(list(places), seconds)
             if isinstance(pipe, Connection)
         ]
 
-    def _said(self, place: int) -> Event:
+    def _read(self, place: int) -> Event:
         process, pipe = self._workers[place]
         try:
             event: Event = pipe.recv()
@@ -91,7 +88,7 @@ class Processes:
             process.join()
 
     def close(self) -> None:
-        """See `Crew`."""
+        """See `WorkerPool`."""
         for process, _ in self._workers.values():
             process.kill()
         for place in list(self._workers):
@@ -99,26 +96,26 @@ class Processes:
 
 
 def _work(pipe: Connection, device: str) -> None:
-    """A worker's life: its job, then shards until nobody is at the other end."""
+    """What a worker does: open its model, then make shards until nobody is at the other end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the keyboard's; who gave the work ends it
     try:
-        maker = Maker.of(_hear(pipe), device=device)
-        _say(pipe, Ready(pid=os.getpid(), host=socket.gethostname()))
+        builder = RowBuilder.of(_receive(pipe), device=device)
+        _send(pipe, Ready(pid=os.getpid(), host=socket.gethostname()))
         while True:
-            made = maker.rows(_hear(pipe), lambda count: _say(pipe, Advanced(facts=count)))
-            _say(pipe, Finished(made=made))
+            result = builder.rows(_receive(pipe), lambda count: _send(pipe, Advanced(facts=count)))
+            _send(pipe, Finished(result=result))
     except Exception as error:
-        _say(pipe, Failed.of(error))
+        _send(pipe, Failed.of(error))
 
 
-def _hear(pipe: Connection) -> Any:
+def _receive(pipe: Connection) -> Any:
     try:
         return pipe.recv()
     except (EOFError, OSError):
         raise SystemExit from None
 
 
-def _say(pipe: Connection, event: Event) -> None:
+def _send(pipe: Connection, event: Event) -> None:
     try:
         pipe.send(event)
     except OSError:

@@ -1,9 +1,4 @@
-"""Facts a second by several workers.
-
-What comes in: a model that is open, facts, how many workers. What goes out: figures of `revisor
-bench build`. What it does not do: use a store, or ask again the rows that another shard could
-change, which one process does.
-"""
+"""Facts a second by several workers: figures of `revisor bench build`, without a store."""
 
 from __future__ import annotations
 
@@ -12,14 +7,14 @@ from time import perf_counter
 
 import torch
 
-from revisor.neuraldb.editing.build import BuildSettings
-from revisor.neuraldb.editing.calibration import calibrate
 from revisor.facts.fact import Fact
-from revisor.neuraldb.build.hands import Hands, executor
-from revisor.neuraldb.build.shards import Job, Maker, by_subject, cut
-from revisor.neuraldb.build.workers import Workers
 from revisor.models.load import DTYPE_NAMES, LoadedModel, fingerprint
 from revisor.models.spec import spec_of
+from revisor.neuraldb.build.executors import WorkerOptions, executor
+from revisor.neuraldb.build.shards import RowBuilder, WorkerSpec, cut
+from revisor.neuraldb.build.workers import Workers
+from revisor.neuraldb.editing.calibration import calibrate
+from revisor.neuraldb.editing.settings import BuildSettings
 
 
 def rate_by_workers(
@@ -38,24 +33,23 @@ def rate_by_workers(
         For each count: workers (no more than there are shards), threads of each, facts_per_second.
     """
     calibration = calibrate(loaded, spec_of(loaded.model), settings.layer, whiten=settings.whiten)
-    job = Job(
+    worker = WorkerSpec(
         model=loaded.name,
         dtype=DTYPE_NAMES[next(loaded.model.parameters()).dtype],
         device=loaded.device.type,
         fingerprint=fingerprint(loaded, layer=settings.layer),
         calibration=calibration,
         settings=settings,
-        exact=False,
         threads=torch.get_num_threads(),
     )
-    maker = Maker(loaded, spec_of(loaded.model), calibration, settings, exact=False)
-    shards = cut({str(number): group for number, group in enumerate(by_subject(facts))})
+    builder = RowBuilder(loaded, spec_of(loaded.model), calibration, settings)
+    shards = cut({fact.id: fact for fact in facts})
     found: list[dict[str, int | float]] = []
     for count in counts:
-        with executor(Hands(workers=count), maker, job, len(shards)) as make:
-            size, threads = 1, job.threads
+        with executor(WorkerOptions(workers=count), builder, worker, len(shards)) as make:
+            size, threads = 1, worker.threads
             if isinstance(make, Workers):
-                size, threads = make.crew.size, make.crew.job.threads
+                size, threads = make.pool.size, make.pool.worker.threads
                 make.gather()
             began = perf_counter()
             for _ in make(shards, on_done):

@@ -1,40 +1,36 @@
 """Shards: the facts of a build cut into pieces, and the rows of one piece made.
 
-What comes in: facts, each subject's together. What goes out: shards, and for a shard its rows. What
-it does not do: choose who makes which (workers.py), or write anything (partial.py).
-
 A row's last bits depend on the batch it was optimised in. So the cut depends on the facts alone,
 never on how many workers there are or on what a killed build had done, and a shard's batches are
 composed in one place, here.
 
 Who makes rows asks them through a gate over these rows alone, and repairs those that do not answer:
-nearly all that a build has to repair is found there. The build asks those once more whose prompts
-name a row of another subject (life/build.py).
+nearly all that a build has to repair is found there, by all workers at once. The build asks every
+row once more with the whole bank in force.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
 import revisor
-from revisor.neuraldb.bank.bank import Row
-from revisor.neuraldb.bank.encode import KeyEncoder
-from revisor.neuraldb.editing.build import BuildSettings, build_rows, empty_bank, row_facts
-from revisor.neuraldb.editing.calibration import Calibration
-from revisor.neuraldb.editing.check import check_rows, crossed_rows
-from revisor.neuraldb.editing.heads import Heads
-from revisor.neuraldb.editing.relations import Relations
 from revisor.errors import WrongModel
-from revisor.facts.epochs import epochs
-from revisor.facts.fact import PLACEHOLDER, Fact, normal_form
+from revisor.facts.fact import PLACEHOLDER, Fact
 from revisor.models.load import LoadedModel, fingerprint, load_model
 from revisor.models.spec import Spec, spec_of
+from revisor.neuraldb.bank.encode import KeyEncoder
+from revisor.neuraldb.bank.view import Row
+from revisor.neuraldb.editing.calibration import Calibration
+from revisor.neuraldb.editing.check import check_rows
+from revisor.neuraldb.editing.heads import Heads
+from revisor.neuraldb.editing.rows import build_rows, empty_bank
+from revisor.neuraldb.editing.settings import BuildSettings
 
 SHARD = 128  # facts whose rows are written before the next are begun
 
@@ -47,98 +43,82 @@ def digest_of(value: Any) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """Some subjects.
+    """Some facts.
 
     Attributes:
-        groups: the facts of each subject, by a digest of what its rows are made from.
+        facts: by a digest of what their rows are made from.
     """
 
-    groups: Mapping[str, Sequence[Fact]]
+    facts: Mapping[str, Fact]
 
-    @property
-    def facts(self) -> int:
-        """How many facts it has."""
-        return sum(map(len, self.groups.values()))
+    def __len__(self) -> int:
+        return len(self.facts)
 
-    def without(self, names: Collection[str]) -> Shard:
-        """The subjects whose digests are not among these."""
-        return Shard(groups={name: g for name, g in self.groups.items() if name not in names})
+    def without(self, digests: Collection[str]) -> Shard:
+        """The facts whose digests are not among these."""
+        return Shard(facts={name: f for name, f in self.facts.items() if name not in digests})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class ShardResult:
     """What became of a shard.
 
     Attributes:
-        rows: of each subject, by its digest.
+        rows: by the digest of their facts.
         steps: optimisation steps, summed over its facts.
-        answering: ids of rows that answer through a gate, where no other subject's row of the shard
-            may have had a say in it.
     """
 
-    rows: Mapping[str, Sequence[Row]]
+    rows: Mapping[str, Row]
     steps: float
-    answering: frozenset[str] = frozenset()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Between processes a tensor is shared memory, which ends with its process; arrays are not.
         arrays = {
-            name: [
-                (row.row_id, *(_array(x) for x in (row.keys_CE, row.gamma_C, row.r_D, row.names_H)),
-                 row.after)
-                for row in rows
-            ]
-            for name, rows in self.rows.items()
-        }  # fmt: skip
-        return _made, (arrays, self.steps, self.answering)
+            name: (row.row_id, *(_array(x) for x in (row.keys_CE, row.gamma_C, row.r_D)))
+            for name, row in self.rows.items()
+        }
+        return _result, (arrays, self.steps)
 
 
 def _array(tensor: torch.Tensor) -> Any:
     return tensor.cpu().numpy()
 
 
-def _made(
-    arrays: Mapping[str, Sequence[tuple[Any, ...]]], steps: float, answering: frozenset[str]
-) -> Made:
-    def row(row_id: str, keys: Any, gamma: Any, r: Any, names: Any, after: bool) -> Row:
+def _result(arrays: Mapping[str, tuple[Any, ...]], steps: float) -> ShardResult:
+    def row(row_id: str, keys: Any, gamma: Any, r: Any) -> Row:
         return Row(
             row_id=row_id,
             keys_CE=torch.tensor(keys),
             gamma_C=torch.tensor(gamma),
             r_D=torch.tensor(r),
-            names_H=torch.tensor(names),
-            after=after,
         )
 
-    rows = {name: [row(*fields) for fields in group] for name, group in arrays.items()}
-    return Made(rows=rows, steps=steps, answering=answering)
+    return ShardResult(rows={name: row(*parts) for name, parts in arrays.items()}, steps=steps)
 
 
-def by_subject(facts: Sequence[Fact]) -> list[list[Fact]]:
-    """The facts of each subject, in the order given."""
-    groups: dict[str, list[Fact]] = {}
-    for fact in facts:
-        groups.setdefault(normal_form(fact.subject), []).append(fact)
-    return list(groups.values())
+def cut(facts: Mapping[str, Fact]) -> list[Shard]:
+    """Shards of `SHARD` facts, the same in whatever order the facts come.
 
+    What is of one length goes together, which saves padding, and the longest goes first, so that no
+    worker is left alone with it.
 
-def cut(groups: Mapping[str, Sequence[Fact]]) -> list[Shard]:
-    """Shards of about `SHARD` facts that never part the facts of one subject.
-
-    They are the same in whatever order the subjects come. What is of one length goes together,
-    which saves padding, and the longest goes first, so that no worker is left alone with it.
+    Args:
+        facts: by the digest of what their rows are made from.
     """
-    shards: list[Shard] = []
-    part: dict[str, Sequence[Fact]] = {}
-    count = 0
-    for name in sorted(groups, key=lambda name: (-max(map(_length, groups[name])), name)):
-        group = groups[name]
-        if part and count + len(group) > SHARD:
-            shards.append(Shard(groups=part))
-            part, count = {}, 0
-        part[name] = group
-        count += len(group)
-    return [*shards, Shard(groups=part)] if part else shards
+    names = sorted(facts, key=lambda name: (-_length(facts[name]), name))
+    return [
+        Shard(facts={name: facts[name] for name in names[first : first + SHARD]})
+        for first in range(0, len(names), SHARD)
+    ]
+
+
+def digested(facts: Iterable[Fact], recipe: str) -> dict[str, Fact]:
+    """Facts by the digest of what their rows are made from.
+
+    Args:
+        recipe: names all settings that a row depends on.
+    """
+    return {digest_of([recipe, asdict(fact)]): fact for fact in facts}
 
 
 def _length(fact: Fact) -> int:
@@ -147,15 +127,14 @@ def _length(fact: Fact) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class WorkerSpec:
     """All that a worker must know to make rows as any other does.
 
     Attributes:
-        model, dtype, device, layers_path, projection_path: as in `StoreSettings`.
+        model, dtype, device, layers_path, projection_path: as in `NeuralDBSettings`.
         fingerprint: of the model that it must be.
         calibration: measured once, by who gives out the work.
         settings: of the build.
-        exact: each subject in a batch of its own.
         threads: of each worker; rounding depends on them.
         version: of revisor.
     """
@@ -166,161 +145,91 @@ class Job:
     fingerprint: str
     calibration: Calibration
     settings: BuildSettings
-    exact: bool
     threads: int
     layers_path: str | None = None
     projection_path: str | None = None
     version: str = revisor.__version__
 
     def __reduce__(self) -> tuple[Any, ...]:
-        calibration = self.calibration
-        whole = {**vars(self), "calibration": {**vars(calibration)}}
-        tensors = calibration.encoder.tensors()
-        whole["calibration"]["encoder"] = {name: _array(x) for name, x in tensors.items()}
-        if calibration.relations is not None:
-            heard = vars(calibration.relations)
-            whole["calibration"]["relations"] = {name: _array(x) for name, x in heard.items()}
-        if calibration.kind_V is not None:
-            whole["calibration"]["kind_V"] = _array(calibration.kind_V)
-        return _job, (whole,)
+        tensors = self.calibration.encoder.tensors()
+        arrays = {name: _array(tensor) for name, tensor in tensors.items()}
+        plain = {**vars(self), "calibration": self.calibration.score}
+        return _worker_spec, (plain, arrays)
 
 
-def _job(whole: dict[str, Any]) -> Job:
-    known = dict(whole["calibration"])
-    known["encoder"] = KeyEncoder.of({n: torch.tensor(x) for n, x in known["encoder"].items()})
-    if known["relations"] is not None:
-        heard = {name: torch.tensor(x) for name, x in known["relations"].items()}
-        known["relations"] = Relations(**heard)
-    if known["kind_V"] is not None:
-        known["kind_V"] = torch.tensor(known["kind_V"])
-    return Job(**{**whole, "calibration": Calibration(**known)})
+def _worker_spec(plain: dict[str, Any], arrays: Mapping[str, Any]) -> WorkerSpec:
+    encoder = KeyEncoder.of({name: torch.tensor(array) for name, array in arrays.items()})
+    calibration = Calibration(encoder=encoder, score=plain["calibration"])
+    return WorkerSpec(**{**plain, "calibration": calibration})
 
 
-class Maker:
+class RowBuilder:
     """Makes the rows of shards, with a model that is open.
 
     Args:
         loaded, spec: the model.
         calibration: of that model.
         settings: of the build.
-        exact: each subject in a batch of its own.
     """
 
     def __init__(
-        self,
-        loaded: LoadedModel,
-        spec: Spec,
-        calibration: Calibration,
-        settings: BuildSettings,
-        *,
-        exact: bool,
+        self, loaded: LoadedModel, spec: Spec, calibration: Calibration, settings: BuildSettings
     ) -> None:
         self.loaded = loaded
         self.spec = spec
         self.calibration = calibration
         self.settings = settings
-        self.exact = exact
         self.heads = Heads(loaded.model, spec)
 
     @classmethod
-    def of(cls, job: Job, *, device: str | None = None) -> Maker:
-        """Open the model of a job.
+    def of(cls, worker: WorkerSpec, *, device: str | None = None) -> RowBuilder:
+        """Open a worker's model.
 
         Args:
-            device: in place of the job's, such as one of several GPUs.
+            device: in place of the spec's, such as one of several GPUs.
 
         Raises:
             WrongModel: what is found here by its name is another model.
             ModelUnavailable: nothing is.
         """
-        torch.set_num_threads(job.threads)
-        loaded = load_model(job.model, dtype=job.dtype, device=device or job.device)
-        found = fingerprint(loaded, layer=job.settings.layer)
-        if found != job.fingerprint:
+        torch.set_num_threads(worker.threads)
+        loaded = load_model(worker.model, dtype=worker.dtype, device=device or worker.device)
+        found = fingerprint(loaded, layer=worker.settings.layer)
+        if found != worker.fingerprint:
             raise WrongModel(
-                f"A worker found another model under the name '{job.model}': its fingerprint is "
-                f"{found}, not {job.fingerprint}.",
+                f"A worker found another model under the name '{worker.model}': its fingerprint is "
+                f"{found}, not {worker.fingerprint}.",
                 "Give every machine the same model folder.",
             )
         spec = spec_of(
-            loaded.model, layers_path=job.layers_path, projection_path=job.projection_path
+            loaded.model, layers_path=worker.layers_path, projection_path=worker.projection_path
         )
-        return cls(loaded, spec, job.calibration, job.settings, exact=job.exact)
+        return cls(loaded, spec, worker.calibration, worker.settings)
 
-    def _repaired(
-        self, rows: Sequence[Row], facts: Sequence[Fact]
-    ) -> tuple[Sequence[Row], set[str]]:
-        """Rows that hold together, repaired where they do not answer with nothing else in force,
-        and the ids of those that answer.
-
-        What cannot be repaired stays as it was made. In an exact store a row may depend on its own
-        subject alone; there only the build's check asks and repairs, whose work is kept apart.
-        """
-        if self.exact:
-            return rows, set()
-        bank = empty_bank(self.spec, self.calibration, self.settings)
-        for row in rows:
-            bank.put(row, 1)
-        known = {fact.id: fact for fact in facts}
-        ids = [row.row_id for row in rows]
-        failures = check_rows(self.loaded, self.spec, bank, known, ids, self.settings, 1)
-        failed = {failure.fact_id for failure in failures}
-        answering = {row_id for row_id in ids if failed.isdisjoint(row_facts(row_id))}
-        # A row that answered beside another subject's may be used again in a bank without it.
-        answering -= crossed_rows(self.loaded, bank, known, ids, self.settings)
-        return [bank.get(row.row_id) if row.row_id in bank else row for row in rows], answering
-
-    def rows(self, shard: Shard, on_done: Callable[[int], None] | None = None) -> Made:
+    def rows(self, shard: Shard, on_done: Callable[[int], None] | None = None) -> ShardResult:
         """The rows of a shard.
 
         Args:
             on_done: told how many more of its facts are written.
         """
-        made: dict[str, dict[str, Row]] = {name: {} for name in shard.groups}
-        turns = {name: epochs(group) for name, group in shard.groups.items()}
-        owner = {fact.id: name for name, group in shard.groups.items() for fact in group}
-        # A row is one thing at all times: found at the name, or where its question ends.
-        crowded = {
-            normal_form(group[0].subject)
-            for name, group in shard.groups.items()
-            if any(len(holding) > 1 for holding in turns[name])
-        }
-        answering: set[str] = set()
-        steps, told, first = 0.0, 0, True
+        facts = list(shard.facts.values())
+        built = build_rows(
+            self.loaded, self.spec, self.calibration, facts, self.settings,
+            heads=self.heads, on_done=on_done,
+        )  # fmt: skip
+        rows = self._repaired(built.rows, facts)
+        return ShardResult(rows=dict(zip(shard.facts, rows, strict=True)), steps=built.steps)
 
-        def tell(count: int) -> None:
-            nonlocal told
-            told += count
-            if on_done:
-                on_done(count)
+    def _repaired(self, rows: Sequence[Row], facts: Sequence[Fact]) -> list[Row]:
+        """Rows repaired where they do not answer with nothing but this shard in force.
 
-        while any(turns.values()):
-            now: list[list[Fact]] = []
-            for name, left in turns.items():
-                holding = left.pop(0) if left else ()
-                ids = {fact.id for fact in holding}
-                served = {
-                    i for row_id in made[name] if set(row_facts(row_id)) <= ids
-                    for i in row_facts(row_id)
-                }  # fmt: skip
-                if ids - served:
-                    now.append(list(holding))
-            # In a batch the rounding of one fact depends on the others.
-            batches = now if self.exact else [[fact for group in now for fact in group]]
-            for batch in filter(None, batches):
-                built = build_rows(
-                    self.loaded, self.spec, self.calibration, batch, self.settings,
-                    crowded=crowded, heads=self.heads, on_done=tell if first else None,
-                )  # fmt: skip
-                steps += built.steps * len(batch)
-                rows, right = self._repaired(built.rows, batch)
-                answering |= right
-                for row in rows:
-                    made[owner[row_facts(row.row_id)[0]]].setdefault(row.row_id, row)
-            first = False
-        tell(shard.facts - told)  # facts that share a row, or hold later only
-        return Made(
-            rows={name: list(rows.values()) for name, rows in made.items()},
-            steps=steps,
-            answering=frozenset(answering),
-        )
+        Facts in time are left to the build, which asks them beside those that hold with them. What
+        cannot be repaired stays as it was made, and is asked there again.
+        """
+        always = {fact.id: fact for fact in facts if not (fact.valid_from or fact.valid_to)}
+        bank = empty_bank(self.spec, self.calibration, self.settings)
+        for row in rows:
+            if row.row_id in always:
+                bank.put(row, 1)
+        check_rows(self.loaded, self.spec, bank, always, list(always), self.settings, 1)
+        return [bank.get(row.row_id) if row.row_id in bank else row for row in rows]

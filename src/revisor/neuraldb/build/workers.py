@@ -1,9 +1,4 @@
-"""Shards made by a crew of workers: who makes which, and what happens when one of them dies.
-
-What comes in: shards, and a crew. What goes out: what was made of each shard, in the order of being
-done, and progress over all of them. What it does not do: make rows (shards.py), start workers
-(processes.py: on this machine; cluster.py: on a Ray cluster), or write to the store, which the
-process that gives out the work does alone.
+"""Shards made by a pool of workers: who makes which, and what happens when one of them dies.
 
 A worker is given a shard when it is ready and has none. If it dies, its shard goes to another, and
 another worker is started in its place; what it had made of the shard is lost, and nothing else.
@@ -19,16 +14,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from revisor.errors import RevisorError, WorkersLost
-from revisor.neuraldb.build.shards import Job, Made, Maker, Shard
+from revisor.neuraldb.build.shards import RowBuilder, Shard, ShardResult, WorkerSpec
 
-LIVES = 3  # workers that may die over one shard, or one after the other while they start
+DEATHS = 3  # workers that may die over one shard, or one after the other while they start
 PATIENCE_S = 1.0  # between two looks at workers that say nothing
 
 _log = logging.getLogger(__name__)
 
 OnDone = Callable[[int], None]
 # Makes shards, tells how many more facts are written (fewer, after a death), gives what was made.
-Executor = Callable[[Sequence[Shard], OnDone], Iterator[Made]]
+Executor = Callable[[Sequence[Shard], OnDone], Iterator[ShardResult]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +50,7 @@ class Advanced:
 class Finished:
     """It is done with its shard."""
 
-    made: Made
+    result: ShardResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +72,7 @@ class Failed:
 
     @classmethod
     def of(cls, error: Exception) -> Failed:
-        """An error that can be told to another process: one for people, or its traceback."""
+        """An error that can be sent to another process: one for people, or its traceback."""
         if isinstance(error, RevisorError):
             return cls(error=error)
         return cls(error=RuntimeError("".join(traceback.format_exception(error))))
@@ -86,11 +81,11 @@ class Failed:
 Event = Ready | Advanced | Finished | Died | Failed
 
 
-class Crew(Protocol):
-    """Workers in numbered places. What a worker says comes back from `wait`, with its place."""
+class WorkerPool(Protocol):
+    """Workers in numbered places. What a worker sends comes back from `wait`, with its place."""
 
     size: int
-    job: Job
+    worker: WorkerSpec
 
     def start(self, place: int) -> None:
         """Begin to start a worker there, in place of one that died or of none."""
@@ -99,51 +94,51 @@ class Crew(Protocol):
         """Have the ready worker there make a shard."""
 
     def wait(self, seconds: float) -> list[tuple[int, Event]]:
-        """What was said, after so many seconds at most."""
+        """What happened, after so many seconds at most."""
 
     def close(self) -> None:
         """End all workers, whatever they do."""
 
 
-def in_this_process(maker: Maker) -> Executor:
+def in_this_process(builder: RowBuilder) -> Executor:
     """One shard after the other, by the model at hand."""
 
-    def run(shards: Sequence[Shard], on_done: OnDone) -> Iterator[Made]:
+    def run(shards: Sequence[Shard], on_done: OnDone) -> Iterator[ShardResult]:
         for shard in shards:
-            yield maker.rows(shard, on_done)
+            yield builder.rows(shard, on_done)
 
     return run
 
 
 class Workers:
-    """An executor over a crew; a context manager that ends it.
+    """An executor over a pool; a context manager that ends it.
 
     Args:
-        crew: whose workers are started at the first use.
+        pool: whose workers are started at the first use.
     """
 
-    def __init__(self, crew: Crew) -> None:
-        self.crew = crew
+    def __init__(self, pool: WorkerPool) -> None:
+        self.pool = pool
         self._idle: set[int] = set()
         self._busy: dict[int, Shard] = {}
-        self._told: dict[int, int] = {}  # facts of each busy worker's shard
-        self._stillborn = 0
+        self._reported: dict[int, int] = {}  # facts of each busy worker's shard
+        self._failed_starts = 0
         self._started = False
 
     def __enter__(self) -> Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.crew.close()
+        self.pool.close()
 
     def gather(self) -> None:
         """Wait until every worker is ready, so that what follows can be timed."""
         self._start()
-        while len(self._idle) < self.crew.size:
-            for place, event in self.crew.wait(PATIENCE_S):
-                self._heard(place, event, lambda _: None)
+        while len(self._idle) < self.pool.size:
+            for place, event in self.pool.wait(PATIENCE_S):
+                self._handle(place, event, lambda _: None)
 
-    def __call__(self, shards: Sequence[Shard], on_done: OnDone) -> Iterator[Made]:
+    def __call__(self, shards: Sequence[Shard], on_done: OnDone) -> Iterator[ShardResult]:
         """See `Executor`.
 
         Raises:
@@ -157,18 +152,18 @@ class Workers:
         while left or self._busy:
             while left and self._idle:
                 place = self._idle.pop()
-                self._busy[place], self._told[place] = left.popleft(), 0
-                self.crew.give(place, self._busy[place])
-            for place, event in self.crew.wait(PATIENCE_S):
+                self._busy[place], self._reported[place] = left.popleft(), 0
+                self.pool.give(place, self._busy[place])
+            for place, event in self.pool.wait(PATIENCE_S):
                 shard = self._busy.get(place)
-                self._heard(place, event, on_done)
+                self._handle(place, event, on_done)
                 if isinstance(event, Finished):
-                    yield event.made
+                    yield event.result
                 elif isinstance(event, Died) and shard is not None:
                     deaths[id(shard)] = deaths.get(id(shard), 0) + 1
-                    if deaths[id(shard)] >= LIVES:
+                    if deaths[id(shard)] >= DEATHS:
                         raise WorkersLost(
-                            f"{LIVES} workers died over the same {shard.facts} facts "
+                            f"{DEATHS} workers died over the same {len(shard)} facts "
                             f"({event.how}).",
                             "Where memory is short, take fewer workers. What was written is kept: "
                             "the next build goes on.",
@@ -178,37 +173,37 @@ class Workers:
     def _start(self) -> None:
         if not self._started:
             self._started = True
-            for place in range(self.crew.size):
-                self.crew.start(place)
+            for place in range(self.pool.size):
+                self.pool.start(place)
 
-    def _heard(self, place: int, event: Event, on_done: OnDone) -> None:
+    def _handle(self, place: int, event: Event, on_done: OnDone) -> None:
         match event:
             case Ready():
                 _log.info("Worker %d is ready: process %d on %s", place, event.pid, event.host)
-                self._stillborn = 0
+                self._failed_starts = 0
                 self._idle.add(place)
             case Advanced():
-                self._told[place] += event.facts
+                self._reported[place] += event.facts
                 on_done(event.facts)
             case Finished():
-                del self._busy[place], self._told[place]
+                del self._busy[place], self._reported[place]
                 self._idle.add(place)
             case Died():
-                self._bury(place, event, on_done)
+                self._replace(place, event, on_done)
             case Failed():
                 raise event.error
 
-    def _bury(self, place: int, event: Died, on_done: OnDone) -> None:
+    def _replace(self, place: int, event: Died, on_done: OnDone) -> None:
         _log.warning("Worker %d died (%s); another takes its place.", place, event.how)
         if place in self._busy:
             del self._busy[place]
-            on_done(-self._told.pop(place))
+            on_done(-self._reported.pop(place))
         elif place not in self._idle:
-            self._stillborn += 1
-            if self._stillborn >= LIVES:
+            self._failed_starts += 1
+            if self._failed_starts >= DEATHS:
                 raise WorkersLost(
-                    f"{LIVES} workers died while they started ({event.how}).",
+                    f"{DEATHS} workers died while they started ({event.how}).",
                     "Where memory is short, take fewer workers.",
                 )
         self._idle.discard(place)
-        self.crew.start(place)
+        self.pool.start(place)

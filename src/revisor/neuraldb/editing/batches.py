@@ -1,11 +1,7 @@
-"""Batches of requests, run once: everything that a step of the optimisation reads.
-
-What comes in: requests and one layer of a frozen model. What goes out: batches whose prefix (K/V),
-lower layers and places are ready. What it does not do: optimise (values.py), or choose what goes
-together (pacing.py).
+"""Batches of requests, run once: everything that a step of the optimisation reads, ready.
 
 Shapes: B rows (all contexts of all requests), T columns of which S are suffix, D hidden width, M
-target positions, W rows with a target, E rows without, V vocabulary. Rows are aligned at their
+target positions, E rows without one, V vocabulary. Rows are aligned at their
 right end.
 """
 
@@ -14,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,8 +23,6 @@ from revisor.neuraldb.editing.heads import Heads
 from revisor.neuraldb.editing.pacing import Pace, Part, alike, cost_of
 from revisor.neuraldb.editing.request import Context, Request
 
-CHAT_SLACK = 5.0  # a chat template opens an answer in many ways: its loss falls slowly
-
 
 @dataclass
 class Batch:
@@ -40,14 +33,12 @@ class Batch:
     place_BS: torch.Tensor  # position ids of the suffix
     owner_B: torch.Tensor  # index of the request a row belongs to
     column_B: torch.Tensor  # suffix column of the subject's last token
-    slack_B: torch.Tensor  # how many times `stop_nll` a row may lose and still have converged
     weight_B: torch.Tensor  # a row's share in its request's loss
     entering_BSD: torch.Tensor  # what enters the layer
     prefix: Layers  # K/V of every layer
     target_row_M: torch.Tensor
     target_column_M: torch.Tensor
     target_id_M: torch.Tensor
-    written_row_W: torch.Tensor  # rows with a target; what follows it is in the last column
     essence_row_E: torch.Tensor
     essence_base_EV: torch.Tensor | None  # log-probabilities of the unedited model
 
@@ -89,14 +80,12 @@ class Batch:
             place_BS=self.place_BS[kept],
             owner_B=renumber[self.owner_B[kept]],
             column_B=self.column_B[kept],
-            slack_B=self.slack_B[kept],
             weight_B=self.weight_B[kept],
             entering_BSD=self.entering_BSD[kept],
             prefix=[(k[kept.to(k.device)], v[kept.to(v.device)]) for k, v in self.prefix],
             target_row_M=new_row[self.target_row_M[target]],
             target_column_M=self.target_column_M[target],
             target_id_M=self.target_id_M[target],
-            written_row_W=new_row[self.written_row_W[keep_B[self.written_row_W]]],
             essence_row_E=new_row[self.essence_row_E[essence]],
             essence_base_EV=None if base is None else base[essence],
         )
@@ -143,7 +132,6 @@ def _joined(one: Batch, other: Batch) -> Batch:
         place_BS=both("place_BS"),
         owner_B=both("owner_B"),
         column_B=both("column_B"),
-        slack_B=both("slack_B"),
         weight_B=both("weight_B"),
         entering_BSD=both("entering_BSD"),
         prefix=[
@@ -153,7 +141,6 @@ def _joined(one: Batch, other: Batch) -> Batch:
         target_row_M=both("target_row_M", rows),
         target_column_M=both("target_column_M"),
         target_id_M=both("target_id_M"),
-        written_row_W=both("written_row_W", rows),
         essence_row_E=both("essence_row_E", rows),
         essence_base_EV=torch.cat(base) if base else None,
     )
@@ -175,92 +162,108 @@ def prepare(
         The batch, and |h| (B): the norm of the layer's output at the subject.
     """
     device = next(model.get_input_embeddings().parameters()).device  # type: ignore[operator]
-    written = [sum(1 for c in request.contexts if c.target) for request in requests]
-    lengths = [len(context.ids) + len(context.target) for _, context in rows]
-    total = max(lengths)
-    suffix = max(context.suffix for _, context in rows)
-    cut = total - suffix
-    ids_BT = torch.zeros(len(rows), total, dtype=torch.long)
-    mask_BT = torch.zeros(len(rows), total, dtype=torch.long)
-    columns, target_row, target_column, target_id = [], [], [], []
-    written_row: list[int] = []
-    essence_row: list[int] = []
-    for row, ((_, context), length) in enumerate(zip(rows, lengths, strict=True)):
-        start = total - length
-        ids_BT[row, start:] = torch.tensor(context.ids + context.target)
-        mask_BT[row, start:] = 1
-        columns.append(start + context.position - cut)
-        (written_row if context.target else essence_row).append(row)
-        for offset, token in enumerate(context.target):
-            target_row.append(row)
-            target_column.append(start + len(context.ids) - 1 + offset - cut)
-            target_id.append(token)
-    ids_BT, mask_BT = ids_BT.to(device), mask_BT.to(device)
-    place_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
-    prefix = _prefix(
-        model, spec, [context for _, context in rows], ids_BT[:, :cut], mask_BT, place_BT, heads, at
-    )
-    essence_row_E = torch.tensor(essence_row, dtype=torch.long, device=device)
+    batch = _laid_out(rows, requests, device)
+    suffix = batch.ids_BS.shape[1]
+    cut = batch.mask_BT.shape[1] - suffix
+    contexts = [context for _, context in rows]
+    batch.prefix = _prefix(model, spec, contexts, batch.mask_BT, cut, heads, at)
+    essence_row_E = batch.essence_row_E
     last_E = torch.full_like(essence_row_E, suffix - 1)
-    batch = Batch(
-        ids_BS=ids_BT[:, cut:],
-        mask_BT=mask_BT,
-        place_BS=place_BT[:, cut:],
-        owner_B=torch.tensor([i for i, _ in rows], device=device),
-        column_B=torch.tensor(columns, device=device),
-        slack_B=torch.tensor(
-            [CHAT_SLACK if context.kind == "chat" else 1.0 for _, context in rows], device=device
-        ),
-        weight_B=torch.tensor([1 / max(1, written[i]) for i, _ in rows], device=device),
-        entering_BSD=torch.empty(0),
-        prefix=prefix,
-        target_row_M=torch.tensor(target_row, dtype=torch.long, device=device),
-        target_column_M=torch.tensor(target_column, dtype=torch.long, device=device),
-        target_id_M=torch.tensor(target_id, dtype=torch.long, device=device),
-        written_row_W=torch.tensor(written_row, dtype=torch.long, device=device),
-        essence_row_E=essence_row_E,
-        essence_base_EV=None,
-    )
-    on = layer + 1 == len(spec.layers) or bool(essence_row)
+    on = layer + 1 == len(spec.layers) or bool(len(essence_row_E))
     leaves = outputs_of(spec.layers[layer]) if on else inputs_of(spec.layers[layer + 1], stop=True)
     with (
         leaves as leaving,
         inputs_of(spec.layers[layer]) as entering,
         head_at(model, lambda: (essence_row_E, last_E)),
     ):
-        said = model(
+        output = model(
             input_ids=batch.ids_BS,
-            attention_mask=mask_BT,
+            attention_mask=batch.mask_BT,
             position_ids=batch.place_BS,
-            past_key_values=fixed_cache(model, prefix),
+            past_key_values=fixed_cache(model, batch.prefix),
             use_cache=True,
         )
-        if essence_row:
-            batch.essence_base_EV = said.logits[0].float().log_softmax(-1)
+        if len(essence_row_E):
+            batch.essence_base_EV = output.logits[0].float().log_softmax(-1)
     batch.entering_BSD = entering[0]
     norm_B = leaving[0][torch.arange(len(rows)), batch.column_B.to(leaving[0].device)]
     return batch, norm_B.float().norm(dim=-1).to(device)
+
+
+def _laid_out(rows: Sequence[Part], requests: Sequence[Request], device: torch.device) -> Batch:
+    """The tokens of some rows and where things are in them; nothing has been run yet."""
+    written = [sum(1 for c in request.contexts if c.target) for request in requests]
+    total = max(len(context.ids) + len(context.target) for _, context in rows)
+    cut = total - max(context.suffix for _, context in rows)
+    ids_BT, mask_BT = _padded([context.ids + context.target for _, context in rows])
+    columns, target_row, target_column, target_id = [], [], [], []
+    essence_row: list[int] = []
+    for row, (_, context) in enumerate(rows):
+        start = total - len(context.ids) - len(context.target)
+        columns.append(start + context.position - cut)
+        if not context.target:
+            essence_row.append(row)
+        for offset, token in enumerate(context.target):
+            target_row.append(row)
+            target_column.append(start + len(context.ids) - 1 + offset - cut)
+            target_id.append(token)
+
+    def there(numbers: Sequence[int]) -> torch.Tensor:
+        return torch.tensor(numbers, dtype=torch.long, device=device)
+
+    return Batch(
+        ids_BS=ids_BT[:, cut:].to(device),
+        mask_BT=mask_BT.to(device),
+        place_BS=_places(mask_BT)[:, cut:].to(device),
+        owner_B=there([i for i, _ in rows]),
+        column_B=there(columns),
+        weight_B=torch.tensor([1 / max(1, written[i]) for i, _ in rows], device=device),
+        entering_BSD=torch.empty(0),
+        prefix=[],
+        target_row_M=there(target_row),
+        target_column_M=there(target_column),
+        target_id_M=there(target_id),
+        essence_row_E=there(essence_row),
+        essence_base_EV=None,
+    )
+
+
+def _padded(texts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask (B, T), aligned at the right end."""
+    total = max(map(len, texts))
+    ids_BT = torch.zeros(len(texts), total, dtype=torch.long)
+    mask_BT = torch.zeros_like(ids_BT)
+    for row, text in enumerate(texts):
+        ids_BT[row, total - len(text) :] = torch.tensor(text)
+        mask_BT[row, total - len(text) :] = 1
+    return ids_BT, mask_BT
+
+
+def _places(mask_BT: torch.Tensor) -> torch.Tensor:
+    """Position ids under a mask."""
+    return (mask_BT.cumsum(1) - 1).clamp(min=0)
 
 
 def _prefix(
     model: nn.Module,
     spec: Spec,
     contexts: Sequence[Context],
-    ids_BP: torch.Tensor,
     mask_BT: torch.Tensor,
-    place_BT: torch.Tensor,
+    cut: int,
     heads: Heads,
     at: Pace,
 ) -> Layers:
-    """K/V of the first P columns. Rows go together that have about as many columns of their own,
-    which others have not read for them."""
-    cut, total = ids_BP.shape[1], mask_BT.shape[1]
+    """K/V of the first `cut` columns. Rows go together that have about as many columns of their
+    own, which others have not read for them."""
+    total = mask_BT.shape[1]
+    ids_BT, _ = _padded([context.ids + context.target for context in contexts])
+    ids_BP, place_BT = ids_BT[:, :cut].to(mask_BT.device), _places(mask_BT)
     nothing = torch.zeros(0, dtype=torch.long, device=ids_BP.device)
     if not cut:  # K/V of no tokens, for prompts that begin with the subject's last token
         cache = DynamicCache()
         with head_at(model, lambda: (nothing, nothing)):
             model(input_ids=ids_BP.new_zeros(len(ids_BP), 1), past_key_values=cache, use_cache=True)
-        return [(part.keys[:, :, :0], part.values[:, :, :0]) for part in _own_layers(cache, spec)]
+        return [(part.keys[:, :, :0], part.values[:, :, :0]) for part in cache.layers]
     lengths = [len(context.ids) + len(context.target) for context in contexts]
     own = [
         max(0, cut - (total - length + context.shared))
@@ -281,7 +284,7 @@ def _prefix(
                     past_key_values=cache,
                     use_cache=True,
                 )
-        for number, layer in enumerate(_own_layers(cache, spec)):
+        for number, layer in enumerate(cache.layers):
             if len(found) == number:
                 found.append(
                     (_zeros(layer.keys, len(own), cut), _zeros(layer.values, len(own), cut))
@@ -290,11 +293,6 @@ def _prefix(
                 part = part[:, :, :cut]  # others may have read more of these rows
                 whole[here.to(whole.device), :, cut - part.shape[2] :] = part
     return found
-
-
-def _own_layers(cache: DynamicCache, spec: Spec) -> Sequence[Any]:
-    """Those of the model: an attached gate keeps token ids behind them."""
-    return cache.layers[: len(spec.layers)]  # type: ignore[no-any-return]
 
 
 def _zeros(like: torch.Tensor, rows: int, columns: int) -> torch.Tensor:

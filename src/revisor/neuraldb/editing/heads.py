@@ -1,8 +1,4 @@
-"""Beginnings that many texts share, read once: sentences before a prompt, a chat's template.
-
-What comes in: texts as token ids, each with the number of its first ids that others have as well.
-What goes out: the K/V of columns that need not be computed again. What it does not do: optimise
-(values.py), or lay the texts out (batches.py).
+"""Beginnings that many texts share, read once: sentences that stand before prompts.
 
 A head is read alone, at places 0, 1, ..., which are those it has in every text that begins with
 it, whatever padding stands before. So its K/V do not depend on what else is built.
@@ -91,8 +87,5 @@ class Heads:
                     past_key_values=cache,
                     use_cache=True,
                 )
-            # An attached gate keeps token ids behind the model's own layers.
-            self._known[ids] = [
-                (part.keys, part.values) for part in cache.layers[: len(self.spec.layers)]
-            ]
+            self._known[ids] = [(part.keys, part.values) for part in cache.layers]
         return self._known[ids]

@@ -1,7 +1,6 @@
-"""K: the key of a subject, which is what enters the FFN output projection at its last token.
+"""K: the key of a subject, which is what enters the FFN's output projection at its last token.
 
-What comes in: facts or contexts, and one layer. What goes out: raw keys, one a context or one a
-group of contexts. What it does not do: encode them (bank/encode.py) or set thresholds.
+Keys here are raw; bank/encode.py makes them comparable. G groups of contexts, F key width.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from revisor.models.hooks import inputs_of
 from revisor.models.spec import Spec
 from revisor.neuraldb.editing.request import Context, choose_prefixes, text_context
 
-HEADED = 3  # contexts of an averaged key that have the prompt's words before the subject
+HEADED = 3  # prefixed contexts of a key that have the prompt's words before the subject
+DIRECT = 3  # and those in which the subject opens a sentence
 BATCH = 64  # texts that are read together
-DIRECT = 3  # contexts in which the subject opens a sentence
 
 
 def compute_keys(
@@ -101,57 +100,22 @@ def ffn_inputs(
     return seen[0].reshape(len(texts), longest, spec.key_width)
 
 
-def key_groups(
-    fact: Fact, tokenizer: Any, prefixes: Sequence[str], *, named: bool = False
-) -> list[list[Context]]:
+def key_groups(fact: Fact, tokenizer: Any, prefixes: Sequence[str]) -> list[list[Context]]:
     """The texts whose keys become a row's entries: each group is averaged into one entry.
 
-    The first group is the bare prompt alone, the last one the subject in other surroundings:
-    after the prompt's own words and directly after a sentence, behind prefixes chosen by the
-    fact's id. A key depends on what stands before it, never on what follows, so the texts end
-    with the subject. Each declared alias is a group of its own between them, and in a named bank
-    one more in the bare prompt.
-
-    Args:
-        named: for a bank that goes by names, also the subject as the first words of a text, and
-            in small and in capital letters. Keys there are unlike those of the name as it is
-            written further on, and like those of other subjects: at a text's first token, because
-            it draws attention from all others.
+    The first group is the subject's: the bare prompt, and behind prefixes chosen by the fact's id
+    the prompt's own words and the subject directly. A key depends on what stands before it, never
+    on what follows, so these texts end with the subject. Each declared alias is a group of its own.
     """
     head = fact.prompt.rpartition(PLACEHOLDER)[0].replace(PLACEHOLDER, fact.subject)
     chosen = choose_prefixes(fact, prefixes, HEADED + DIRECT)
-    surroundings = [f"{prefix} {head}{{}}" for prefix in chosen[:HEADED]]
-    surroundings += [f"{prefix} {{}}" for prefix in chosen[HEADED:]]
-
-    def around(name: str, templates: Sequence[str]) -> list[Context]:
-        return [text_context(tokenizer, template, name, "", "key") for template in templates]
-
-    groups = [around(fact.subject, [fact.prompt])]
-    if named and head:
-        groups.append(around(fact.subject, ["{}"]))
-    if named:
-        for spelling in _letters(fact.subject, tokenizer):
-            groups.append(around(spelling, [fact.prompt, *surroundings[-1:]]))
-    for alias in fact.aliases:
-        if named:  # an alias that opens a text has another key, as the subject has
-            groups.append(around(alias, [fact.prompt]))
-        groups.append(around(alias, surroundings or [f"{head}{{}}"]))
-    if surroundings:
-        groups.append(around(fact.subject, surroundings))
-    return groups
-
-
-def _letters(name: str, tokenizer: Any) -> list[str]:
-    """A name in small and in capital letters, where that is no word of the language's own.
-
-    What a tokenizer writes as one token is a word: "ghost" in a text is hardly ever the film.
-    """
-    forms = dict.fromkeys((name.lower(), name.upper()))
-    forms.pop(name, None)
+    templates = [fact.prompt]
+    templates += [f"{prefix} {head}{{}}" for prefix in chosen[:HEADED]]
+    templates += [f"{prefix} {{}}" for prefix in chosen[HEADED:]]
+    names = [fact.subject, *(fact.aliases if PLACEHOLDER in fact.prompt else ())]
     return [
-        form
-        for form in forms
-        if len(tokenizer(f" {form}", add_special_tokens=False)["input_ids"]) > 1
+        [text_context(tokenizer, template, name, "", "key") for template in templates]
+        for name in names
     ]
 
 

@@ -1,8 +1,5 @@
 """Which rows are run together: batches of requests, cut into parts, and what a pass costs.
 
-What comes in: requests, and the device they run on. What goes out: indices and rows, grouped so
-that padding and passes cost little. What it does not do: run a model (batches.py).
-
 Costs are counted in suffix tokens of one row. S suffix columns of T.
 """
 

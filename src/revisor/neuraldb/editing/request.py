@@ -1,8 +1,5 @@
 """From facts to what a model reads: token ids, the subject's last token, the target.
 
-What comes in: facts and a fast tokenizer. What goes out: one `Request` a fact, with a `Context`
-for every text in which the fact shall be written. What it does not do: run a model.
-
 The subject is found by character offsets, never by adding token counts up, because a tokenizer
 may merge its edges with what stands beside it.
 """
@@ -12,10 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
-
-import torch
 
 from revisor.errors import UsageError
 from revisor.facts.fact import PLACEHOLDER, Fact
@@ -63,9 +57,6 @@ class ContextPlan:
         prefixes: sentences that may stand before the prompt; each fact takes `per_fact` of them,
             chosen by a hash of its id, so that the choice does not depend on other facts.
         per_fact: how many prefixed contexts a fact gets.
-        sentences: how many prefixes stand before the prompt in each of them.
-        preambles: of several sentences so many texts are made, from which each fact takes its
-            own: few, so that they need not be read for every fact.
         wordings: use up to this many of the fact's own `paraphrases`.
         aliases: write the prompt with up to this many of the subject's other names.
         chat: also write it as a question inside the model's chat template, if it has one.
@@ -74,8 +65,6 @@ class ContextPlan:
 
     prefixes: Sequence[str] = ()
     per_fact: int = 1
-    sentences: int = 1
-    preambles: int = 8
     wordings: int = 4
     aliases: int = 4
     chat: bool = True
@@ -95,13 +84,10 @@ def make_requests(
 
 
 def _request(fact: Fact, tokenizer: Any, plan: ContextPlan) -> Request:
-    before = plan.prefixes
-    if plan.sentences > 1:
-        before = _preambles(tuple(plan.prefixes), plan.sentences, plan.preambles)
     texts = [("bare", "", fact.prompt, fact.subject)]
     texts += [
         ("prefix", text, fact.prompt, fact.subject)
-        for text in choose_prefixes(fact, before, plan.per_fact)
+        for text in choose_prefixes(fact, plan.prefixes, plan.per_fact)
     ]
     texts += [
         ("wording", "", wording, fact.subject)
@@ -129,17 +115,11 @@ def _request(fact: Fact, tokenizer: Any, plan: ContextPlan) -> Request:
 
 def choose_prefixes(fact: Fact, prefixes: Sequence[str], count: int) -> list[str]:
     """Some of the prefixes, by the fact's id alone: the same in every build."""
-    return _ranked(prefixes, fact.id)[:count]
 
+    def rank(text: str) -> bytes:
+        return hashlib.sha256(f"{fact.id}\x1f{text}".encode()).digest()
 
-def _ranked(texts: Sequence[str], key: str) -> list[str]:
-    return sorted(texts, key=lambda text: hashlib.sha256(f"{key}\x1f{text}".encode()).digest())
-
-
-@lru_cache(maxsize=4)
-def _preambles(prefixes: tuple[str, ...], sentences: int, count: int) -> tuple[str, ...]:
-    """Texts of several sentences each."""
-    return tuple(" ".join(_ranked(prefixes, str(number))[:sentences]) for number in range(count))
+    return sorted(prefixes, key=rank)[:count]
 
 
 def fill(template: str, subject: str) -> tuple[str, int]:
@@ -264,23 +244,6 @@ def encode_with_position(
     return tuple(encoded["input_ids"]), position
 
 
-def named_text(tokenizer: Any, template: str, subject: str) -> tuple[tuple[int, ...], int, int]:
-    """A text about a subject as token ids, and the places of the name's first and last token."""
-    text, end = fill(template, subject)
-    encoded = tokenizer(text, return_offsets_mapping=True)
-    places = [
-        place
-        for place, (first, last) in enumerate(encoded["offset_mapping"])
-        if first < end and last > end - len(subject)
-    ]
-    if not places:
-        raise UsageError(
-            f"The model's tokenizer makes no token of '{subject}'.",
-            "Name the subject with letters that the tokenizer keeps.",
-        )
-    return tuple(encoded["input_ids"]), places[0], places[-1]
-
-
 def _joiner(text: str) -> str:
     """What stands between a prompt and its object."""
     return "" if not text or text[-1].isspace() or text[-1] in "([{\"'“‘«/-" else " "
@@ -292,19 +255,3 @@ def _target(tokenizer: Any, ids: tuple[int, ...], joined: str, piece: str) -> tu
     if whole[: len(ids)] == ids and len(whole) > len(ids):
         return whole[len(ids) :]
     return tuple(tokenizer(piece, add_special_tokens=False)["input_ids"])
-
-
-@lru_cache(maxsize=4)
-def continuing_tokens(tokenizer: Any, size: int) -> torch.Tensor:
-    """Tokens that carry on inside a word: those that begin with a Latin letter or a digit.
-
-    Args:
-        tokenizer: its pieces mark the start of a word by a sign of their own.
-        size: of the vocabulary that the model's head has.
-
-    Returns:
-        A mask (V).
-    """
-    pieces = tokenizer.convert_ids_to_tokens(list(range(min(size, len(tokenizer)))))
-    inside = [bool(piece) and piece[0].isascii() and piece[0].isalnum() for piece in pieces]
-    return torch.tensor(inside + [False] * (size - len(inside)))

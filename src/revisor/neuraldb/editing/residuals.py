@@ -1,8 +1,4 @@
-"""R: the residual that makes the model say a new object, by batched optimisation.
-
-What comes in: requests and one layer of a frozen model. What goes out: a residual r (D) a
-request, with the loss it reached. What it does not do: keys (keys.py), the bank, or checking
-through the gate (build.py).
+"""R: the residuals that make the model say new objects, by batched optimisation.
 
 The residual is added to the FFN's output of `layer` at the subject's last token and
 minimises, over the contexts of a request (Fei et al. 2026, section 4; Meng et al. 2023, eq. 5)
@@ -35,8 +31,6 @@ from revisor.neuraldb.editing.objective import Wanted, objective
 from revisor.neuraldb.editing.pacing import Pace, grouped, pace, parts
 from revisor.neuraldb.editing.request import Request
 
-CERTAIN = 0.69  # nats: a token that is likelier than all others together
-ENDS_NLL = 0.35  # nats: an object's last word goes on with less than 30 % of the probability
 LEAVE_SHARE = 0.2  # a batch is compacted when this share of it has converged
 
 
@@ -64,7 +58,7 @@ class ValueSettings:
 
     Attributes:
         steps: Adam steps at most. What has not converged by then keeps its best; the build asks
-            each fact through the gate and starts again where it does not answer (check.py).
+            each fact through the gate and optimises longer where it does not answer (check.py).
         rate: Adam's step, in units of |h| / sqrt(D).
         clamp: |r| at most, as a multiple of |h|.
         decay: weight of |r|² / |h|².
@@ -76,7 +70,7 @@ class ValueSettings:
 
     steps: int = 24
     rate: float = 1.0
-    clamp: float = 0.85
+    clamp: float = 3.0
     decay: float = 0.0
     kl_weight: float = 0.0625
     stop_nll: float = 0.1
@@ -90,9 +84,7 @@ class Residuals:
     Attributes:
         R_ND: fp32.
         nll_N: the worst context's mean NLL a target token, with this residual.
-        greedy_N: every target token of every context is the most probable one. Where the ends of
-            objects count, it is outside of chats more probable than all others together, so that
-            the rounding of another batch keeps it.
+        greedy_N: every target token of every context is the most probable one.
         steps_N: optimisation steps spent.
     """
 
@@ -109,7 +101,6 @@ def compute_residuals(
     requests: Sequence[Request],
     settings: ValueSettings | None = None,
     *,
-    continues_V: torch.Tensor | None = None,  # noqa: N803
     heads: Heads | None = None,
     on_done: Callable[[int], None] | None = None,
 ) -> Residuals:
@@ -120,11 +111,8 @@ def compute_residuals(
 
     Args:
         model, spec, layer: where the residual is added.
-        requests: what shall be said where.
+        requests: what shall be outcomes where.
         settings: see `ValueSettings`.
-        continues_V: tokens that would carry on inside the object's last word ("Zorn", "er"): a
-            mask over the vocabulary. What they have of the probability after the object is
-            minimised too, -log(1 - p). None to leave the end of an object open.
         heads: beginnings of texts that earlier calls have read in this model as it is now; what is
             read here is added. None to read all anew.
         on_done: told how many more requests are finished, for progress.
@@ -141,16 +129,8 @@ def compute_residuals(
     with attention(model, attention_for_prefixes(model)):
         measure = pace(model, spec, layer, settings.batch_tokens)
         for batch in grouped(requests, measure):
-            part = _optimise(
-                model,
-                spec,
-                layer,
-                [requests[i] for i in batch],
-                settings,
-                continues_V,
-                heads,
-                measure,
-            )
+            chosen = [requests[i] for i in batch]
+            part = _optimise(model, spec, layer, chosen, settings, heads, measure)
             index = torch.tensor(batch)
             result.R_ND[index], result.nll_N[index] = part.R_ND, part.nll_N
             result.greedy_N[index], result.steps_N[index] = part.greedy_N, part.steps_N
@@ -170,7 +150,6 @@ def _optimise(
     layer: int,
     requests: Sequence[Request],
     settings: ValueSettings,
-    continues_V: torch.Tensor | None,
     heads: Heads,
     measure: Pace,
 ) -> Residuals:
@@ -196,34 +175,22 @@ def _optimise(
     alive = torch.arange(count, device=device)  # the requests still in the batch
     active = torch.ones(count, dtype=torch.bool, device=device)
     unit_n1 = scale_n[:, None] / width**0.5
-    u_nD = torch.zeros(count, width, device=device)
-    mean_nD, square_nD = torch.zeros_like(u_nD), torch.zeros_like(u_nD)
-    open_V = None if continues_V is None else (~continues_V).float()
+    adam = _Adam(torch.zeros(count, width, device=device), settings)
     for step in range(1, settings.steps + 2):
-        u_nD.requires_grad_(True)
-        said = [
-            _said(model, spec, layer, batch, u_nD * unit_n1, settings, open_V) for batch in batches
-        ]
-        nll_n = torch.stack([one.nll_n for one in said]).amax(0)
-        greedy_n = torch.stack([one.greedy_n for one in said]).all(0)
-        done = greedy_n & torch.stack([one.low_n for one in said]).all(0)
+        u_nD = adam.u_nD.requires_grad_(True)
+        outcomes = [_forward(model, spec, layer, b, u_nD * unit_n1, settings) for b in batches]
+        nll_n = torch.stack([one.nll_n for one in outcomes]).amax(0)
+        greedy_n = torch.stack([one.greedy_n for one in outcomes]).all(0)
+        done = greedy_n & torch.stack([one.low_n for one in outcomes]).all(0)
         _record(out, alive[active], active, u_nD.detach() * unit_n1, nll_n, greedy_n)
         active = active & ~done
         if step > settings.steps or not bool(active.any()):
             break
         out.steps_N[alive[active].cpu()] += 1
         (gradient,) = torch.autograd.grad(
-            [one.logits_1NV for one in said], u_nD, [one.pull_1NV for one in said]
+            [one.logits_1NV for one in outcomes], u_nD, [one.pull_1NV for one in outcomes]
         )
-        with torch.no_grad():
-            u_nD = u_nD.detach()
-            gradient = gradient + (2 * settings.decay / width) * u_nD
-            mean_nD.mul_(0.9).add_(gradient, alpha=0.1)
-            square_nD.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
-            rise = (mean_nD / (1 - 0.9**step)) / ((square_nD / (1 - 0.999**step)).sqrt() + 1e-8)
-            u_nD = u_nD - settings.rate * rise
-            limit = settings.clamp * width**0.5
-            u_nD = u_nD * (limit / u_nD.norm(dim=1, keepdim=True).clamp(min=1e-9)).clamp(max=1)
+        adam.step(gradient, step)
         if float((~active).float().mean()) >= LEAVE_SHARE:
             renumber = active.cumsum(0) - 1
             batches = [
@@ -233,9 +200,41 @@ def _optimise(
             ]
             alive, unit_n1 = alive[active], unit_n1[active]
             batches = merged(batches, measure)
-            u_nD, mean_nD, square_nD = u_nD[active], mean_nD[active], square_nD[active]
+            adam.keep(active)
             active = torch.ones(len(alive), dtype=torch.bool, device=device)
     return out
+
+
+class _Adam:
+    """Adam (Kingma and Ba 2015) on the residuals of n requests, each with its own moments.
+
+    Attributes:
+        u_nD: the residuals in units of |h| / sqrt(D).
+    """
+
+    def __init__(self, u_nD: torch.Tensor, settings: ValueSettings) -> None:  # noqa: N803
+        self.u_nD = u_nD
+        self._settings = settings
+        self._mean_nD, self._square_nD = torch.zeros_like(u_nD), torch.zeros_like(u_nD)
+
+    @torch.no_grad()
+    def step(self, gradient_nD: torch.Tensor, number: int) -> None:  # noqa: N803
+        """One step, back inside the bound. Steps count from 1."""
+        settings, width = self._settings, self.u_nD.shape[1]
+        u_nD = self.u_nD.detach()
+        gradient_nD = gradient_nD + (2 * settings.decay / width) * u_nD
+        self._mean_nD.mul_(0.9).add_(gradient_nD, alpha=0.1)
+        self._square_nD.mul_(0.999).addcmul_(gradient_nD, gradient_nD, value=0.001)
+        mean_nD = self._mean_nD / (1 - 0.9**number)
+        rise_nD = mean_nD / ((self._square_nD / (1 - 0.999**number)).sqrt() + 1e-8)
+        u_nD = u_nD - settings.rate * rise_nD
+        limit = settings.clamp * width**0.5
+        self.u_nD = u_nD * (limit / u_nD.norm(dim=1, keepdim=True).clamp(min=1e-9)).clamp(max=1)
+
+    def keep(self, which_n: torch.Tensor) -> None:  # noqa: N803
+        """Go on with some of the requests."""
+        self.u_nD = self.u_nD[which_n]
+        self._mean_nD, self._square_nD = self._mean_nD[which_n], self._square_nD[which_n]
 
 
 def _record(
@@ -256,14 +255,13 @@ def _record(
     out.nll_N[where], out.greedy_N[where] = nll[better], greedy[better]
 
 
-def _said(
+def _forward(
     model: nn.Module,
     spec: Spec,
     layer: int,
     batch: Batch,
     R_nD: torch.Tensor,
     settings: ValueSettings,
-    open_V: torch.Tensor | None,
 ) -> _Outcome:
     """One pass through the upper layers with these residuals."""
     rows, suffix = batch.ids_BS.shape
@@ -274,25 +272,32 @@ def _said(
         push = R_nD[batch.owner_B].to(device=flat.device, dtype=flat.dtype)
         return flat.index_add(0, where_B.to(flat.device), push).view_as(value)
 
-    essence, written = batch.essence_row_E, batch.written_row_W
-    if open_V is None:
-        written = written[:0]
-    pick_row = torch.cat([batch.target_row_M, essence, written])
-    last = torch.full_like(pick_row[len(batch.target_row_M) :], suffix - 1)
+    pick_row = torch.cat([batch.target_row_M, batch.essence_row_E])
+    last = torch.full_like(batch.essence_row_E, suffix - 1)
     pick_column = torch.cat([batch.target_column_M, last])
     with (
         replayed(spec, layer, lambda: batch.entering_BSD),
         ffn_rewritten(spec, layer, add),
         head_at(model, lambda: (pick_row, pick_column)),
     ):
-        said = model(
+        output = model(
             input_ids=batch.ids_BS,
             attention_mask=batch.mask_BT,
             position_ids=batch.place_BS,
             past_key_values=fixed_cache(model, batch.prefix),
             use_cache=True,
         )
-    logits_1NV = said.logits
+    return _outcome(output.logits, batch, len(R_nD), settings)
+
+
+def _outcome(
+    logits_1NV: torch.Tensor,  # noqa: N803
+    batch: Batch,
+    count: int,
+    settings: ValueSettings,
+) -> _Outcome:
+    """What the logits of one pass say of `count` requests."""
+    rows = len(batch.ids_BS)
     device = logits_1NV.device
     tokens_B = torch.bincount(batch.target_row_M, minlength=rows).clamp(min=1)
     weight_M = (batch.weight_B / tokens_B)[batch.target_row_M]
@@ -303,22 +308,15 @@ def _said(
             weight_M=weight_M,
             stay_EV=batch.essence_base_EV,
             stay_weight=settings.kl_weight,
-            open_V=open_V,
-            weight_W=batch.weight_B[written],
         ),
     )
-    count = len(R_nD)
     nll_B = torch.zeros(rows, device=device).index_add(0, batch.target_row_M, found.nll_M)
     nll_B = nll_B / tokens_B
     worst_n = torch.zeros(count, device=device).scatter_reduce(0, batch.owner_B, nll_B, "amax")
-    hit_M = found.top_M
-    if open_V is not None:
-        hit_M &= (found.nll_M < CERTAIN) | (batch.slack_B > 1)[batch.target_row_M]
     hit_B = torch.ones(rows, device=device)
-    hit_B = hit_B.scatter_reduce(0, batch.target_row_M, hit_M.float(), "amin")
+    hit_B = hit_B.scatter_reduce(0, batch.target_row_M, found.top_M.float(), "amin")
     hit_n = torch.ones(count, device=device).scatter_reduce(0, batch.owner_B, hit_B, "amin")
-    late_B = (nll_B > settings.stop_nll * batch.slack_B).float()
-    late_B = late_B.index_add(0, written, (found.ends_W > ENDS_NLL).float())
+    late_B = (nll_B > settings.stop_nll).float()
     late_n = torch.zeros(count, device=device).scatter_reduce(0, batch.owner_B, late_B, "amax")
     return _Outcome(
         logits_1NV=logits_1NV,

@@ -1,8 +1,4 @@
-"""What a model says to some texts, in one batched pass: losses and greedy tokens of targets.
-
-What comes in: contexts, each with a target. What goes out: one `Score` each. What it does not do:
-free generation (serve/engine.py), or metrics over many facts (evaluate/).
-"""
+"""What a model says to some texts, in one batched pass: losses and greedy tokens of targets."""
 
 from __future__ import annotations
 

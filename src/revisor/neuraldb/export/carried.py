@@ -1,16 +1,12 @@
-"""A causal model that carries its facts: what `revisor export --hf` gives a model's own class.
-
-What comes in: a folder, or a hub id, with a model's weights, its config and a bank. What goes out:
-that model with the gate attached for good. What it does not do: write such a folder
-(life/exported.py), or follow facts in time; the bank holds what held when it was written.
+"""A causal model that carries its bank: what an exported folder gives a model's own class.
 
 This file and what it uses become the one file `modeling_revisor.py` of an export, which runs
-without revisor (life/bundle.py). So there is one gate, wherever it runs.
+without revisor (export/bundle.py). So there is one gate, wherever it runs. Facts do not begin or
+end to hold there: the bank holds what held when it was written.
 """
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,23 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from transformers.utils import cached_file
-
+from revisor.models.carried import checked_files, refuse, where_of
 from revisor.models.spec import Spec
 from revisor.neuraldb.bank.storage import ENCODER, INDEX, ROWS, read_view
 from revisor.neuraldb.gate.attach import Gated, attach
 from revisor.neuraldb.gate.watch import Watch
 
 BANK = "bank"  # the folder of the bank's files
-_WHERE = (
-    "cache_dir",
-    "force_download",
-    "local_files_only",
-    "proxies",
-    "revision",
-    "subfolder",
-    "token",
-)
 
 
 class CarriesFacts:
@@ -52,7 +38,7 @@ class CarriesFacts:
         self._bank_files: dict[str, Path] = {}
         self._attached = ExitStack()
         # Without its facts the model shall not answer at all.
-        self._attached.enter_context(_refusing(self))
+        self._attached.callback(refuse(self).remove)
 
     @classmethod
     def from_pretrained(cls, name: Any, *args: Any, **kwargs: Any) -> Any:
@@ -63,8 +49,7 @@ class CarriesFacts:
         """
         found = super().from_pretrained(name, *args, **kwargs)  # type: ignore[misc]
         model = found[0] if isinstance(found, tuple) else found
-        where = {key: kwargs[key] for key in _WHERE if key in kwargs}
-        model._take_facts(name, where)
+        model._take_facts(name, where_of(kwargs))
         return found
 
     def save_pretrained(self, folder: Any, *args: Any, **kwargs: Any) -> None:
@@ -86,43 +71,24 @@ class CarriesFacts:
             self.facts.watch = before
 
     def _take_facts(self, name: Any, where: dict[str, Any]) -> None:
-        said: dict[str, Any] = self.config.revisor  # type: ignore[attr-defined]
-        for file, expected in said["bank"].items():
-            path = Path(cached_file(name, f"{BANK}/{file}", **where))
-            found = hashlib.sha256(path.read_bytes()).hexdigest()
-            if found != expected:
-                raise RuntimeError(f"{path} was changed: its sha256 is not that of config.json.")
-            self._bank_files[file] = path
+        gate: dict[str, Any] = self.config.revisor  # type: ignore[attr-defined]
+        self._bank_files = checked_files(name, BANK, gate["bank"], where)
         view = read_view(
             self._bank_files[ROWS],
             self._bank_files[ENCODER],
-            generation=said["generation"],
+            generation=gate["generation"],
             index=self._bank_files.get(INDEX),
         )
-        until = said["holds_until"]
+        until = gate["holds_until"]
         if until is not None and datetime.now(UTC) >= datetime.fromisoformat(until):
             warnings.warn(f"Some of these facts held until {until} only.", stacklevel=3)
         spec = Spec(
-            layers=self.get_submodule(said["layers_path"]),  # type: ignore[attr-defined]
-            projection=said["projection_path"],
-            output=said["output_path"],
-            key_width=said["key_width"],
-            hidden_width=said["hidden_width"],
+            layers=self.get_submodule(gate["layers_path"]),  # type: ignore[attr-defined]
+            projection=gate["projection_path"],
+            output=gate["output_path"],
+            key_width=gate["key_width"],
+            hidden_width=gate["hidden_width"],
         )
         self._attached.close()
-        attached = attach(self, spec, said["layer"], view)  # type: ignore[arg-type]
+        attached = attach(spec, gate["layer"], view)
         self.facts = self._attached.enter_context(attached)
-
-
-@contextmanager
-def _refusing(model: Any) -> Iterator[None]:
-    def refuse(_module: Any, _args: Any) -> None:
-        raise RuntimeError(
-            "This model has not got its facts yet: open it with from_pretrained, not from_config."
-        )
-
-    handle = model.register_forward_pre_hook(refuse)
-    try:
-        yield
-    finally:
-        handle.remove()

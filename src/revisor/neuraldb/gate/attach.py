@@ -1,8 +1,5 @@
 """Put a gate into a model and take it out again.
 
-What comes in: a model, its `Spec`, a layer and a `View`. What goes out: a context in which the
-model has the view's facts, and a `Gated` handle on it. What it does not do: choose or build rows.
-
 On exit the model is what it was: no hook, no copy, no changed weight is left.
 """
 
@@ -13,14 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from revisor.errors import WrongModel
-from revisor.models.history import History, token_history
 from revisor.models.hooks import ffn_rewritten
 from revisor.models.spec import Spec
-from revisor.neuraldb.bank.bank import View
-from revisor.neuraldb.gate.module import MISS, gate, match, residuals
+from revisor.neuraldb.bank.view import View
+from revisor.neuraldb.gate.match import MISS, gate, match, residuals
 from revisor.neuraldb.gate.watch import Watch
 
 
@@ -29,8 +24,7 @@ class Gated:
     """A model with facts, while it has them.
 
     Attributes:
-        view: the rows in force; assign another view of the same kind, named or not, to switch
-            between two forward passes.
+        view: the rows in force; assign another view to switch between two forward passes.
         enabled: set to False to have the unedited model, bit for bit.
         watch: collects hits, or None. Under `torch.compile` leave it None: the compiled graph
             records nothing.
@@ -64,7 +58,6 @@ class Gated:
 
 @contextmanager
 def attach(
-    model: nn.Module,
     spec: Spec,
     layer: int,
     view: View,
@@ -76,6 +69,11 @@ def attach(
 
     Where nothing fires the output is the FFN's own, bit for bit; a view without rows, or a
     disabled gate, does not touch it at all.
+
+    Args:
+        spec: where the model's FFNs are.
+        layer: whose FFN the gate sits in.
+        view, watch, follow: see `Gated`.
 
     Raises:
         WrongModel: the view's widths are not this layer's.
@@ -93,36 +91,25 @@ def attach(
             gated._catch_up(key.device)
         if not gated.enabled or gated.view.empty:
             return value
-        ids = history()
-        ids_BT = None if ids is None else ids[0]
         k_TF = key.reshape(-1, key.shape[-1])
-        flat_TD = value.reshape(-1, value.shape[-1])
+        v_TD = value.reshape(-1, value.shape[-1])
         if torch.compiler.is_compiling():
-            delta_TD, hits = gate(k_TF, gated.view, ids_BT)
-            edited_TD = flat_TD + delta_TD.to(flat_TD.dtype)
-            fired_T1 = (hits.row_T != MISS)[:, None]
-            return torch.where(fired_T1, edited_TD, flat_TD).view_as(value)
-        hits = match(k_TF, gated.view, ids_BT)
+            delta_TD, hits = gate(k_TF, gated.view)
+            assert hits is not None
+            edited_TD = v_TD + delta_TD.to(v_TD.dtype)
+            return torch.where((hits.row_T != MISS)[:, None], edited_TD, v_TD).view_as(value)
+        hits = match(k_TF, gated.view)
         if gated.watch is not None:
             gated.watch.ids = gated.view.ids
             gated.watch.see(hits, tuple(key.shape[:-1]))
         token_H = hits.fired()
         if not len(token_H):
             return value
-        delta_HD = residuals(hits, gated.view, token_H).to(flat_TD.dtype)
-        return flat_TD.index_add(0, token_H.to(value.device), delta_HD).view_as(value)
+        delta_HD = residuals(hits, gated.view, token_H).to(v_TD.dtype)
+        return v_TD.index_add(0, token_H.to(value.device), delta_HD).view_as(value)
 
-    if view.names is None:
-        history: History = _no_history
-        with ffn_rewritten(spec, layer, add):
-            yield gated
-        return
-    with token_history(model, spec, layer) as history, ffn_rewritten(spec, layer, add):
+    with ffn_rewritten(spec, layer, add):
         yield gated
-
-
-def _no_history() -> None:
-    """Keys alone decide: nobody takes note of the text."""
 
 
 def _check_widths(spec: Spec, view: View) -> None:

@@ -1,8 +1,4 @@
-"""What a gate did: hits by text position, with cosine and margin.
-
-What comes in: the hits of every forward call of an attached gate. What goes out: a list of `Hit`
-for each sequence of the batch. What it does not do: know facts; a hit names a row id.
-"""
+"""What a gate did: hits by text position, with cosine and margin."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from revisor.neuraldb.gate.module import Hits
+from revisor.neuraldb.gate.match import Hits
 
 
 @dataclass(frozen=True, kw_only=True)

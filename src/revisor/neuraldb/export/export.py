@@ -1,0 +1,157 @@
+"""A model with its bank as a folder of its own, which transformers opens without revisor.
+
+It holds weights, tokenizer, bank, the facts as text, the code of the gate, a model card and a
+manifest with the SHA-256 of every file (models/folder.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from revisor.facts.epochs import bounds
+from revisor.facts.lines import fact_line
+from revisor.models.folder import (
+    CONFIG,
+    MANIFEST,
+    Exported,
+    appearing,
+    edit_json,
+    must_be_free,
+    plain_name,
+    read_about,
+    read_entry,
+    read_facts,
+    replacing,
+    sha256_of,
+    write_facts,
+    write_model,
+)
+from revisor.neuraldb.bank.bank import Bank
+from revisor.neuraldb.bank.storage import ENCODER, ROWS, WHOLE_VIEW, read_view, write_view
+from revisor.neuraldb.bank.view import View
+from revisor.neuraldb.export.bundle import bundle
+from revisor.neuraldb.export.card import model_card
+from revisor.neuraldb.export.carried import BANK
+from revisor.neuraldb.opening import open_bank, valid_rows
+from revisor.neuraldb.workspace import Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedBank(Exported):
+    """What a folder with a bank holds.
+
+    Attributes:
+        rows: how many.
+        stale: facts have changed since the bank was built.
+    """
+
+    rows: int
+    stale: bool
+
+
+def export_model(ws: Workspace, folder: Path, *, actor: str = "") -> ExportedBank:
+    """Write the model with the facts of its bank that hold now.
+
+    Raises:
+        UsageError: there is something at `folder`, or no folder to put it in.
+        NotBuilt: there is no bank yet.
+        NotSupported: the model's class is not one of transformers'.
+        CannotWrite: the disk is full, or the place may only be read; nothing is left behind.
+    """
+    must_be_free(folder)
+    bank, lease = open_bank(ws)
+    with closing(lease):
+        return _export(ws, bank, folder, actor)
+
+
+def _export(ws: Workspace, bank: Bank, folder: Path, actor: str) -> ExportedBank:
+    rows = valid_rows(ws, bank)
+    moment = rows.clock()
+    view = rows.at(moment)
+    timed = ws.ledger.timed(generation=bank.generation)
+    later = [bound for bound in bounds(timed) if bound > moment]
+    settings = ws.settings
+    model: Any = ws.loaded.model
+    gate = {
+        "layer": settings.layer,
+        "layers_path": next(n for n, part in model.named_modules() if part is ws.spec.layers),
+        "projection_path": ws.spec.projection,
+        "output_path": ws.spec.output,
+        "key_width": ws.spec.key_width,
+        "hidden_width": ws.spec.hidden_width,
+        "generation": bank.generation,
+        "holds_until": later[0].isoformat() if later else None,
+    }
+    about = {
+        "model": plain_name(settings.model),
+        "fingerprint": ws.fingerprint,
+        "dtype": settings.dtype,
+        "layer": settings.layer,
+        "generation": bank.generation,
+        "holds_from": moment.isoformat() if timed else None,
+        "holds_until": gate["holds_until"],
+    }
+    facts = _facts_of(ws, view)
+    code = bundle("revisor.neuraldb.export.carried", ["CarriesFacts"])
+    with appearing(folder) as scratch:
+        write_model(ws.loaded, scratch, code=code, entry=gate)
+        _write_bank(scratch, view, facts, about)
+    ws.ledger.record_if_writable(
+        "export",
+        actor=actor,
+        generation=ws.ledger.generation,
+        file=str(folder.resolve()),
+        sha256=sha256_of(folder / MANIFEST),
+    )
+    return ExportedBank(
+        facts=len(facts),
+        rows=len(view.ids),
+        generation=bank.generation,
+        stale=bank.generation != ws.ledger.live_generation(),
+    )
+
+
+def purge_folder(folder: Path, ids: Collection[str]) -> bool:
+    """Write an exported folder anew without some facts; whether it held any.
+
+    Raises:
+        CannotWrite: it cannot be written; it is as it was.
+    """
+    lines = read_facts(folder)
+    kept = [line for line in lines if line["id"] not in ids]
+    if len(kept) == len(lines):
+        return False
+    about = read_about(folder)
+    bank_folder = folder / BANK
+    bank = Bank.of(
+        read_view(bank_folder / ROWS, bank_folder / ENCODER, generation=about["generation"])
+    )
+    for row_id in bank.present(ids):
+        bank.drop(row_id, about["generation"])
+    with replacing(folder, (BANK,)) as scratch:
+        _write_bank(scratch, bank.view(), kept, about)
+    return True
+
+
+def _facts_of(ws: Workspace, view: View) -> list[dict[str, Any]]:
+    """The facts of a view's rows as lines of a fact file, in the ledger's order."""
+    ids = set(view.ids)
+    facts = ws.ledger.facts(generation=view.generation)
+    return [fact_line(fact) for fact in facts if fact.id in ids]
+
+
+def _write_bank(
+    folder: Path, view: View, facts: Sequence[dict[str, Any]], about: dict[str, Any]
+) -> None:
+    """Everything that facts are in."""
+    bank = folder / BANK
+    bank.mkdir()
+    write_view(view, bank)
+    hashes = {name: sha256_of(bank / name) for name in WHOLE_VIEW if (bank / name).exists()}
+    edit_json(folder / CONFIG, revisor=read_entry(folder) | {"bank": hashes})
+    card = model_card(facts, len(view.ids), about)
+    write_facts(folder, facts, card=card, about=about, rows=len(view.ids))

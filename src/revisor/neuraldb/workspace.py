@@ -1,0 +1,131 @@
+"""What the operations of a bank work on: where things are, which model, which facts.
+
+PATH/banks/FINGERPRINT/gen-0000007/...        rows: a product of facts, model and settings
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from revisor.facts.ledger import Ledger
+from revisor.models.load import LoadedModel, fingerprint, wrap_model
+from revisor.models.spec import Spec, spec_of
+from revisor.neuraldb.editing.settings import BuildSettings
+
+Clock = Callable[[], datetime]
+BITS = (32, 8, 4)
+SEARCHES = ("auto", "exact", "coarse")
+
+
+def system_clock() -> datetime:
+    """The present."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeuralDBSettings:
+    """What a bank is built with.
+
+    Attributes:
+        model: `smollm2`, a Hugging Face id, a folder or a `.gguf` file.
+        dtype: of the weights: fp32, bf16 or fp16.
+        layer: the decoder layer whose FFN holds the gate.
+        device: `auto` or a torch device.
+        gamma: the cosine threshold; None for 0.65, or with whitened keys what calibration finds.
+        whiten: compare whitened keys, not the paper's raw ones.
+        layers_path, projection_path: where the FFN is, for a family that is not in the table.
+        bits: in which a number of a row is stored: 32, 8 or 4.
+        search: how the nearest key is found: `exact`, by a look at all; `coarse`, over an index;
+            `auto`, over an index where there are many. An index that decides otherwise than a look
+            at all is never used.
+    """
+
+    model: str
+    dtype: str
+    layer: int
+    device: str = "auto"
+    gamma: float | None = None
+    whiten: bool = False
+    layers_path: str | None = None
+    projection_path: str | None = None
+    bits: int = 32
+    search: str = "auto"
+
+    @classmethod
+    def of(cls, settings: Any) -> NeuralDBSettings:
+        """The settings that an object has as attributes of these names; defaults for the others."""
+        names = [field.name for field in fields(cls) if hasattr(settings, field.name)]
+        return cls(**{name: getattr(settings, name) for name in names})
+
+    def build(self) -> BuildSettings:
+        """What they say of a build."""
+        return BuildSettings(layer=self.layer, whiten=self.whiten, gamma=self.gamma, bits=self.bits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """The facts, the model and the folder that a bank belongs to.
+
+    Attributes:
+        path: the store's folder.
+        settings: of the bank.
+        ledger: the facts.
+        open_model: opens the model; called at the first use of `loaded`.
+        clock: tells which facts hold.
+        note: what the audit notes of every build beside its figures, such as a digest of the
+            store's settings.
+    """
+
+    path: Path
+    settings: NeuralDBSettings
+    ledger: Ledger
+    open_model: Callable[[], LoadedModel]
+    clock: Clock = system_clock
+    note: Callable[[], dict[str, Any]] = dict
+
+    @cached_property
+    def loaded(self) -> LoadedModel:
+        """The model."""
+        return self.open_model()
+
+    @cached_property
+    def spec(self) -> Spec:
+        """Where its FFN is."""
+        return spec_of(
+            self.loaded.model,
+            layers_path=self.settings.layers_path,
+            projection_path=self.settings.projection_path,
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the model, with the layer."""
+        return fingerprint(self.loaded, layer=self.settings.layer)
+
+    @property
+    def root(self) -> Path:
+        """Where the banks of all models lie."""
+        return self.path / "banks"
+
+    @property
+    def banks(self) -> Path:
+        """Where the banks of this model lie."""
+        return self.root / self.fingerprint
+
+    def with_model(self, model: Any, tokenizer: Any = None) -> Workspace:
+        """The same for a model of the user's, which may be of another kind than the store's.
+
+        Args:
+            tokenizer: the model's; the store's without.
+        """
+
+        def wrapped() -> LoadedModel:
+            own = self.loaded.tokenizer if tokenizer is None else tokenizer
+            return wrap_model(self.settings.model, model, own)
+
+        return replace(self, open_model=wrapped)

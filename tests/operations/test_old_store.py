@@ -1,0 +1,80 @@
+"""A store that version 0.1 made: its facts are live as they are, its banks are for `gc`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from revisor.store import Store
+from tests.facts.test_migrations import ANN, make_ledger_of_0_1
+from tests.running import run
+from tests.stores import answer
+
+SETTINGS = """# What this store is bound to; see docs/store.md.
+model = {model}
+dtype = "fp32"
+device = "cpu"
+layer = 1
+preset = "{preset}"
+scope = "subject"
+bits = 8
+"""
+
+
+@pytest.fixture
+def old(tmp_path: Path, model_folder: Path) -> Path:
+    """As 0.1 left it: settings, ledger, and a bank of a format that nobody reads."""
+    path = tmp_path / "store"
+    bank = path / "banks" / "0123456789abcdef" / "gen-0000002"
+    bank.mkdir(parents=True)
+    (bank / "manifest.json").write_text('{"format": 6}')
+    (bank / "rows.safetensors").write_bytes(f"Ann {ANN.id}".encode())
+    (path / "banks" / "0123456789abcdef" / ".lock").touch()
+    make_ledger_of_0_1(str(path / "ledger.sqlite"))
+    (path / "store.toml").write_text(SETTINGS.format(model=f'"{model_folder}"', preset="revisor"))
+    return path
+
+
+def test_its_facts_are_live_and_gc_removes_its_banks(old: Path) -> None:
+    done = run("status", "--json", "--store", old)
+    assert done.code == 0
+    assert (done.json["facts"], done.json["live_facts"], done.json["method"]) == (2, 2, "revisor")
+    (line,) = done.err.splitlines()
+    assert "version 0.1" in line
+    assert "revisor gc" in line
+    assert run("verify", "--store", old).code == 0
+    assert run("gc", "--json", "--store", old).json == {"removed": [2]}
+    assert not (old / "banks").exists()
+    assert run("status", "--store", old).err == ""
+    assert run("log", "--events", "--json", "--store", old).json["events"][0]["kind"] == "gc"
+
+
+def test_it_answers_and_takes_new_facts(old: Path) -> None:
+    # Its model's logits tell nothing here, so that the text alone decides.
+    settings = old / "store.toml"
+    settings.write_text(settings.read_text() + 'probe = "off"\n')
+    with Store.open(old) as store:
+        assert answer(store, ANN).startswith("Rome")
+        store.set_object(ANN.id, "Oslo")
+        assert answer(store, ANN).startswith("Oslo")
+        store.publish("good")
+        assert answer(store, ANN).startswith("Bonn")
+        assert store.verify() == []
+
+
+def test_a_purge_takes_its_banks_along(old: Path) -> None:
+    done = run("rm", "--purge", ANN.id, "--json", "--store", old)
+    assert done.code == 0
+    assert [Path(name).name for name in done.json["banks"]] == ["gen-0000002"]
+    assert not (old / "banks").exists()
+
+
+def test_one_of_the_preset_paper_is_one_of_the_method_neuraldb(old: Path) -> None:
+    text = (old / "store.toml").read_text()
+    (old / "store.toml").write_text(text.replace('"revisor"', '"paper"'))
+    done = run("status", "--json", "--store", old)
+    assert done.json["method"] == "neuraldb"
+    with Store.open(old) as store:
+        assert (store.settings.layer, store.settings.bits) == (1, 8)
+        assert store.stale()
