@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from revisor.language.lexicon import lexicon
 from revisor.language.names import Mention
 from revisor.language.sentences import Sentence, sentences
 from revisor.language.turns import Turn, turns
-from revisor.language.words import fold, words
+from revisor.language.words import words
+from revisor.question import forms
+from revisor.question.forms import SLOT
+from revisor.question.records import field_asked
 
-SLOT = "{}"
-Kind = Literal["completion", "question", "pronoun", "ellipsis", "record"]
+__all__ = ["SLOT", "Question", "questions"]
 
-FIELD = 5  # words of a field's name
+Kind = Literal["completion", "question", "statement", "pronoun", "ellipsis", "record"]
+
 BACK = 3  # sentences back in which a pronoun's name is looked for
-_CLAUSE = re.compile(r"[,;:\u2014\u2013]\s")
-_APPOSITION = re.compile(
-    r"^\s*,\s+(?:the|a|an|ein|eine|der|die|das)\s[^,.?!]{1,48},", re.IGNORECASE
-)
-_KEY = re.compile(r"[\"'](?P<key>[^\"'\n]{1,60})[\"']\s*:\s*[\"']?$")
-_CELL = re.compile(r"^\s*\|.*$", re.MULTILINE)
-_TIME = re.compile(
-    r"\d{3,4}|\b(?:before|after|until|since|former|formerly|earlier|bis|vor|nach|seit)\b", re.I
-)
-_MARKUP = re.compile(r"[*_`#>|\"\u201c\u201d]+")
+LINES = 12  # lines back in which a field's name is
+_OPENING = ' \n\t"*_`:{[(\u201c\u2018\u300c#>'
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +31,13 @@ class Question:
     Attributes:
         text: in the form of a template: `{}` stands for the name.
         mention: the name that it is about.
-        kind: how it was read: a sentence to be completed, a question that was put, one whose name
-            a pronoun stands for, one that goes on with an earlier one, a field of a record.
+        kind: how it was read: a sentence to be completed, a question that was put, a statement
+            (which asks for something only if it is a fact's own wording), one whose name a
+            pronoun stands for, one that goes on with an earlier one, a field of a record.
         answered_from: where in the text its answer may have begun.
         opens: an answer is to begin here, whatever the model: the turn of who answers has just
             opened, and who asks has put this question.
+        order: of several questions that were put, which one it is.
     """
 
     text: str
@@ -49,6 +45,7 @@ class Question:
     kind: Kind
     answered_from: int
     opens: bool = False
+    order: int = 0
 
 
 def questions(text: str, mentions: Sequence[Mention]) -> list[Question]:
@@ -83,9 +80,9 @@ def _unique(found: Iterator[Question]) -> Iterator[Question]:
 def _in_text(text: str, mentions: Sequence[Mention], here: Turn) -> Iterator[Question]:
     """What is asked at the end of running text: its last sentence, or the one before it."""
     inside = _within(mentions, here.start, here.end)
-    fields = list(_records(text, inside, here))
-    if fields:
-        yield from fields
+    field = _field(text, inside, here)
+    if field is not None:
+        yield field
         return
     read = _sentences(text, here, inside)
     last = read[-1]
@@ -93,10 +90,18 @@ def _in_text(text: str, mentions: Sequence[Mention], here: Turn) -> Iterator[Que
     if own:
         for mention in reversed(own[-2:]):
             yield from _completions(text, mention, last)
-        return
-    if not inside:
-        return
-    yield from _carried_on(text, inside, read)
+    elif inside:
+        yield from _carried_on(text, inside, read)
+
+
+def _field(text: str, inside: Sequence[Mention], here: Turn) -> Question | None:
+    """A field of a record that names somebody in another field."""
+    moved = [replace(one, start=one.start - here.start, end=one.end - here.start) for one in inside]
+    found = field_asked(text[here.start : here.end], moved)
+    if found is None:
+        return None
+    mention = inside[moved.index(found[1])]
+    return Question(f"{found[0]} {SLOT}", mention, "record", here.start + found[2])
 
 
 def _sentences(text: str, turn: Turn, inside: Sequence[Mention]) -> list[Sentence]:
@@ -109,122 +114,74 @@ def _within(mentions: Sequence[Mention], start: int, end: int) -> list[Mention]:
 
 
 def _completions(text: str, mention: Mention, sentence: Sentence) -> Iterator[Question]:
-    """A sentence about a name, from its beginning and from its clause's.
+    """A sentence about a name, from its beginning and from its clause's; none where a conjunction
+    stands last ("The CEO of {} and").
 
     "Jane Roe is the CEO of ACME" has its answer ahead of the name.
     """
-    whole = _filled(text, sentence.start, mention, sentence.end)
-    yield Question(whole, mention, "completion", sentence.start)
-    plain = _without_apposition(text, mention, sentence.end)
+    behind = words(text[mention.end : sentence.end])
+    if behind and behind[-1].text in lexicon().joining:
+        return
+    start = sentence.start
+    later = forms.later_clause(text, mention, sentence.end)
+    if later is not None:
+        yield Question(later[0], mention, "pronoun", later[1])
+        return
+    whole = forms.filled(text, start, mention, sentence.end)
+    yield Question(whole, mention, "completion", start)
+    plain = forms.without_apposition(text, mention, sentence.end)
     if plain is not None:
-        shorter = text[sentence.start : mention.start] + SLOT + plain
-        yield Question(_clean(shorter), mention, "completion", sentence.start)
-    begin = _clause(text, sentence.start, mention)
+        shorter = forms.clean(text[start : mention.start] + SLOT + plain)
+        yield Question(shorter, mention, "completion", start)
+    begin = forms.clause(text, start, mention)
     if begin is not None:
-        shorter = _filled(text, begin, mention, sentence.end)
-        yield Question(shorter, mention, "completion", sentence.start)
-
-
-def _clause(text: str, start: int, mention: Mention) -> int | None:
-    """Where the clause of a name begins, if what stands ahead of it may be left out."""
-    ahead = text[start : mention.start]
-    cut = None
-    for match in _CLAUSE.finditer(ahead):
-        cut = match.end()
-    if cut is None or _TIME.search(ahead[:cut]):
-        return None
-    return start + cut
-
-
-def _without_apposition(text: str, mention: Mention, end: int) -> str | None:
-    match = _APPOSITION.match(text[mention.end : end])
-    return text[mention.end + match.end() : end] if match else None
+        shorter = forms.filled(text, begin, mention, sentence.end)
+        yield Question(shorter, mention, "completion", start)
 
 
 def _carried_on(
     text: str, inside: Sequence[Mention], read: Sequence[Sentence]
 ) -> Iterator[Question]:
-    """The last sentence names nobody: it answers a question that was put, or speaks of a name by a
-    pronoun."""
+    """The last sentence names nobody: it is the name of a field, answers a question that was put,
+    or speaks of a name by a pronoun."""
     last = read[-1]
     fragment = text[last.start : last.end]
+    if forms.is_field(fragment):
+        named = _of_block(text, inside, read)
+        if named is not None:
+            field = forms.field_text(fragment)
+            yield Question(field, named, "record", last.start)
     before = list(read[:-1])[-BACK:]
     for sentence in reversed(before):
         own = _within(inside, sentence.start, sentence.end)
         if not own:
             continue
-        mention = own[-1]
-        asks = sentence.is_question or _requests(text, sentence)
-        if _is_field(fragment):
-            yield Question(f"{_clean(fragment).rstrip(': ')} {SLOT}", mention, "record", last.start)
-        if asks and sentence is before[-1] and _says_nothing(fragment):
-            yield Question(
-                _filled(text, sentence.start, mention, sentence.end),
-                mention,
-                "question",
-                sentence.end,
-            )
-        stands_in = _with_slot(fragment)
+        asked = sentence is before[-1] and forms.asks(text[sentence.start : sentence.end])
+        if asked and not forms.says_nothing(fragment):
+            put = forms.filled(text, sentence.start, own[-1], sentence.end)
+            joined = f"{put} {forms.clean(fragment)}"
+            yield Question(joined, own[-1], "question", sentence.end)
+        elif asked:
+            for mention in reversed(own[-2:]):
+                for question in _completions(text, mention, sentence):
+                    yield replace(question, kind="question", answered_from=sentence.end)
+        stands_in = forms.with_slot(fragment)
         if stands_in is not None:
-            yield Question(stands_in, mention, "pronoun", last.start)
-        elif asks and sentence is before[-1] and not _says_nothing(fragment):
-            asked = _filled(text, sentence.start, mention, sentence.end)
-            yield Question(f"{asked} {_clean(fragment)}", mention, "question", sentence.end)
+            for mention in dict.fromkeys((own[0], own[-1])):
+                yield Question(stands_in, mention, "pronoun", last.start)
         return
 
 
-def _is_field(fragment: str) -> bool:
-    """Whether a sentence is the name of a field that is to be filled in: "CEO:"."""
-    said = _clean(fragment)
-    return said.endswith(":") and 0 < len(words(said)) <= FIELD
-
-
-def _requests(text: str, sentence: Sentence) -> bool:
-    """Whether a sentence asks without a question mark: "Tell me who leads ACME."."""
-    first = words(text[sentence.start : sentence.end])[:2]
-    return any(word.text in lexicon().asking_verbs for word in first)
-
-
-def _says_nothing(fragment: str) -> bool:
-    """Whether the beginning of an answer has no word of its own: "The answer is", "It's"."""
-    rules = lexicon()
-    said = " ".join(word.text for word in words(fragment))
-    if not said:
-        return True
-    leads = {" ".join(word.text for word in words(lead)) for lead in rules.lead_ins}
-    while said:
-        lead = max((one for one in leads if f"{said} ".startswith(f"{one} ")), key=len, default="")
-        if not lead:
-            return all(word in rules.function_words for word in said.split())
-        said = said[len(lead) :].strip()
-    return True
-
-
-def _with_slot(fragment: str) -> str | None:
-    """A sentence with `{}` for the pronoun that stands for a name, None without one."""
-    rules = lexicon()
-    read = words(fragment)
-    for place, word in enumerate(read[:12]):
-        behind = fragment[word.end :]
-        if word.text in rules.possessive_pronouns and place + 1 < len(read):
-            return _clean(f"{fragment[: word.start]}{SLOT}'s{behind}")
-        if word.text in rules.pronouns:
-            return _clean(f"{fragment[: word.start]}{SLOT}{behind}")
-        if (
-            word.text in rules.generic_nouns
-            and place
-            and read[place - 1].text
-            in (
-                "the",
-                "this",
-                "that",
-                "die",
-                "das",
-                "der",
-            )
-        ):
-            return _clean(f"{fragment[: read[place - 1].start]}{SLOT}{behind}")
-    return None
+def _of_block(text: str, inside: Sequence[Mention], read: Sequence[Sentence]) -> Mention | None:
+    """The name that a list of fields is about: the first of its block, else the last one above."""
+    before = list(read[:-1])[-LINES:]
+    if not before:
+        return None
+    end = read[-1].start
+    block = max(text.rfind("\n\n", 0, end) + 2, before[0].start)
+    own = _within(inside, block, end)
+    above = _within(inside, before[0].start, end)
+    return own[0] if own else above[-1] if above else None
 
 
 # In the answer of a dialogue
@@ -236,125 +193,129 @@ def _in_answer(
     """What is asked in an answer: by its own last sentence, or by who asked."""
     here = spoken[-1]
     inside = _within(mentions, here.start, here.end)
+    field = _field(text, inside, here)
+    if field is not None:
+        yield field
+        return
     read = _sentences(text, here, inside)
     last = read[-1]
     own = _within(inside, last.start, last.end)
-    asking = next((turn for turn in reversed(spoken[:-1]) if turn.role in ("asks", "text")), None)
     for mention in reversed(own[-2:]):
         yield from _completions(text, mention, last)
-    if asking is None:
+    place = next(
+        (at for at in range(len(spoken) - 2, -1, -1) if spoken[at].role in ("asks", "text")), None
+    )
+    if place is None:
         if not own and inside:
             yield from _carried_on(text, inside, read)
         return
-    opening = not text[here.start : here.end].strip(' \n\t"*_`:{[')
-    put = list(_put(text, mentions, spoken, asking))
+    put = list(_put(text, mentions, spoken, place))
+    if not text[here.start : here.end].strip(_OPENING):
+        for question in put:
+            yield replace(question, answered_from=here.start, opens=question.kind != "statement")
+    elif not own:
+        yield from _answered(text, inside, read, put)
+
+
+def _answered(
+    text: str, inside: Sequence[Mention], read: Sequence[Sentence], put: Sequence[Question]
+) -> Iterator[Question]:
+    """What an answer has to say whose last sentence names nobody: what was asked, for as long as
+    it has said nothing, or what its own words ask of a name."""
+    last, start = read[-1], read[0].start
     fragment = text[last.start : last.end]
-    bare = len(read) == 1 or not any(
-        text[one.start : one.end].strip()
-        for one in read[:-1]
-        if not _says_nothing(text[one.start : one.end].rstrip(".!"))
-    )
-    for question in put:
-        if opening or (bare and not own and _says_nothing(fragment)):
-            yield Question(
-                question.text, question.mention, question.kind, here.start, opens=opening
-            )
-    if opening or own:
-        return
-    stands_in = _with_slot(fragment)
+    bare = all(forms.says_nothing(text[one.start : one.end].rstrip(".!")) for one in read[:-1])
+    nothing = forms.says_nothing(fragment)
+    if bare and nothing:
+        for question in put:
+            yield replace(question, answered_from=start)
     named = inside[-1] if inside else (put[0].mention if put else None)
+    stands_in = forms.with_slot(fragment)
     if stands_in is not None and named is not None:
         yield Question(stands_in, named, "pronoun", last.start)
-    if bare and not _says_nothing(fragment):
-        for question in put[:1]:
-            yield Question(
-                f"{question.text} {_clean(fragment)}", question.mention, "question", here.start
-            )
+    if bare and not nothing:
+        for question in [one for one in put if one.kind != "statement"][:1]:
+            joined = f"{question.text} {forms.clean(fragment)}"
+            yield Question(joined, question.mention, "question", start)
+    elif forms.is_field(fragment) and named is not None:
+        field = forms.field_text(fragment)
+        yield Question(field, named, "record", last.start)
 
 
 def _put(
-    text: str, mentions: Sequence[Mention], spoken: Sequence[Turn], asking: Turn
+    text: str, mentions: Sequence[Mention], spoken: Sequence[Turn], place: int
 ) -> Iterator[Question]:
-    """The questions that a turn puts: of its last sentence about a name, or, where it names
-    nobody, about the name of an earlier turn."""
-    inside = _within(mentions, asking.start, asking.end)
-    read = [one for one in _sentences(text, asking, inside) if one.end > one.start]
-    if inside:
-        for sentence in reversed(read):
-            own = _within(inside, sentence.start, sentence.end)
-            if not own:
-                continue
-            behind = [one for one in read if one.start >= sentence.end]
-            for mention in reversed(own[-2:]):
-                for question in _completions(text, mention, sentence):
-                    yield Question(question.text, mention, "question", sentence.end)
-            for later in behind:
-                stands_in = _with_slot(text[later.start : later.end])
-                if stands_in is not None:
-                    yield Question(stands_in, own[-1], "pronoun", later.end)
-            return
-        return
-    if not read:
-        return
-    earlier = [
-        mention
-        for turn in spoken
-        if turn.end <= asking.start and turn.role != "other"
-        for mention in _within(mentions, turn.start, turn.end)
-    ]
-    if not earlier:
-        return
-    mention = earlier[-1]
-    for sentence in reversed(read[-2:]):
-        said = text[sentence.start : sentence.end]
-        stands_in = _with_slot(said)
-        if stands_in is not None:
-            yield Question(stands_in, mention, "pronoun", sentence.end)
-            return
-        first = fold(" ".join(word.text for word in words(said)[:2]))
-        if any(f"{first} ".startswith(f"{one} ") for one in lexicon().ellipses):
-            yield Question(f"{_clean(said)} {SLOT}", mention, "ellipsis", sentence.end)
-            return
+    """The questions that a turn puts, in their order; where it names nobody, about the name of an
+    earlier turn.
 
-
-# In records: JSON and tables
-
-
-def _records(text: str, inside: Sequence[Mention], here: Turn) -> Iterator[Question]:
-    """A field of a record that names somebody in another field."""
+    "Who leads ACME?", "I work at ACME. Who is the CEO?", "Who is the CEO? I mean that of ACME."
+    """
+    turn = spoken[place]
+    inside = _within(mentions, turn.start, turn.end)
+    read = [one for one in _sentences(text, turn, inside) if one.end > one.start]
     if not inside:
+        earlier = _earlier(mentions, spoken, place)
+        if earlier is not None:
+            yield from _about_earlier(text, read, *earlier)
         return
-    part = text[here.start : here.end]
-    key = _KEY.search(part)
-    if key:
-        begin = max(part.rfind("{", 0, key.start()), part.rfind("\n\n", 0, key.start()))
-        own = [one for one in inside if one.start >= here.start + max(begin, 0)]
+    spans = [_within(inside, one.start, one.end) for one in read]
+    last_named = max(at for at, own in enumerate(spans) if own)
+    for order, (sentence, own) in enumerate(zip(read, spans, strict=True)):
+        said = text[sentence.start : sentence.end]
         if own:
-            field = re.sub(r"[_\-]+", " ", key.group("key"))
-            yield Question(f"{field} {SLOT}", own[-1], "record", own[-1].end)
-        return
-    line = part[part.rfind("\n") + 1 :]
-    if not line.lstrip().startswith("|"):
-        return
-    own = [one for one in inside if one.start >= here.end - len(line)]
-    rows = _CELL.findall(part)
-    column = line.count("|") - 1
-    if not own or len(rows) < 2 or column < 1:
-        return
-    header = [cell.strip() for cell in rows[0].strip().strip("|").split("|")]
-    if column < len(header):
-        yield Question(f"{header[column]} {SLOT}", own[-1], "record", own[-1].end)
+            if not forms.is_statement(said):
+                kind: Kind = "question"
+            elif order == last_named:
+                kind = "statement"
+            else:
+                continue
+            for mention in reversed(own[-2:]):
+                for one in _completions(text, mention, sentence):
+                    yield replace(one, kind=kind, answered_from=sentence.end, order=order)
+            continue
+        if forms.is_courtesy(said):
+            continue
+        before = [one for one in inside if one.end <= sentence.start]
+        for question in _nameless(said, before[-1] if before else inside[0]):
+            yield replace(question, answered_from=sentence.end, order=order)
 
 
-# Forms
+def _nameless(said: str, mention: Mention) -> Iterator[Question]:
+    """A question that speaks of a name by a pronoun, or leaves it out."""
+    if not forms.is_statement(said):
+        stands_in = forms.with_slot(said)
+        if stands_in is not None:
+            yield Question(stands_in, mention, "pronoun", 0)
+        elif forms.leaves_name_out(said):
+            yield Question(f"{forms.clean(said).rstrip('?!. ')} {SLOT}?", mention, "ellipsis", 0)
 
 
-def _filled(text: str, start: int, mention: Mention, end: int) -> str:
-    """A part of a text with `{}` for a name."""
-    start = min(start, mention.start)
-    return _clean(text[start : mention.start] + SLOT + text[mention.end : end])
+def _earlier(
+    mentions: Sequence[Mention], spoken: Sequence[Turn], place: int
+) -> tuple[Mention, bool] | None:
+    """The last name before a turn, and whether it stands in what introduces the turn ("Topic:",
+    "Context:"). A system prompt's names are not spoken of."""
+    for at in range(place - 1, -1, -1):
+        turn = spoken[at]
+        if turn.role == "other" and turn.marked:
+            continue
+        own = _within(mentions, turn.start, turn.end)
+        if own:
+            return own[-1], turn.role == "other" and at == place - 1
+    return None
 
 
-def _clean(text: str) -> str:
-    """Without markup, with single spaces."""
-    return " ".join(_MARKUP.sub(" ", text).split())
+def _about_earlier(
+    text: str, read: Sequence[Sentence], mention: Mention, introduced: bool
+) -> Iterator[Question]:
+    """The questions of a turn that names nobody: "And who is its CEO?", "What about the CEO?"."""
+    for order, sentence in enumerate(read):
+        said = text[sentence.start : sentence.end]
+        if forms.is_courtesy(said) or forms.is_statement(said):
+            continue
+        stands_in = forms.with_slot(said)
+        if stands_in is not None:
+            yield Question(stands_in, mention, "pronoun", sentence.end, order=order)
+        elif forms.goes_on(said) or (introduced and forms.leaves_name_out(said)):
+            ellipsis = f"{forms.clean(said).rstrip('?!. ')} {SLOT}?"
+            yield Question(ellipsis, mention, "ellipsis", sentence.end, order=order)

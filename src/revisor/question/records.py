@@ -1,0 +1,81 @@
+"""What is asked by a field of a record: JSON objects and tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from revisor.language.names import Mention
+
+_KEY = re.compile(r"[\"'](?P<key>[^\"'\n]{1,60})[\"']\s*:\s*[\"']?$")
+_SEPARATOR = re.compile(r"^[ \t]*\|?[ \t:]*-{2,}[ \t:|-]*$", re.MULTILINE)
+
+
+def field_asked(text: str, inside: Sequence[Mention]) -> tuple[str, Mention, int] | None:
+    """The name of the field in which a text ends, the name that the record is about, and where the
+    field's value begins.
+
+    Args:
+        inside: names in the text, in order.
+    """
+    if not inside:
+        return None
+    return _json_field(text, inside) or _table_cell(text, inside)
+
+
+def _json_field(text: str, inside: Sequence[Mention]) -> tuple[str, Mention, int] | None:
+    """`{"company": "ACME", "ceo": "`; of objects within one another the innermost with a name."""
+    key = _KEY.search(text)
+    if key is None:
+        return None
+    field = " ".join(re.split(r"[_\-\s]+", key.group("key"))).strip()
+    for begin in _open_objects(text, key.start()):
+        own = [one for one in inside if begin <= one.start < key.start()]
+        if own:
+            return field, own[0], key.end()
+    return None
+
+
+def _open_objects(text: str, end: int) -> Iterator[int]:
+    """Where the objects begin that are open at a place, the innermost first."""
+    open_, at = 0, end
+    while at > 0:
+        at -= 1
+        if text[at] == "}" and text[at - 1 : at] != "{":
+            open_ += 1
+        elif text[at] == "{" and text[at + 1 : at + 2] != "}":
+            if not open_:
+                yield at
+            open_ = max(0, open_ - 1)
+    yield 0
+
+
+def _table_cell(text: str, inside: Sequence[Mention]) -> tuple[str, Mention, int] | None:
+    """The column in which a row ends that names somebody: "| ACME | "."""
+    start = text.rfind("\n") + 1
+    line = text[start:]
+    if "|" not in line:
+        return None
+    own = [one for one in inside if one.start >= start]
+    above = text[:start].rstrip("\n").split("\n")
+    rows: list[str] = []
+    for one in reversed(above):
+        if "|" not in one:
+            break
+        rows.insert(0, one)
+    if not own or not rows or not (line.lstrip().startswith("|") or _ruled(rows)):
+        return None
+    header, cells = _cells(rows[0]), _cells(line)
+    column = len(cells) - 1
+    if not 0 < column < len(header) or not header[column]:
+        return None
+    return header[column], own[0], start + line.rfind("|") + 1
+
+
+def _ruled(rows: Sequence[str]) -> bool:
+    return any(_SEPARATOR.match(row) for row in rows)
+
+
+def _cells(line: str) -> list[str]:
+    """The cells of a row, the last of which may be open."""
+    return [cell.strip(" \t*_`") for cell in line.strip().removeprefix("|").split("|")]
