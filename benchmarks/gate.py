@@ -81,7 +81,10 @@ def main() -> None:
     facts = facts_of(args.facts, args.rows)
     names = [fact.subject for fact in facts]
     loaded = load_model(args.model, dtype=args.dtype)
-    with tempfile.TemporaryDirectory() as folder, Ledger.open(Path(folder) / "l.sqlite") as ledger:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Ledger.open(Path(folder) / "l.sqlite", create=True) as ledger,
+    ):
         ledger.apply(map(Put, facts), actor="bench", reason="measured")
         index = FactIndex.open(ledger, Path(folder))
         gate = FactGate(

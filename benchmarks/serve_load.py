@@ -159,6 +159,7 @@ async def run(server: Server, seconds: float, clients: int, kill: bool) -> dict[
         await http.patch(f"/facts/{facts[0]['id']}", json={"object": "Timbuktu"})
         newest = (await http.get("/generations")).json()["newest"]
         tried = [newest - 1, newest]
+        await http.post(f"/generations/{tried[0]}/publish")  # what is written from now on waits
         prompts = [fact["text"] for fact in facts] + ["The weather in spring is", "A good book"]
         truth = await expected(http, model, prompts, tried)
         before = server.memory_mb()

@@ -40,7 +40,6 @@ from revisor.bench.suites.base import Sizes
 from revisor.bench.suites.text import FACTS
 from revisor.bench.unedited import UNEDITED
 from revisor.models.load import fingerprint, load_model
-from revisor.models.spec import spec_of
 
 RESULTS = Path(__file__).parent / "results" / "sweep.jsonl"
 SKIP = 2000  # the development split starts here
@@ -181,7 +180,7 @@ def main() -> None:
     folder, facts = Path(given.data_dir), min(given.facts, 100)
     loaded = load_model(given.model)
     about = {"model": given.model, "facts": facts, "skip": SKIP, "protocol": PROTOCOL}
-    about["fingerprint"] = fingerprint(loaded, layer=0)
+    about["fingerprint"] = fingerprint(loaded)
     known = {
         json.dumps([line["method"], line["options"], line["facts"], line["fingerprint"]])
         for line in lines()
@@ -194,8 +193,6 @@ def main() -> None:
             suite="",
             methods=(),
             loaded=loaded,
-            spec=spec_of(loaded.model),
-            layer=5,
             source=Source(folder=folder, data=split),
         )
         sweep = Sweep(job, facts, shared=given.shared_targets)
