@@ -11,6 +11,8 @@ from revisor.language.words import fold, words
 
 SLOT = "{}"
 FIELD = 5  # words of a field's name
+_PRONOUN = 12  # words within which one stands for a name
+_AHEAD = 24  # characters before a name in which its preposition stands
 _BRIEF = 9  # words of a question that leaves its name out
 _OPENING_WORDS = 8  # words within which a request says that it is one
 _CLAUSE = re.compile(r"[,;:\u2014\u2013]\s")
@@ -87,22 +89,36 @@ def with_slot(sentence: str) -> str | None:
 
     "Its CEO is", "Who leads it?", "The company is based in".
     """
+    found = _stand_in(sentence)
+    if found is None:
+        return None
+    start, end, possessive = found
+    return clean(f"{sentence[:start]}{SLOT}{chr(39) + 's' if possessive else ''}{sentence[end:]}")
+
+
+def _stand_in(sentence: str) -> tuple[int, int, bool] | None:
+    """Where what stands for a name begins and ends, and whether it is a possessive pronoun."""
     rules = lexicon()
     read = words(sentence)
-    for place, word in enumerate(read[:12]):
-        behind = sentence[word.end :]
-        following = read[place + 1].text if place + 1 < len(read) else ""
-        if word.text in rules.articles and following in rules.generic_nouns:
-            end = read[place + 1].end
-            if sentence[end : end + 1] not in ("'", "\u2019") or following.endswith("s"):
-                behind = sentence[end:]
-                return clean(f"{sentence[: word.start]}{SLOT}{behind}")
-            return clean(f"{sentence[: word.start]}{SLOT}{sentence[end:]}")
+    for place, word in enumerate(read[:_PRONOUN]):
+        following = read[place + 1] if place + 1 < len(read) else None
+        if word.text in rules.articles and following and following.text in rules.generic_nouns:
+            return word.start, following.end, False
         if word.text in rules.possessive_pronouns and following:
-            return clean(f"{sentence[: word.start]}{SLOT}'s{behind}")
+            return word.start, word.end, True
         if word.text in rules.pronouns:
-            return clean(f"{sentence[: word.start]}{SLOT}{behind}")
+            return word.start, word.end, False
     return None
+
+
+def may_mean(sentence: str, text: str, mention: Mention) -> bool:
+    """Whether what stands for a name in a sentence may stand for this one: behind "the CEO of
+    ACME" a "he" is the CEO."""
+    found = _stand_in(sentence)
+    if found is None or fold(sentence[found[0] : found[1]]) not in lexicon().person_pronouns:
+        return True
+    ahead = words(text[max(0, mention.start - _AHEAD) : mention.start])
+    return not ahead or ahead[-1].text not in _OF and (len(ahead) < 2 or ahead[-2].text not in _OF)
 
 
 def is_field(sentence: str) -> bool:

@@ -168,7 +168,8 @@ def _carried_on(
         stands_in = forms.with_slot(fragment)
         if stands_in is not None:
             for mention in dict.fromkeys((own[0], own[-1])):
-                yield Question(stands_in, mention, "pronoun", last.start)
+                if forms.may_mean(fragment, text, mention):
+                    yield Question(stands_in, mention, "pronoun", last.start)
         return
 
 
@@ -231,7 +232,7 @@ def _answered(
             yield replace(question, answered_from=start)
     named = inside[-1] if inside else (put[0].mention if put else None)
     stands_in = forms.with_slot(fragment)
-    if stands_in is not None and named is not None:
+    if stands_in is not None and named and forms.may_mean(fragment, text, named):
         yield Question(stands_in, named, "pronoun", last.start)
     if bare and not nothing:
         for question in [one for one in put if one.kind != "statement"][:1]:
