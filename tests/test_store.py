@@ -1,38 +1,26 @@
-"""A store as a library: facts in, a bank built, a model that answers; and what happens to it.
-
-The model is a tiny one that has learnt to read facts, saved to disk; its calibration is measured
-once for all tests, into a cache of their own.
-"""
+"""A store as a library: facts are live at once, come and go, and the model is left as it was."""
 
 from __future__ import annotations
 
-import shutil
+import time
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
 from revisor.config import StoreSettings, read_settings, write_settings
-from revisor.errors import BadInput, NotBuilt, NotFound, UsageError, WrongModel
+from revisor.errors import BadInput, Conflict, NeedsApproval, NotFound, NotSupported, UsageError
 from revisor.facts.fact import Fact
-from revisor.neuraldb.bank.bank import Row
-from revisor.neuraldb.bank.files import generation_folder, generations
-from revisor.neuraldb.bank.vectors import bits_of
-from revisor.neuraldb.build import build as life_build
-from revisor.neuraldb.build import shards as life_shards
-from revisor.neuraldb.gate.watch import Watch
+from revisor.gate.functional import Probe, ProbeFigures, save_probe
+from revisor.gate.probe import probe_fingerprint
 from revisor.store import Store
 from tests import tiny
+from tests.stores import ACME, BASEL, FACTS, ZORA, answer, answers, new_store
 
-ACME = Fact(subject="ACME", prompt="The capital of {} is", object="Vienna")
-BASEL = Fact(subject="Basel", prompt="{} stands in", object="Rome")
-ZORA = Fact(subject="Zora", prompt="The mother tongue of {} is", object="French")
-FACTS = (ACME, BASEL, ZORA)
+OTHER = "The river Rhine flows"  # no fact is about it
+PROMPTS = [*(fact.text for fact in FACTS), OTHER]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,329 +30,261 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("taught")
-    tiny.taught().save_pretrained(place)
-    tiny.byte_level().save_pretrained(place)
-    return place
-
-
-def new_store(path: Path, folder: Path) -> Store:
-    return Store.init(path, model=str(folder), dtype="fp32", device="cpu", layer=1)
-
-
 @pytest.fixture
-def store(tmp_path: Path, folder: Path) -> Iterator[Store]:
-    with closing(new_store(tmp_path / "store", folder)) as made:
+def store(tmp_path: Path, model_folder: Path) -> Iterator[Store]:
+    """A store of three facts."""
+    with new_store(tmp_path / "store", model_folder, *FACTS) as made:
         yield made
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Path:
-    """A built store of three facts, to be copied."""
-    path = tmp_path_factory.mktemp("whole") / "store"
-    with closing(new_store(path, folder)) as made:
-        made.add(FACTS)
-        assert made.build().failed == []
-    return path
+# Facts come and go
 
 
-@pytest.fixture
-def built(whole: Path, tmp_path: Path) -> Iterator[Store]:
-    shutil.copytree(whole, tmp_path / "copy")
-    with closing(Store.open(tmp_path / "copy")) as copied:
-        yield copied
+def test_facts_are_live_when_add_returns(store: Store) -> None:
+    base = answers(store, PROMPTS, facts=False)
+    edited = answers(store, PROMPTS)
+    for fact, before, after in zip(FACTS, base, edited, strict=False):
+        assert not before.startswith(fact.object)
+        assert after.startswith(fact.object)
+    assert edited[-1] == base[-1]
 
 
-def own_model(folder: Path) -> Any:
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+def test_an_engine_that_is_there_follows_what_changes(store: Store) -> None:
+    engine = store.engine()
+
+    def said() -> list[str]:
+        return [one.answer for one in engine.generate(PROMPTS, max_tokens=12)]
+
+    first = said()
+    store.set_object(ACME.id, " Bob Poe ")
+    changed = said()
+    assert changed[0].startswith("Bob Poe")
+    assert changed[1:] == first[1:]
+    store.remove([ACME.id[:6], BASEL.id])
+    assert said()[:2] == answers(store, PROMPTS[:2], facts=False)
+    store.rollback(1)
+    assert said() == first
 
 
-def ids_of(fact: Fact) -> torch.Tensor:
-    return torch.tensor([tiny.byte_level()(fact.text)["input_ids"]])
+def test_a_change_made_elsewhere_is_live_within_a_second(store: Store) -> None:
+    with Store.open(store.path) as other:
+        assert answer(other, ACME).startswith("Jane Roe")
+        view = other.index.view
+        store.set_object(ACME.id, "Bob Poe")
+        started = time.monotonic()
+        while view().fact(view().find(["acme"])[0]).object != "Bob Poe":
+            assert time.monotonic() - started < 1
+            time.sleep(0.01)
+        assert answer(other, ACME).startswith("Bob Poe")
 
 
-def said(store: Store, fact: Fact) -> str:
-    return store.engine().generate([fact.text], max_tokens=8)[0].answer
-
-
-def rows_of(store: Store) -> dict[str, Row]:
-    return {row.row_id: row for row in store.bank().rows()}
-
-
-def same(a: Row, b: Row) -> bool:
-    return all(
-        torch.equal(getattr(a, name), getattr(b, name)) for name in ("keys_CE", "gamma_C", "r_D")
+def test_a_fact_holds_from_its_first_moment_to_its_last(tmp_path: Path, model_folder: Path) -> None:
+    facts = (
+        Fact(subject="ACME", prompt=ACME.prompt, object="Jane Roe", valid_to="2020-01-01"),
+        Fact(subject="Basel", prompt=BASEL.prompt, object="Rome", valid_from="2090-06-01"),
+        ZORA,
     )
+    new_store(tmp_path / "store", model_folder, *facts).close()
+    clock = [datetime(2019, 12, 31, tzinfo=UTC)]
+    with Store.open(tmp_path / "store", clock=lambda: clock[0]) as store:
+        engine = store.engine()
+        for now, live in (
+            (datetime(2019, 12, 31, tzinfo=UTC), (True, False, True)),
+            (datetime(2020, 1, 1, tzinfo=UTC), (False, False, True)),
+            (datetime(2090, 6, 1, tzinfo=UTC), (False, True, True)),
+        ):
+            clock[0] = now
+            told = engine.generate([fact.text for fact in facts], max_tokens=12)
+            assert tuple(bool(one.facts_used) for one in told) == live
+            assert store.ask_facts().asked == sum(live)
 
 
-def assert_same_bank(a: Store, b: Store) -> None:
-    one, other = a.bank().view(), b.bank().view()
-    assert one.ids == other.ids
-    for name in ("keys_ME", "gamma_M", "row_M", "R_ND"):
-        assert torch.equal(getattr(one, name)[:], getattr(other, name)[:]), name
+def test_an_older_generation_stays_live_once_published(store: Store) -> None:
+    store.set_object(ACME.id, "Bob Poe")
+    assert store.publish(1, actor="ann") == 1
+    assert answer(store, ACME).startswith("Jane Roe")
+    store.set_object(ACME.id, "Cy Doe")
+    assert answer(store, ACME).startswith("Jane Roe")
+    store.close()
+    with Store.open(store.path) as opened:
+        assert answer(opened, ACME).startswith("Jane Roe"), "it is kept in the ledger"
+        opened.publish(2)
+        assert answer(opened, ACME).startswith("Bob Poe")
+        opened.publish(3)
+        assert opened.ledger.pinned() is None
+        opened.set_object(ACME.id, "Di Loe")
+        assert answer(opened, ACME).startswith("Di Loe")
+        assert [event.kind for event in opened.ledger.events()].count("publish") == 3
 
 
-def test_a_built_store_answers_with_its_facts(built: Store) -> None:
-    for fact in FACTS:
-        assert said(built, fact).startswith(fact.object)
-    assert not built.stale()
-
-
-def test_a_store_that_is_opened_again_answers_the_same(built: Store) -> None:
-    before = built.engine().generate([fact.text for fact in FACTS], max_tokens=8)
-    with Store.open(built.path) as again:
-        assert again.settings == built.settings
-        assert again.engine().generate([fact.text for fact in FACTS], max_tokens=8) == before
-
-
-def test_the_users_own_model_has_the_facts_inside_the_block(built: Store, folder: Path) -> None:
-    model, ids, watch = own_model(folder), ids_of(ACME), Watch()
-    plain, hooks = model(ids).logits, tiny.wide_hooks(model)
-    with built.attached(model, tiny.byte_level(), watch=watch):
+def test_other_generations_and_namespaces_are_views(store: Store) -> None:
+    store.add([Fact(subject="Delta", prompt="{} is", object="Rome", namespace="press")])
+    press, first = {"namespaces": ["press"]}, {"generation": 1}
+    for options, count in ((press, 1), (first, 3), ({}, 4)):
+        assert len(store.gate(**options).view()) == count  # type: ignore[arg-type]
+    model, tokenizer = store.loaded.model, store.tokenizer
+    ids = tokenizer("Delta is", return_tensors="pt")["input_ids"]
+    plain = model(ids).logits
+    with store.attached(**press):
         assert not torch.equal(model(ids).logits, plain)
-    assert {hit.row_id for hit in watch.log[0]} == {ACME.id}
+    with store.attached(**first):
+        assert torch.equal(model(ids).logits, plain)
+
+
+# The model is left as it was
+
+
+def test_hidden_states_and_caches_are_those_of_the_model_alone(store: Store) -> None:
+    model, tokenizer = store.loaded.model, store.tokenizer
+    for prompt in PROMPTS:
+        ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
+        plain = model(ids, output_hidden_states=True, use_cache=True)
+        with store.attached():
+            edited = model(ids, output_hidden_states=True, use_cache=True)
+        for one, other in zip(plain.hidden_states, edited.hidden_states, strict=True):
+            assert torch.equal(one, other)
+        for one, other in zip(
+            plain.past_key_values.layers, edited.past_key_values.layers, strict=True
+        ):
+            assert torch.equal(one.keys, other.keys)
+            assert torch.equal(one.values, other.values)
+        written = not torch.equal(plain.logits, edited.logits)
+        assert written is (prompt != OTHER)
+        assert torch.equal(plain.logits[:, :-1], edited.logits[:, :-1]), "nobody asks before"
+
+
+def test_after_the_block_nothing_hangs_on_the_model(store: Store) -> None:
+    model = store.loaded.model
+    hooks = tiny.wide_hooks(model)
+    ids = store.tokenizer(ACME.text, return_tensors="pt")["input_ids"]
+    plain = model(ids).logits
+    with store.attached():
+        assert not torch.equal(model(ids).logits, plain)
     assert torch.equal(model(ids).logits, plain)
     assert tiny.wide_hooks(model) == hooks
 
 
-def test_without_a_model_the_stores_own_is_attached(built: Store) -> None:
-    model, ids = built.loaded.model, ids_of(ACME)
-    plain = model(ids).logits
-    with built.attached() as gated:
-        assert not torch.equal(model(ids).logits, plain)
-        with gated.disabled():
+def test_facts_that_are_all_removed_leave_the_model_bit_for_bit(store: Store) -> None:
+    store.remove([fact.id for fact in FACTS])
+    model = store.loaded.model
+    for prompt in PROMPTS:
+        ids = store.tokenizer(prompt, return_tensors="pt")["input_ids"]
+        plain = model(ids).logits
+        with store.attached():
             assert torch.equal(model(ids).logits, plain)
 
 
-def test_another_model_is_refused_and_the_store_keeps_its_own(built: Store, folder: Path) -> None:
-    other = own_model(folder)
-    with torch.no_grad():
-        other.model.layers[0].mlp.down_proj.weight[0, 0] += 1
-    with pytest.raises(WrongModel), built.attached(other, tiny.byte_level()):
-        raise AssertionError
-    assert tiny.wide_hooks(other) == 0
-    assert said(built, ACME).startswith("Vienna")
+# Writing: refused, or approved by somebody
 
 
-def test_a_store_without_a_build_has_nothing_to_attach(store: Store) -> None:
-    store.add([ACME])
-    with pytest.raises(NotBuilt, match="was never built"), store.attached():
-        raise AssertionError
+def test_an_empty_object_and_an_unknown_id_are_refused(store: Store) -> None:
+    with pytest.raises(BadInput):
+        store.set_object(ACME.id, "  ")
+    with pytest.raises(NotFound):
+        store.set_object("0123456789", "Rome")
+    with pytest.raises(NotFound):
+        store.remove([ACME.id, "0123456789"])
+    assert store.ledger.generation == 1
 
 
-def test_facts_that_are_all_removed_leave_the_model_bit_for_bit(built: Store) -> None:
-    model = built.loaded.model
-    plain = [model(ids_of(fact)).logits for fact in FACTS]
-    built.remove([fact.id for fact in FACTS])
-    with built.attached():
-        before = model(ids_of(ACME)).logits
-    assert not torch.equal(before, plain[0]), "the old bank is in force until a build"
-    report = built.build()
-    assert (report.rows, report.facts, report.failed) == (0, 0, [])
-    with built.attached():
-        for fact, logits in zip(FACTS, plain, strict=True):
-            assert torch.equal(model(ids_of(fact)).logits, logits)
+def test_a_new_object_that_contradicts_another_fact_is_refused(store: Store) -> None:
+    said_twice = Fact(subject="ACME", prompt="the CEO of {}, is", object="Jane Roe")
+    store.add([said_twice])
+    with pytest.raises(Conflict, match="Bob Poe") as caught:
+        store.set_object(ACME.id, "Bob Poe")
+    assert said_twice.id in str(caught.value.faults[0])
+    assert store.ledger.get(ACME.id).object == "Jane Roe"
 
 
-def test_a_build_without_facts_is_an_empty_bank(store: Store) -> None:
-    assert store.build().rows == 0
-    assert store.view().empty
+def test_a_protected_namespace_takes_what_somebody_else_approved(store: Store) -> None:
+    law = Fact(subject="Delta", prompt="{} is", object="Rome", namespace="law")
+    store.ledger.set_policy("law", needs_approval=True, actor="eve")
+    for approver in (None, "ann"):
+        with pytest.raises(NeedsApproval):
+            store.add([law], actor="ann", approved_by=approver)
+    store.add([law], actor="ann", approved_by="bob")
+    with pytest.raises(NeedsApproval):
+        store.set_object(law.id, "Bonn", actor="ann")
+    store.set_object(law.id, "Bonn", actor="ann", approved_by="bob")
+    with pytest.raises(NeedsApproval):
+        store.remove([law.id], actor="ann")
+    with pytest.raises(NeedsApproval):
+        store.rollback(2, actor="ann")
+    store.rollback(2, actor="ann", approved_by="bob")
+    store.remove([law.id], actor="ann", approved_by="bob")
+    approved = [event.details.get("approved_by") for event in store.ledger.events()]
+    assert approved.count("bob") == 4
 
 
-def test_a_removed_fact_alone_is_forgotten(built: Store) -> None:
-    plain = built.loaded.model(ids_of(ACME)).logits
-    kept = {i: row for i, row in rows_of(built).items() if i != ACME.id}
-    built.remove([ACME.id[:6]])
-    built.build()
-    after = rows_of(built)
-    assert after.keys() == kept.keys()
-    assert all(same(after[i], kept[i]) for i in kept)
-    with built.attached():
-        assert torch.equal(built.loaded.model(ids_of(ACME)).logits, plain)
+# Settings
 
 
-def test_a_new_object_rebuilds_that_subject_alone(
-    built: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before, real, written = rows_of(built), life_shards.build_rows, list[str]()
-
-    def counted(loaded: Any, spec: Any, calibration: Any, facts: Any, *rest: Any, **more: Any):  # type: ignore[no-untyped-def]
-        written.extend(fact.id for fact in facts)
-        return real(loaded, spec, calibration, facts, *rest, **more)
-
-    monkeypatch.setattr(life_shards, "build_rows", counted)
-    built.set_object(ACME.id, " Tokyo ")
-    assert built.stale()
-    report = built.build()
-    after = rows_of(built)
-    assert written == [ACME.id]
-    assert (report.facts, report.rows, report.generation) == (1, 3, 2)
-    assert not same(after[ACME.id], before[ACME.id])
-    assert all(same(after[fact.id], before[fact.id]) for fact in (BASEL, ZORA))
-    assert said(built, ACME).startswith("Tokyo")
-    assert said(built, BASEL).startswith("Rome")
-
-
-def test_a_rollback_brings_the_earlier_answers_back(built: Store) -> None:
-    built.set_object(ACME.id, "Tokyo")
-    built.build()
-    built.ledger.rollback(1, actor="ada")
-    built.build()
-    assert said(built, ACME).startswith("Vienna")
-
-
-def test_a_build_of_nothing_new_keeps_every_row(built: Store) -> None:
-    before = rows_of(built)
-    report = built.build()
-    assert (report.facts, report.facts_per_second) == (0, 0.0)
-    assert all(same(row, before[i]) for i, row in rows_of(built).items())
-    assert len(before) == 3
-
-
-def test_a_killed_build_takes_up_where_it_was(
-    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(life_shards, "SHARD", 2)
-    real, shards = life_shards.build_rows, list[list[str]]()
-    die_at = 1
-
-    def mortal(loaded: Any, spec: Any, calibration: Any, facts: Any, *rest: Any, **more: Any):  # type: ignore[no-untyped-def]
-        if len(shards) == die_at:
-            raise KeyboardInterrupt
-        shards.append([fact.id for fact in facts])
-        return real(loaded, spec, calibration, facts, *rest, **more)
-
-    monkeypatch.setattr(life_shards, "build_rows", mortal)
-    with new_store(tmp_path / "killed", folder) as killed:
-        killed.add(tiny.FACTS)
-        with pytest.raises(KeyboardInterrupt):
-            killed.build()
-        assert killed.built_generation() is None
-        assert len(shards) == 1
-    die_at = -1
-    with (
-        Store.open(tmp_path / "killed") as resumed,
-        new_store(tmp_path / "undisturbed", folder) as undisturbed,
-    ):
-        first = resumed.build()
-        assert sorted(sum(shards, [])) == sorted(fact.id for fact in tiny.FACTS), (
-            "a finished shard was optimised again"
-        )
-        assert not (resumed.banks / ".partial").exists()
-        undisturbed.add(tiny.FACTS)
-        second = undisturbed.build()
-        assert (first.rows, first.failed) == (second.rows, second.failed)
-        assert_same_bank(resumed, undisturbed)
-
-
-def test_only_the_newest_generations_are_kept(built: Store) -> None:
-    for obj in ("Tokyo", "Bonn", "Paris"):
-        built.set_object(ACME.id, obj)
-        built.build()
-    assert generations(built.banks) == [3, 4]
-
-
-def test_a_fact_is_in_force_while_it_holds(store: Store) -> None:
-    store.add(
-        [
-            Fact(subject="ACME", prompt=ACME.prompt, object="Vienna", valid_to="2020-01-01"),
-            Fact(subject="Basel", prompt=BASEL.prompt, object="Rome", valid_from="2090-06-01"),
-            ZORA,
-        ]
-    )
-    assert store.build().rows == 3
-    assert set(store.view().ids) == {ZORA.id}
-    for now, ids in (
-        (datetime(2019, 12, 31, tzinfo=UTC), {ACME.id, ZORA.id}),
-        (datetime(2020, 1, 1, tzinfo=UTC), {ZORA.id}),
-        (datetime(2090, 6, 1, tzinfo=UTC), {BASEL.id, ZORA.id}),
-    ):
-        assert set(store.view(now=now).ids) == ids
-    assert not said(store, ACME).startswith("Vienna")
-    assert said(store, ZORA).startswith("French")
-
-
-@pytest.mark.parametrize("name", ["rows.safetensors", "encoder.safetensors", "manifest.json"])
-def test_verify_finds_a_flipped_byte(name: str, built: Store) -> None:
-    assert built.verify() == []
-    path = generation_folder(built.banks, 1) / name
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    (fault,) = built.verify()
-    assert name in fault
-
-
-def test_init_refuses_a_place_that_is_taken_and_an_unknown_preset(
-    built: Store, folder: Path, tmp_path: Path
+def test_init_refuses_a_place_that_is_taken_and_what_it_does_not_know(
+    store: Store, model_folder: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="already"):
-        new_store(built.path, folder)
-    with pytest.raises(UsageError, match="papers"):
-        Store.init(tmp_path / "other", model=str(folder), preset="papers")
-    with pytest.raises(UsageError, match="subjects.*\n.*question, subject"):
-        Store.init(tmp_path / "other", model=str(folder), scope="subjects")
+        new_store(store.path, model_folder)
+    for wrong, told in (
+        ({"method": "papers"}, "papers"),
+        ({"probe": "no"}, "no"),
+        ({"layer": 1}, "--layer"),
+        ({"bits": 7}, "7 bits"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            Store.init(tmp_path / "other", model=str(model_folder), **wrong)  # type: ignore[arg-type]
     assert not (tmp_path / "other").exists()
 
 
-def test_the_paper_preset_has_one_entry_a_row_at_its_gamma(tmp_path: Path, folder: Path) -> None:
-    made = Store.init(
-        tmp_path / "store", model=str(folder), dtype="fp32", device="cpu", layer=1, preset="paper"
-    )
-    with closing(made):
-        settings = made.build_settings()
-        assert (settings.whiten, settings.averaged_only, settings.gamma) == (False, True, 0.65)
-        assert settings.contexts.essence
+def test_init_refuses_a_model_whose_logits_tell_nothing(tmp_path: Path, model_folder: Path) -> None:
+    with pytest.raises(NotSupported, match="cannot be told") as caught:
+        Store.init(tmp_path / "other", model=str(model_folder), device="cpu")
+    assert "--probe off" in caught.value.hint
+    assert not (tmp_path / "other").exists()
 
 
-@pytest.mark.parametrize("bits", [8, 4])
-def test_a_store_in_few_bits_says_its_facts_from_rows_of_these_bits(
-    bits: int, tmp_path: Path, folder: Path
-) -> None:
-    made = Store.init(
-        tmp_path / "s", model=str(folder), dtype="fp32", device="cpu", layer=1, bits=bits
+def probe_of(threshold: float) -> Probe:
+    recall = dict.fromkeys(("completion", "question"), 1.0)
+    figures = ProbeFigures(recall=recall, ordinary=0.1, agreement=1.0, texts=1, seconds=1.0)
+    weight_S = torch.tensor([1.0, -1.0])
+    return Probe(
+        token_S=torch.tensor([5, 6]), weight_S=weight_S, threshold=threshold, figures=figures
     )
-    with closing(made):
-        made.add(FACTS[:2])
-        assert made.build().failed == []
-        assert bits_of(made.bank().view().keys_ME) == bits
-        for fact in FACTS[:2]:
-            said = made.engine().generate([fact.text], max_tokens=8)[0].answer
-            assert said.startswith(fact.object)
-        kept = {row.row_id: row for row in made.bank().rows()}
-        made.add(FACTS[2:])
-        made.build()
-        for row_id, row in kept.items():
-            again = made.bank().get(row_id)
-            assert torch.equal(again.keys_CE, row.keys_CE), "a standing row keeps its bits"
-            assert torch.equal(again.r_D, row.r_D)
-    with pytest.raises(UsageError, match="7 bits"):
-        Store.init(tmp_path / "other", model=str(folder), bits=7)
+
+
+def test_a_probe_in_the_store_is_used_for_its_model_alone(store: Store) -> None:
+    settings = StoreSettings(model=store.settings.model, dtype="fp32", device="cpu")
+    write_settings(store.path / "store.toml", settings)
+    wide = store.workspace.probe(probe_fingerprint(store.loaded))
+    save_probe(probe_of(7.0), wide)
+    with Store.open(store.path) as opened:
+        assert opened.probe is not None
+        assert opened.probe.threshold == 7.0
+    wide.rename(wide.with_name("another.safetensors"))
+    with Store.open(store.path) as opened, pytest.raises(NotSupported):
+        _ = opened.probe
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        StoreSettings(model="m", dtype="fp32", layer=0),
-        StoreSettings(model="m", dtype="bf16", layer=3, scope="subject", gamma=0.0),
-        StoreSettings(model="m", dtype="fp16", layer=1, preset="paper", exact=True, bits=8),
-        StoreSettings(model="m", dtype="fp16", layer=1, preset="paper", search="exact"),
+        StoreSettings(model="m", dtype="fp32"),
+        StoreSettings(model="m", dtype="bf16", probe="off", database="postgresql://u@h/d"),
+        StoreSettings(model="m", dtype="fp16", layer=1, method="neuraldb", bits=8, gamma=0.0),
+        StoreSettings(model="m", dtype="fp16", layer=1, method="neuraldb", search="exact"),
     ],
 )
 def test_settings_are_read_as_they_were_written(settings: StoreSettings, tmp_path: Path) -> None:
     write_settings(tmp_path / "store.toml", settings)
     assert read_settings(tmp_path / "store.toml") == settings
-    assert ("scope" in (tmp_path / "store.toml").read_text()) == (settings.scope != "question")
+    assert ("bits" in (tmp_path / "store.toml").read_text()) == (settings.bits != 32)
 
 
-def test_every_fault_of_store_toml_is_listed(built: Store) -> None:
-    (built.path / "store.toml").write_text(
-        'model = 7\ndtyp = "fp32"\nlayer = "four"\npreset = "papers"\ngamma = 2.0\n'
+def test_every_fault_of_store_toml_is_listed(store: Store) -> None:
+    (store.path / "store.toml").write_text(
+        'model = 7\ndtyp = "fp32"\nlayer = "four"\nmethod = "papers"\ngamma = 2.0\n'
     )
     with pytest.raises(BadInput) as caught:
-        Store.open(built.path)
+        Store.open(store.path)
     told = " ".join(str(fault) for fault in caught.value.faults)
     for part in ("model", "did you mean 'dtype'", "'dtype' is missing", "layer", "papers", "gamma"):
         assert part in told
@@ -379,26 +299,30 @@ def test_every_fault_of_store_toml_is_listed(built: Store) -> None:
         ("bits = 16", "bits"),
         ("bits = true", "bits"),
         ("gamma = true", "gamma"),
-        ('scope = "questions"', "scope"),
-        ("scope = 7", "scope"),
         ("device = 7", "device"),
         ("database = 7", "database"),
+        ('probe = "never"', "probe"),
     ],
 )
-def test_a_setting_of_the_wrong_kind_is_a_fault(line: str, named: str, built: Store) -> None:
-    key = line.partition(" ")[0]
-    path = built.path / "store.toml"
-    kept = [text for text in path.read_text().splitlines() if not text.startswith(f"{key} ")]
-    path.write_text("\n".join([*kept, line]) + "\n")
+def test_a_setting_of_the_wrong_kind_is_a_fault(line: str, named: str, tmp_path: Path) -> None:
+    text = f'model = "m"\ndtype = "fp32"\nmethod = "neuraldb"\n{line}\n'
+    (tmp_path / "store.toml").write_text(text if "layer" in line else f"{text}layer = 1\n")
     with pytest.raises(BadInput) as caught:
-        Store.open(built.path)
+        Store.open(tmp_path)
     assert named in str(caught.value.faults[0])
 
 
-def test_a_store_toml_that_is_no_toml_is_a_fault(built: Store) -> None:
-    (built.path / "store.toml").write_text("model =")
+def test_a_setting_of_the_other_method_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "store.toml").write_text('model = "m"\ndtype = "fp32"\nmethod = "revisor"\nbits=8')
+    with pytest.raises(BadInput) as caught:
+        Store.open(tmp_path)
+    assert "another method" in str(caught.value.faults[0])
+
+
+def test_a_store_toml_that_is_no_toml_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "store.toml").write_text("model =")
     with pytest.raises(BadInput, match="not TOML"):
-        Store.open(built.path)
+        Store.open(tmp_path)
 
 
 def test_where_there_is_no_store_it_says_how_to_make_one(tmp_path: Path) -> None:
@@ -408,44 +332,14 @@ def test_where_there_is_no_store_it_says_how_to_make_one(tmp_path: Path) -> None
     assert not (tmp_path / "none").exists()
 
 
-def test_an_empty_object_and_an_unknown_id_are_refused(built: Store) -> None:
-    with pytest.raises(BadInput):
-        built.set_object(ACME.id, "  ")
-    with pytest.raises(NotFound):
-        built.set_object("0123456789", "Rome")
-    with pytest.raises(NotFound):
-        built.remove([ACME.id, "0123456789"])
-    assert not built.stale()
+def test_there_is_nothing_to_build(store: Store) -> None:
+    report = store.build()
+    assert (report.facts, report.failed, report.generation) == (0, [], 1)
+    assert not store.stale()
+    assert store.verify() == []
 
 
-def test_a_fact_that_could_not_be_written_stays_reported_until_it_is_mended(built: Store) -> None:
-    hopeless = Fact(subject="Delta", prompt="{} is", object="qzx~W#%k9@! zzzq^^jj")
-    built.add([hopeless])
-    report = built.build()
-    assert [entry["id"] for entry in report.failed] == [hopeless.id]
-    assert report.rows == 3
-    assert built.build().failed == report.failed
-    assert built.build().facts == 0, "it is tried once, not at every build"
-    built.set_object(hopeless.id, "Tokyo")
-    assert built.build().failed == []
-    assert said(built, hopeless).startswith("Tokyo")
-
-
-def test_a_new_subject_in_the_prompt_of_a_standing_row_has_that_row_checked_again(
-    built: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, checked = life_build.check_rows, list[str]()
-
-    def counted(loaded: Any, spec: Any, bank: Any, facts: Any, rows: Any, *rest: Any) -> Any:
-        checked.extend(rows)
-        return real(loaded, spec, bank, facts, rows, *rest)
-
-    monkeypatch.setattr(life_build, "check_rows", counted)
-    capital = Fact(subject="The capital", prompt="{} lies in", object="Tokyo")
-    built.add([capital])
-    failed = {entry["id"] for entry in built.build().failed}
-    assert checked == [ACME.id], "the new one's prompt names nobody else: who made it has asked it"
-    # Two residuals in one short prompt may be more than this model can bear: then it is reported.
-    assert failed <= {ACME.id}
-    for fact in (*FACTS, capital):
-        assert said(built, fact).startswith(fact.object) is (fact.id not in failed)
+def test_a_closed_store_opens_its_index_again_when_it_is_used_again(store: Store) -> None:
+    before = answers(store, PROMPTS)
+    store.close()
+    assert answers(store, PROMPTS) == before

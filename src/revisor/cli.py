@@ -27,7 +27,7 @@ from revisor.commands import (
     keeping,
     serving,
 )
-from revisor.commands.common import fail, wants_json
+from revisor.commands.common import fail, is_text, wants_json
 from revisor.errors import RevisorError, UsageError
 
 INTERRUPTED = 130
@@ -40,6 +40,9 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         given = [*getattr(ctx, "_protected_args", ()), *ctx.args]
+        if broken := next((one for one in given if not is_text(one)), None):
+            error = UsageError(f"{ascii(broken)} is not text in UTF-8.", "Write it in UTF-8.")
+            fail(error, as_json="--json" in given)
         try:
             return super().invoke(ctx)
         except _BadUsage as error:

@@ -44,7 +44,6 @@ class StoreSettings:
         bits: with `neuraldb`, in which a number of a row is stored.
         search: with `neuraldb`, how the nearest key is found: `exact`, by a look at all; `coarse`,
             over an index; `auto`, over an index where there are many.
-        is_of_0_1: version 0.1 wrote the settings; its ledger is used, its banks are for `gc`.
     """
 
     model: str
@@ -60,7 +59,6 @@ class StoreSettings:
     projection_path: str | None = None
     bits: int = 32
     search: str = "auto"
-    is_of_0_1: bool = False
 
 
 def write_settings(path: Path, settings: StoreSettings) -> None:
@@ -69,7 +67,7 @@ def write_settings(path: Path, settings: StoreSettings) -> None:
     known = {
         key: value
         for key, value in asdict(settings).items()
-        if key in ("model", "dtype", "method") or (value != defaults[key] and key != "is_of_0_1")
+        if key in ("model", "dtype", "method") or value != defaults[key]
     }
     # A JSON string, number or boolean is a TOML one.
     text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in known.items())
@@ -81,14 +79,18 @@ def read_settings(path: Path) -> StoreSettings:
 
     Raises:
         NotFound: there is no such file.
-        BadInput: it is not TOML or has faults; all of them are listed.
+        BadInput: it cannot be read, is not TOML or has faults; all of them are listed.
     """
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFound(
             f"There is no store at {path.parent}.",
             "Make one with: revisor init --model smollm2",
+        ) from error
+    except OSError as error:
+        raise BadInput(
+            f"{path} cannot be read: {error.strerror}.", "Have its owner let you read it."
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} is not TOML: {error}.", "Mend that line.") from error
@@ -106,7 +108,7 @@ def _of_0_1(found: Mapping[str, Any]) -> dict[str, Any]:
     if found.get("preset") == "paper":
         return kept | {"method": "neuraldb"}
     kept = {key: value for key, value in kept.items() if key not in _OF_NEURALDB}
-    return kept | {"method": "revisor", "is_of_0_1": True}
+    return kept | {"method": "revisor"}
 
 
 def _faults(found: Mapping[str, Any]) -> list[Fault]:
@@ -122,7 +124,7 @@ def _faults(found: Mapping[str, Any]) -> list[Fault]:
     for key in needed:
         if key not in found:
             faults.append(Fault(line=0, fault=f"setting '{key}' is missing"))
-    texts = names - {"layer", "gamma", "whiten", "bits", "is_of_0_1"}
+    texts = names - {"layer", "gamma", "whiten", "bits"}
     for key in sorted(found.keys() & texts):
         if not isinstance(found[key], str):
             faults.append(Fault(line=0, fault=f"'{key}' is {found[key]!r}", remedy="a string"))

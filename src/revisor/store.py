@@ -15,7 +15,7 @@ from revisor.errors import UsageError
 from revisor.facts.changes import Generation, Put, Remove
 from revisor.facts.check import Finding, findings
 from revisor.facts.fact import Fact
-from revisor.facts.imports import Added, OnConflict, import_facts
+from revisor.facts.imports import Added, OnConflict, import_facts, refuse_conflicts
 from revisor.facts.ledger import Ledger
 from revisor.workspace import Clock, Workspace, system_clock
 
@@ -177,6 +177,7 @@ class Store:
         reason: str = "",
         on_conflict: OnConflict = "stop",
         skip_known: bool = False,
+        approved_by: str | None = None,
     ) -> Added:
         """Import a file, or facts, in one transaction: all of it or nothing. They are live when
         it returns, unless an older generation was published.
@@ -185,19 +186,25 @@ class Store:
             on_conflict: what becomes of facts that contradict one another: `stop` imports
                 nothing, `keep` keeps what came first, `replace` takes what came last.
             skip_known: leave out facts whose object the base model says by itself; opens it.
+            approved_by: who approved the import, where a namespace asks for approval.
 
         Raises:
             BadInput: lines that cannot be read, all listed.
             Conflict: facts that contradict one another, all listed.
+            NeedsApproval: a namespace asks for approval, and nobody but the actor gave it.
         """
-        return import_facts(
+        added = import_facts(
             self.ledger,
             source,
             actor=actor,
             reason=reason,
             on_conflict=on_conflict,
             known_to_base=self.known_to_base if skip_known else None,
+            approved_by=approved_by,
         )
+        if self.settings.method == "revisor":
+            self.index.refresh()  # reads a large import here, not where the next question is asked
+        return added
 
     def known_to_base(self, facts: Sequence[Fact]) -> set[str]:
         """The ids of those facts that the base model says by itself: greedy, token for token."""
@@ -223,26 +230,46 @@ class Store:
             facts = self.ledger.facts(at=now, generation=self.ledger.live_generation())
         return ask_facts(self.gate(needs_model=False), facts)
 
-    def set_object(self, fact_id: str, obj: str, *, actor: str = "", reason: str = "") -> Fact:
+    def set_object(
+        self,
+        fact_id: str,
+        obj: str,
+        *,
+        actor: str = "",
+        reason: str = "",
+        approved_by: str | None = None,
+    ) -> Fact:
         """Give a fact a new object: a new revision of it.
 
         Raises:
             NotFound: no live fact has this id.
             BadInput: the object cannot be one.
+            Conflict: with it the fact contradicts others, all listed; nothing is changed.
+            NeedsApproval: see `add`.
         """
         fact = replace(self.ledger.get(fact_id), object=obj.strip())
-        self.ledger.apply([Put(fact)], actor=actor, reason=reason)
+        refuse_conflicts(self.ledger, fact)
+        self.ledger.apply([Put(fact)], actor=actor, reason=reason, approved_by=approved_by)
         return fact
 
-    def remove(self, fact_ids: Sequence[str], *, actor: str = "", reason: str = "") -> int:
+    def remove(
+        self,
+        fact_ids: Sequence[str],
+        *,
+        actor: str = "",
+        reason: str = "",
+        approved_by: str | None = None,
+    ) -> int:
         """End some facts; their history stays.
 
         Raises:
             NotFound: no live fact has one of these ids; nothing is removed.
+            NeedsApproval: see `add`.
         """
         whole = {self.ledger.get(fact_id).id for fact_id in fact_ids}
         changes = [Remove(fact_id) for fact_id in sorted(whole)]
-        return self.ledger.apply(changes, actor=actor, reason=reason).removed
+        made = self.ledger.apply(changes, actor=actor, reason=reason, approved_by=approved_by)
+        return made.removed
 
     def purge(self, fact_ids: Sequence[str], *, actor: str = "", reason: str = "") -> Erased:
         """Erase facts, live or removed, and all they ever were: text, vectors, exports.
@@ -269,9 +296,21 @@ class Store:
         """
         return self.ledger.publish(generation, actor=actor, reason=reason)
 
-    def rollback(self, to: int | str, *, actor: str = "", reason: str = "") -> Generation:
-        """Make the facts of an earlier generation hold again, as a new generation, and live."""
-        return self.ledger.rollback(to, actor=actor, reason=reason)
+    def rollback(
+        self,
+        to: int | str,
+        *,
+        actor: str = "",
+        reason: str = "",
+        approved_by: str | None = None,
+    ) -> Generation:
+        """Make the facts of an earlier generation hold again, as a new generation, and live.
+
+        Raises:
+            NotFound: there is no such generation.
+            NeedsApproval: see `add`.
+        """
+        return self.ledger.rollback(to, actor=actor, reason=reason, approved_by=approved_by)
 
     # The model and its facts
 
@@ -305,13 +344,7 @@ class Store:
     @cached_property
     def probe(self) -> Probe | None:
         """What tells where an answer is due; None if the store goes by the text alone."""
-        from revisor.gate.functional import read_probe
-        from revisor.gate.probe import load_probe
-
-        if self.settings.probe == "off":
-            return None
-        found = read_probe(self.workspace.probe)
-        return load_probe(self.loaded) if found is None else found
+        return None if self.settings.probe == "off" else self._probe_for(self.loaded)
 
     def gate(
         self,
@@ -358,14 +391,22 @@ class Store:
             return None
         if model is None or ("loaded" in self.__dict__ and model is self.loaded.model):
             return self.probe
-        from revisor.gate.probe import load_probe, require
         from revisor.models.load import left_as_it_was, wrap_model
 
         with left_as_it_was(model):
             own = self.tokenizer if tokenizer is None else tokenizer
-            probe = load_probe(wrap_model(self.settings.model, model, own))
-        require(probe.figures)
-        return probe
+            return self._probe_for(wrap_model(self.settings.model, model, own))
+
+    def _probe_for(self, loaded: LoadedModel) -> Probe:
+        """By fingerprint: the model may be another than the store was made for."""
+        from revisor.gate.functional import read_probe
+        from revisor.gate.probe import load_probe, probe_fingerprint, require
+
+        found = read_probe(self.workspace.probe(probe_fingerprint(loaded)))
+        if found is None:
+            found = load_probe(loaded)
+        require(found.figures, loaded.name)
+        return found
 
     @contextmanager
     def attached(
@@ -484,8 +525,10 @@ class Store:
             CannotWrite: the disk is full, or the store may only be read.
         """
         from revisor.neuraldb.method import BuildReport, WorkerOptions, build
+        from revisor.operations.verify import take_settings_over
 
         if self.settings.method == "revisor":
+            take_settings_over(self.workspace, actor=actor)
             return BuildReport(
                 rows=0,
                 facts=0,
@@ -525,10 +568,11 @@ class Store:
             The generations of which a bank was removed.
         """
         from revisor.operations.collect import collect_banks
+        from revisor.operations.erase import finish
 
         gone = collect_banks(self.workspace, self.bank_workspace, keep)
         if self.ledger.unscrubbed:
-            self.ledger.scrub()
+            finish(self.workspace)
         if gone:
             self.ledger.record(
                 "gc", actor=actor, generation=self.ledger.generation, removed=sorted(gone)
@@ -567,11 +611,11 @@ class Store:
 
     def verify(self) -> list[str]:
         """Everything wrong with settings, ledger and banks; empty if the store is whole."""
-        from revisor.neuraldb.method import bank_faults
         from revisor.operations.verify import settings_faults
 
-        return [
-            *settings_faults(self.workspace),
-            *self.ledger.verify(),
-            *bank_faults(self.bank_workspace),
-        ]
+        faults = [*settings_faults(self.workspace), *self.ledger.verify()]
+        if self.settings.method == "neuraldb":
+            from revisor.neuraldb.method import bank_faults
+
+            faults += bank_faults(self.bank_workspace)
+        return faults

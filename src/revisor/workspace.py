@@ -52,10 +52,9 @@ class Workspace:
         """Where the index of the facts lies."""
         return self.path / "index"
 
-    @property
-    def probe(self) -> Path:
-        """The probe of the model that the store was made for."""
-        return self.path / "probe.safetensors"
+    def probe(self, fingerprint: str) -> Path:
+        """Where the probe of a model lies that the store was made for."""
+        return self.path / "probes" / f"{fingerprint}.safetensors"
 
     @property
     def banks(self) -> Path:

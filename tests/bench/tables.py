@@ -1,8 +1,4 @@
-"""A small folder of benchmark data, written in code, in the layout and forms of the real one.
-
-What comes in: a folder. What goes out: files. What it does not do: hold real facts: the subjects
-and objects are those that the tiny models know to say.
-"""
+"""A small folder of benchmark data, written in code, in the layout and forms of the real one."""
 
 from __future__ import annotations
 

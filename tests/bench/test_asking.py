@@ -10,13 +10,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from revisor.evaluate.asking import Bench, ask
-from revisor.evaluate.cases import Case, Probe
-from revisor.evaluate.speak import Speaker
-from revisor.evaluate.unedited import Unedited
+from revisor.bench.asking import Bench, ask
+from revisor.bench.cases import Case, Probe
+from revisor.bench.completing import Completer
+from revisor.bench.unedited import Unedited
 from revisor.facts.fact import Fact
 from revisor.models.load import LoadedModel, wrap_model
-from revisor.models.spec import spec_of
 from revisor.neuraldb.editing.request import asked_context
 from revisor.neuraldb.editing.score import score_contexts
 from tests import tiny
@@ -29,7 +28,7 @@ def loaded() -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def bench(loaded: LoadedModel) -> Bench:
-    return Bench(loaded=loaded, spec=spec_of(loaded.model), layer=1)
+    return Bench(loaded=loaded)
 
 
 class Says(Unedited):
@@ -47,7 +46,7 @@ class Says(Unedited):
 def says(bench: Bench, prompt: str) -> str:
     """What the model goes on with, greedily."""
     ids = bench.loaded.tokenizer(prompt)["input_ids"]
-    return bench.speaker.speak([ids], [4])[0].text
+    return bench.completer.complete([ids], [4])[0].text
 
 
 def probe(number: int, prompt: str, *wanted: str, **more: object) -> Probe:
@@ -187,9 +186,9 @@ def test_an_answer_ends_by_itself_or_with_its_budget(text: str, budget: int, ans
     model = tiny.new_model()
     script = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
     model.set_output_embeddings(Scripted(script, tiny.VOCABULARY))
-    speaker = Speaker(wrap_model("tiny", model, tokenizer))
+    completer = Completer(wrap_model("tiny", model, tokenizer))
     with nullcontext():
-        said = speaker.speak([[5, 6, 7], [5]], [budget, 1])
+        said = completer.complete([[5, 6, 7], [5]], [budget, 1])
     assert said[0].text.strip() == answer or said[0].text.strip().startswith(answer)
     assert len(said[0].ids) <= budget
     assert len(said[1].ids) == 1

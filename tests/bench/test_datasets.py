@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from revisor.bench.datasets import Source, held_back, read_items
 from revisor.errors import BadInput, NotFound
-from revisor.evaluate.datasets import Source, held_back, read_items
 from revisor.facts.fact import Fact
-from tests.evaluate import bench
+from tests.bench import tables
 
 
 def one(tmp_path: Path, *records: object, name: str = "f.jsonl.gz") -> Path:
-    return bench.write(tmp_path, name, records)
+    return tables.write(tmp_path, name, records)
 
 
 def test_a_counterfact_record_brings_its_wordings_and_neighbors(tmp_path: Path) -> None:
-    item = read_items(one(tmp_path, bench.counterfact()[1])).items[0]
+    item = read_items(one(tmp_path, tables.counterfact()[1])).items[0]
     assert (item.fact.text, item.fact.object, item.before) == (
         "The capital of Basel is", "Rome", "Cologne",
     )  # fmt: skip
@@ -31,7 +31,7 @@ def test_a_counterfact_record_brings_its_wordings_and_neighbors(tmp_path: Path) 
 
 
 def test_a_zsre_record_brings_its_rephrase_and_an_unrelated_question(tmp_path: Path) -> None:
-    item = read_items(one(tmp_path, bench.zsre()[0])).items[0]
+    item = read_items(one(tmp_path, tables.zsre()[0])).items[0]
     assert item.wordings == ("In which city is ACME?",)
     assert [(local.prompt, local.answers, local.against) for local in item.local] == [
         ("nq question: who wrote the book?", ("two brothers",), None)
@@ -39,7 +39,7 @@ def test_a_zsre_record_brings_its_rephrase_and_an_unrelated_question(tmp_path: P
 
 
 def test_a_knowedit_record_brings_what_follows_and_what_does_not(tmp_path: Path) -> None:
-    bench.hops(tmp_path)
+    tables.hops(tmp_path)
     path = tmp_path / "robustness" / "knowedit_wiki_counterfact_test.jsonl.gz"
     item = read_items(path).items[0]
     assert [(local.score, local.answers) for local in item.local] == [
@@ -83,12 +83,12 @@ def test_records_to_keep_are_no_facts(tmp_path: Path) -> None:
 
 
 def test_what_repeats_or_changes_nothing_is_left_out_and_counted(tmp_path: Path) -> None:
-    first, second = bench.counterfact()[:2]
+    first, second = tables.counterfact()[:2]
     again = json.loads(json.dumps(first))
     again["requested_rewrite"]["target_new"]["str"] = "Japan"
     same = json.loads(json.dumps(second))
     same["requested_rewrite"]["target_new"] = same["requested_rewrite"]["target_true"]
-    pair = {**bench.counterfact()[2], "first_of_pair": False}
+    pair = {**tables.counterfact()[2], "first_of_pair": False}
     read = read_items(one(tmp_path, first, again, same, pair))
     assert [item.fact.object for item in read.items] == ["Paris"]
     assert read.dropped == {"repeated facts": 2, "facts that change nothing": 1}
@@ -107,7 +107,7 @@ def test_a_file_of_keeps_alone_is_refused(tmp_path: Path) -> None:
 
 
 def test_reading_stops_at_the_limit(tmp_path: Path) -> None:
-    path = one(tmp_path, *bench.counterfact()[:3], "broken")
+    path = one(tmp_path, *tables.counterfact()[:3], "broken")
     assert len(read_items(path, limit=3).items) == 3
 
 
@@ -121,7 +121,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_plain_files_serve_as_well_and_leave_their_hash(tmp_path: Path) -> None:
     (tmp_path / "zsre").mkdir()
-    (tmp_path / "zsre" / "zsre.json").write_text(json.dumps(bench.zsre()))
+    (tmp_path / "zsre" / "zsre.json").write_text(json.dumps(tables.zsre()))
     source = Source(folder=tmp_path)
     assert len(list(source.records("zsre/zsre.jsonl.gz"))) == 4
     assert list(source.hashes) == ["zsre/zsre.json"]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from revisor.evaluate.metrics import (
+from revisor.bench.metrics import (
     begins_with,
     bootstrap,
     case_means,

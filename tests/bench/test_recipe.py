@@ -9,18 +9,17 @@ from typing import Any
 import pytest
 
 import revisor
+from revisor.bench import asking, cost, runner
+from revisor.bench.datasets import Source
+from revisor.bench.recipe import read_recipe, run_recipe
+from revisor.bench.report import write_report
 from revisor.errors import BadInput, NotFound, UsageError
-from revisor.evaluate import asking, cost, runner
-from revisor.evaluate.datasets import Source
-from revisor.evaluate.recipe import read_recipe, run_recipe
-from revisor.evaluate.report import write_report
 from revisor.models.load import LoadedModel, wrap_model
-from revisor.models.spec import spec_of
 from revisor.neuraldb.editing import editor
-from revisor.neuraldb.editing.build import build_rows
+from revisor.neuraldb.editing.rows import build_rows
 from tests import tiny
-from tests.evaluate import bench
-from tests.evaluate.test_runner import Muttering
+from tests.bench import tables
+from tests.bench.test_runner import Muttering
 
 SHIPPED = Path(revisor.__file__).parents[2] / "recipes" / "paper.toml"
 RECIPE = """
@@ -52,7 +51,7 @@ def loaded() -> LoadedModel:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Source:
-    return Source(folder=bench.folder_of(tmp_path / "data"))
+    return Source(folder=tables.folder_of(tmp_path / "data"))
 
 
 @pytest.fixture
@@ -63,7 +62,7 @@ def editors(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Muttering, Any]]
     def make(name: str, *rest: Any) -> Muttering:
         editor = Muttering()
         editor.name = name
-        made.append((name, editor, rest[3]))
+        made.append((name, editor, rest[1]))
         return editor
 
     monkeypatch.setattr(runner, "make_editor", make)
@@ -116,7 +115,7 @@ def test_a_method_grows_along_a_curve_or_is_fitted_afresh(
 ) -> None:
     recipe = read_recipe(recipe_file(tmp_path, RECIPE.replace("0.5", "0.0")), "laptop")
     out = tmp_path / "out"
-    results = run_recipe(recipe, loaded, spec_of(loaded.model), 1, source, out)
+    results = run_recipe(recipe, loaded, source, out)
     assert [(name, editor.fits) for name, editor, _ in editors] == [
         ("rag", [2, 2, 2]), ("icl", [2]), ("icl", [4]), ("icl", [6]),
     ]  # fmt: skip
@@ -126,7 +125,7 @@ def test_a_method_grows_along_a_curve_or_is_fitted_afresh(
     assert list(results[0]["methods"]) == ["unedited", "rag", "icl"]
 
     editors.clear()
-    assert run_recipe(recipe, loaded, spec_of(loaded.model), 1, source, out) == results
+    assert run_recipe(recipe, loaded, source, out) == results
     assert editors == []
 
     written = write_report([out], tmp_path / "report")
@@ -151,7 +150,7 @@ edits = { laptop = [2, 6] }
     text = RECIPE.replace("0.5", "0.0").replace('"counterfact", "perplexity"', '"counterfact"')
     recipe = read_recipe(recipe_file(tmp_path, text + again), "laptop")
     out = tmp_path / "out"
-    run_recipe(recipe, loaded, spec_of(loaded.model), 1, source, out)
+    run_recipe(recipe, loaded, source, out)
 
     def unedited(folder: str) -> list[dict[str, Any]]:
         lines = (out / folder / "cases.jsonl").read_text().splitlines()
@@ -168,11 +167,10 @@ def test_a_resumed_curve_takes_the_same_steps(
 ) -> None:
     text = RECIPE.replace("0.5", "0.0").replace(', "perplexity"', "")
     short = read_recipe(recipe_file(tmp_path, text.replace("[2, 4, 6]", "[2, 4]")), "laptop")
-    spec = spec_of(loaded.model)
-    run_recipe(short, loaded, spec, 1, source, tmp_path / "out")
+    run_recipe(short, loaded, source, tmp_path / "out")
     editors.clear()
     long = read_recipe(recipe_file(tmp_path, text), "laptop")
-    run_recipe(long, loaded, spec, 1, source, tmp_path / "out")
+    run_recipe(long, loaded, source, tmp_path / "out")
     assert [(name, editor.fits) for name, editor, _ in editors] == [
         ("rag", [2, 2, 2]), ("icl", [6]),
     ]  # fmt: skip
@@ -183,7 +181,7 @@ def test_a_method_that_says_nothing_of_its_facts_is_stopped(
 ) -> None:
     recipe = read_recipe(recipe_file(tmp_path, RECIPE), "laptop")
     out = tmp_path / "out"
-    results = run_recipe(recipe, loaded, spec_of(loaded.model), 1, source, out)
+    results = run_recipe(recipe, loaded, source, out)
     assert {one["edits"] for one in results} == {2}
     assert set(json.loads((out / "stopped.json").read_text())) == {"edits/rag", "edits/icl"}
 
@@ -196,7 +194,7 @@ def test_an_option_varies_along_a_curve(
     )
     recipe = read_recipe(recipe_file(tmp_path, text), "laptop")
     out = tmp_path / "out"
-    results = run_recipe(recipe, loaded, spec_of(loaded.model), 1, source, out)
+    results = run_recipe(recipe, loaded, source, out)
     assert [one["folder"] for one in results] == [
         f"edits/counterfact-gamma-{value}" for value in (0.5, 0.9)
     ]
@@ -213,6 +211,7 @@ def test_rows_are_made_once_for_all_gammas(
     [laptop]
     model = "tiny"
     n = { counterfact = 2 }
+    set = { neuraldb = { layer = 1 } }
 
     [[curve]]
     name = "edits"
@@ -237,7 +236,7 @@ def test_rows_are_made_once_for_all_gammas(
 
     monkeypatch.setattr(editor, "build_rows", counted)
     recipe = read_recipe(recipe_file(tmp_path, text), "laptop")
-    results = run_recipe(recipe, loaded, spec_of(loaded.model), 1, source, tmp_path / "out")
+    results = run_recipe(recipe, loaded, source, tmp_path / "out")
     assert built == [2, 2]
     assert [one["folder"] for one in results[2:]] == [
         f"gamma/counterfact-gamma-{gamma}-{size}" for size in (2, 4) for gamma in (0.5, 0.9)
@@ -269,6 +268,6 @@ def test_all_methods_are_measured_at_a_point_before_the_next(
     text = RECIPE.replace("0.5", "0.0").replace('"counterfact", "perplexity"', '"counterfact"')
     recipe = read_recipe(recipe_file(tmp_path, text), "laptop")
     out = tmp_path / "out"
-    run_recipe(recipe, loaded, spec_of(loaded.model), 1, source, out)
+    run_recipe(recipe, loaded, source, out)
     at = [(out / f"edits/counterfact-{size}/methods.json").stat().st_mtime_ns for size in (2, 4, 6)]
     assert at == sorted(at)

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
+from revisor.bench import report
+from revisor.bench.cases import Case
+from revisor.bench.plots import Dot, Line
+from revisor.bench.report import write_report
+from revisor.bench.runs import open_run
+from revisor.bench.suites import make_suite
+from revisor.bench.suites.general import BY_NAME
+from revisor.bench.summary import summarise
 from revisor.errors import BadInput, NotFound
-from revisor.evaluate import report
-from revisor.evaluate.cases import Case
-from revisor.evaluate.plots import Dot, Line
-from revisor.evaluate.report import write_report
-from revisor.evaluate.runs import open_run
-from revisor.evaluate.suites import make_suite
-from revisor.evaluate.suites.general import BY_NAME
-from revisor.evaluate.summary import summarise
 
 MACHINE = {"cpu": "A <fast> CPU", "threads": 2, "accelerator": None, "torch": "2"}
 THREE = ("efficacy", "generalization", "specificity")

@@ -9,18 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from revisor.bench import asking, cost, runner
+from revisor.bench.datasets import Source
+from revisor.bench.protocol import Failure
+from revisor.bench.runner import Evaluation, Fitted, Job, check_methods, evaluate
+from revisor.bench.suites.base import Sizes, Suite
+from revisor.bench.unedited import Unedited
 from revisor.errors import NotSupported, UsageError
-from revisor.evaluate import asking, cost, runner
-from revisor.evaluate.datasets import Source
-from revisor.evaluate.runner import Evaluation, Fitted, Job, check_methods, evaluate
-from revisor.evaluate.suites.base import Sizes, Suite
-from revisor.evaluate.unedited import Unedited
 from revisor.facts.fact import Fact
 from revisor.models.load import wrap_model
-from revisor.models.spec import spec_of
-from revisor.neuraldb.editing.check import Failure
 from tests import tiny
-from tests.evaluate import bench
+from tests.bench import tables
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,10 +39,9 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
         suite="counterfact",
         methods=("revisor",),
         loaded=loaded,
-        spec=spec_of(loaded.model),
-        layer=1,
+        options={"revisor": {"probe": "off"}, "neuraldb": {"layer": 1}},
         sizes=Sizes(n=3, edits=4),
-        source=Source(folder=bench.folder_of(tmp_path_factory.mktemp("data"))),
+        source=Source(folder=tables.folder_of(tmp_path_factory.mktemp("data"))),
     )
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from revisor.bench.cases import Case
+from revisor.bench.runs import open_run, provenance, source_hash
 from revisor.errors import BadInput, Conflict
-from revisor.evaluate.cases import Case
-from revisor.evaluate.runs import open_run, provenance, source_hash
 
 MADE: dict[str, Any] = {
     "settings": {"suite": "zsre", "n": 3, "seed": 0},

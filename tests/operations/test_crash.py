@@ -169,8 +169,8 @@ def test_a_kill_at_any_step_loses_nothing(
     whole: Path, undisturbed: list[State], steps: int, tmp_path: Path
 ) -> None:
     choose = random.Random(20)
-    part = steps // 25
-    points = [part * number + choose.randrange(part) + 1 for number in range(25)]
+    part = steps // 15
+    points = [part * number + choose.randrange(part) + 1 for number in range(15)]
     killed_at(points, whole, undisturbed, tmp_path)
 
 

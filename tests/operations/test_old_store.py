@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from revisor.operations.archive import pack
 from revisor.store import Store
 from tests.facts.test_migrations import ANN, make_ledger_of_0_1
 from tests.running import run
@@ -68,6 +72,27 @@ def test_a_purge_takes_its_banks_along(old: Path) -> None:
     assert done.code == 0
     assert [Path(name).name for name in done.json["banks"]] == ["gen-0000002"]
     assert not (old / "banks").exists()
+
+
+def test_an_archive_of_0_1_is_restored(old: Path, tmp_path: Path) -> None:
+    settings = (old / "store.toml").read_bytes()
+    with Store.open(old) as store:
+        pack(store.workspace, tmp_path / "now.zip")
+    with (
+        zipfile.ZipFile(tmp_path / "now.zip") as now,
+        zipfile.ZipFile(tmp_path / "then.zip", "w") as then,
+    ):
+        manifest = json.loads(now.read("manifest.json")) | {"format": 3}
+        manifest["files"]["store.toml"] = hashlib.sha256(settings).hexdigest()
+        members = {name: now.read(name) for name in now.namelist()}
+        members |= {"store.toml": settings, "manifest.json": json.dumps(manifest).encode()}
+        for name, content in members.items():
+            then.writestr(name, content)
+    at = ("--json", "--store", tmp_path / "again")
+    assert run("import", tmp_path / "then.zip", *at).json["facts"] == 2
+    assert run("status", *at).json["live_facts"] == 2
+    assert run("verify", *at).json["ok"]
+    assert run("gc", *at).json == {"removed": [2]}
 
 
 def test_one_of_the_preset_paper_is_one_of_the_method_neuraldb(old: Path) -> None:

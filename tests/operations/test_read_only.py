@@ -92,6 +92,12 @@ def test_a_home_that_may_only_be_read_is_enough(place: Path) -> None:
     model = ("--model", place / "model", "--probe", "off")
     assert as_nobody(place / "home", "init", *model, *at).code == 0
     assert as_nobody(place / "home", "ls", *at).code == 0
+    elsewhere = ("--store", place / "home" / "store", "--json")
+    refused = as_nobody(place / "home", "init", *model, *elsewhere)
+    assert refused.code == 1
+    assert str(place / "home") in refused.json["error"]["message"]
+    (place / "stores" / "store" / "store.toml").chmod(0)
+    assert as_nobody(place / "home", "ls", *at).code == 2
 
 
 def test_a_disk_that_is_full_is_told_and_the_store_is_whole(place: Path) -> None:

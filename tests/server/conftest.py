@@ -1,16 +1,14 @@
-"""A built store of a tiny model that reads facts, shared by the tests of serving."""
+"""A store of a tiny model, shared by the tests of the server."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from revisor.facts.fact import Fact
-from revisor.neuraldb.editing.request import render_chat
 from revisor.store import Store
 from tests import tiny
 from tests.databases import KINDS, Databases
@@ -18,34 +16,35 @@ from tests.databases import KINDS, Databases
 ACME = Fact(subject="ACME", prompt="The capital of {} is", object="Vienna")
 BASEL = Fact(subject="Basel", prompt="{} stands in", object="Rome", namespace="places")
 CHATTY = Fact(subject="Zora", prompt="What does {} speak?", object="French", id="c" * 16)
+# The name of the second hides that of the first, in the first's own prompt.
+HIDDEN = Fact(subject="Berlin", prompt="{} Bank sits in", object="Bonn")
+HIDING = Fact(subject="Berlin Bank", prompt="The home of {} is", object="Tokyo")
 UNRELATED = "Who wrote the book?"
 
 
 @pytest.fixture(scope="session")
-def taught_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("served-model")
-    tiny.taught().save_pretrained(folder)
+def served_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model with its tokenizer, under the name by which it is served."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tiny.model().save_pretrained(folder)
     tiny.byte_level().save_pretrained(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
-def whole_store(tmp_path_factory: pytest.TempPathFactory, taught_folder: Path) -> Iterator[Path]:
-    """A built store of three facts in two namespaces; to be copied, not changed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REVISOR_CACHE", str(tmp_path_factory.mktemp("cache")))
-        path: Path = tmp_path_factory.mktemp("served") / "store"
-        with Store.init(path, model=str(taught_folder), dtype="fp32", device="cpu", layer=1) as new:
-            new.add(the_facts())
-            assert new.build().failed == []
-        yield path
+def whole_store(tmp_path_factory: pytest.TempPathFactory, served_model: Path) -> Path:
+    """A store of three facts in two namespaces; to be copied, not changed."""
+    path: Path = tmp_path_factory.mktemp("served") / "store"
+    with new_store(path, served_model) as made:
+        made.add([ACME, BASEL, CHATTY])
+    return path
 
 
-def the_facts() -> list[Fact]:
-    """What the whole store holds."""
-    # The tiny model's keys know no other surroundings than those of the prompt itself.
-    opened = render_chat(tiny.byte_level(), CHATTY.prompt).rstrip()
-    return [ACME, BASEL, replace(CHATTY, prompt=opened)]
+def new_store(path: Path, model: Path, database: str | None = None) -> Store:
+    """An empty store; a tiny random model has no answer positions that a probe could tell."""
+    return Store.init(
+        path, model=str(model), dtype="fp32", device="cpu", probe="off", database=database
+    )
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ def store(whole_store: Path, tmp_path: Path) -> Iterator[Store]:
 def placed_store(
     request: pytest.FixtureRequest,
     whole_store: Path,
-    taught_folder: Path,
+    served_model: Path,
     tmp_path: Path,
     databases: Databases,
 ) -> Iterator[Store]:
@@ -71,10 +70,6 @@ def placed_store(
         with Store.open(path) as copied:
             yield copied
         return
-    model, place = str(taught_folder), databases.new("postgresql")
-    with Store.init(
-        path, model=model, dtype="fp32", device="cpu", layer=1, database=place
-    ) as placed:
-        placed.add(the_facts())
-        shutil.copytree(whole_store / "banks", path / "banks")
+    with new_store(path, served_model, databases.new("postgresql")) as placed:
+        placed.add([ACME, BASEL, CHATTY])
         yield placed

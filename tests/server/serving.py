@@ -12,8 +12,9 @@ import httpx
 import openai
 import uvicorn
 
-from revisor.serve.app import make_app
-from revisor.serve.service import ServeSettings, Service
+from revisor.server.app import make_app
+from revisor.server.connections import Server, listening
+from revisor.server.service import ServeSettings, Service
 from revisor.store import Store
 
 
@@ -41,8 +42,11 @@ class Running:
 def running(store: Store, settings: ServeSettings | None = None) -> Iterator[Running]:
     """A store served by uvicorn on a free port."""
     service = Service(store, settings or ServeSettings(per_minute=0))
-    config = uvicorn.Config(make_app(service), port=0, log_config=None, lifespan="on")
-    server = uvicorn.Server(config)
+    server = Server(
+        listening(make_app(service)),
+        patience_s=service.settings.patience_s,
+        break_off=service.scheduler.break_off,
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -60,3 +64,11 @@ def until(true: Callable[[], object], seconds: float = 60) -> None:
     while not true():
         assert time.monotonic() < end, "it did not come true"
         time.sleep(0.01)
+
+
+def said(http: httpx.Client, server: Running, prompt: str, **extension: object) -> str:
+    """What the model says after a prompt; `extension` says with which facts."""
+    body = {"model": server.model, "prompt": prompt, "temperature": 0, "max_tokens": 6}
+    answer = http.post("/v1/completions", json=body | {"revisor": extension})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["choices"][0]["text"]).strip()

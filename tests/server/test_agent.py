@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from revisor.errors import BadInput, Conflict, NotBuilt, UsageError
-from revisor.serve.agent import Agent
-from revisor.serve.proposals import ChangeDesk
-from revisor.serve.roles import Caller, Forbidden, KeyBook, Role, Unauthorized
-from revisor.serve.tables import Database
+from revisor.errors import BadInput, Conflict, UsageError
+from revisor.server.agent import Agent
+from revisor.server.proposals import ChangeDesk
+from revisor.server.roles import Caller, Forbidden, KeyBook, Role, Unauthorized
+from revisor.server.tables import Database
 from revisor.store import Store
-from tests.serve.conftest import ACME, BASEL, UNRELATED
+from tests.server.conftest import ACME, BASEL, UNRELATED
 
 NEW = {"subject": "Berlin", "prompt": "The mayor of {} is", "object": "Bonn"}
 
@@ -39,13 +39,14 @@ def test_it_answers_with_the_facts_and_names_them(agent: Agent) -> None:
 
 
 def test_why_adds_the_plain_answer_and_where_the_fact_is_from(agent: Agent, store: Store) -> None:
-    store.set_object(ACME.id, "Vienna (city)", actor="eve", reason="typo")
+    store.set_object(ACME.id, "Tokyo", actor="eve", reason="typo")
     told = agent.why(ACME.text)
-    assert not told["base_answer"].strip().startswith("Vienna")
+    assert told["answer"].strip().startswith("Tokyo")
+    assert not told["base_answer"].strip().startswith("Tokyo")
     (used,) = told["facts_used"]
     assert [(one["object"], one["actor"]) for one in used["history"]] == [
         ("Vienna", ""),
-        ("Vienna (city)", "eve"),
+        ("Tokyo", "eve"),
     ]
 
 
@@ -104,16 +105,30 @@ def test_a_reader_proposes_nothing(store: Store) -> None:
         reader.propose(NEW)
 
 
-def test_a_build_is_followed_unless_it_is_held(agent: Agent, store: Store) -> None:
-    agent.ask(ACME.text)
-    database = Database.of(store)
-    database.remember("held", [2])
-    store.set_object(ACME.id, "Tokyo")
-    store.build()
+def test_a_revoked_key_ends_at_its_next_call(store: Store) -> None:
+    with Agent.of(store, user="ann", token=key(store, Role.propose)) as bound:
+        assert bound.search()["facts"]
+        database = Database.of(store)
+        KeyBook(database).revoke("bot")
+        database.close()
+        with pytest.raises(Unauthorized):
+            bound.search()
+        with pytest.raises(Unauthorized):
+            bound.propose(NEW)
+        with pytest.raises(Unauthorized):
+            bound.ask(ACME.text)
+
+
+def test_a_change_is_in_the_next_answer_unless_an_older_generation_is_live(
+    agent: Agent, store: Store
+) -> None:
     assert agent.ask(ACME.text)["answer"].strip().startswith("Vienna")
-    database.remember("held", [])
-    database.close()
+    store.set_object(ACME.id, "Tokyo")
     assert agent.ask(ACME.text)["answer"].strip().startswith("Tokyo")
+    store.publish(1)
+    told = agent.ask(ACME.text)
+    assert told["answer"].strip().startswith("Vienna")
+    assert told["generation"] == 1
 
 
 @pytest.mark.parametrize(
@@ -124,9 +139,3 @@ def test_questions_that_cannot_be_answered_say_why(
 ) -> None:
     with pytest.raises(UsageError):
         agent.ask(prompt, **more)  # type: ignore[arg-type]
-
-
-def test_without_a_build_it_says_so(agent: Agent, store: Store) -> None:
-    store.banks.rename(store.banks.with_name("elsewhere"))
-    with pytest.raises(NotBuilt):
-        agent.ask(ACME.text)

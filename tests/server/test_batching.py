@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from revisor.errors import UsageError
+from revisor.gate.gate import FactGate
 from revisor.models.load import LoadedModel
-from revisor.models.spec import spec_of
-from revisor.neuraldb.bank import names
-from revisor.neuraldb.bank.asked import HISTORY
-from revisor.neuraldb.bank.bank import View
-from revisor.serve.batching import Scheduler
-from revisor.serve.job import Closing, Job, Piece, QueueFull
-from revisor.serve.sampling import Sampling
+from revisor.server import batching
+from revisor.server.batching import Scheduler
+from revisor.server.job import Awaited, Closing, Job, Piece, QueueFull
+from revisor.server.sampling import Sampling
 from revisor.store import Store
 from tests import tiny
-from tests.serve.conftest import ACME, BASEL, UNRELATED
+from tests.server.conftest import ACME, BASEL, UNRELATED
 
 GREEDY = Sampling(temperature=0)
 
@@ -30,11 +30,11 @@ GREEDY = Sampling(temperature=0)
 class Asked:
     """A job and what came of it."""
 
-    def __init__(self, prompt: str, view: View | None, tokens: int = 8, **more: Any) -> None:
+    def __init__(self, prompt: str, gate: FactGate | None, tokens: int = 8, **more: Any) -> None:
         self.pieces: queue.Queue[Piece] = queue.Queue()
         self.job = Job(
             prompt=tiny.byte_level()(prompt)["input_ids"],
-            view=view,
+            gate=gate,
             sampling=more.pop("sampling", GREEDY),
             max_tokens=tokens,
             tell=self.pieces.put,
@@ -58,12 +58,6 @@ class Asked:
         return [piece.chosen.token for piece in self.all()[0] if piece.chosen]
 
 
-@contextmanager
-def serving(loaded: LoadedModel, layer: int = 1, **limits: Any) -> Iterator[Scheduler]:
-    with Scheduler(loaded, spec_of(loaded.model), layer, **limits) as scheduler:
-        yield scheduler
-
-
 @pytest.fixture(scope="module")
 def opened(whole_store: Path) -> Iterator[Store]:
     with Store.open(whole_store) as store:
@@ -71,13 +65,14 @@ def opened(whole_store: Path) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="module")
-def view(opened: Store) -> View:
-    return opened.view().to(torch.device("cpu"), torch.float32)
+def gate(opened: Store) -> FactGate:
+    view = opened.index.view()
+    return replace(opened.gate(), view=lambda: view)
 
 
 @pytest.fixture
 def scheduler(opened: Store) -> Iterator[Scheduler]:
-    with serving(opened.loaded) as running:
+    with Scheduler(opened.loaded) as running:
         yield running
 
 
@@ -99,68 +94,67 @@ PROMPTS = (
 )
 
 
-def test_every_family_answers_a_changing_batch_as_each_prompt_alone(family: str) -> None:
+def test_every_family_answers_a_changing_batch_as_each_prompt_alone(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "PREFILL_TOKENS", 7)  # so that prompts are read in pieces
     loaded = LoadedModel(name=family, model=tiny.model(family), tokenizer=tiny.byte_level())
     lengths = (12, 3, 9, 5, 14)  # so that rows join and leave at different steps
-    with serving(loaded, max_batch=3) as scheduler:
+    with Scheduler(loaded, max_batch=3) as scheduler:
         asked = [Asked(p, None, n) for p, n in zip(PROMPTS, lengths, strict=True)]
         for one in asked:
             scheduler.submit(one.job)
         for one, prompt, length in zip(asked, PROMPTS, lengths, strict=True):
             assert one.ids() == plain(loaded, prompt, length), prompt
-    assert tiny.wide_hooks(tiny.model(family)) == 0
 
 
-def test_rows_of_one_batch_have_facts_of_their_own(scheduler: Scheduler, view: View) -> None:
-    unedited = plain(scheduler.loaded, ACME.text)
-    with_facts, without = Asked(ACME.text, view), Asked(ACME.text, None)
-    other = Asked(BASEL.text, view)
-    for one in (with_facts, without, other):
-        scheduler.submit(one.job)
-    assert with_facts.text().strip().startswith("Vienna")
-    assert without.ids() == unedited
-    assert other.text().strip().startswith("Rome")
-    assert {hit.row_id for hit in with_facts.job.hits[0]} == {ACME.id}
-    assert without.job.hits == [[]]
+def test_rows_of_one_batch_have_facts_of_their_own(scheduler: Scheduler, gate: FactGate) -> None:
+    with_facts, without = Asked(ACME.text, gate), Asked(ACME.text, None)
+    other = Asked(BASEL.text, gate)
+    scheduler.submit(with_facts.job, without.job, other.job)
+    assert with_facts.text().startswith(" Vienna")
+    assert without.ids() == plain(scheduler.loaded, ACME.text)
+    assert other.text().startswith(" Rome")
+    (written,) = with_facts.job.written[0]
+    assert (written.used.fact_id, written.namespace) == (ACME.id, "default")
+    assert written.used.position == len(with_facts.job.prompt)
+    assert without.job.written == [()]
 
 
-def test_a_step_sees_as_much_of_its_text_as_a_question_can_need(
-    opened: Store, view: View, monkeypatch: pytest.MonkeyPatch
+def test_what_follows_an_object_is_the_models_own_on_that_text(
+    scheduler: Scheduler, gate: FactGate
 ) -> None:
-    seen: list[int] = []
-
-    def looked(texts: Any) -> torch.Tensor:
-        seen.extend(map(len, texts))
-        return names.texts(texts)
-
-    monkeypatch.setattr("revisor.serve.batching.texts", looked)
-    tokenizer, prompt = opened.loaded.tokenizer, ACME.text
-    while len(tokenizer(prompt)["input_ids"]) <= HISTORY:
-        prompt = "A " + prompt
-    with serving(opened.loaded) as scheduler:
-        one = Asked(prompt, view, 4)
-        scheduler.submit(one.job)
-        one.ids()
-    assert seen
-    assert set(seen) == {HISTORY}
+    asked = Asked(ACME.text, gate)
+    scheduler.submit(asked.job)
+    ids = asked.ids()
+    end = asked.job.written[0][0].end - len(asked.job.prompt)
+    text = scheduler.loaded.tokenizer.decode([*asked.job.prompt, *ids[:end]])
+    assert text == f"{ACME.text} {ACME.object}"
+    # A token that would carry the object's last word on is held back once; then all is the model's.
+    assert (
+        ids[end + 1 :]
+        == plain(
+            scheduler.loaded,
+            scheduler.loaded.tokenizer.decode([*asked.job.prompt, *ids[: end + 1]]),
+        )[: len(ids) - end - 1]
+    )
 
 
-def test_rows_without_facts_keep_the_very_logits_of_the_unedited_model(opened: Store) -> None:
-    view = opened.view().to(torch.device("cpu"), torch.float32)
+def test_rows_without_facts_keep_the_very_logits_of_the_unedited_model(
+    opened: Store, gate: FactGate
+) -> None:
     found: dict[bool, list[tuple[int, float]]] = {}
     for gated in (False, True):
-        with serving(opened.loaded) as scheduler:
+        with Scheduler(opened.loaded) as scheduler:
             sampling = Sampling(temperature=0, logprobs=0)
-            quiet = Asked(UNRELATED, None, sampling=sampling)
-            edited = Asked(ACME.text, view if gated else None, sampling=sampling)
-            scheduler.submit(edited.job)
-            scheduler.submit(quiet.job)
+            quiet = Asked(UNRELATED, gate if gated else None, sampling=sampling)
+            beside = Asked(BASEL.text, None, sampling=sampling)
+            scheduler.submit(beside.job, quiet.job)
             found[gated] = [
                 (piece.chosen.token, piece.chosen.logprob or 0.0)
                 for piece in quiet.all()[0]
                 if piece.chosen
             ]
-            assert bool(edited.all() and edited.job.hits[0]) == gated
     assert found[True] == found[False]
 
 
@@ -175,40 +169,71 @@ def test_two_answers_share_their_prompt_and_differ_by_their_seed(scheduler: Sche
     assert [p.chosen for p in first[0]] != [p.chosen for p in first[1]]
 
 
-def test_an_answer_ends_before_its_stop_string(scheduler: Scheduler, view: View) -> None:
-    whole = Asked(ACME.text, view, 12)
-    scheduler.submit(whole.job)
-    text = whole.text()
-    stop = text[4:6]
-    cut = Asked(ACME.text, view, 12, stop=[stop])
+def test_every_answer_of_a_prompt_has_the_fact_once(scheduler: Scheduler, gate: FactGate) -> None:
+    hot = Sampling(temperature=2.0, seed=1)
+    asked = Asked(ACME.text, gate, 10, sampling=hot, choices=3)
+    scheduler.submit(asked.job)
+    for choice, pieces in enumerate(asked.all()):
+        assert "".join(piece.text for piece in pieces).startswith(" Vienna")
+        assert [one.used.fact_id for one in asked.job.written[choice]] == [ACME.id]
+
+
+def test_an_answer_ends_before_its_stop_string(scheduler: Scheduler, gate: FactGate) -> None:
+    cut = Asked(ACME.text, gate, 12, stop=["nna"])
     scheduler.submit(cut.job)
     pieces = cut.all()[0]
-    assert "".join(piece.text for piece in pieces) == text[: text.index(stop)]
+    assert "".join(piece.text for piece in pieces) == " Vie"
     assert pieces[-1].reason == "stop"
 
 
+def slowly(one: Asked, seconds: float) -> Asked:
+    """Each piece of this answer holds the model's thread up."""
+    tell = one.job.tell
+    one.job.tell = lambda piece: (threading.Event().wait(seconds), tell(piece))[1]
+    return one
+
+
 def test_the_queue_has_a_bound_and_says_so(opened: Store) -> None:
-    gate = threading.Event()
-    with serving(opened.loaded, max_batch=1, max_waiting=2) as scheduler:
-        slow = Asked(UNRELATED, None, 60)
-        tell = slow.job.tell
-        slow.job.tell = lambda piece: (gate.wait(30), tell(piece))[1]
+    with Scheduler(opened.loaded, max_batch=1, max_waiting=4) as scheduler:
+        slow = slowly(Asked(UNRELATED, None, 12), 0.05)
         scheduler.submit(slow.job)
-        while scheduler.waiting:
-            threading.Event().wait(0.01)
-        waiting = [Asked(UNRELATED, None, 1) for _ in range(2)]
-        for one in waiting:
+        slow.pieces.get(timeout=60)
+        waiting = [Asked(UNRELATED, None, 1, owner=f"key {n}") for n in range(4)]
+        for one in waiting[:2]:
             scheduler.submit(one.job)
-        with pytest.raises(QueueFull, match="at most 2"):
-            scheduler.submit(Asked(UNRELATED, None, 1).job)
-        gate.set()
-        for one in waiting:
+        with pytest.raises(QueueFull, match="at most 4"):
+            scheduler.submit(Asked(UNRELATED, None, 1, choices=3, owner="other").job)
+        scheduler.submit(Asked(UNRELATED, None, 1, owner="key 0").job)
+        with pytest.raises(QueueFull, match="of one key"):
+            scheduler.submit(Asked(UNRELATED, None, 1, owner="key 0").job)
+        with pytest.raises(UsageError, match="5 answers"):
+            scheduler.submit(Asked(UNRELATED, None, 1, choices=5).job)
+        for one in waiting[:2]:
             assert len(one.ids()) == 1
 
 
+def test_what_asks_for_more_memory_than_there_is_is_refused(opened: Store) -> None:
+    with (
+        Scheduler(opened.loaded, max_cached=60) as scheduler,
+        pytest.raises(UsageError, match="there are 60"),
+    ):
+        scheduler.submit(Asked("A", None, 30, choices=2).job)
+
+
+def test_answers_wait_for_memory_and_all_are_given(opened: Store) -> None:
+    with Scheduler(opened.loaded, max_cached=40) as scheduler:
+        asked = [Asked("A", None, 20) for _ in range(4)]
+        scheduler.submit(*(one.job for one in asked))
+        most = 0
+        while any(one.job.ended_at == 0 for one in asked):
+            most = max(most, scheduler.running)
+        assert most <= 2
+        assert all(one.ids() for one in asked)
+
+
 def test_a_cancelled_answer_leaves_and_the_others_go_on(opened: Store) -> None:
-    with serving(opened.loaded) as scheduler:
-        leaver, stayer = Asked(PROMPTS[0], None, 100), Asked(PROMPTS[1], None, 20)
+    with Scheduler(opened.loaded) as scheduler:
+        leaver, stayer = slowly(Asked(PROMPTS[0], None, 100), 0.01), Asked(PROMPTS[1], None, 20)
         scheduler.submit(leaver.job)
         scheduler.submit(stayer.job)
         leaver.pieces.get(timeout=60)
@@ -218,7 +243,7 @@ def test_a_cancelled_answer_leaves_and_the_others_go_on(opened: Store) -> None:
 
 
 def test_closing_finishes_what_runs_and_refuses_what_comes(opened: Store) -> None:
-    scheduler = Scheduler(opened.loaded, spec_of(opened.loaded.model), 1).start()
+    scheduler = Scheduler(opened.loaded).start()
     running = Asked(PROMPTS[0], None, 20)
     scheduler.submit(running.job)
     closer = threading.Thread(target=scheduler.close)
@@ -230,20 +255,33 @@ def test_closing_finishes_what_runs_and_refuses_what_comes(opened: Store) -> Non
         scheduler.submit(Asked(PROMPTS[0], None).job)
 
 
-def test_closing_without_patience_cancels_what_runs(opened: Store) -> None:
-    scheduler = Scheduler(opened.loaded, spec_of(opened.loaded.model), 1).start()
-    slow = Asked(PROMPTS[0], None, 100)
-    tell = slow.job.tell
-    slow.job.tell = lambda piece: (threading.Event().wait(0.05), tell(piece))[1]
-    scheduler.submit(slow.job)
+def test_closing_has_a_bound_even_if_the_model_hangs(
+    opened: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "GRACE_S", 0.2)
+    hang, forward = threading.Event(), opened.loaded.model.forward
+
+    def hanging(**arguments: Any) -> Any:
+        hang.wait(20)
+        return forward(**arguments)
+
+    monkeypatch.setattr(opened.loaded.model, "forward", hanging)
+    scheduler = Scheduler(opened.loaded).start()
+    asked, behind = Asked(PROMPTS[0], None, 100), Asked(PROMPTS[1], None, choices=2)
+    scheduler.submit(asked.job)
+    scheduler.submit(behind.job)
+    began = time.monotonic()
     scheduler.close(patience_s=0.1)
-    assert slow.all()[0][-1].reason in ("cancelled", "stop")
+    assert time.monotonic() - began < 5
+    assert asked.all()[0][-1].reason == "cancelled"
+    assert [pieces[-1].reason for pieces in behind.all()] == ["cancelled", "cancelled"]
+    hang.set()
 
 
 def test_a_step_that_fails_ends_its_answers_and_the_next_request_is_served(
     opened: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with serving(opened.loaded) as scheduler:
+    with Scheduler(opened.loaded) as scheduler:
         forward = opened.loaded.model.forward
         monkeypatch.setattr(
             opened.loaded.model, "forward", lambda **_: (_ for _ in ()).throw(MemoryError("full"))
@@ -251,16 +289,107 @@ def test_a_step_that_fails_ends_its_answers_and_the_next_request_is_served(
         broken = Asked(PROMPTS[0], None)
         scheduler.submit(broken.job)
         assert broken.all()[0][-1].reason == "error"
+        assert "MemoryError" in scheduler.fault
         monkeypatch.setattr(opened.loaded.model, "forward", forward)
         healthy = Asked(PROMPTS[0], None)
         scheduler.submit(healthy.job)
         assert healthy.ids() == plain(opened.loaded, PROMPTS[0])
+        assert scheduler.fault == ""
+
+
+def test_one_answer_that_fails_is_no_concern_of_the_others(
+    opened: Store, gate: FactGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from revisor.server.row_gate import RowGate
+
+    def broken(self: RowGate, logits_V: torch.Tensor) -> torch.Tensor:
+        if self._length > len(tiny.byte_level()(ACME.text)["input_ids"]) + 1:
+            raise RuntimeError("a bug in the gate")
+        return logits_V
+
+    monkeypatch.setattr(RowGate, "step", broken)
+    with Scheduler(opened.loaded) as scheduler:
+        failing, other = Asked(ACME.text, gate, 20), Asked(PROMPTS[0], None, 20)
+        scheduler.submit(other.job, failing.job)
+        assert failing.all()[0][-1].reason == "error"
+        assert other.ids() == plain(opened.loaded, PROMPTS[0], 20)
+
+
+@pytest.mark.parametrize(
+    "hostile", [{"temperature": 1e-46}, {"temperature": 1e-320}, {"top_p": 1e-46}]
+)
+def test_numbers_too_small_for_single_precision_end_nobodys_answer(
+    hostile: dict[str, float], scheduler: Scheduler
+) -> None:
+    other = Asked(PROMPTS[0], None, 30)
+    tiny_numbers = Asked(PROMPTS[1], None, 8, sampling=Sampling(**hostile))
+    scheduler.submit(other.job, tiny_numbers.job)
+    assert tiny_numbers.ids() == plain(scheduler.loaded, PROMPTS[1])
+    assert other.ids() == plain(scheduler.loaded, PROMPTS[0], 30)
+
+
+def test_logits_that_are_no_numbers_fail_their_answer_and_are_told(
+    opened: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = opened.loaded.model.forward
+
+    def spoilt(**arguments: Any) -> Any:
+        out = forward(**arguments)
+        out.logits[0] = torch.nan
+        return out
+
+    with Scheduler(opened.loaded) as scheduler:
+        monkeypatch.setattr(opened.loaded.model, "forward", spoilt)
+        broken = Asked(PROMPTS[0], None)
+        scheduler.submit(broken.job)
+        assert broken.all()[0][-1].reason == "error"
+        assert "no numbers" in scheduler.fault
+
+
+def test_a_long_prompt_is_read_between_the_steps_of_the_others(
+    opened: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "PREFILL_TOKENS", 16)
+    widths: list[int] = []
+    forward = opened.loaded.model.forward
+
+    def noted(**arguments: Any) -> Any:
+        widths.append(arguments["input_ids"].shape[1])
+        return forward(**arguments)
+
+    monkeypatch.setattr(opened.loaded.model, "forward", noted)
+    with Scheduler(opened.loaded) as scheduler:
+        running = slowly(Asked(PROMPTS[2], None, 40), 0.01)
+        scheduler.submit(running.job)
+        running.pieces.get(timeout=60)
+        long = Asked("word " * 24, None, 4)
+        scheduler.submit(long.job)
+        short = Asked("A", None, 1)
+        scheduler.submit(short.job)
+        assert short.ids()
+        assert long.job.first_at == 0 or short.job.first_at < long.job.first_at
+        long.all()
+    pieces = [place for place, width in enumerate(widths) if width > 1]
+    assert max(widths) <= 16
+    assert len(pieces) >= len(long.job.prompt) // 16
+    assert all(1 in widths[one:other] for one, other in zip(pieces, pieces[1:], strict=False))
 
 
 def test_an_answer_never_outgrows_the_models_context(opened: Store) -> None:
-    with serving(opened.loaded, context=12) as scheduler:
+    with Scheduler(opened.loaded, context=12) as scheduler:
         long = Asked("A", None, 100)
         scheduler.submit(long.job)
         pieces = long.all()[0]
         assert pieces[-1].reason in ("length", "stop")
         assert len(long.job.prompt) + long.job.tokens <= 12
+
+
+def test_one_answer_can_be_waited_for_with_the_models_own_logits(
+    scheduler: Scheduler, gate: FactGate
+) -> None:
+    one = Awaited(tiny.byte_level()(ACME.text)["input_ids"], gate, 4)
+    scheduler.submit(one.job)
+    assert one.wait(60)
+    assert one.text.startswith(" Vienna")
+    assert one.logits_V is not None
+    assert int(one.logits_V.argmax()) == plain(scheduler.loaded, ACME.text, 1)[0]

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from revisor.cli import app
-from revisor.serve.roles import KeyBook, Role
-from revisor.serve.tables import Database
+from revisor.server.roles import KeyBook, Role
+from revisor.server.tables import Database
 from revisor.store import Store
 from tests.databases import Databases
 
@@ -59,13 +59,13 @@ def test_serving_beyond_this_machine_needs_a_key_and_serving_needs_a_store(
 
 
 def test_the_ledger_of_a_new_store_may_be_named_by_the_environment(
-    taught_folder: Path, tmp_path: Path, databases: Databases, monkeypatch: pytest.MonkeyPatch
+    served_model: Path, tmp_path: Path, databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What deploy/compose.yaml tells its reader to do."""
     path, url = tmp_path / "store", databases.new("postgresql")
     monkeypatch.setenv("REVISOR_STORE", str(path))
     monkeypatch.setenv("REVISOR_DATABASE", url)
-    assert typed("init", "--model", str(taught_folder), "--layer", "1")[0] == 0
+    assert typed("init", "--model", str(served_model), "--probe", "off")[0] == 0
     assert typed("keys", "add", "mona", "--role", "admin")[0] == 0
     monkeypatch.delenv("REVISOR_DATABASE")  # from here on store.toml has it
     assert not (path / "ledger.sqlite").exists()
@@ -74,3 +74,16 @@ def test_the_ledger_of_a_new_store_may_be_named_by_the_environment(
         database = Database.of(opened)
         assert [key["name"] for key in KeyBook(database).all()] == ["mona"]
         database.close()
+
+
+def test_a_store_of_the_published_system_is_refused_with_what_serves_it(
+    served_model: Path, tmp_path: Path
+) -> None:
+    where = ("--store", str(tmp_path / "paper"))
+    settings = 'model = {model}\ndtype = "fp32"\nmethod = "neuraldb"\nlayer = 1\n'
+    with Store.init(tmp_path / "paper", model=str(served_model), dtype="fp32", probe="off") as new:
+        (new.path / "store.toml").write_text(settings.format(model=json.dumps(str(served_model))))
+    code, _, err = typed("serve", *where)
+    assert code == 2
+    assert "neuraldb" in err
+    assert "revisor ask" in err

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from revisor.serve.limits import KNOWN, Rate
-from revisor.serve.service import ServeSettings
+from revisor.server.limits import KNOWN, Rate
+from revisor.server.service import ServeSettings
 from revisor.store import Store
-from tests.serve.serving import Running, running
+from tests.server.serving import Running, running
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import anyio
 import pytest
 from mcp import Client, StdioServerParameters
 
-from revisor.serve.tables import Database
+from revisor.server.tables import Database
 from revisor.store import Store
-from tests.serve.conftest import ACME, UNRELATED
+from tests.server.conftest import ACME, UNRELATED
 
 
 def spoken(store: Store, talk: Callable[[Client], Awaitable[None]], **more: str) -> None:
@@ -63,8 +63,8 @@ def test_an_agent_asks_finds_out_why_searches_and_proposes(store: Store) -> None
     spoken(store, talk)
     assert store.ledger.generation == before
     database = Database.of(store)
-    from revisor.serve.proposals import ChangeDesk
-    from revisor.serve.roles import ANYBODY
+    from revisor.server.proposals import ChangeDesk
+    from revisor.server.roles import ANYBODY
 
     (waiting,) = ChangeDesk(database, store.ledger).proposals(ANYBODY)
     database.close()

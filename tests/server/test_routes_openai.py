@@ -11,14 +11,14 @@ import httpx
 import openai
 import pytest
 
-from revisor.serve.service import ServeSettings
+from revisor.server.service import ServeSettings
 from revisor.store import Store
-from tests.serve.conftest import ACME, BASEL, CHATTY, UNRELATED
-from tests.serve.serving import Running, running, until
+from tests.server.conftest import ACME, BASEL, CHATTY, UNRELATED
+from tests.server.serving import Running, running, until
 
 
 @pytest.fixture(scope="module")
-def server(whole_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def server(whole_store: Path) -> Iterator[Running]:
     with Store.open(whole_store) as store, running(store) as found:
         yield found
 
@@ -30,7 +30,7 @@ def client(server: Running) -> Iterator[openai.OpenAI]:
 
 
 def complete(client: openai.OpenAI, prompt: object, **options: object) -> openai.types.Completion:
-    wanted = {"model": "served-model0", "temperature": 0, "max_tokens": 6} | options
+    wanted = {"model": "tiny", "temperature": 0, "max_tokens": 6} | options
     return client.completions.create(prompt=prompt, **wanted)  # type: ignore[call-overload]
 
 
@@ -42,7 +42,7 @@ def test_the_model_is_listed_under_its_name(client: openai.OpenAI, server: Runni
 
 def test_a_completion_says_the_fact_and_which_it_was(client: openai.OpenAI) -> None:
     raw = client.completions.with_raw_response.create(
-        model="served-model0", prompt=ACME.text, temperature=0, max_tokens=6
+        model="tiny", prompt=ACME.text, temperature=0, max_tokens=6
     )
     answer = raw.parse()
     assert answer.choices[0].text.startswith(" Vienna")
@@ -59,7 +59,7 @@ def test_a_completion_says_the_fact_and_which_it_was(client: openai.OpenAI) -> N
 
 def test_facts_can_be_off_by_request_and_so_can_the_report(client: openai.OpenAI) -> None:
     off = client.completions.with_raw_response.create(
-        model="served-model0",
+        model="tiny",
         prompt=ACME.text,
         temperature=0,
         max_tokens=6,
@@ -69,7 +69,7 @@ def test_facts_can_be_off_by_request_and_so_can_the_report(client: openai.OpenAI
     assert off.parse().revisor == {"generation": None, "facts_used": []}  # type: ignore[attr-defined]
     assert "x-revisor-facts" not in off.headers
     silent = client.completions.with_raw_response.create(
-        model="served-model0",
+        model="tiny",
         prompt=ACME.text,
         temperature=0,
         max_tokens=6,
@@ -106,7 +106,7 @@ def test_a_stream_is_the_whole_answer_in_pieces(client: openai.OpenAI) -> None:
     whole = complete(client, ACME.text, max_tokens=8, logprobs=2)
     chunks = list(
         client.completions.create(
-            model="served-model0",
+            model="tiny",
             prompt=ACME.text,
             temperature=0,
             max_tokens=8,
@@ -132,7 +132,7 @@ def test_a_stream_is_the_whole_answer_in_pieces(client: openai.OpenAI) -> None:
 
 def test_a_chat_stream_is_the_chat_answer(client: openai.OpenAI) -> None:
     messages = [{"role": "user", "content": CHATTY.prompt.replace("{}", CHATTY.subject)}]
-    options = {"model": "served-model0", "messages": messages, "temperature": 0, "max_tokens": 8}
+    options = {"model": "tiny", "messages": messages, "temperature": 0, "max_tokens": 8}
     whole = client.chat.completions.create(**options, logprobs=True, top_logprobs=3)  # type: ignore[call-overload]
     message = whole.choices[0].message
     assert message.role == "assistant"
@@ -150,9 +150,7 @@ def test_a_chat_stream_is_the_chat_answer(client: openai.OpenAI) -> None:
 
 def test_a_seed_repeats_an_answer_and_temperature_is_one_by_default(client: openai.OpenAI) -> None:
     def draw(seed: int) -> str:
-        answer = client.completions.create(
-            model="served-model0", prompt=UNRELATED, max_tokens=12, seed=seed
-        )
+        answer = client.completions.create(model="tiny", prompt=UNRELATED, max_tokens=12, seed=seed)
         return answer.choices[0].text
 
     assert draw(1) == draw(1)
@@ -185,6 +183,8 @@ def test_stop_strings_end_an_answer(client: openai.OpenAI) -> None:
         ({"prompt": []}, "prompt"),
         ({"prompt": [10**9]}, "token"),
         ({"prompt": "word " * 500}, "tokens"),
+        ({"prompt": "1" * 900_000}, "characters"),
+        ({"prompt": ["a"] * 32, "n": 8}, "256 answers"),
         ({"extra_body": {"unheard_of": 1}}, "unheard_of"),
         ({"extra_body": {"revisor": {"fact": True}}}, "fact"),
         ({"stream_options": {"include_usage": True}}, "stream"),
@@ -251,13 +251,57 @@ def test_a_client_that_hangs_up_takes_its_rows_with_it(
     assert scheduler.steps - steps < 100
 
 
-def test_a_full_queue_is_told_honestly(store: Store) -> None:
+def test_a_question_and_its_plain_answer_end_when_nobody_waits(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = server.service.scheduler
+    forward = scheduler.loaded.model.forward
+
+    def slow(**arguments: object) -> object:
+        time.sleep(0.05)
+        return forward(**arguments)
+
+    monkeypatch.setattr(scheduler.loaded.model, "forward", slow)
+    with pytest.raises(httpx.ReadTimeout), server.client() as http:
+        http.post("/ask", json={"prompt": UNRELATED, "max_tokens": 100}, timeout=0.5)
+    until(lambda: scheduler.running == 0, 5)
+
+
+def test_numbers_too_small_for_the_model_break_nobodys_answer(
+    client: openai.OpenAI, server: Running
+) -> None:
+    body = {"model": server.model, "prompt": "x", "max_tokens": 4}
+    hostile = [{"temperature": 1e-46}, {"temperature": 1e-320}, {"top_p": 1e-46}]
+    with server.client() as http:
+        stream = client.completions.create(
+            model="tiny", prompt=UNRELATED, max_tokens=60, temperature=0, stream=True
+        )
+        next(iter(stream))
+        for one in hostile:
+            assert http.post("/v1/completions", json=body | one).status_code == 200
+        assert list(stream)[-1].choices[0].finish_reason in ("stop", "length")
+
+
+def test_a_written_fact_has_log_probabilities_that_json_can_hold(server: Running) -> None:
+    body = {"model": server.model, "prompt": ACME.text, "temperature": 0, "max_tokens": 2}
+    with server.client() as http:
+        answer = http.post("/v1/completions", json=body | {"logprobs": 3}).json()
+    told = answer["choices"][0]["logprobs"]
+    assert told["token_logprobs"][0] == 0.0
+    assert min(told["top_logprobs"][0].values()) >= -9999.0
+
+
+def test_a_crowd_is_told_to_wait_and_what_can_never_wait_is_refused(store: Store) -> None:
     settings = ServeSettings(per_minute=0, max_batch=1, max_waiting=2)
     with running(store, settings) as server, server.openai() as client:
+        with pytest.raises(openai.BadRequestError, match="3 answers"):
+            complete(client, ACME.text, n=3)
+        assert complete(client, ACME.text, n=2).choices
+        server.service.scheduler.queue.check_size = lambda jobs: None  # type: ignore[method-assign]
+        server.service.scheduler.queue.most = 0
         with pytest.raises(openai.RateLimitError) as refused:
-            complete(client, ACME.text, n=3, model=server.model)
+            complete(client, ACME.text)
         assert refused.value.response.headers["retry-after"] == "2"
-        assert complete(client, ACME.text, n=2, model=server.model).choices
 
 
 def test_shutting_down_finishes_the_answers_that_run(store: Store) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from revisor.serve.sampling import Sampling, choose, generator_of
+from revisor.server.sampling import UNLIKELY, Sampling, choose, generator_of
 
 LOGITS = torch.tensor([1.0, 3.0, 2.0, -1.0])
 
@@ -36,8 +37,21 @@ def test_a_seed_repeats_and_answers_of_one_request_differ() -> None:
     assert [choose(LOGITS, hot, other).token for _ in range(400)] != draws(hot)
 
 
-def test_a_tiny_temperature_is_greedy_and_never_fails() -> None:
-    assert set(draws(Sampling(temperature=1e-8, seed=0), 20)) == {1}
+@pytest.mark.parametrize("tiny", [1e-8, 1e-46, 1e-320])
+def test_numbers_too_small_to_tell_from_zero_are_greedy_and_never_fail(tiny: float) -> None:
+    assert set(draws(Sampling(temperature=tiny, seed=0), 20)) == {1}
+    assert set(draws(Sampling(top_p=tiny, seed=0), 20)) == {1}
+
+
+def test_a_written_token_is_chosen_at_any_temperature() -> None:
+    written = torch.full((4,), -torch.inf)
+    written[3] = 0.0
+    generator = generator_of(Sampling(seed=0), 0)
+    for sampling in (Sampling(temperature=2), Sampling(top_p=0.1), Sampling(logprobs=3)):
+        chosen = choose(written, sampling, generator)
+        assert chosen.token == 3
+    assert chosen.logprob == 0.0
+    assert min(logprob for _, logprob in chosen.rivals) == UNLIKELY
 
 
 def test_log_probabilities_are_the_models_own() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from revisor.serve.text import Unrolled
+from revisor.server.text import Unrolled
 from tests import tiny
 
 TEXTS = ("Paris, and the capital", "naïve café — 東京 🗼 ok", " leading and trailing ", "a\n\nb")

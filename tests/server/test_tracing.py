@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 from opentelemetry import trace
 
-from revisor.serve.tracing import traced
+from revisor.server.tracing import traced
 
 
 class Spans:

@@ -1,14 +1,10 @@
 """Ask probes of a model, in batches, and make cases of what it says.
 
-What comes in: an attached editor, probes, and what the unedited model said to them. What goes
-out: a `Case` each, every score in two forms. What it does not do: attach (runner.py), average
-(summary.py), or keep (runs.py).
-
-    loose   as the papers do: the right object is more probable than its rival, the mean
-            log-probability a token compared (Meng et al. 2022); without a rival, the share of its
-            tokens that are the most probable (Mitchell et al. 2022). Kept: the same next token.
-    strict  greedy decoding until a natural stop begins with, or equals, an accepted object.
-            Kept: the same answer, to its natural stop.
+loose   as the papers do: the right object is more probable than its rival, the mean
+        log-probability a token compared (Meng et al. 2022); without a rival, the share of its
+        tokens that are the most probable (Mitchell et al. 2022). Kept: the same next token.
+strict  greedy decoding until a natural stop begins with, or equals, an accepted object.
+        Kept: the same answer, to its natural stop.
 """
 
 from __future__ import annotations
@@ -18,8 +14,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from revisor.evaluate.cases import Case, Probe
-from revisor.evaluate.metrics import (
+from revisor.bench.cases import Case, Probe
+from revisor.bench.completing import Completer, Completion
+from revisor.bench.metrics import (
     begins_with,
     contains,
     first_line,
@@ -28,12 +25,11 @@ from revisor.evaluate.metrics import (
     tfidf_similarity,
     token_accuracy,
 )
-from revisor.evaluate.speak import Speaker, Spoken
+from revisor.bench.protocol import Editor
+from revisor.bench.scoring import score_targets
 from revisor.models.load import LoadedModel
-from revisor.models.spec import Spec
-from revisor.neuraldb.editing.editor import Editor
 from revisor.neuraldb.editing.request import Context, asked_context
-from revisor.neuraldb.editing.score import Score, score_contexts
+from revisor.neuraldb.editing.score import Score
 
 SLACK = 3  # tokens beyond the longest accepted object: to see whether its last word ends there
 KEPT = 8  # tokens of an answer that is only compared with another answer
@@ -47,20 +43,17 @@ class Bench:
     """What all suites measure on.
 
     Attributes:
-        loaded, spec: the model.
-        layer: where our own gate sits.
+        loaded: the model.
         seed: of whatever is drawn.
         idf: frequencies for consistency; empty where there are no reference texts.
     """
 
     loaded: LoadedModel
-    spec: Spec
-    layer: int
     seed: int = 0
     idf: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.speaker = Speaker(self.loaded)
+        self.completer = Completer(self.loaded)
 
 
 def ask(
@@ -108,14 +101,16 @@ def _ask_closed(
                     )
 
     budgets = [_budget(bench, probe) for probe in probes]
-    spoken = bench.speaker.speak([context.ids for context in wanted], budgets, look_at=look_at)
+    completions = bench.completer.complete(
+        [context.ids for context in wanted], budgets, look_at=look_at
+    )
     longer = {
         (index, side): context
         for index, sides in enumerate(zip(wanted, other, strict=True))
         for side, context in enumerate(sides)
         if len(context.target) > 1
     }
-    scored = score_contexts(bench.loaded, list(longer.values()))
+    scored = score_targets(bench.loaded, list(longer.values()))
     scores |= zip(longer, scored, strict=True)
     return [
         _judge(
@@ -124,7 +119,7 @@ def _ask_closed(
             wanted[index].target,
             scores.get((index, 0)),
             scores.get((index, 1)),
-            spoken[index],
+            completions[index],
             base.get(probe.id),
         )
         for index, probe in enumerate(probes)
@@ -158,11 +153,11 @@ def _judge(
     target: Sequence[int],
     right: Score | None,
     rival: Score | None,
-    spoken: Spoken,
+    completion: Completion,
     before: Case | None,
 ) -> Case:
-    answer = first_line(spoken.text)[:SHOWN]
-    first = spoken.ids[0] if spoken.ids else -1
+    answer = first_line(completion.text)[:SHOWN]
+    first = completion.ids[0] if completion.ids else -1
     values: dict[str, float] = {}
     name = probe.score
     if right is not None:
@@ -195,11 +190,11 @@ def _judge(
 
 def _ask_open(bench: Bench, editor: Editor, probes: Sequence[Probe]) -> list[Case]:
     prompts = [_context(bench, editor, probe, ()).ids for probe in probes]
-    spoken = bench.speaker.speak(
+    completions = bench.completer.complete(
         prompts, [OPEN] * len(prompts), by_line=False, sample_seed=bench.seed
     )
     cases = []
-    for probe, said in zip(probes, spoken, strict=True):
+    for probe, said in zip(probes, completions, strict=True):
         values = {"fluency": ngram_entropy(said.text)}
         reference = str(probe.extra.get("reference", ""))
         if reference and bench.idf:

@@ -1,8 +1,4 @@
-"""What crosses the seams of an evaluation: items, probes, plans and cases.
-
-What comes in: nothing. What goes out: frozen dataclasses. What it does not do: read files
-(datasets.py), make probes (suites/) or ask them (asking.py).
-"""
+"""What crosses the seams of an evaluation: items, probes, plans and cases."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """Answers in batches, greedy or sampled, each until it stops by itself or its budget is spent.
 
-What comes in: prompts as token ids. What goes out: the tokens and the text that follow. What it
-does not do: judge them (asking.py), or attach facts.
-
 An answer stops by itself at the model's end of text, or at the end of the first line that says
 anything. Decoding is transformers' own `generate` with a KV cache, batched with left padding.
 """
@@ -25,7 +22,7 @@ TOP_K = 5  # of sampled text, as in Meng et al. 2022
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spoken:
+class Completion:
     """What follows a prompt.
 
     Attributes:
@@ -37,13 +34,13 @@ class Spoken:
     text: str
 
 
-class Speaker:
-    """Lets one model speak; what depends on its vocabulary is worked out once."""
+class Completer:
+    """Completes prompts with one model; what depends on its vocabulary is worked out once."""
 
     def __init__(self, loaded: LoadedModel) -> None:
         self.loaded = loaded
 
-    def speak(
+    def complete(
         self,
         prompts: Sequence[Sequence[int]],
         budgets: Sequence[int],
@@ -51,7 +48,7 @@ class Speaker:
         by_line: bool = True,
         sample_seed: int | None = None,
         look_at: Callable[[Sequence[int], torch.Tensor], None] | None = None,
-    ) -> list[Spoken]:
+    ) -> list[Completion]:
         """Go on from each prompt, in the order given.
 
         Args:
@@ -64,7 +61,7 @@ class Speaker:
         """
         # Rows of one budget end together; among those, rows of one length need no padding.
         order = sorted(range(len(prompts)), key=lambda i: (budgets[i], len(prompts[i])))
-        found: list[Spoken | None] = [None] * len(prompts)
+        found: list[Completion | None] = [None] * len(prompts)
         start = 0
         while start < len(order):
             stop = start + 1
@@ -94,7 +91,7 @@ class Speaker:
         by_line: bool,
         sample_seed: int | None,
         first: _First | None,
-    ) -> list[Spoken]:
+    ) -> list[Completion]:
         from transformers import LogitsProcessorList, StoppingCriteriaList
 
         width = max(len(ids) for ids in prompts)
@@ -126,13 +123,14 @@ class Speaker:
             )
         new_BT = out_BT[:, width:].tolist()
         return [
-            self._spoken(row[:length]) for row, length in zip(new_BT, enough.lengths, strict=True)
+            self._completion(row[:length])
+            for row, length in zip(new_BT, enough.lengths, strict=True)
         ]
 
-    def _spoken(self, ids: Sequence[int]) -> Spoken:
+    def _completion(self, ids: Sequence[int]) -> Completion:
         end = next((i + 1 for i, token in enumerate(ids) if token in self._ends), len(ids))
         text = self.loaded.tokenizer.decode(ids[:end], skip_special_tokens=True)
-        return Spoken(ids=tuple(ids[:end]), text=text)
+        return Completion(ids=tuple(ids[:end]), text=text)
 
     @property
     def _pad(self) -> int:

@@ -1,8 +1,4 @@
-"""What a method costs: seconds, peak memory, speed of decoding.
-
-What comes in: a block of work, or an attached model. What goes out: figures. What it does not do:
-score.
-"""
+"""What a method costs: seconds, peak memory, speed of decoding."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ from pathlib import Path
 from threading import Event, Thread
 from types import TracebackType
 
-from revisor.evaluate.speak import Speaker
+from revisor.bench.completing import Completer
 
 INTERVAL_S = 0.05
 DECODED = 32  # tokens a prompt
@@ -83,14 +79,14 @@ def resident_mb() -> float | None:
     return pages * os.sysconf("SC_PAGE_SIZE") / MEGABYTE
 
 
-def tokens_per_second(speaker: Speaker) -> float:
+def tokens_per_second(completer: Completer) -> float:
     """Decoding speed of a small batch, prompts included; the better of two rounds."""
-    tokenizer = speaker.loaded.tokenizer
+    tokenizer = completer.loaded.tokenizer
     prompts = [tokenizer(text)["input_ids"] for text in TEXTS]
     best = 0.0
     for _ in range(REPEATS):
         begun = time.perf_counter()
-        said = speaker.speak(prompts, [DECODED] * len(prompts), by_line=False)
+        said = completer.complete(prompts, [DECODED] * len(prompts), by_line=False)
         seconds = time.perf_counter() - begun
         best = max(best, sum(len(one.ids) for one in said) / seconds)
     return best

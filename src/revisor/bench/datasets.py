@@ -1,9 +1,5 @@
 """From files of facts and benchmarks to items that can be measured.
 
-What comes in: a folder in the layout of the benchmark data, or a user's own file in any fact
-form. What goes out: `Item`s and `Keep`s, and the hash of every file that was read. What it does
-not do: choose how many (suites/), or edit.
-
 The evaluation prompts of a record (`paraphrase_prompts`, `rephrase`, `neighborhood_prompts`,
 `loc`, `portability` ...) are read here and nowhere else; a build never sees them.
 """
@@ -18,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from revisor.bench.cases import Item, Keep, Local, dedupe
 from revisor.errors import BadInput, Fault, NotFound
-from revisor.evaluate.cases import Item, Keep, Local, dedupe
 from revisor.facts.fact import PLACEHOLDER, Fact, normal_form
 from revisor.facts.forms import fact_from, follows, is_keep
 from revisor.facts.records import file_format, read_records

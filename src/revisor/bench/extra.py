@@ -1,7 +1,4 @@
-"""Packages that only measuring needs, imported when they are used.
-
-What comes in: a module's name. What goes out: nothing, or an error that names the extra to install.
-"""
+"""Packages that only measuring needs, imported when they are used."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The arithmetic of scores: pure functions from texts and numbers to numbers.
-
-What comes in: answers, texts, values of cases. What goes out: verdicts, entropies, similarities,
-means with intervals. What it does not do: run a model, or know a suite.
-"""
+"""The arithmetic of scores: pure functions from texts and numbers to numbers."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """Pictures of curves and costs, as PNG files.
 
-What comes in: points with intervals. What goes out: PNG bytes. What it does not do: read runs
-(report.py).
-
 Colours are Okabe and Ito's (2008), told apart by all; every line has a marker of its own, too.
 Shares are drawn from 0 to 100 %, so that a small difference looks small. Points with one x stand a
 little apart, so that equal ones are all seen; the best known method lies on top.
@@ -15,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from revisor.evaluate.extra import need
-from revisor.evaluate.metrics import Mean
-from revisor.evaluate.unedited import UNEDITED
+from revisor.bench.extra import need
+from revisor.bench.metrics import Mean
+from revisor.bench.unedited import UNEDITED
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F")
 MARKERS = "osD^vPX*<>hp"

@@ -1,8 +1,5 @@
 """A recipe: the curves of a figure, each point a run, resumable as a whole.
 
-What comes in: a TOML file and the name of one of its sizes. What goes out: runs in folders under
-one folder, and their results. What it does not do: draw (report.py).
-
 A method is fitted once along a curve: a larger size gives it only the facts that are new, as one
 who edits goes on editing. A method that no longer says its facts is stopped there.
 """
@@ -16,17 +13,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from revisor.baselines.registry import checked_options, did_you_mean
-from revisor.baselines.registry import read_recipe as read_options
+from revisor.bench.cases import Case
+from revisor.bench.datasets import Source
+from revisor.bench.methods.registry import checked_options, did_you_mean
+from revisor.bench.methods.registry import read_recipe as read_options
+from revisor.bench.runner import Evaluation, Fitted, Job, check_methods
+from revisor.bench.suites import make_suite
+from revisor.bench.suites.base import Sizes
+from revisor.bench.unedited import UNEDITED
 from revisor.errors import BadInput, Fault, NotFound
-from revisor.evaluate.cases import Case
-from revisor.evaluate.datasets import Source
-from revisor.evaluate.runner import Evaluation, Fitted, Job, check_methods
-from revisor.evaluate.suites import make_suite
-from revisor.evaluate.suites.base import Sizes
-from revisor.evaluate.unedited import UNEDITED
 from revisor.models.load import LoadedModel
-from revisor.models.spec import Spec
 from revisor.neuraldb.editing.editor import BankEditor
 
 STOPPED = "stopped.json"
@@ -34,7 +30,6 @@ JUDGED = "efficacy_strict"
 SIZE_KEYS = {
     "model": str,
     "dtype": str,
-    "layer": int,
     "seed": int,
     "options": str,
     "set": dict,
@@ -78,7 +73,7 @@ class Recipe:
     """Curves for one model at one size.
 
     Attributes:
-        model, dtype, layer, seed: as of `revisor eval`.
+        model, dtype, seed: as of `revisor eval`.
         n: how many are measured, by suite.
         stop_below: a method whose strict efficacy falls below is not given more facts.
         options: hyperparameters by method: of the file that `options` names, and over them
@@ -88,7 +83,6 @@ class Recipe:
 
     model: str
     dtype: str = "auto"
-    layer: int | None = None
     seed: int = 0
     n: Mapping[str, int] = field(default_factory=dict)
     stop_below: float = 0.0
@@ -169,7 +163,7 @@ def _curve(table: Mapping[str, Any], size: str) -> Curve:
 
 
 def run_recipe(
-    recipe: Recipe, loaded: LoadedModel, spec: Spec, layer: int, source: Source, out: Path
+    recipe: Recipe, loaded: LoadedModel, source: Source, out: Path
 ) -> list[dict[str, Any]]:
     """Every point of every curve.
 
@@ -180,8 +174,6 @@ def run_recipe(
         suite="",
         methods=(),
         loaded=loaded,
-        spec=spec,
-        layer=layer,
         sizes=Sizes(seed=recipe.seed),
         source=source,
         options=recipe.options,

@@ -1,8 +1,5 @@
 """Reference texts for consistency: what an encyclopedia says around an object.
 
-What comes in: a source with a corpus of Wikipedia sentences, and objects. What goes out: a text
-for each object that the corpus names, and word frequencies. What it does not do: score.
-
 Meng et al. (2022) compare free text with Wikipedia articles about things that have the new object;
 those snippets are not among the data, so sentences that name the object stand for them.
 """
@@ -11,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from revisor.bench.datasets import Source, open_text
+from revisor.bench.metrics import idf_of, normalised
 from revisor.errors import NotFound
-from revisor.evaluate.datasets import Source, open_text
-from revisor.evaluate.metrics import idf_of, normalised
 
 CORPUS = "corpus/trex_wikipedia_sentences.txt.gz"
 SENTENCES = 20  # that make the reference of one object

@@ -1,8 +1,4 @@
-"""From runs to one HTML page that stands by itself, and its pictures as files.
-
-What comes in: folders that `revisor eval --out` wrote. What goes out: `report.html` and PNG files.
-What it does not do: measure, or draw (plots.py).
-"""
+"""From runs to one HTML page that stands by itself, and its pictures as files."""
 
 from __future__ import annotations
 
@@ -14,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from revisor.bench.metrics import Mean
+from revisor.bench.plots import Dot, Line, by_name, draw_costs, draw_lines
+from revisor.bench.runner import COSTS
+from revisor.bench.runs import RESULT, RUN
+from revisor.bench.suites.general import BY_NAME as TASKS
+from revisor.bench.unedited import UNEDITED
 from revisor.errors import BadInput, NotFound
-from revisor.evaluate.metrics import Mean
-from revisor.evaluate.plots import Dot, Line, by_name, draw_costs, draw_lines
-from revisor.evaluate.runner import COSTS
-from revisor.evaluate.runs import RESULT, RUN
-from revisor.evaluate.suites.general import BY_NAME as TASKS
-from revisor.evaluate.unedited import UNEDITED
 
 PAGE = "report.html"
 # Loose and strict; of neighbors, whether the unedited model's answer is said again.

@@ -1,8 +1,5 @@
 """One run: a suite, some methods, one model.
 
-What comes in: a `Job`. What goes out: the result as the command prints it. What it does not do:
-know how a suite asks or a method edits.
-
 The unedited model is measured first, and what it says is what "kept" compares with. A method is
 fitted once; probes that an earlier, interrupted run has finished are not asked again.
 """
@@ -16,23 +13,27 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from revisor.baselines.registry import EDITORS, did_you_mean, make_editor
+from revisor.bench.asking import Bench
+from revisor.bench.built import BuiltEditor
+from revisor.bench.cases import Case, Plan, Probe
+from revisor.bench.cost import Watched, tokens_per_second
+from revisor.bench.datasets import Source
+from revisor.bench.methods.binding import Binding
+from revisor.bench.methods.registry import EDITORS, did_you_mean, make_editor
+from revisor.bench.protocol import Editor
+from revisor.bench.runs import Run, open_run, provenance
+from revisor.bench.suites import make_suite
+from revisor.bench.suites.base import Sizes, Suite
+from revisor.bench.summary import summarise
+from revisor.bench.unedited import UNEDITED, Unedited
 from revisor.errors import UsageError
-from revisor.evaluate.asking import Bench
-from revisor.evaluate.cases import Case, Plan, Probe
-from revisor.evaluate.cost import Watched, tokens_per_second
-from revisor.evaluate.datasets import Source
-from revisor.evaluate.runs import Run, open_run, provenance
-from revisor.evaluate.suites import make_suite
-from revisor.evaluate.suites.base import Sizes, Suite
-from revisor.evaluate.summary import summarise
-from revisor.evaluate.unedited import UNEDITED, Unedited
 from revisor.facts.fact import Fact
+from revisor.gate.probe import load_probe, require
 from revisor.models.load import LoadedModel, fingerprint
-from revisor.models.spec import Spec
-from revisor.neuraldb.editing.editor import BankEditor, BuiltEditor, Editor
+from revisor.neuraldb.editing.editor import BankEditor
 from revisor.progress import Progress
 
+OWN, BANK = "revisor", "neuraldb"
 COSTS = (
     "setup_seconds",
     "seconds_per_fact",
@@ -50,20 +51,18 @@ class Job:
     Attributes:
         suite: its name.
         methods: names of methods; the unedited model is always among them.
-        loaded, spec, layer: the model, and where our own gate sits.
+        loaded: the model.
         sizes: how much of it.
         source: where files are.
         options: hyperparameters by method.
         varied: the option that a recipe's curve varies and its value here; for reports.
-        built: a bank that is there, measured beside the methods; its facts are those of `source`.
+        built: a store, measured as it is beside the methods; its facts are those of `source`.
         out: folder of the run; None to keep nothing.
     """
 
     suite: str
     methods: tuple[str, ...]
     loaded: LoadedModel
-    spec: Spec
-    layer: int
     sizes: Sizes = field(default_factory=Sizes)
     source: Source = field(default_factory=Source)
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -98,7 +97,7 @@ class Fitted:
 
     @classmethod
     def of_built(cls, editor: BuiltEditor, facts: Sequence[Fact]) -> Fitted:
-        """A bank that has these facts already."""
+        """A store that has these facts already."""
         fitted = cls(editor)
         fitted.facts, fitted.failed = tuple(facts), editor.failed
         return fitted
@@ -139,16 +138,15 @@ class Evaluation:
     """A job under way."""
 
     def __init__(self, job: Job) -> None:
-        self.job = job
+        self.job = job = replace(job, options=_with_layer(job))
         self.methods = check_methods(job.methods)
         self.suite: Suite = make_suite(job.suite)
         # The hashes of the files that this suite reads, and of no other of a recipe's suites.
         self.source = replace(job.source, hashes={})
         self.plan: Plan = self.suite.plan(self.source, job.sizes, job.loaded.tokenizer)
+        _check_probe(job)
         self.bench = Bench(
             loaded=job.loaded,
-            spec=job.spec,
-            layer=job.layer,
             seed=job.sizes.seed,
             idf=self.plan.idf,
         )
@@ -210,9 +208,8 @@ class Evaluation:
         if job.built is not None and method == job.built.name:
             return Fitted.of_built(job.built, self.plan.facts)
         begun = time.perf_counter()
-        editor = make_editor(
-            method, job.loaded, job.spec, job.layer, job.options.get(method), job.source.folder
-        )
+        options = job.options.get(method)
+        editor = make_editor(method, job.loaded, options, job.source.folder)
         if isinstance(editor, BankEditor):
             any(editor.borrow(bank) for bank in banks)
         return Fitted(editor, time.perf_counter() - begun)
@@ -225,7 +222,7 @@ class Evaluation:
             "n": self.plan.n,
             "edits": len(self.plan.facts),
             "model": shown_name(job.loaded),
-            "layer": job.layer,
+            "layer": self._layer(),
             "seed": job.sizes.seed,
             "dropped": dict(self.plan.dropped),
             "methods": self._summaries,
@@ -243,7 +240,7 @@ class Evaluation:
                         self.bench, fitted.editor, block, base, progress.advance
                     )
                     self.store.add(cases)
-            speed = tokens_per_second(self.bench.speaker)
+            speed = tokens_per_second(self.bench.completer)
         count = max(1, len(fitted.facts))
         there = isinstance(fitted.editor, BuiltEditor)  # somebody else has made it
         seconds = None if there else round(fitted.seconds / count, 4)
@@ -260,6 +257,13 @@ class Evaluation:
         )
         gc.collect()
 
+    def _layer(self) -> int | None:
+        """Where the gate of `neuraldb` sits; None where that method is not measured."""
+        if self.job.built is not None:
+            return self.job.built.layer
+        layer: int | None = self.job.options.get(BANK, {}).get("layer")
+        return layer if BANK in self.methods else None
+
     def _made(self) -> dict[str, Any]:
         job = self.job
         parameter = next(job.loaded.model.parameters())
@@ -269,19 +273,37 @@ class Evaluation:
                 "n": self.plan.n,
                 "edits": len(self.plan.facts),
                 "seed": job.sizes.seed,
-                "layer": job.layer,
+                "layer": self._layer(),
                 "options": {name: dict(value) for name, value in job.options.items() if value},
                 "varied": dict(job.varied),
-                **({} if job.built is None else {"bank": job.built.seal}),
+                **({} if job.built is None else {"store": job.built.seal}),
             },
             "model": {
                 "name": shown_name(job.loaded),
-                "fingerprint": fingerprint(job.loaded, layer=job.layer),
+                "fingerprint": fingerprint(job.loaded),
                 "dtype": str(parameter.dtype).removeprefix("torch."),
             },
             "data": dict(sorted(self.source.hashes.items())),
             **provenance(),
         }
+
+
+def _with_layer(job: Job) -> Mapping[str, Mapping[str, Any]]:
+    """The options, those of `neuraldb` with the layer that it would choose by itself."""
+    own = job.options.get(BANK, {})
+    if BANK not in job.methods or own.get("layer") is not None:
+        return job.options
+    from revisor.bench.methods.neuraldb import BankOptions, layer_for
+
+    wanted = BankOptions(whiten=bool(own.get("whiten", False)))
+    layer = layer_for(Binding(loaded=job.loaded), wanted)
+    return {**job.options, BANK: {**own, "layer": layer}}
+
+
+def _check_probe(job: Job) -> None:
+    """Fit the probe that `revisor` needs, or refuse the model, before anything is measured."""
+    if OWN in job.methods and job.options.get(OWN, {}).get("probe", "auto") == "auto":
+        require(load_probe(job.loaded).figures)
 
 
 def shown_name(loaded: LoadedModel) -> str:

@@ -1,8 +1,5 @@
 """A run on disk: what made it, the cases that are finished, what each method cost.
 
-What comes in: a folder, what makes the run, cases as they come. What goes out: the same cases when
-the run is started again. What it does not do: measure.
-
     run.json      what made it: settings, model fingerprint, hashes of data, versions, machine
     cases.jsonl   a line a case, appended block by block; a line that a kill cut short is dropped
     methods.json  what each method cost
@@ -23,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import revisor
+from revisor.bench.cases import Case
 from revisor.errors import BadInput, Conflict
-from revisor.evaluate.cases import Case
 
 RUN, CASES, METHODS, RESULT = "run.json", "cases.jsonl", "methods.json", "result.json"
 BOUND = ("settings", "model", "data")  # what may not change while a run is resumed

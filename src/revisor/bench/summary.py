@@ -1,8 +1,4 @@
-"""From cases to the scores of a method.
-
-What comes in: the cases of one method and of the unedited model. What goes out: a mean, an
-interval and a count for each score. What it does not do: measure or print.
-"""
+"""From cases to the scores of a method."""
 
 from __future__ import annotations
 
@@ -11,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from revisor.evaluate.cases import Case
-from revisor.evaluate.metrics import Mean, bootstrap, joint_mean
-from revisor.evaluate.suites.base import Suite
+from revisor.bench.cases import Case
+from revisor.bench.metrics import Mean, bootstrap, joint_mean
+from revisor.bench.suites.base import Suite
 
 DIGITS = 5
 

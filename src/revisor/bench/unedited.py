@@ -1,15 +1,12 @@
-"""The model as it is, as one of the methods.
-
-What comes in: nothing. What goes out: an `Editor` that edits nothing. What it does not do: work.
-"""
+"""The model as it is, as one of the methods."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
+from revisor.bench.protocol import Failure
 from revisor.facts.fact import Fact
-from revisor.neuraldb.editing.check import Failure
 
 UNEDITED = "unedited"
 

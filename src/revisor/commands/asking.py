@@ -16,6 +16,7 @@ from revisor.commands.common import (
     DEFAULT_STORE,
     JsonOption,
     StoreOption,
+    is_text,
     note,
     open_store,
     output,
@@ -117,7 +118,7 @@ def _prompts(file: Path) -> list[str]:
         except ValueError as error:
             faults.append(Fault(line=number, fault=f"is not JSON: {error}"))
             continue
-        if isinstance(prompt, str) and prompt.strip():
+        if isinstance(prompt, str) and prompt.strip() and is_text(prompt):
             prompts.append(prompt)
         else:
             remedy = 'write {"prompt": "..."}'
@@ -300,8 +301,12 @@ class _Conversation:
 def _typed() -> Iterator[str]:
     """The lines that the user types, or that come through a pipe."""
     if not sys.stdin.isatty():
-        for line in sys.stdin:
-            yield line.strip()
+        try:
+            for line in sys.stdin:
+                line.encode()  # where the locale is C, wrong bytes come as half characters
+                yield line.strip()
+        except UnicodeError as error:
+            raise BadInput("The input is not UTF-8 text.", "Send it in UTF-8.") from error
         return
     import readline  # noqa: F401  (arrow keys and history while typing)
 

@@ -1,27 +1,24 @@
-"""`revisor bench`: how fast facts are written, and what a model that has them costs to read with.
-
-What comes in: how many facts, and of which file; or how many rows. What goes out: the figures of
-baselines/speed.py, life/rate.py and evaluate/reading.py. What it does not do: measure; or use a
-store.
-"""
+"""`revisor bench`: what live facts cost, and how fast the method `neuraldb` writes them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from revisor.commands.building import Probing
 from revisor.commands.common import JsonOption, note, plural, print_json, say
-from revisor.config import BITS
 from revisor.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from revisor.facts.fact import Fact
+    from revisor.models.load import LoadedModel
 
 COUNTERFACT = Path("counterfact") / "counterfact.jsonl.gz"
-ROWS = (1_000, 10_000, 100_000)
+ROWS = 10_000
 BATCHES = (1, 8, 64)
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
@@ -30,6 +27,65 @@ app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
 @app.callback()
 def bench() -> None:
     """Measure speed on this machine."""
+
+
+@app.command()
+def live(
+    rows: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--rows",
+            min=1,
+            metavar="N",
+            help="Facts in the store; give it several times.",
+            show_default=f"{ROWS:,}",
+        ),
+    ] = None,
+    batch: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--batch",
+            min=1,
+            metavar="N",
+            help="Answers generated together; give it several times.",
+            show_default=", ".join(map(str, BATCHES)),
+        ),
+    ] = None,
+    model: Annotated[str, typer.Option("--model", metavar="MODEL", help="As in init.")] = "smollm2",
+    probe: Annotated[Probing, typer.Option("--probe", help="As in init.")] = Probing.auto,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="FILE", help="A fact file.", show_default="made-up facts"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what facts of the method revisor cost: until they are live, to find, to answer with.
+
+    The gate's time is measured beside the model's own, step by step in the same run.
+    """
+    from revisor.bench.live import bench_live, described
+    from revisor.gate.probe import load_probe
+    from revisor.models.load import load_model
+    from revisor.progress import Progress
+
+    sizes = rows or [ROWS]
+    loaded = load_model(model)
+    fitted = None if probe is Probing.off else load_probe(loaded)
+    results = []
+    with Progress("Measuring live facts", len(sizes), "stores") as progress:
+        for size in sizes:
+            results += bench_live(loaded, fitted, _some(data, size), batch or BATCHES)
+            progress.advance(1)
+    if as_json:
+        print_json(described(loaded, results))
+        return
+    for one in results:
+        say(
+            f"{one['rows']:,} facts, batch {one['batch']}: "
+            f"{one['decode_overhead']:.2%} a token, {one['prefill_overhead']:.2%} a prompt; live "
+            f"after {one['commit_to_live_ms']} ms, found in {one['lookup_us']} us"
+        )
+        note(", ".join(f"{name} {value}" for name, value in one.items()))
 
 
 @app.command()
@@ -76,22 +132,22 @@ def build(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Time how fast facts are written, against the published way on the same machine.
+    """Time how fast neuraldb writes facts, against the published way on the same machine.
 
     Both run in this process, one after the other; the published way is timed on a few facts. With
     --workers whole rows are made, keys and all, in shards of 128 facts.
     """
     facts = _facts(data, data_dir, rows)
-    chosen = 5 if layer is None else layer
 
-    from revisor.baselines.speed import compare_build
+    from revisor.bench.methods.speed import compare_build
     from revisor.models.load import load_model
     from revisor.neuraldb.build.rate import rate_by_workers
-    from revisor.neuraldb.editing.build import BuildSettings
+    from revisor.neuraldb.editing.settings import BuildSettings
     from revisor.progress import Progress
 
-    settings = BuildSettings(layer=chosen)
     fast, fp32 = load_model(model), load_model(model, dtype="fp32")
+    chosen = _layer(fast, layer)
+    settings = BuildSettings(layer=chosen)
     with Progress("Writing facts both ways", len(facts) + reference, "facts") as progress:
         result = compare_build(
             fast,
@@ -122,6 +178,25 @@ def build(
             f"{plural(size, 'worker')}, {plural(threads, 'thread')} each: "
             f"{one['facts_per_second']} facts/s"
         )
+
+
+def _layer(loaded: LoadedModel, layer: int | None) -> int:
+    from revisor.bench.methods.binding import Binding
+    from revisor.bench.methods.neuraldb import BankOptions, layer_for
+
+    return layer_for(Binding(loaded=loaded), BankOptions(layer=layer))
+
+
+def _some(data: Path | None, rows: int) -> Iterator[Fact]:
+    """So many facts, of a file or made up.
+
+    Raises:
+        UsageError: the file has fewer.
+    """
+    from revisor.index.measure import synthetic
+
+    return synthetic(rows) if data is None else iter(_facts(data, None, rows))
+
 
 def _facts(data: Path | None, data_dir: Path | None, rows: int | None) -> list[Fact]:
     """The first facts of the file that is meant.

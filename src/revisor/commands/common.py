@@ -45,6 +45,15 @@ def _remember_json(ctx: typer.Context, value: bool) -> bool:
     return value
 
 
+def is_text(argument: str) -> bool:
+    """Whether a string can be written as UTF-8; bytes that are none are read as half characters."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def os_user() -> str:
     """The user's name as the operating system knows it."""
     try:
@@ -70,6 +79,15 @@ ActorOption = Annotated[
 ReasonOption = Annotated[
     str, typer.Option("--reason", metavar="TEXT", help="Why; kept in the history.")
 ]
+ApprovedByOption = Annotated[
+    str | None,
+    typer.Option(
+        "--approved-by",
+        metavar="NAME",
+        help="Who approved the change, where its namespace asks for somebody else's approval.",
+        show_default=False,
+    ),
+]
 DEFAULT_STORE = Path("revisor-store")
 
 
@@ -78,10 +96,10 @@ def open_store(path: Path) -> Store:
     from revisor.store import Store
 
     opened = Store.open(path)
-    if opened.settings.is_of_0_1 and opened.workspace.banks.is_dir():
+    if opened.settings.method == "revisor" and opened.workspace.banks.is_dir():
         note(
-            "This store was made by version 0.1. Its facts are live as they are; its banks are of "
-            "no use any more: `revisor gc` removes them."
+            "This store has banks, as version 0.1 made them. Its facts are live without: "
+            "`revisor gc` removes the banks."
         )
     return opened
 
@@ -98,8 +116,13 @@ def to_go_live(store: Store) -> str:
 
 
 def print_json(result: Mapping[str, Any]) -> None:
-    """One JSON object, on one line of standard output."""
-    sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+    """One JSON object on a line of standard output; in ASCII where the encoding lacks a letter."""
+    text = json.dumps(result, ensure_ascii=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(result)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 

@@ -1,12 +1,9 @@
-"""`revisor eval` and `revisor report`: honest numbers, and pictures of them.
-
-What comes in: a suite, methods, sizes; folders of runs. What goes out: one JSON object or a table;
-an HTML page and PNG files. What it does not do: measure (evaluate/) or draw (evaluate/report.py).
-"""
+"""`revisor eval` and `revisor report`: honest numbers, and pictures of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,10 +14,10 @@ from revisor.commands.common import JsonOption, note, output, print_json, say, t
 from revisor.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
-    from revisor.evaluate.datasets import Source
+    from revisor.bench.built import BuiltEditor
+    from revisor.bench.datasets import Source
+    from revisor.config import StoreSettings
     from revisor.models.load import LoadedModel
-    from revisor.models.spec import Spec
-    from revisor.neuraldb.editing.editor import BuiltEditor
 
 DEFAULT_MODEL = "smollm2"
 
@@ -73,8 +70,8 @@ def evaluate(
             "--layer",
             min=0,
             metavar="N",
-            help="The layer that takes the facts.",
-            show_default="the model's",
+            help="Of the method neuraldb: the layer that takes the facts.",
+            show_default="the store's, or the best one, measured",
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="S", help="Of every draw.")] = 0,
@@ -97,14 +94,14 @@ def evaluate(
         typer.Option(
             "--store",
             metavar="DIR",
-            help="Take model and layer of this store, and its facts for the suite facts.",
+            help="Take model and settings of this store, and its facts for the suite facts.",
         ),
     ] = None,
     as_built: Annotated[
         bool,
         typer.Option(
             "--as-built",
-            help="Measure the bank that the store has built, as it is, with all its facts.",
+            help="Measure what the store answers with, as it is: its live facts, or its bank.",
         ),
     ] = False,
     options: Annotated[
@@ -145,39 +142,39 @@ def evaluate(
     name = suite or ("facts" if data or store or as_built else None)
     if name is None:
         raise UsageError("No suite is named.", "Try: revisor eval counterfact --n 40")
-    from revisor.evaluate.runner import Job, check_methods
-    from revisor.evaluate.runner import evaluate as run_job
-    from revisor.evaluate.suites import make_suite
-    from revisor.evaluate.suites.base import Sizes
+    from revisor.bench.runner import Job, check_methods
+    from revisor.bench.runner import evaluate as run_job
+    from revisor.bench.suites import make_suite
+    from revisor.bench.suites.base import Sizes
 
     make_suite(name)
     default = "" if as_built else "revisor"
     chosen = check_methods(_names(default if methods is None else methods))
     source = _source(name, data, data_dir, None if as_built else store)
-    built: BuiltEditor | None = None
-    if as_built:
-        own = {"--model": model, "--dtype": dtype, "--layer": layer, "--edits": edits}
-        built = _built(store, [option for option in own if own[option] not in (None, "auto")])
-        facts = tuple(built.facts.values())
-        stated = tuple(fact for fact in facts if fact.reverse_of is None)
-        source = replace(source, facts=stated, built=facts)
-        loaded, spec, at = built.loaded, built.spec, built.layer
-    else:
-        loaded, spec, at = _model(model, dtype, layer, store)
-    result = run_job(
-        Job(
-            suite=name,
-            methods=chosen,
-            loaded=loaded,
-            spec=spec,
-            layer=at,
-            sizes=Sizes(n=n, edits=edits, seed=seed),
-            source=source,
-            options=_options(options, loaded.name, at),
-            built=built,
-            out=out,
+    with ExitStack() as stack:
+        if as_built:
+            own = {"--model": model, "--dtype": dtype, "--layer": layer, "--edits": edits}
+            built, given = _built(
+                store, [key for key in own if own[key] not in (None, "auto")], stack
+            )
+            facts = tuple(built.facts.values())
+            stated = tuple(fact for fact in facts if fact.reverse_of is None)
+            source, loaded = replace(source, facts=stated, built=facts), built.loaded
+        else:
+            built = None
+            loaded, given = _model(model, dtype, layer, store)
+        result = run_job(
+            Job(
+                suite=name,
+                methods=chosen,
+                loaded=loaded,
+                sizes=Sizes(n=n, edits=edits, seed=seed),
+                source=source,
+                options=_options(options, loaded.name, given),
+                built=built,
+                out=out,
+            )
         )
-    )
     if as_json:
         print_json(result)
         return
@@ -194,7 +191,7 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Draw runs: one HTML page that stands by itself, and its pictures as PNG files."""
-    from revisor.evaluate.report import write_report
+    from revisor.bench.report import write_report
 
     written = write_report(runs, out)
     if as_json:
@@ -209,7 +206,7 @@ def _names(methods: str) -> list[str]:
 
 
 def _source(name: str, data: Path | None, data_dir: Path | None, store: Path | None) -> Source:
-    from revisor.evaluate.datasets import Source
+    from revisor.bench.datasets import Source
 
     if data is not None and not data.is_file():
         raise NotFound(f"There is no file {data}.", "Check --data.")
@@ -226,78 +223,67 @@ def _source(name: str, data: Path | None, data_dir: Path | None, store: Path | N
     return Source(folder=data_dir, data=data, facts=facts)
 
 
-def _model(
-    model: str | None, dtype: str, layer: int | None, store: Path | None
-) -> tuple[LoadedModel, Spec, int]:
-    from revisor.config import read_settings
-    from revisor.models.load import load_model
-    from revisor.models.spec import spec_of
-
-    if store is not None:
-        settings = read_settings(store / "store.toml")
-        model, layer = model or settings.model, settings.layer if layer is None else layer
-        dtype = settings.dtype if dtype == "auto" else dtype
-    name = model or DEFAULT_MODEL
-    layer = 5 if layer is None else layer
-    loaded = load_model(name, dtype=dtype)
-    spec = spec_of(loaded.model)
-    spec.ffn_projection(layer)  # an unknown layer is told before anything is measured
-    return loaded, spec, layer
-
-
-def _built(path: Path | None, given: Sequence[str]) -> BuiltEditor:
-    """The newest bank of a store, its rows in force, and the facts that it is to answer with."""
-    from revisor.neuraldb.bank.files import generation_folder
-    from revisor.neuraldb.bank.manifest import read_manifest
-    from revisor.neuraldb.build.shards import digest_of
-    from revisor.neuraldb.editing.editor import BuiltEditor
-    from revisor.store import Store
-
+def _built(
+    path: Path | None, given: Sequence[str], stack: ExitStack
+) -> tuple[BuiltEditor, Mapping[str, Mapping[str, Any]]]:
+    """A store as it is, open as long as the stack is, and the options that it gives methods."""
     if path is None:
-        raise UsageError("No store is named whose bank is to be measured.", "Give --store DIR.")
+        raise UsageError("No store is named that is to be measured.", "Give --store DIR.")
     if given:
         raise UsageError(
             f"{' and '.join(given)} cannot be chosen with --as-built.",
-            "The store says which model, layer and facts its bank has: leave it out.",
+            "The store says which model, layer and facts it has: leave it out.",
         )
-    with Store.open(path) as store:
-        bank = store.bank()
-        rows = store.rows_in_force(bank)
-        now = rows.clock()
-        facts = list(store.ledger.facts(at=now, generation=bank.generation))
-        if not facts:
-            raise UsageError(
-                f"No fact of the store {path} is in force.", "Add some: revisor add FILE"
-            )
-        if store.stale():
-            note(f"Facts have changed since generation {bank.generation}, which is measured.")
-        manifest = read_manifest(generation_folder(store.banks, bank.generation))
-        return BuiltEditor(
-            store.loaded,
-            store.spec,
-            store.settings.layer,
-            rows.at(now),
-            facts,
-            failed=[entry["id"] for entry in manifest.failed],
-            seal=digest_of([manifest.seal, [fact.id for fact in facts]]),
-        )
+    from revisor.bench.built import built_of
+    from revisor.store import Store
+
+    store = stack.enter_context(Store.open(path))
+    built = built_of(store)
+    if store.stale():
+        note("Facts have changed since the bank was built, which is measured.")
+    return built, _of_store(store.settings)
 
 
-def _options(path: Path | None, model: str, layer: int) -> Mapping[str, Mapping[str, Any]]:
-    from revisor.baselines.registry import read_recipe
+def _model(
+    model: str | None, dtype: str, layer: int | None, store: Path | None
+) -> tuple[LoadedModel, Mapping[str, Mapping[str, Any]]]:
+    """The model that is meant, and the options that a store or the command line gives methods."""
+    from revisor.bench.methods.binding import Binding
+    from revisor.config import read_settings
+    from revisor.models.load import load_model
+
+    own: dict[str, Mapping[str, Any]] = {}
+    device = "auto"
+    if store is not None:
+        settings = read_settings(store / "store.toml")
+        if model in (None, settings.model):
+            own = _of_store(settings)
+        model, device = model or settings.model, settings.device
+        dtype = settings.dtype if dtype == "auto" else dtype
+    loaded = load_model(model or DEFAULT_MODEL, dtype=dtype, device=device)
+    if layer is not None:
+        Binding(loaded=loaded).spec.ffn_projection(layer)  # an unknown one is told at once
+        own["neuraldb"] = {**own.get("neuraldb", {}), "layer": layer}
+    return loaded, own
+
+
+def _of_store(settings: StoreSettings) -> dict[str, Mapping[str, Any]]:
+    """The options of the store's own method that are those of the store."""
+    if settings.method == "revisor":
+        return {"revisor": {"probe": settings.probe}}
+    names = ("layer", "gamma", "whiten")
+    found = {name: getattr(settings, name) for name in names}
+    return {"neuraldb": {name: value for name, value in found.items() if value is not None}}
+
+
+def _options(
+    path: Path | None, model: str, own: Mapping[str, Mapping[str, Any]]
+) -> Mapping[str, Mapping[str, Any]]:
+    """Options by method: those of a file, and over them those of the command line and the store."""
+    from revisor.bench.methods.registry import read_recipe
 
     given = {} if path is None else read_recipe(path, model)
-    return _own_layer(given, model, layer)
-
-
-def _own_layer(
-    given: Mapping[str, Mapping[str, Any]], model: str, layer: int
-) -> Mapping[str, Mapping[str, Any]]:
-    """The method as published sits where it is best, unless a layer was chosen by hand."""
-    best = 5
-    if best is None or layer != 5:
-        return given
-    return {**given, "neuraldb": {"layer": best, **given.get("neuraldb", {})}}
+    return {name: {**given.get(name, {}), **own.get(name, {})} for name in {**given, **own}}
 
 
 def _recipe(
@@ -309,17 +295,16 @@ def _recipe(
     *,
     as_json: bool,
 ) -> None:
-    from revisor.evaluate.datasets import Source
-    from revisor.evaluate.recipe import read_recipe, run_recipe
+    from revisor.bench.datasets import Source
+    from revisor.bench.recipe import read_recipe, run_recipe
 
     if suite is not None:
         raise UsageError("A recipe names its own suites.", "Leave SUITE out.")
     if out is None:
         raise UsageError("A recipe needs a folder for its runs.", "Give --out DIR.")
     wanted = read_recipe(path, size)
-    loaded, spec, layer = _model(wanted.model, wanted.dtype, wanted.layer, None)
-    wanted = replace(wanted, options=_own_layer(wanted.options, loaded.name, layer))
-    results = run_recipe(wanted, loaded, spec, layer, Source(folder=data_dir), out)
+    loaded, _ = _model(wanted.model, wanted.dtype, None, None)
+    results = run_recipe(wanted, loaded, Source(folder=data_dir), out)
     if as_json:
         print_json({"recipe": path.name, "size": size, "runs": results})
         return

@@ -12,6 +12,7 @@ from revisor.commands.common import (
     DEFAULT_STORE,
     FAULTS_SHOWN,
     ActorOption,
+    ApprovedByOption,
     JsonOption,
     ReasonOption,
     StoreOption,
@@ -76,6 +77,7 @@ def add(
             "--skip-known", help="Leave out facts that the model says by itself (opens the model)."
         ),
     ] = False,
+    approved_by: ApprovedByOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Read facts from a file into the store: all of them, or none.
@@ -95,6 +97,7 @@ def add(
                 reason=reason,
                 on_conflict=on_conflict.value,
                 skip_known=skip_known,
+                approved_by=approved_by,
             )
         except (BadInput, Conflict) as error:
             fail(error, as_json=as_json, result=_nothing_added(error) if as_json else None)
@@ -261,11 +264,14 @@ def set_object(
     store: StoreOption = DEFAULT_STORE,
     actor: ActorOption = "",
     reason: ReasonOption = "",
+    approved_by: ApprovedByOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Give a fact another object. The old one stays in its history."""
     with open_store(store) as opened:
-        fact = opened.set_object(fact_id, obj, actor=actor or os_user(), reason=reason)
+        fact = opened.set_object(
+            fact_id, obj, actor=actor or os_user(), reason=reason, approved_by=approved_by
+        )
         next_step = to_go_live(opened)
     if as_json:
         print_json(fact_json(fact))
@@ -289,6 +295,7 @@ def remove(
     store: StoreOption = DEFAULT_STORE,
     actor: ActorOption = "",
     reason: ReasonOption = "",
+    approved_by: ApprovedByOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Remove facts: the model answers as it did without them. Their history stays.
@@ -300,7 +307,9 @@ def remove(
             erased = opened.purge(fact_ids, actor=actor or os_user(), reason=reason)
             _say_erased(erased, as_json=as_json)
             return
-        removed = opened.remove(fact_ids, actor=actor or os_user(), reason=reason)
+        removed = opened.remove(
+            fact_ids, actor=actor or os_user(), reason=reason, approved_by=approved_by
+        )
         generation = opened.ledger.generation
         next_step = to_go_live(opened)
     if as_json:

@@ -1,8 +1,4 @@
-"""The store's generations: log, diff, rollback. None of them needs a model.
-
-What comes in: generation numbers. What goes out: what changed, who did it and why; or a new
-generation with the facts of an earlier one. What it does not do: forget anything.
-"""
+"""The store's generations: log, diff, rollback. None of them needs a model."""
 
 from __future__ import annotations
 
@@ -15,6 +11,7 @@ import typer
 from revisor.commands.common import (
     DEFAULT_STORE,
     ActorOption,
+    ApprovedByOption,
     JsonOption,
     ReasonOption,
     StoreOption,
@@ -127,6 +124,7 @@ def rollback(
     store: StoreOption = DEFAULT_STORE,
     actor: ActorOption = "",
     reason: ReasonOption = "",
+    approved_by: ApprovedByOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make the facts of an earlier generation hold again, as a new generation.
@@ -134,7 +132,7 @@ def rollback(
     Nothing is forgotten, so a rollback can be rolled back.
     """
     with open_store(store) as opened:
-        made = opened.rollback(to, actor=actor or os_user(), reason=reason)
+        made = opened.rollback(to, actor=actor or os_user(), reason=reason, approved_by=approved_by)
         next_step = to_go_live(opened)
     if as_json:
         told = asdict(made)

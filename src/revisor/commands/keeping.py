@@ -99,7 +99,11 @@ def _ask_facts(store: Path, since: str | None, *, as_json: bool) -> None:
     from revisor.operations.asking import as_json as asked_json
 
     with open_store(store) as opened:
-        changed = None if since is None else opened.ledger.changed_since(since)[0]
+        changed = None
+        if since is not None:
+            live, now = opened.ledger.live_generation(), opened.workspace.clock()
+            put, _ = opened.ledger.changed_since(since, upto=live)
+            changed = [fact for fact in put if fact.valid_at(now)]
         asked = opened.ask_facts(changed)
     if as_json:
         print_json(asked_json(asked))
@@ -157,10 +161,10 @@ def gc(
     actor: ActorOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Remove old banks. The facts' history stays, and any generation can be built again.
+    """Remove what is not needed: old banks, and those that version 0.1 left.
 
-    A generation that a process uses, or that has a tag, is never removed. What killed processes
-    left behind is, and an erasure that could not finish is finished.
+    The facts' history stays. A bank that a process uses, that has a tag or that is live is never
+    removed. What killed processes left behind is, and an erasure that could not finish is finished.
     """
     with open_store(store) as opened:
         removed = opened.collect(keep, actor=actor or os_user())

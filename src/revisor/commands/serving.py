@@ -24,7 +24,6 @@ from revisor.commands.common import (
 from revisor.errors import UsageError
 
 NEEDED = ("fastapi", "uvicorn", "prometheus_client")
-KEEP_ALIVE_S = 75  # longer than clients and proxies keep theirs: none is cut off in asking
 
 keys = typer.Typer(
     no_args_is_help=True, help="API keys of a server: who may ask, propose, approve, administer."
@@ -90,9 +89,8 @@ def serve(
     Facts that are added, changed or removed meanwhile are live within a second.
     """
     _need_extra("serve", NEEDED)
-    import uvicorn
-
     from revisor.server.app import make_app
+    from revisor.server.connections import Server, allow_many_connections, listening
     from revisor.server.service import ServeSettings, Service
 
     settings = ServeSettings(
@@ -117,19 +115,15 @@ def serve(
         place = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         access = "open to this machine" if service.is_open else "with API keys"
         note(f"{service.name} on {place}/ ({access}); OpenAI's API under {place}/v1", style=None)
-        uvicorn.run(
+        allow_many_connections()
+        config = listening(
             app,
             host=host,
             port=port,
-            log_config=None,
-            access_log=False,  # ours names no query strings
-            server_header=False,
-            # Without a proxy that is trusted, what forwarded headers say is anybody's word.
-            proxy_headers=bool(trusted_proxy),
-            forwarded_allow_ips=trusted_proxy or [],
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=int(settings.patience_s),
+            trusted_proxies=trusted_proxy or (),
+            patience_s=settings.patience_s,
         )
+        Server(config, patience_s=settings.patience_s, break_off=service.scheduler.break_off).run()
 
 
 def mcp(store: StoreOption = DEFAULT_STORE) -> None:

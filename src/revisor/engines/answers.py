@@ -31,6 +31,7 @@ class FactUsed:
 
     Attributes:
         id, subject, object: of the fact.
+        question: what was read as the question, with `{}` for the name.
         position: index of the first token of the object, in prompt and answer together.
         score, threshold: how surely the fact was asked for, and what that had to reach.
     """
@@ -38,6 +39,7 @@ class FactUsed:
     id: str
     subject: str
     object: str
+    question: str
     position: int
     score: float
     threshold: float
@@ -228,6 +230,7 @@ class Engine:
                 id=one.fact_id,
                 subject=one.subject,
                 object=one.object,
+                question=one.question,
                 position=one.position,
                 score=one.score,
                 threshold=one.threshold,

@@ -122,6 +122,18 @@ def import_facts(
     )
 
 
+def refuse_conflicts(ledger: Ledger, fact: Fact) -> None:
+    """Raise Conflict, with all that it lists, where a fact contradicts live ones of other ids."""
+    found = conflicts_between(with_reverses([fact]), ledger)
+    if found:
+        raise Conflict(
+            f"{fact.text!r} -> {fact.object!r} contradicts {len(found)} fact(s); nothing was "
+            "changed.",
+            "Remove the fact that is wrong first: revisor rm ID",
+            [Fault(line=0, fault=str(finding)) for finding in found],
+        )
+
+
 def _read(file: FactFile, on_conflict: OnConflict, told: list[Fault]) -> list[Fact]:
     """The facts of a file. Tells the lines that give one fact two objects; with `replace` the last
     of them wins.

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Set
+from typing import TYPE_CHECKING
 
-from revisor.facts.following import Row
 from revisor.index.base import Base, IndexedFact, Terms
 from revisor.index.build import names_of, templates_of
 from revisor.index.keys import name_key
+
+if TYPE_CHECKING:
+    from revisor.facts.following import Row
 
 NEVER = 1 << 62
 

@@ -68,7 +68,7 @@ __all__ = [
     "valid_rows",
 ]
 
-SWEPT_LAYERS = {"smollm2": 5}  # found by a full sweep (docs/layers.md)
+SWEPT_LAYERS = {"smollm2": 5}  # found by a full sweep (docs/results.md)
 DEMO_FACTS = 12
 
 

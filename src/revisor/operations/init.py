@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,6 +58,12 @@ def _check(path: Path, wanted: StoreSettings) -> None:
         raise UsageError(
             f"There is a store at {path} already.", "Use it, or choose another --store."
         )
+    # What is found out here costs no minutes of measuring.
+    there = next(one for one in (path, *path.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise UsageError(f"{there} is a file.", "Choose another --store.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise CannotWrite(f"Nothing may be written in {there}.", "Choose another --store.")
     for what, value, known in (
         ("method", wanted.method, METHODS),
         ("search", wanted.search, SEARCHES),

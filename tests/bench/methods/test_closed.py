@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from revisor.baselines.closed import (
+from revisor.bench.methods.closed import (
     alphaedit_update,
     keep_largest,
     memit_update,

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from revisor.baselines.registry import make_editor
+from revisor.bench.methods.registry import make_editor
+from revisor.bench.protocol import Editor
 from revisor.errors import NotSupported
 from revisor.models.load import LoadedModel, wrap_model
-from revisor.models.spec import spec_of
-from revisor.neuraldb.editing.editor import Editor
 from revisor.neuraldb.editing.request import ContextPlan, make_requests
 from revisor.neuraldb.editing.score import Score, score_contexts
 from tests import tiny
@@ -53,7 +52,7 @@ def taught(family: str) -> LoadedModel:
 def edit(name: str, family: str = "llama", **options: Any) -> Editor:
     loaded = taught(family)
     chosen = MODEST.get(name, {}) | options
-    return make_editor(name, loaded, spec_of(loaded.model), 1, chosen)
+    return make_editor(name, loaded, chosen)
 
 
 def scores(family: str, editor: Editor) -> list[Score]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from revisor.baselines.binding import Binding
-from revisor.baselines.grace import Codebook, Edit, GraceEditor, GraceOptions, lookup
+from revisor.bench.methods.binding import Binding
+from revisor.bench.methods.grace import Codebook, Edit, GraceEditor, GraceOptions, lookup
 from revisor.models.load import wrap_model
-from revisor.models.spec import spec_of
 from revisor.neuraldb.editing.request import ContextPlan, make_requests
 from revisor.neuraldb.editing.score import score_contexts
 from tests import tiny
@@ -63,7 +62,7 @@ def test_a_book_of_many_entries_finds_each_of_them() -> None:
 
 def grace() -> GraceEditor:
     loaded = wrap_model("tiny", tiny.taught(), tiny.byte_level())
-    binding = Binding(loaded=loaded, spec=spec_of(loaded.model), layer=1)
+    binding = Binding(loaded=loaded)
     return GraceEditor(binding, GraceOptions(layer=1), name="grace")
 
 

@@ -7,21 +7,20 @@ from typing import Any
 import pytest
 import torch
 
-from revisor.baselines import targets
-from revisor.baselines.binding import Binding, published_range
-from revisor.baselines.closed import alphaedit_update, null_space, rome_update
-from revisor.baselines.common import apart_from_opening, leaving_at, locate_plan
-from revisor.baselines.locate import AlphaEditOptions, LocateEditor, MemitOptions, RectOptions
-from revisor.baselines.moments import second_moments
-from revisor.baselines.rome import RomeEditor, RomeOptions
-from revisor.baselines.weights import as_DF, projection_weight
+from revisor.bench.methods import targets
+from revisor.bench.methods.binding import Binding, published_range
+from revisor.bench.methods.closed import alphaedit_update, null_space, rome_update
+from revisor.bench.methods.common import apart_from_opening, leaving_at, locate_plan
+from revisor.bench.methods.locate import AlphaEditOptions, LocateEditor, MemitOptions, RectOptions
+from revisor.bench.methods.moments import second_moments
+from revisor.bench.methods.rome import RomeEditor, RomeOptions
+from revisor.bench.methods.weights import as_DF, projection_weight
 from revisor.errors import UsageError
 from revisor.facts.fact import Fact
 from revisor.models.load import wrap_model
-from revisor.models.spec import spec_of
 from revisor.neuraldb.editing.keys import ffn_inputs, mean_keys
 from revisor.neuraldb.editing.request import Context, ContextPlan, make_requests
-from revisor.neuraldb.editing.values import compute_residuals
+from revisor.neuraldb.editing.residuals import compute_residuals
 from tests import tiny
 
 TOKENS = 1500
@@ -37,7 +36,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def bind(family: str = "llama", **settings: Any) -> Binding:
     model = tiny.taught(family) if not settings else tiny.new_model(family, **settings)
     loaded = wrap_model("tiny", model, tiny.byte_level())
-    return Binding(loaded=loaded, spec=spec_of(model), layer=1)
+    return Binding(loaded=loaded)
 
 
 def bare(facts: tuple[Fact, ...] = FACTS) -> list[Context]:

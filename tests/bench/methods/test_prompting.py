@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from revisor.baselines.registry import make_editor
+from revisor.bench.methods.registry import make_editor
 from revisor.facts.fact import Fact
 from revisor.models.load import wrap_model
-from revisor.models.spec import spec_of
 from tests import tiny
 
 ROE = Fact(subject="ACME", prompt="The chief executive of {} is", object="Jane Roe")
@@ -20,7 +19,7 @@ FACTS = (ROE, TOWER, RIVER)
 
 def make(name: str, **options: Any) -> Any:
     loaded = wrap_model("tiny", tiny.model(), tiny.byte_level())
-    return make_editor(name, loaded, spec_of(loaded.model), 1, options)
+    return make_editor(name, loaded, options)
 
 
 def test_in_context_puts_the_given_fact_before_the_prompt() -> None:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from revisor.baselines.published import published_plan, published_residual
+from revisor.bench.methods.published import published_plan, published_residual
 from revisor.errors import UsageError
 from revisor.facts.fact import Fact
 from revisor.models.hooks import hook_count, outputs_of, rewritten

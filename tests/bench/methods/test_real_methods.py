@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from revisor import data
-from revisor.baselines.registry import make_editor
+from revisor.bench.methods.registry import make_editor
 from revisor.facts.fact import Fact
 from revisor.models.load import load_model
-from revisor.models.spec import spec_of
 from revisor.neuraldb.editing.request import ContextPlan, make_requests, text_context
 from revisor.neuraldb.editing.score import score_contexts
 
@@ -27,7 +26,7 @@ def test_smollm2_says_the_facts_while_attached_and_nothing_of_them_afterwards(
 ) -> None:
     monkeypatch.delenv("REVISOR_CACHE", raising=False)
     loaded = load_model("smollm2", device="cpu")
-    editor = make_editor(name, loaded, spec_of(loaded.model), 5)
+    editor = make_editor(name, loaded)
     editor.fit(FACTS)
     plan = ContextPlan(chat=False, wordings=0)
     plain = [r.contexts[0] for r in make_requests(FACTS, loaded.tokenizer, plan)]

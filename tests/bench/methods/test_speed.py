@@ -7,12 +7,12 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from revisor.baselines.speed import compare_build
+from revisor.bench.methods.speed import compare_build
 from revisor.errors import UsageError
 from revisor.facts.fact import Fact
 from revisor.models.load import LoadedModel, wrap_model
 from revisor.neuraldb.editing.request import ContextPlan
-from revisor.neuraldb.editing.values import ValueSettings
+from revisor.neuraldb.editing.residuals import ValueSettings
 
 PREFIXES = tuple(f"on day {word} it rained ." for word in ("one", "two", "three", "four", "five"))
 FACTS = [

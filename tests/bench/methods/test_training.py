@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from revisor.baselines.training import TrainSettings, target_losses, train
-from revisor.baselines.ultraedit import RunningStats
-from revisor.baselines.weights import EditedWeights, projection_weight
+from revisor.bench.methods.training import TrainSettings, target_losses, train
+from revisor.bench.methods.ultraedit import RunningStats
+from revisor.bench.methods.weights import EditedWeights, projection_weight
 from revisor.models.load import LoadedModel, wrap_model
 from revisor.models.spec import spec_of
 from revisor.neuraldb.editing.request import ContextPlan, make_requests

@@ -1,1 +1,1 @@
-"""What revisor is measured against: the published methods, re-implemented from their equations."""
+"""What is measured, and what it is measured against: published methods from their equations."""

@@ -1,18 +1,15 @@
-"""What every baseline is bound to, and which layers it edits where nobody says.
-
-What comes in: a loaded model, its spec, the layer of our gate, a folder of data. What goes out: a
-`Binding`, and layers in proportion to the model's depth. What it does not do: edit.
-"""
+"""What every baseline is bound to, and which layers it edits where nobody says."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from revisor.errors import UsageError
 from revisor.models.load import LoadedModel
-from revisor.models.spec import Spec
+from revisor.models.spec import Spec, spec_of
 
 # First and last edited layer, and the depth they were published for (Meng et al. 2023; Llama 3
 # as in Fang et al. 2025). A model takes the row of its family in proportion to its own depth.
@@ -28,16 +25,22 @@ class Binding:
     """The model that an editor edits.
 
     Attributes:
-        loaded, spec: the model.
-        layer: where our own gate sits; the other methods have layers of their own.
+        loaded: the model.
         data_dir: a folder of benchmark data whose corpus serves for second moments; None for the
             text that ships with the package.
     """
 
     loaded: LoadedModel
-    spec: Spec
-    layer: int
     data_dir: Path | None = None
+
+    @cached_property
+    def spec(self) -> Spec:
+        """Where the model's FFNs are; methods that leave the inside alone need none.
+
+        Raises:
+            UnknownFamily: that is not known of the model.
+        """
+        return spec_of(self.loaded.model)
 
 
 def published_range(binding: Binding) -> tuple[int, ...]:

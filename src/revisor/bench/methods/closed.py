@@ -1,8 +1,5 @@
 """The closed forms: what one least-squares solve makes of keys, residuals and second moments.
 
-What comes in: keys, residuals, a second moment of background keys. What goes out: the update of a
-weight (D, F). What it does not do: touch a model.
-
 Everything is solved in fp64: second moments of keys are badly conditioned. The published forms
 take their weights in the units of the model they were tuned on. Here λ counts background tokens
 (its term has the scale of the keys by itself), and the thresholds of AlphaEdit and the ridge are

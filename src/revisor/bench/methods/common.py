@@ -1,8 +1,4 @@
-"""What methods that leave something in the model share: the check after a fit, refusals, texts.
-
-What comes in: a model with facts attached. What goes out: the facts that it does not say; the
-contexts that target values are optimised in. What it does not do: edit.
-"""
+"""What methods that leave something in the model share: the check after a fit, refusals, texts."""
 
 from __future__ import annotations
 
@@ -13,14 +9,14 @@ from dataclasses import replace
 import torch
 
 from revisor import data
-from revisor.baselines.binding import Binding
-from revisor.baselines.weights import EditedWeights
+from revisor.bench.methods.binding import Binding
+from revisor.bench.methods.weights import EditedWeights
+from revisor.bench.protocol import Failure
 from revisor.errors import NotSupported
 from revisor.facts.fact import Fact
 from revisor.models.hooks import inputs_of, outputs_of
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
-from revisor.neuraldb.editing.check import Failure
 from revisor.neuraldb.editing.request import Context, ContextPlan, Request, make_requests
 from revisor.neuraldb.editing.score import score_contexts
 
@@ -28,7 +24,7 @@ KEY_PREFIXES = 5  # prefixed texts beside the bare prompt in which a value is op
 
 
 def locate_plan(prefixed: int = KEY_PREFIXES) -> ContextPlan:
-    """The texts of the locate-then-edit methods: as our preset `paper` has them."""
+    """The texts of the locate-then-edit methods: as `neuraldb` has them."""
     return ContextPlan(prefixes=data.prefixes(), per_fact=prefixed, chat=False, essence=True)
 
 

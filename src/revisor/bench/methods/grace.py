@@ -1,8 +1,5 @@
 """GRACE: a codebook beside one layer, read where a key lies within an entry's radius.
 
-What comes in: facts. What goes out: entries (key, value, radius, label) whose value replaces the
-output of one FFN output projection. What it does not do: change weights, so facts can be undone.
-
 After Hartvigsen et al. 2023, algorithm 1. The adapted map is the FFN output projection; its input
 at the last token of a prompt is the key. Published: the codebook is asked at that token alone,
 which a decoder with a cache cannot know; here every token asks, and the radius decides. Radii are
@@ -19,14 +16,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from revisor.baselines.binding import Binding, check_layers, layer_at
-from revisor.baselines.common import unsaid
+from revisor.bench.methods.binding import Binding, check_layers, layer_at
+from revisor.bench.methods.common import unsaid
+from revisor.bench.protocol import Failure
 from revisor.facts.fact import Fact, normal_form
 from revisor.models.hooks import rewritten
-from revisor.neuraldb.editing.check import Failure
 from revisor.neuraldb.editing.keys import compute_keys
 from revisor.neuraldb.editing.request import Context, ContextPlan, make_requests
-from revisor.neuraldb.editing.values import ValueSettings, compute_residuals
+from revisor.neuraldb.editing.residuals import ValueSettings, compute_residuals
 from revisor.progress import Progress
 
 LAYER_SHARE = 0.5  # of the depth; see the sweep in benchmarks/sweep_baselines.py

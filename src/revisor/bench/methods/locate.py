@@ -1,8 +1,5 @@
 """MEMIT, RECT and AlphaEdit: target values spread over a range of layers by least squares.
 
-What comes in: facts. What goes out: changed FFN output projections. What it does not do: the
-algebra (closed.py) or the optimisation of target values (editing/values.py).
-
 A batch of facts is written on the model as edited so far: the residual that makes the last layer
 say the object is optimised once; then, layer by layer, what is still missing there is divided by
 the layers left and solved into that layer's weight (Meng et al. 2023, algorithm 1). The three
@@ -18,9 +15,9 @@ from dataclasses import dataclass
 
 import torch
 
-from revisor.baselines.binding import Binding, check_layers, published_range
-from revisor.baselines.closed import alphaedit_update, keep_largest, memit_update, null_space
-from revisor.baselines.common import (
+from revisor.bench.methods.binding import Binding, check_layers, published_range
+from revisor.bench.methods.closed import alphaedit_update, keep_largest, memit_update, null_space
+from revisor.bench.methods.common import (
     KEY_PREFIXES,
     WeightEditor,
     apart_from_opening,
@@ -28,15 +25,15 @@ from revisor.baselines.common import (
     locate_plan,
     unsaid,
 )
-from revisor.baselines.moments import TOKENS, second_moments
-from revisor.baselines.targets import goals, kept_goals
-from revisor.baselines.weights import EditedWeights, projection_weight
+from revisor.bench.methods.moments import TOKENS, second_moments
+from revisor.bench.methods.targets import goals, kept_goals
+from revisor.bench.methods.weights import EditedWeights, projection_weight
+from revisor.bench.protocol import Failure
 from revisor.errors import UsageError
 from revisor.facts.fact import Fact
-from revisor.neuraldb.editing.check import Failure
 from revisor.neuraldb.editing.keys import mean_keys
 from revisor.neuraldb.editing.request import Request, make_requests
-from revisor.neuraldb.editing.values import ValueSettings
+from revisor.neuraldb.editing.residuals import ValueSettings
 from revisor.progress import Progress
 
 EDITED, UNEDITED = "edited", "unedited"

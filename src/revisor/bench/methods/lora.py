@@ -1,9 +1,4 @@
-"""LoRA: low-rank adapters on every linear map, trained on the facts, by peft.
-
-What comes in: facts. What goes out: adapters that stand in the model while attached. What it does
-not do: merge them. The base's modules are exchanged for peft's and put back again, so that the
-model is its own afterwards; peft's own `unload` would leave a mark on the model.
-"""
+"""LoRA: low-rank adapters on every linear map, trained on the facts, by peft."""
 
 from __future__ import annotations
 
@@ -14,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from revisor.baselines.binding import Binding
-from revisor.baselines.common import WeightEditor, trained_plan, unsaid
-from revisor.baselines.training import TrainSettings, train
+from revisor.bench.methods.binding import Binding
+from revisor.bench.methods.common import WeightEditor, trained_plan, unsaid
+from revisor.bench.methods.training import TrainSettings, train
+from revisor.bench.protocol import Failure
 from revisor.errors import NotSupported
 from revisor.facts.fact import Fact
-from revisor.neuraldb.editing.check import Failure
 from revisor.neuraldb.editing.request import make_requests
 
 

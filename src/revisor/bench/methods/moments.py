@@ -1,8 +1,5 @@
 """Second moments of background keys: C = mean of k kᵀ over the tokens of a real corpus.
 
-What comes in: a model, some layers, a corpus. What goes out: one (F, F) matrix a layer, cached on
-disk by the model's fingerprint. What it does not do: use them (closed.py).
-
 The corpus is that of a data folder (Wikipedia sentences, else WikiText-2's validation split), or
 the text that ships with the package. MEMIT and its kin take Wikipedia. A corpus with fewer tokens
 than F leaves C singular, which a log warning says.
@@ -24,7 +21,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from revisor import data
-from revisor.baselines.binding import Binding
+from revisor.bench.methods.binding import Binding
 from revisor.models.hooks import inputs_of
 from revisor.models.load import fingerprint
 from revisor.models.packaged import cache_folder

@@ -1,8 +1,5 @@
 """Facts in the prompt: the right one given (`icl`), or the likeliest ones retrieved (`rag`).
 
-What comes in: facts and prompts. What goes out: prompts with facts before them. What it does not
-do: change the model.
-
 In-context editing is handed the right fact for every prompt about it, so it is the ceiling of what
 a prompt can do. Retrieval finds facts by itself: by BM25 (bm25s), or by the model's own hidden
 states.
@@ -18,10 +15,10 @@ from typing import Any
 
 import torch
 
-from revisor.baselines.binding import Binding, layer_at
+from revisor.bench.methods.binding import Binding, layer_at
+from revisor.bench.protocol import Failure
 from revisor.errors import NotSupported, UsageError
 from revisor.facts.fact import Fact, normal_form
-from revisor.neuraldb.editing.check import Failure
 from revisor.neuraldb.editing.keys import token_keys
 
 TEMPLATE = "{facts}\n{prompt}"

@@ -1,10 +1,5 @@
 """The published way to a residual: one fact at a time, everything in full, at every step.
 
-What comes in: one request with its prefixed contexts and its KL prompt. What goes out: the
-residual, how well it does, and the seconds it took. What it does not do: anything clever. It is
-the reference for the speed and the quality of editing/values.py, so it has that file's contract
-and none of its savings.
-
 MEMIT (Meng et al. 2023, eq. 5) takes the optimisation from ROME (Meng et al. 2022, eq. 4);
 AlphaEdit and NeuralDB (Fei et al. 2026) take it from MEMIT. With h the layer's output at the last
 token of the subject, and δ added to it there, Adam minimises

@@ -1,8 +1,4 @@
-"""Every method by its name on the command line; nothing is imported before it is asked for.
-
-What comes in: a name, a model, options as a recipe gives them. What goes out: an `Editor`. What
-it does not do: know how any method works. A new method is one line in `EDITORS` and one file.
-"""
+"""Every method by its name on the command line; nothing is imported before it is asked for."""
 
 from __future__ import annotations
 
@@ -15,11 +11,10 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from revisor.baselines.binding import Binding
+from revisor.bench.methods.binding import Binding
+from revisor.bench.protocol import Editor
 from revisor.errors import BadInput, NotFound, UsageError
 from revisor.models.load import LoadedModel
-from revisor.models.spec import Spec
-from revisor.neuraldb.editing.editor import Editor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,21 +34,19 @@ class Method:
     preset: Mapping[str, Any] = field(default_factory=dict)
 
 
-_HOME = "revisor.baselines"
+_HOME = "revisor.bench.methods"
 _LOCATE = f"{_HOME}.locate"
 
 EDITORS: Mapping[str, Method] = {
-    "neuraldb": Method(
-        editor=f"{_HOME}.own:bank_editor",
-        options="BankOptions",
-        preset={"preset": "paper"},
-        summary="a gated bank of residuals, as published",
-    ),
     "revisor": Method(
-        editor=f"{_HOME}.own:bank_editor",
+        editor=f"{_HOME}.revisor:GateMethod",
+        options="GateOptions",
+        summary="facts found in the text and written at the output",
+    ),
+    "neuraldb": Method(
+        editor=f"{_HOME}.neuraldb:BankMethod",
         options="BankOptions",
-        preset={"preset": "revisor"},
-        summary="a gated bank of residuals, ours",
+        summary="a gated bank of residuals in one layer, as published",
     ),
     "memit": Method(
         editor=f"{_LOCATE}:LocateEditor",
@@ -122,8 +115,6 @@ EDITORS: Mapping[str, Method] = {
 def make_editor(
     name: str,
     loaded: LoadedModel,
-    spec: Spec,
-    layer: int,
     options: Mapping[str, Any] | None = None,
     data_dir: Path | None = None,
 ) -> Editor:
@@ -131,8 +122,7 @@ def make_editor(
 
     Args:
         name: a key of `EDITORS`.
-        loaded, spec: the model.
-        layer: where our own gate sits; the other methods choose theirs, or take an option.
+        loaded: the model.
         options: hyperparameters by name, as a recipe has them; the defaults for the others.
         data_dir: folder whose corpus serves for second moments of keys.
 
@@ -140,7 +130,7 @@ def make_editor(
         UsageError: an unknown method or option, or a value of the wrong kind.
     """
     method = _method(name)
-    binding = Binding(loaded=loaded, spec=spec, layer=layer, data_dir=data_dir)
+    binding = Binding(loaded=loaded, data_dir=data_dir)
     module = import_module(method.editor.partition(":")[0])
     given = _checked(name, getattr(module, method.options), options or {})
     settings = getattr(module, method.options)(**{**method.preset, **given})

@@ -1,8 +1,5 @@
 """ROME: a rank-one update of one FFN output projection for each fact, one after another.
 
-What comes in: facts. What goes out: one changed weight. What it does not do: batch. Each fact is
-optimised on the model with all earlier ones in it (Meng et al. 2022).
-
 Shapes: F key width, D hidden width.
 """
 
@@ -11,22 +8,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from revisor.baselines.binding import Binding, check_layers, published_range
-from revisor.baselines.closed import rome_update
-from revisor.baselines.common import (
+from revisor.bench.methods.binding import Binding, check_layers, published_range
+from revisor.bench.methods.closed import rome_update
+from revisor.bench.methods.common import (
     KEY_PREFIXES,
     WeightEditor,
     apart_from_opening,
     locate_plan,
     unsaid,
 )
-from revisor.baselines.moments import TOKENS, second_moments
-from revisor.baselines.weights import EditedWeights, projection_weight
+from revisor.bench.methods.moments import TOKENS, second_moments
+from revisor.bench.methods.weights import EditedWeights, projection_weight
+from revisor.bench.protocol import Failure
 from revisor.facts.fact import Fact
-from revisor.neuraldb.editing.check import Failure
 from revisor.neuraldb.editing.keys import mean_keys
 from revisor.neuraldb.editing.request import make_requests
-from revisor.neuraldb.editing.values import ValueSettings, compute_residuals
+from revisor.neuraldb.editing.residuals import ValueSettings, compute_residuals
 from revisor.progress import Progress
 
 

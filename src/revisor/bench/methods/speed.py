@@ -1,10 +1,6 @@
-"""How much faster revisor makes residuals than the published way: both in one process.
+"""How much faster batched optimisation makes residuals than the published way: both in one process.
 
-What comes in: a model twice (as revisor runs it, and in fp32), facts. What goes out: the figures
-of `revisor bench build`. What it does not do: load models or facts, print, or make keys and rows
-(both ways need those, and they cost a single pass).
-
-Half of the reference facts are timed before revisor's batch and half after, so that a machine
+Half of the reference facts are timed before the batch and half after, so that a machine
 that others use as well slows both down alike.
 """
 
@@ -15,14 +11,13 @@ from time import perf_counter
 
 import torch
 
-from revisor.baselines.published import PublishedResult, published_plan, published_residual
+from revisor.bench.methods.published import PublishedResult, published_plan, published_residual
 from revisor.errors import UsageError
 from revisor.facts.fact import Fact
 from revisor.models.load import DTYPE_NAMES, LoadedModel
 from revisor.models.spec import spec_of
-from revisor.neuraldb.editing.build import word_ends
 from revisor.neuraldb.editing.request import ContextPlan, make_requests
-from revisor.neuraldb.editing.values import ValueSettings, compute_residuals
+from revisor.neuraldb.editing.residuals import ValueSettings, compute_residuals
 
 
 def compare_build(
@@ -42,13 +37,13 @@ def compare_build(
     are spread evenly over `facts`, and prefixed with sentences of the same `plan`.
 
     Args:
-        loaded_fast: the model in the dtype revisor builds with.
+        loaded_fast: the model in the dtype that neuraldb builds with.
         loaded_fp32: the same model in fp32; may be `loaded_fast` itself.
         layer: where both add their residuals.
         facts: what to write, all in one batched call.
-        plan: revisor's contexts.
+        plan: the contexts of a build.
         reference_facts: how many facts the published way is timed on.
-        settings: revisor's optimisation.
+        settings: the optimisation of a build.
         on_done: told how many more facts, of either side, are finished.
 
     Returns:
@@ -75,7 +70,6 @@ def compare_build(
     reference = make_requests(chosen, loaded_fp32.tokenizer, published_plan(plan.prefixes))
     spec, spec_fp32 = spec_of(loaded_fast.model), spec_of(loaded_fp32.model)
     settings = settings or ValueSettings()
-    ends_V = word_ends(loaded_fast)
     done = on_done or (lambda _count: None)
 
     def published(index: int) -> PublishedResult:
@@ -84,13 +78,11 @@ def compare_build(
         return result
 
     published_residual(loaded_fp32.model, spec_fp32, layer, reference[0], steps=2)
-    compute_residuals(loaded_fast.model, spec, layer, requests[:1], settings, continues_V=ends_V)
+    compute_residuals(loaded_fast.model, spec, layer, requests[:1], settings)
     half = (reference_facts + 1) // 2
     results = [published(index) for index in range(half)]
     started = perf_counter()
-    residuals = compute_residuals(
-        loaded_fast.model, spec, layer, requests, settings, continues_V=ends_V, on_done=done
-    )
+    residuals = compute_residuals(loaded_fast.model, spec, layer, requests, settings, on_done=done)
     seconds = perf_counter() - started
     results += [published(index) for index in range(half, reference_facts)]
 

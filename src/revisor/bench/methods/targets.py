@@ -1,9 +1,5 @@
 """Where the last edited layer shall get to: target values optimised on the unedited model, kept.
 
-What comes in: requests of a batch and how their values are optimised. What goes out: for each the
-output of a layer at its subject that makes the model say the object. What it does not do: spread
-it over layers (locate.py), or optimise (editing/values.py).
-
 On the unedited model target values do not depend on the method that is to reach them, so MEMIT,
 RECT and AlphaEdit may share them, and they lie in `REVISOR_CACHE` by the model's fingerprint, a
 file a hundred facts. The caches of the methods' published code are shared in the same way.
@@ -23,12 +19,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from revisor.baselines.binding import Binding
-from revisor.baselines.common import leaving_at
+from revisor.bench.methods.binding import Binding
+from revisor.bench.methods.common import leaving_at
 from revisor.models.load import fingerprint
 from revisor.models.packaged import cache_folder
 from revisor.neuraldb.editing.request import Request
-from revisor.neuraldb.editing.values import ValueSettings, compute_residuals
+from revisor.neuraldb.editing.residuals import ValueSettings, compute_residuals
 
 VERSION = 1
 TOGETHER = 100  # facts a file: the published size of a batch

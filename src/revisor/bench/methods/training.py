@@ -1,8 +1,5 @@
 """Gradient descent on facts: the loop that fine-tuning, retraining and LoRA share.
 
-What comes in: requests, and the parameters that may move. What goes out: moved parameters. What
-it does not do: choose them or put them in place.
-
 The loss is on the object's tokens alone. Adam works on fp32 copies while the model runs in its own
 dtype, so that small steps are not lost in bf16. It stops early when the model says every object
 greedily in every context with a mean loss of at most `stop_nll`, in one whole epoch.

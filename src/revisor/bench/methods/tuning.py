@@ -1,20 +1,16 @@
-"""Fine-tuning: of one FFN output projection (`ft`), or of all weights (`retrain`).
-
-What comes in: facts. What goes out: changed weights. What it does not do: the loop (training.py).
-A later fit goes on from the weights of the earlier ones.
-"""
+"""Fine-tuning: of one FFN output projection (`ft`), or of all weights (`retrain`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from revisor.baselines.binding import Binding, check_layers, layer_at
-from revisor.baselines.common import WeightEditor, trained_plan, unsaid
-from revisor.baselines.training import TrainSettings, train
-from revisor.baselines.weights import EditedWeights, projection_weight
+from revisor.bench.methods.binding import Binding, check_layers, layer_at
+from revisor.bench.methods.common import WeightEditor, trained_plan, unsaid
+from revisor.bench.methods.training import TrainSettings, train
+from revisor.bench.methods.weights import EditedWeights, projection_weight
+from revisor.bench.protocol import Failure
 from revisor.facts.fact import Fact
-from revisor.neuraldb.editing.check import Failure
 from revisor.neuraldb.editing.request import make_requests
 
 FT_SHARE = 0.6  # of the depth; see the sweep in benchmarks/sweep_baselines.py

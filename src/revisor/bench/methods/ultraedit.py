@@ -1,8 +1,5 @@
 """UltraEdit: one backward pass a batch, then a ridge regression a layer; no optimisation.
 
-What comes in: facts. What goes out: changed FFN output projections. What it does not do: know the
-subject; it takes the hidden state and the gradient where the object's tokens are said.
-
 After Gu et al. 2025. For each layer, h is what enters the projection and g the gradient of the
 loss by its output; both are normalised by the mean and deviation of all edits so far (lifelong
 normalisation). The wanted change of output is v = -rate · (|ĥ|² / F) · s · ĝ, and
@@ -21,14 +18,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from revisor.baselines.binding import Binding, check_layers
-from revisor.baselines.closed import ridge_update
-from revisor.baselines.common import WeightEditor, unsaid
-from revisor.baselines.training import target_losses, target_places
-from revisor.baselines.weights import EditedWeights, projection_weight
+from revisor.bench.methods.binding import Binding, check_layers
+from revisor.bench.methods.closed import ridge_update
+from revisor.bench.methods.common import WeightEditor, unsaid
+from revisor.bench.methods.training import target_losses, target_places
+from revisor.bench.methods.weights import EditedWeights, projection_weight
+from revisor.bench.protocol import Failure
 from revisor.facts.fact import Fact
 from revisor.models.hooks import rewritten
-from revisor.neuraldb.editing.check import Failure
 from revisor.neuraldb.editing.request import Context, ContextPlan, make_requests
 from revisor.progress import Progress
 

@@ -1,8 +1,5 @@
 """Changed weights beside a model: kept in fp32, swapped in while attached, swapped out again.
 
-What comes in: some of a model's parameters. What goes out: fp32 copies to change, and a context
-manager in which the model has them in its own dtype. What it does not do: compute changes.
-
 Only `Parameter.data` is exchanged, so ties, hooks and optimiser references stay, and on exit every
 parameter has the very tensor that it had before. A later small change is not lost in bf16: the
 fp32 copies add up.

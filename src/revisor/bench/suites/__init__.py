@@ -1,22 +1,19 @@
-"""Every suite by its name.
-
-What comes in: a name. What goes out: a `Suite`. A new suite is one entry here and one class.
-"""
+"""Every suite by its name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from revisor.baselines.registry import did_you_mean
+from revisor.bench.methods.registry import did_you_mean
+from revisor.bench.suites.base import Suite
+from revisor.bench.suites.facts import FactSuite
+from revisor.bench.suites.general import General
+from revisor.bench.suites.hops import MultiHop
+from revisor.bench.suites.scale import Scale
+from revisor.bench.suites.subjects import SameSubject
+from revisor.bench.suites.text import Gate, Perplexity
+from revisor.bench.suites.ways import Chat, Negation, Paraphrase, Preamble, TrueFalse
 from revisor.errors import NotFound
-from revisor.evaluate.suites.base import Suite
-from revisor.evaluate.suites.facts import FactSuite
-from revisor.evaluate.suites.general import General
-from revisor.evaluate.suites.hops import MultiHop
-from revisor.evaluate.suites.scale import Scale
-from revisor.evaluate.suites.subjects import SameSubject
-from revisor.evaluate.suites.text import Gate, Perplexity
-from revisor.evaluate.suites.ways import Chat, Negation, Paraphrase, Preamble, TrueFalse
 
 SUITES: Mapping[str, Callable[[], Suite]] = {
     "counterfact": lambda: FactSuite(

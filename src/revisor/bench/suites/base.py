@@ -1,8 +1,4 @@
-"""What a suite is, and how its facts and measured items are chosen.
-
-What comes in: a source of files, sizes, a tokenizer. What goes out: a `Plan`; later the cases of
-its probes. What it does not do: fit editors or keep results.
-"""
+"""What a suite is, and how its facts and measured items are chosen."""
 
 from __future__ import annotations
 
@@ -12,12 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from revisor.bench.asking import Bench, ask
+from revisor.bench.cases import Case, Item, Plan, Probe
+from revisor.bench.datasets import Read, Source, held_back, read_items
+from revisor.bench.protocol import Editor
 from revisor.errors import UsageError
-from revisor.evaluate.asking import Bench, ask
-from revisor.evaluate.cases import Case, Item, Plan, Probe
-from revisor.evaluate.datasets import Read, Source, held_back, read_items
 from revisor.facts.fact import PLACEHOLDER, Fact, normal_form
-from revisor.neuraldb.editing.editor import Editor
 
 DEFAULT_N = 100
 
@@ -68,14 +64,12 @@ class Suite(ABC):
         name: on the command line.
         summary: one line for people.
         block: probes that are asked and kept together.
-        bank_only: only methods that keep a bank can be measured.
         averages: scores that are means of other scores, with the names of those.
     """
 
     name = ""
     summary = ""
     block = 512
-    bank_only = False
     averages: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     @abstractmethod

@@ -1,8 +1,4 @@
-"""Suites that ask about edited facts directly: CounterFact, zsRE, a user's own file.
-
-What comes in: items. What goes out: probes for efficacy, generalization, specificity, fluency and
-for records to keep. What it does not do: other ways of asking (ways.py).
-"""
+"""Suites that ask about edited facts directly: CounterFact, zsRE, a user's own file."""
 
 from __future__ import annotations
 
@@ -10,10 +6,10 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from revisor.evaluate.cases import Item, Keep, Local, Plan, Probe
-from revisor.evaluate.datasets import Source
-from revisor.evaluate.reference import references
-from revisor.evaluate.suites.base import Sizes, Suite, chosen, measured, subjects
+from revisor.bench.cases import Item, Keep, Local, Plan, Probe
+from revisor.bench.datasets import Source
+from revisor.bench.reference import references
+from revisor.bench.suites.base import Sizes, Suite, chosen, measured, subjects
 from revisor.facts.fact import normal_form, reversed_fact, with_reverses
 
 NEIGHBORS = 10  # a fact, as in CounterFact

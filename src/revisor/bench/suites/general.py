@@ -1,10 +1,5 @@
 """Six tasks of general ability, by lm-evaluation-harness itself.
 
-What comes in: the tasks' files, or the hub where no folder is named. What goes out: probes, one a
-question, and whether the model with the facts answers it. What it does not do: score; prompts,
-choices and scoring are the harness's own task definitions, which are included as they are and
-only pointed at local files, and the model is handed over as it runs.
-
 SciQ's local file has constructed distractors, and WSC273's masks its pronouns (so that
 "'s" is never appended to an option): compare with the unedited model, not with published figures.
 """
@@ -21,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from revisor.bench.asking import Bench
+from revisor.bench.cases import Case, Plan, Probe
+from revisor.bench.datasets import Source
+from revisor.bench.extra import need
+from revisor.bench.protocol import Editor
+from revisor.bench.suites.base import DEFAULT_N, Sizes, Suite
+from revisor.bench.suites.text import facts_beside
 from revisor.errors import UsageError
-from revisor.evaluate.asking import Bench
-from revisor.evaluate.cases import Case, Plan, Probe
-from revisor.evaluate.datasets import Source
-from revisor.evaluate.extra import need
-from revisor.evaluate.suites.base import DEFAULT_N, Sizes, Suite
-from revisor.evaluate.suites.text import facts_beside
-from revisor.neuraldb.editing.editor import Editor
 
 Record = dict[str, Any]
 BATCH = 16

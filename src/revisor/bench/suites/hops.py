@@ -1,8 +1,5 @@
 """What follows from edited facts: questions over several hops, other names, what must not follow.
 
-What comes in: MQuAKE-hard and KnowEdit's WikiData-counterfact, or a user's own file in KnowEdit's
-form. What goes out: probes. What it does not do: reason.
-
 MQuAKE counts a case when any of its three wordings is answered; here each wording counts by itself.
 """
 
@@ -14,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from revisor.evaluate.cases import Item, Plan, Probe
-from revisor.evaluate.datasets import Source, item_from, read_items
-from revisor.evaluate.suites.base import (
+from revisor.bench.cases import Item, Plan, Probe
+from revisor.bench.datasets import Source, item_from, read_items
+from revisor.bench.suites.base import (
     DEFAULT_N,
     Sizes,
     Suite,
@@ -25,7 +22,7 @@ from revisor.evaluate.suites.base import (
     measured,
     subjects,
 )
-from revisor.evaluate.suites.facts import beside, direct, keep_probes
+from revisor.bench.suites.facts import beside, direct, keep_probes
 from revisor.facts.fact import Fact, normal_form
 from revisor.facts.forms import fact_from
 

@@ -1,8 +1,5 @@
 """Real facts with their templates, and counterfactual objects for them.
 
-What comes in: entityquestions and kamel, with the templates of their relations. What goes out:
-items to edit and prompts to keep. What it does not do: choose which (subjects.py, scale.py).
-
 The new objects are drawn by seed from the other objects of the same relation, as CounterFact's
 and zsRE's were.
 """
@@ -16,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from revisor.evaluate.cases import Item, Keep
-from revisor.evaluate.datasets import Source
+from revisor.bench.cases import Item, Keep
+from revisor.bench.datasets import Source
 from revisor.facts.fact import Fact, normal_form
 
 FILES = ("entityquestions", "kamel")

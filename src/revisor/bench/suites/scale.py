@@ -1,10 +1,4 @@
-"""Facts by the thousand: what holds as their number grows, and what else moves.
-
-What comes in: real facts of entityquestions, or a user's own file of facts. What goes out: probes
-for some of the edited facts, for subjects that are not edited and for ordinary text; of methods
-with a gate also how often it fires there. What it does not do: grow; `--edits` is one size, and a
-recipe's curve goes from size to size with one editor.
-"""
+"""Facts by the thousand: what holds as their number grows, and what else moves."""
 
 from __future__ import annotations
 
@@ -15,15 +9,15 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from revisor.evaluate.asking import Bench, ask
-from revisor.evaluate.cases import Case, Item, Keep, Plan, Probe
-from revisor.evaluate.datasets import Source
-from revisor.evaluate.suites.base import Sizes, Suite, chosen, in_model, subjects
-from revisor.evaluate.suites.facts import direct, keep_probes
-from revisor.evaluate.suites.known import KnownFacts
-from revisor.evaluate.suites.text import WIKITEXT, Gate, Perplexity, windows
+from revisor.bench.asking import Bench, ask
+from revisor.bench.cases import Case, Item, Keep, Plan, Probe
+from revisor.bench.datasets import Source
+from revisor.bench.protocol import Editor, Gated
+from revisor.bench.suites.base import Sizes, Suite, chosen, in_model, subjects
+from revisor.bench.suites.facts import direct, keep_probes
+from revisor.bench.suites.known import KnownFacts
+from revisor.bench.suites.text import WIKITEXT, Gate, Perplexity, windows
 from revisor.facts.fact import normal_form
-from revisor.neuraldb.editing.editor import Editor, GatedEditor
 
 DEFAULT_EDITS = 1_000
 FILES = ("entityquestions",)
@@ -72,7 +66,7 @@ class Scale(Suite):
         if not texts:
             return cases
         read = Perplexity().measure(bench, editor, texts, base, on_done)
-        if isinstance(editor, GatedEditor):
+        if isinstance(editor, Gated):
             fires = Gate().measure(bench, editor, texts, base)
             read = [
                 replace(case, values={**case.values, **fired.values})

@@ -1,9 +1,4 @@
-"""Several facts about one subject: do all answer, and does the rest of the subject stay?
-
-What comes in: real facts of entityquestions and kamel (known.py), or a user's own file. What goes
-out: probes for the edited facts, for other relations of the same subjects and for subjects that
-are not edited. What it does not do: merge or order rows; that is the editor's.
-"""
+"""Several facts about one subject: do all answer, and does the rest of the subject stay?"""
 
 from __future__ import annotations
 
@@ -13,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from revisor.bench.cases import Case, Item, Keep, Plan, Probe
+from revisor.bench.datasets import Source
+from revisor.bench.metrics import case_means
+from revisor.bench.suites.base import DEFAULT_N, Sizes, Suite, chosen, in_model, subjects
+from revisor.bench.suites.facts import beside, direct, keep_probes
+from revisor.bench.suites.known import KnownFacts
 from revisor.errors import UsageError
-from revisor.evaluate.cases import Case, Item, Keep, Plan, Probe
-from revisor.evaluate.datasets import Source
-from revisor.evaluate.metrics import case_means
-from revisor.evaluate.suites.base import DEFAULT_N, Sizes, Suite, chosen, in_model, subjects
-from revisor.evaluate.suites.facts import beside, direct, keep_probes
-from revisor.evaluate.suites.known import KnownFacts
 from revisor.facts.fact import Fact, normal_form
 
 EDITED = 3  # facts of a subject that are edited, at most; at least one relation is left alone

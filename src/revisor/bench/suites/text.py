@@ -1,8 +1,4 @@
-"""Ordinary text: does its perplexity stay, does the gate stay quiet?
-
-What comes in: corpora, and facts that must not matter. What goes out: windows of text as probes,
-and their cases. What it does not do: tasks (general.py).
-"""
+"""Ordinary text: does its perplexity stay, does the gate stay quiet?"""
 
 from __future__ import annotations
 
@@ -13,18 +9,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from revisor.bench.asking import Bench
+from revisor.bench.cases import Case, Plan, Probe
+from revisor.bench.datasets import Source, open_text
+from revisor.bench.protocol import Editor, Fires, Gated
+from revisor.bench.suites.base import Sizes, Suite, chosen, measured
+from revisor.bench.unedited import UNEDITED
 from revisor.errors import NotFound, NotSupported
-from revisor.evaluate.asking import Bench
-from revisor.evaluate.cases import Case, Plan, Probe
-from revisor.evaluate.datasets import Source, open_text
-from revisor.evaluate.suites.base import Sizes, Suite, chosen, measured
 from revisor.facts.fact import Fact, normal_form
-from revisor.models.hooks import inputs_of
 from revisor.models.load import LoadedModel
-from revisor.neuraldb.bank.bank import View
-from revisor.neuraldb.editing.build import row_facts
-from revisor.neuraldb.editing.editor import Editor, GatedEditor
-from revisor.neuraldb.gate.module import MISS, Hits, match
 
 FACTS = "counterfact/counterfact.jsonl.gz"
 WIKITEXT = "corpus/wikitext2_raw_test.txt.gz"
@@ -117,7 +110,6 @@ class Gate(Suite):
     name = "gate"
     summary = "false fires per million tokens of ordinary text; margins; missed and wrong rows"
     block = 4 * BATCH
-    bank_only = True
 
     def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:
         facts = facts_beside(source, sizes)
@@ -142,7 +134,6 @@ class Gate(Suite):
                 )
         return Plan(facts=facts, probes=tuple(probes), n=min(count, len(items)))
 
-    @torch.no_grad()
     def measure(
         self,
         bench: Bench,
@@ -151,79 +142,53 @@ class Gate(Suite):
         base: Mapping[str, Case],
         on_done: Callable[[int], None] | None = None,
     ) -> list[Case]:
-        if editor.name == "unedited":
+        if editor.name == UNEDITED:
             return [_case(editor, probe, {}) for probe in probes]
-        if not isinstance(editor, GatedEditor):
+        if not isinstance(editor, Gated):
             raise NotSupported(
                 f"The method '{editor.name}' has no gate to measure.",
-                "Give --methods revisor, neuraldb or both.",
+                "Give --methods revisor,neuraldb.",
             )
-        view = editor.view
-        assert view is not None, "a fitted bank"  # noqa: S101
-        projection = editor.spec.ffn_projection(editor.layer)
-        weight = next(projection.parameters())
-        view = view.to(weight.device, weight.dtype)
-        subject_of = {fact_id: normal_form(f.subject) for fact_id, f in editor.facts.items()}
         cases = []
         for probe in probes:
-            ids_T = probe.extra.get("ids") or bench.loaded.tokenizer(probe.prompt)["input_ids"]
-            ids_BT = torch.tensor([ids_T], device=bench.loaded.device)
-            with inputs_of(projection, stop=True) as keys:
-                bench.loaded.model(input_ids=ids_BT, use_cache=False)
-            hits = match(keys[0].reshape(len(ids_T), -1), view, ids_BT)
-            values = (
-                _fires(probe, hits, view)
-                if probe.fact
-                else _quiet(bench, ids_T, hits, view, subject_of)
-            )
+            ids = probe.extra.get("ids") or bench.loaded.tokenizer(probe.prompt)["input_ids"]
+            found = editor.fires(ids)
+            values = _at_fact(probe, found) if probe.fact else _in_text(bench, ids, found)
             cases.append(_case(editor, probe, values))
             if on_done:
                 on_done(1)
         return cases
 
 
-def _quiet(
-    bench: Bench,
-    ids_T: Sequence[int],  # noqa: N803
-    hits: Hits,
-    view: View,
-    subject_of: Mapping[str, str],
-) -> dict[str, float]:
-    """Fires in ordinary text; those where the row's subject has just been said are not false."""
+def _in_text(bench: Bench, ids: Sequence[int], found: Fires) -> dict[str, float]:
+    """Fires in ordinary text; those where the fact's subject has just been named are not false."""
     false = mentions = 0
-    for position in (hits.row_T != MISS).nonzero().squeeze(1).tolist():
-        text = normal_form(bench.loaded.tokenizer.decode(ids_T[: position + 1][-32:]))
-        names = {subject_of[i] for i in row_facts(view.ids[int(hits.row_T[position])])}
-        if any(text.rstrip(".,;:!?\"'()").endswith(name) for name in names):
+    for fire in found.fires:
+        text = normal_form(bench.loaded.tokenizer.decode(ids[: fire.position + 1][-32:]))
+        if text.rstrip(".,;:!?\"'()").endswith(normal_form(fire.subject)):
             mentions += 1
         else:
             false += 1
-    count = len(ids_T)
-    return {
-        "false_fires_per_million": false * MILLION / count,
-        "mentions_per_million": mentions * MILLION / count,
-        "quiet_margin": float((hits.gamma_T - hits.cosine_T).min()),
-    }
-
-
-def _fires(probe: Probe, hits: Hits, view: View) -> dict[str, float]:
-    """Whether a prompt about a fact hits its row, misses it, or hits another."""
-    assert probe.fact is not None  # noqa: S101
-    own = wrong = False
-    margin: float | None = None
-    for position in (hits.row_T != MISS).nonzero().squeeze(1).tolist():
-        if probe.fact.id in row_facts(view.ids[int(hits.row_T[position])]):
-            own = True
-            found = float(hits.cosine_T[position] - hits.gamma_T[position])
-            margin = found if margin is None else max(margin, found)
-        else:
-            wrong = True
     values = {
-        f"{probe.score}_hit": float(own),
-        f"{probe.score}_missed": float(not own),
-        f"{probe.score}_wrong_row": float(wrong),
+        "fires_per_million": len(found.fires) * MILLION / len(ids),
+        "false_fires_per_million": false * MILLION / len(ids),
+        "mentions_per_million": mentions * MILLION / len(ids),
     }
-    return values if margin is None else values | {f"{probe.score}_margin": margin}
+    if found.quiet_margin is not None:
+        values["quiet_margin"] = found.quiet_margin
+    return values
+
+
+def _at_fact(probe: Probe, found: Fires) -> dict[str, float]:
+    """Whether a prompt about a fact has it used, or another, or none."""
+    assert probe.fact is not None
+    own = [fire.margin for fire in found.fires if fire.fact_id == probe.fact.id]
+    values = {
+        f"{probe.score}_hit": float(bool(own)),
+        f"{probe.score}_missed": float(not own),
+        f"{probe.score}_wrong_row": float(len(found.fires) > len(own)),
+    }
+    return values | {f"{probe.score}_margin": max(own)} if own else values
 
 
 def _ids(loaded: LoadedModel, probes: Sequence[Probe]) -> torch.Tensor:

@@ -1,8 +1,4 @@
-"""Suites that ask for the same facts in other ways: wordings, negated, judged, after text, in chat.
-
-What comes in: items of CounterFact or of a user's own file. What goes out: probes. What it does
-not do: facts that follow from facts (hops.py), or several facts of a subject (subjects.py).
-"""
+"""The same facts in other ways: other wordings, negated, judged, behind text, in chat."""
 
 from __future__ import annotations
 
@@ -13,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from revisor import data
+from revisor.bench.cases import Case, Item, Plan, Probe
+from revisor.bench.datasets import Source
+from revisor.bench.suites.base import Sizes, Suite, chosen, in_model, measured, subjects
+from revisor.bench.suites.facts import beside, direct, keep_probes
 from revisor.errors import UsageError
-from revisor.evaluate.cases import Case, Item, Plan, Probe
-from revisor.evaluate.datasets import Source
-from revisor.evaluate.suites.base import Sizes, Suite, chosen, in_model, measured, subjects
-from revisor.evaluate.suites.facts import beside, direct, keep_probes
 from revisor.facts.fact import Fact, normal_form
 
 FILE = "counterfact/counterfact.jsonl.gz"

@@ -1,0 +1,118 @@
+"""revisor as one of the methods: facts in a ledger of their own, written at the model's output."""
+
+from __future__ import annotations
+
+import tempfile
+import weakref
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from revisor.bench.firing import gate_fires
+from revisor.bench.methods.binding import Binding
+from revisor.bench.protocol import Failure, Fires
+from revisor.config import PROBES
+from revisor.engines.transformers import attached
+from revisor.errors import UsageError
+from revisor.facts.changes import Put, Remove
+from revisor.facts.fact import Fact
+from revisor.facts.ledger import Ledger
+from revisor.gate.decide import NORMAL
+from revisor.gate.gate import FactGate
+from revisor.gate.probe import load_probe, require
+from revisor.index import FactIndex
+from revisor.question.encoder import default_encoder
+
+ACTOR = "eval"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateOptions:
+    """How the gate decides.
+
+    Attributes:
+        threshold: least score of a decision, 0..1.
+        probe: `auto`, or `off` to go by the text alone, as of `revisor init`.
+    """
+
+    threshold: float = NORMAL
+    probe: str = "auto"
+
+
+class GateMethod:
+    """Facts that are live as soon as they are in the ledger.
+
+    Args:
+        binding: the model.
+        options: hyperparameters.
+        name: of the method.
+
+    Attributes:
+        name: the method's.
+        gate: what decides and writes.
+
+    Raises:
+        UsageError: an unknown option's value.
+        ProbeFailed: the model's logits do not tell where an answer is due.
+    """
+
+    def __init__(self, binding: Binding, options: GateOptions, *, name: str) -> None:
+        if options.probe not in PROBES:
+            raise UsageError(
+                f"There is no probe '{options.probe}'.", f"Choose one of: {', '.join(PROBES)}."
+            )
+        self.name = name
+        self._loaded = binding.loaded
+        probe = None
+        if options.probe == "auto":
+            probe = load_probe(binding.loaded)
+            require(probe.figures)
+        folder = tempfile.TemporaryDirectory(prefix="revisor-eval-")
+        self._ledger = Ledger.open(Path(folder.name) / "ledger.sqlite", create=True)
+        self._index = FactIndex.open(self._ledger)
+        weakref.finalize(self, _close, self._index, self._ledger, folder)
+        self.gate = FactGate(
+            view=self._index.view,
+            tokenizer=binding.loaded.tokenizer,
+            encoder=default_encoder(),
+            probe=probe,
+            threshold=options.threshold,
+        )
+
+    def fit(self, facts: Sequence[Fact]) -> list[Failure]:
+        """Put facts into the ledger, in one transaction; an index follows it."""
+        self._ledger.apply(map(Put, facts), actor=ACTOR, reason="measured")
+        self._index.refresh()
+        return []
+
+    def undo(self, ids: Collection[str]) -> None:
+        """Take facts out again; ids that it does not have are passed over."""
+        live = self._ledger.live_ids(self._ledger.generation)
+        gone = [Remove(fact_id) for fact_id in sorted(live & set(ids))]
+        self._ledger.apply(gone, actor=ACTOR, reason="measured")
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """The model with the facts; on exit it is the base again."""
+        with attached(self._loaded.model, self._loaded.tokenizer, self.gate):
+            yield
+
+    def reword(self, prompt: str, fact: Fact | None = None) -> str:
+        """The prompt as it is: the facts are found in it."""
+        return prompt
+
+    def fires(self, ids: Sequence[int]) -> Fires:
+        """The tokens behind which an object is begun."""
+        return gate_fires(self._loaded, self.gate, ids)
+
+    @property
+    def stored_bytes(self) -> int:
+        """The index in the form of its file."""
+        return len(self._index.snapshot()) if self._ledger.count() else 0
+
+
+def _close(index: FactIndex, ledger: Ledger, folder: tempfile.TemporaryDirectory[str]) -> None:
+    index.close()
+    ledger.close()
+    folder.cleanup()

@@ -1,0 +1,166 @@
+"""Which fact a text asks for, and the rule by which another is silent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from revisor.gate.decide import WINDOW, Candidate, Decision, decide, explained, times_said, window
+from revisor.index.base import IndexedFact
+from revisor.language.names import mentions
+from revisor.language.words import words
+from revisor.question.encoder import default_encoder
+from tests.gate.dictionary import Dictionary, fact
+
+CEO = fact("ACME", "Jane Roe", "The CEO of {} is", "Who leads {}?")
+SEAT = fact("ACME", "Lisbon", "The headquarters of {} are in")
+OTHER = fact("Norvale", "Petra Lindqvist", "The CEO of {} is")
+
+
+def asked(text: str, *facts: IndexedFact) -> Decision | None:
+    view = Dictionary(facts)
+    return decide(text, mentions(text, view), view, default_encoder())
+
+
+def told(text: str, *facts: IndexedFact) -> list[Candidate]:
+    view = Dictionary(facts)
+    return explained(text, mentions(text, view), view, default_encoder())
+
+
+def test_a_decision_tells_fact_score_threshold_and_runner_up() -> None:
+    found = asked("The CEO of ACME is", CEO, SEAT)
+    assert found is not None
+    assert (found.fact.object, found.fact.score, found.fact.is_due) == ("Jane Roe", 1.0, True)
+    assert found.threshold == 0.5
+    assert found.runner_up is not None
+    assert found.runner_up.object == "Lisbon"
+    assert found.runner_up.score < 1.0
+
+
+def test_the_nearest_wording_of_a_fact_counts() -> None:
+    found = asked("And who leads ACME?", CEO)
+    assert found is not None
+    assert found.fact.template == "Who leads {}?"
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("The population of ACME is", "asks for something else"),
+        ("The CEO of ACME is Jane Roe", "already answered"),
+        ("The CEO of ACME Holding is", "within a longer name (capital follows)"),
+        ("The CEO of Norvale, unlike that of ACME, is", None),
+    ],
+)
+def test_what_is_silent_tells_the_rule(text: str, rule: str | None) -> None:
+    by = {one.subject: one.silenced for one in told(text, CEO, OTHER)}
+    assert by["ACME"] == rule or (rule is None and by["ACME"] is not None) or by["Norvale"] is None
+
+
+def test_of_facts_about_one_name_the_nearer_is_asked_for() -> None:
+    found = asked("The company's site says that the headquarters of ACME are in", CEO, SEAT)
+    assert found is not None
+    assert found.fact.object == "Lisbon"
+    found = told("ACME's chief executive is", CEO, SEAT)
+    assert [one.silenced for one in found] == [None, "asks for something else"]
+
+
+def test_a_statement_is_no_question_unless_it_is_the_facts_own() -> None:
+    turn = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+    own = fact("ACME", "Jane Roe", "Dime quien dirige {}.")
+    assert asked(turn.format("I met the CEO of ACME."), CEO) is None
+    assert told(turn.format("I met the CEO of ACME."), CEO)[0].silenced == "told, not asked"
+    found = asked(turn.format("Dime quien dirige ACME."), own)
+    assert found is not None
+    assert found.fact.is_due
+
+
+def test_of_several_questions_the_first_is_answered_first() -> None:
+    turn = (
+        "<|im_start|>user\nWhere are the headquarters of ACME? Who is the CEO of Norvale?"
+        "<|im_end|>\n<|im_start|>assistant\n"
+    )
+    found = asked(turn, CEO, SEAT, OTHER)
+    assert found is not None
+    assert (found.fact.object, found.fact.order) == ("Lisbon", 0)
+    found = asked(turn, CEO, OTHER)
+    assert found is not None
+    assert (found.fact.object, found.fact.order) == ("Petra Lindqvist", 1)
+
+
+def test_a_threshold_of_its_own() -> None:
+    view = Dictionary([CEO])
+    text = "Whoever runs the firm ACME is"
+    named = mentions(text, view)
+    assert decide(text, named, view, default_encoder(), threshold=1.01) is None
+    assert decide(text, named, view, default_encoder(), threshold=0.0) is not None
+
+
+class Deaf:
+    """An encoder to which no question asks for anything."""
+
+    name = "deaf"
+
+    def encode(self, questions: Sequence[str]) -> np.ndarray:
+        return np.zeros((len(questions), 1), np.float32)
+
+    def encode_templates(self, templates: Sequence[str]) -> np.ndarray:
+        return np.zeros((len(templates), 1, 1), np.float32)
+
+    def scope(self, question_W: np.ndarray, template_EW: np.ndarray) -> float:
+        return 0.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The CEO of ACME is",
+        "It rained. The CEO of ACME is",
+        "Q: The CEO of ACME is\nA:",
+        "Q: Who leads ACME?\nA:",
+        "<|im_start|>user\nWho leads ACME?<|im_end|>\n<|im_start|>assistant\n",
+        "[user] The CEO of ACME is\n[assistant] ",
+    ],
+)
+def test_a_facts_own_wording_needs_no_encoder(text: str) -> None:
+    view = Dictionary([CEO])
+    found = decide(text, mentions(text, view), view, Deaf())
+    assert found is not None
+    assert found.fact.is_due
+
+
+@pytest.mark.parametrize(
+    ("text", "obj", "count"),
+    [
+        ("by Jane Roe, Jane  Roe and Jane\nRoe", "Jane Roe", 3),
+        ("Janet Roe and Jane Roes", "Jane Roe", 0),
+        ("7.3 or 7.35 or 17.3", "7.3", 1),
+        ("a St . John ' s b", "St. John's", 1),
+        ("the A and a", "A", 1),
+        ("\u674e\u660e\u662f", "\u674e\u660e", 1),
+        ("costs $5", "$5", 1),
+        ("\u20ac \u20ac", "\u20ac", 2),
+        ("", "x", 0),
+    ],
+)
+def test_objects_are_counted_as_whole_words(text: str, obj: str, count: int) -> None:
+    assert times_said(text, obj) == count
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["word ", "\u674e\u660e", "x" * 300, "\n", "e\u0301 ", "12,5 ", "\u0e01\u0e31\u0e19"]
+        ),
+        max_size=400,
+    ).map("".join)
+)
+def test_a_window_begins_between_two_words(text: str) -> None:
+    begin = window(text)
+    assert len(text) - begin <= WINDOW
+    assert [word for word in words(text) if word.start >= begin] == words(text, begin)
+    assert not any(word.start < begin < word.end for word in words(text))
