@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from revisor.store import Store
-from tests.serve.conftest import store, taught_folder, whole_store  # noqa: F401  (fixtures)
-from tests.serve.serving import Running, running
+from tests.server.conftest import served_model, store, whole_store  # noqa: F401  (fixtures)
+from tests.server.serving import Running, running
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 

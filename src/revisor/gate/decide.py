@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol
 
+from revisor.gate.own import OwnPrompt, own_prompts
 from revisor.index.base import IndexedFact
+from revisor.language.lexicon import lexicon
 from revisor.language.names import Mention
-from revisor.language.turns import turns
 from revisor.language.words import words
 from revisor.question.encoder import QuestionEncoder
 from revisor.question.reading import SLOT, Question, questions
 
 WINDOW = 2400  # characters before a place that can matter to what is asked there
+# Where a window may begin: behind a space, or at a character that is a word.
+_BOUNDARY = re.compile(
+    r"(?<=\s)\S|[\u0e01-\u0e30\u3041-\u3096\u30a1-\u30fa\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]"
+)
+ANSWERS = 64  # facts about a name whose objects are looked for as answers
 NORMAL = 0.5  # the threshold of a calibrated score
 
 
@@ -33,6 +40,10 @@ class Facts(Protocol):
     def fact(self, handle: int) -> IndexedFact: ...
 
 
+_SET_OFF = re.compile(r"\s*[,)]\s*")
+_GOING_ON = re.compile(r"[,;]?\s+(?:and|but|while|und|aber)\s+|;\s*")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
     """A fact that may be asked for, and the reading of the text by which it is.
@@ -46,6 +57,7 @@ class Candidate:
         mention: where the name stands.
         is_due: an answer is to begin here whatever the model's logits: the fact's own prompt ends
             here, or the turn of who answers opens.
+        order: of several questions that were put, which one it is.
         silenced: the rule by which it is not written, None if there is none.
     """
 
@@ -58,6 +70,7 @@ class Candidate:
     score: float
     mention: Mention
     is_due: bool = False
+    order: int = 0
     silenced: str | None = None
 
 
@@ -92,25 +105,51 @@ def candidates(
         if known is None or _rank(candidate) > _rank(known):
             found[candidate.handle] = candidate
 
-    for candidate in _own_prompts(text, mentions, facts):
-        offer(candidate)
+    for own in own_prompts(text, mentions, facts):
+        offer(_own(text, own))
     whole = [mention for mention in mentions if mention.within is None]
-    read = questions(text, whole)
+    read = list(_open_questions(text, questions(text, whole), facts))
     if read:
-        vectors_NW = encoder.encode([question.text for question in read])
-    for place, question in enumerate(read):
+        vectors_NW = encoder.encode([question.text for question, _ in read])
+    for place, (question, is_answered) in enumerate(read):
         for handle in question.mention.facts:
-            offer(_scored(text, question, vectors_NW[place], handle, facts.fact(handle), encoder))
+            fact = facts.fact(handle)
+            candidate = _scored(text, question, vectors_NW[place], handle, fact, encoder)
+            if candidate.silenced is not None or not is_answered:
+                offer(candidate)
     for mention in mentions:
         if mention.within is not None:
             for handle in mention.facts:
                 if handle not in found:
-                    found[handle] = _longer(text, mention, handle, facts.fact(handle))
+                    found[handle] = _longer(mention, handle, facts.fact(handle))
     return sorted(found.values(), key=_rank, reverse=True)
 
 
 def _rank(candidate: Candidate) -> tuple[bool, float, bool]:
     return candidate.silenced is None, candidate.score, candidate.is_due
+
+
+def _own(text: str, own: OwnPrompt) -> Candidate:
+    """The candidate of a fact in whose own wording the text ends.
+
+    It is silenced where its object stands already behind the name and the words of the wording:
+    "The sign of ACME is \u20ac", whose object has no words.
+    """
+    fact = own.fact
+    tail = own.template.rpartition(SLOT)[2]
+    said = fact.object not in tail and fact.object in text[own.mention.end :]
+    return Candidate(
+        handle=own.handle,
+        id=fact.id,
+        subject=fact.subject,
+        object=fact.object,
+        question=own.template,
+        template=own.template,
+        score=1.0,
+        mention=own.mention,
+        is_due=own.is_due,
+        silenced="already answered" if said else None,
+    )
 
 
 def _scored(
@@ -121,16 +160,23 @@ def _scored(
     fact: IndexedFact,
     encoder: QuestionEncoder,
 ) -> Candidate:
-    best, score = fact.templates[0], -1.0
+    best, score = fact.templates[0], 0.0
     asked = _plain(question.text)
+    empty = _is_empty(question.text)
     for template in fact.templates:
         if _plain(template) == asked:
             best, score = template, 1.0
             break
+        if empty:
+            continue
         value = encoder.scope(vector_W, entries(encoder, template))  # type: ignore[arg-type]
         if value > score:
             best, score = template, value
-    answered = _says(text[question.answered_from :], fact.object)
+    silenced = None
+    if question.kind == "statement" and score < 1.0:
+        silenced = "told, not asked"
+    elif _is_answered(text, question, fact.object, best):
+        silenced = "already answered"
     return Candidate(
         handle=handle,
         id=fact.id,
@@ -140,9 +186,55 @@ def _scored(
         template=best,
         score=score,
         mention=question.mention,
-        is_due=question.opens,
-        silenced="already answered" if answered else None,
+        is_due=question.opens or (question.kind == "statement" and score == 1.0),
+        order=question.order,
+        silenced=silenced,
     )
+
+
+def _open_questions(
+    text: str, read: Sequence[Question], facts: Facts
+) -> Iterator[tuple[Question, bool]]:
+    """Questions with whether they were answered, and what is still asked behind the answer.
+
+    "The CEO of ACME is Jane Roe, a former" asks for nothing more: that is said of Jane Roe. What
+    is said of the name goes on behind a conjunction ("... Jane Roe and is based in"), and behind
+    an answer in commas ("ACME, led by Jane Roe, is based in").
+    """
+    for question in read:
+        begin = max(question.answered_from, question.mention.end)
+        part = text[begin:]
+        spans = [
+            match.span()
+            for handle in question.mention.facts[:ANSWERS]
+            for match in _said(facts.fact(handle).object).finditer(part)
+        ]
+        yield question, bool(spans)
+        if not spans:
+            continue
+        start, end = max(spans, key=lambda span: (span[1], -span[0]))
+        tail = part[end:]
+        set_off = part[:start].lstrip().startswith((",", "(")) and _SET_OFF.match(tail)
+        going_on = set_off or _GOING_ON.match(tail)
+        if going_on and words(tail, going_on.end()):
+            yield replace(question, text=f"{SLOT} {tail[going_on.end() :].strip()}"), False
+
+
+def _is_empty(question: str) -> bool:
+    """Whether a question has no word that tells what is asked: "{} is the"."""
+    empty = lexicon().empty_words
+    return all(word == SLOT or word in empty for word in _plain(question))
+
+
+def _is_answered(text: str, question: Question, obj: str, template: str) -> bool:
+    """Whether the object stands where the answer may have begun, other than as a part of the name
+    or of the question's own words."""
+    mention, begin = question.mention, question.answered_from
+    part = text[begin:]
+    if begin <= mention.start:
+        part = f"{text[begin : mention.start]} | {text[mention.end :]}"
+    count = times_said(part, obj)
+    return count > 0 and count > times_said(template.replace(SLOT, "|"), obj)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -158,7 +250,7 @@ def _plain(template: str) -> tuple[str, ...]:
     return tuple(word for part in parts for word in (*part, SLOT))[:-1]
 
 
-def _longer(text: str, mention: Mention, handle: int, fact: IndexedFact) -> Candidate:
+def _longer(mention: Mention, handle: int, fact: IndexedFact) -> Candidate:
     return Candidate(
         handle=handle,
         id=fact.id,
@@ -172,76 +264,27 @@ def _longer(text: str, mention: Mention, handle: int, fact: IndexedFact) -> Cand
     )
 
 
-def _own_prompts(text: str, mentions: Sequence[Mention], facts: Facts) -> Iterator[Candidate]:
-    """The facts of which the text ends with a wording, word for word from its beginning on."""
-    if not mentions or _in_marked_question(text):
-        return
-    for mention in mentions[-3:]:
-        name = text[mention.start : mention.end]
-        for handle in mention.facts:
-            fact = facts.fact(handle)
-            for template in fact.templates:
-                if SLOT in template and _ends_with(text, mention, name, template):
-                    yield Candidate(
-                        handle=handle,
-                        id=fact.id,
-                        subject=fact.subject,
-                        object=fact.object,
-                        question=template,
-                        template=template,
-                        score=1.0,
-                        mention=mention,
-                        is_due=True,
-                    )
-                    break
-
-
-def _in_marked_question(text: str) -> bool:
-    """The text ends in a turn of a chat that is not the model's."""
-    last = turns(text)[-1:]
-    return bool(last) and last[0].marked and last[0].role in ("asks", "other")
-
-
-def _ends_with(text: str, mention: Mention, name: str, template: str) -> bool:
-    before, behind = _around(template, name)
-    if [word.text for word in words(text, mention.end)] != list(behind):
-        return False
-    ahead = words(text[: mention.start][-len(template) * 2 - 2 * len(name) - 40 :])
-    if (
-        len(ahead) < len(before)
-        or tuple(w.text for w in ahead[len(ahead) - len(before) :]) != before
-    ):
-        return False
-    offset = mention.start - len(text[: mention.start][-len(template) * 2 - 2 * len(name) - 40 :])
-    begin = offset + ahead[len(ahead) - len(before)].start if before else mention.start
-    lead = text[:begin].rstrip(" \t\"'*_`([\u201c\u2018")
-    return not lead or lead[-1] in "\n.!?:;>|]}\u3002\uff01\uff1f\u2026)" or lead[-1] == '"'
+def times_said(text: str, obj: str) -> int:
+    """How often an object stands in a text, as whole words, whatever stands between them."""
+    if not text:
+        return 0
+    return sum(1 for _ in _said(obj).finditer(text))
 
 
 @lru_cache(maxsize=1 << 14)
-def _around(template: str, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The words of a template before its last slot, names filled in, and behind it."""
-    parts = template.split(SLOT)
-    before = tuple(word.text for word in words(name.join(parts[:-1])))
-    return before, tuple(word.text for word in words(parts[-1]))
+def _said(obj: str) -> re.Pattern[str]:
+    read = words(obj)
+    if not read:
+        return re.compile(re.escape(obj))
+    parts = [re.escape(obj[word.start : word.end]) for word in read]
+    lead = r"(?<![^\W_])" if _parts_words(obj[read[0].start]) else ""
+    tail = r"(?![^\W_])" if _parts_words(obj[read[-1].end - 1]) else ""
+    return re.compile(lead + r"[\W_]*".join(parts) + tail)
 
 
-def _says(text: str, obj: str) -> bool:
-    """Whether a text has an object in it, as whole words."""
-    return ends_of(text, obj) != ()
-
-
-def ends_of(text: str, obj: str) -> tuple[int, ...]:
-    """Where an object ends in a text, as whole words."""
-    found = []
-    at = text.find(obj)
-    while at >= 0:
-        end = at + len(obj)
-        ahead = not (at and text[at - 1].isalnum() and obj[0].isalnum())
-        if ahead and not (text[end : end + 1].isalnum() and obj[-1].isalnum()):
-            found.append(end)
-        at = text.find(obj, at + 1)
-    return tuple(found)
+def _parts_words(character: str) -> bool:
+    """Whether a character stands in words that other characters go on."""
+    return character.isalnum() and len(words(character * 2)) == 1
 
 
 def decide(
@@ -265,7 +308,10 @@ def decide(
     # The fact that would be nearest was given already: what is left of the text asks for no other.
     if any(one.silenced == "already answered" and one.score > best.score for one in found):
         return None
-    second = next((one for one in found[1:] if one.id != best.id), None)
+    # Of several questions that were put the first is answered first.
+    fit = [one for one in found if one.silenced is None and one.score >= threshold]
+    best = min(fit, key=lambda one: one.order)
+    second = next((one for one in found if one.id != best.id), None)
     return Decision(fact=best, threshold=threshold, runner_up=second)
 
 
@@ -291,10 +337,10 @@ def explained(
 
 
 def window(text: str, end: int | None = None) -> int:
-    """Where the last `WINDOW` characters before a place begin, at a space."""
+    """Where the last `WINDOW` characters before a place begin, between two words."""
     end = len(text) if end is None else end
     begin = end - WINDOW
     if begin <= 0:
         return 0
-    space = text.find(" ", begin, begin + 200)
-    return begin if space < 0 else space + 1
+    found = _BOUNDARY.search(text, begin, end)
+    return found.start() if found else end

@@ -58,6 +58,13 @@ class BatchGate:
         self._rows: list[Row] = []
         self._seen: torch.Tensor | None = None
 
+    def fork(self, *, trace: Trace | None = None) -> BatchGate:
+        """Another gate for the same sequences with the same facts; each then goes its own way."""
+        other = BatchGate(self._gate, self._facts, trace)
+        other._rows = [row.fork() for row in self._rows]
+        other._seen = self._seen
+        return other
+
     def step(
         self,
         ids_BT: torch.Tensor,
@@ -84,49 +91,60 @@ class BatchGate:
         if not self._facts.longest or not ids_BT.shape[0]:
             return logits_BV
         self._sync(ids_BT, pad)
-        due_B = self._due(logits_BV)
+        # Rows that name nobody leave nothing to ask the logits, which are on the device.
+        named = [number for number, row in enumerate(self._rows) if row.names_any]
+        if not named:
+            return logits_BV
+        due = self._due(logits_BV if len(named) == len(self._rows) else logits_BV[named])
         actions = [
-            (number, row.action(due=due))
-            for number, (row, due) in enumerate(zip(self._rows, due_B, strict=True))
+            (number, self._rows[number].action(due=one))
+            for number, one in zip(named, due, strict=True)
         ]
         return self._written(logits_BV, [(b, a) for b, a in actions if a is not None], final)
 
     def score(
-        self, ids_BT: torch.Tensor, mask_BT: torch.Tensor | None, logits_BTV: torch.Tensor
+        self,
+        ids_BT: torch.Tensor,
+        mask_BT: torch.Tensor | None,
+        logits_BKV: torch.Tensor,
+        *,
+        first: int | None = None,
     ) -> torch.Tensor:
-        """The logits of every position of whole sequences with facts written, in finite scores.
+        """The logits of positions of whole sequences with facts written, in finite scores.
 
         Args:
             ids_BT: all tokens, from the first.
             mask_BT: which of them count; None for all.
-            logits_BTV: of the last positions of `ids_BT`, or of all.
+            logits_BKV: of K neighbouring positions of `ids_BT`.
+            first: which is the first of these; without, they are the last ones.
         """
         if not self._facts.longest:
-            return logits_BTV
-        kept = logits_BTV.shape[1]
-        first = ids_BT.shape[1] - kept
-        flat = logits_BTV.reshape(-1, logits_BTV.shape[-1])
-        due = self._due(flat)
+            return logits_BKV
+        kept = logits_BKV.shape[1]
+        first = ids_BT.shape[1] - kept if first is None else first
+        flat = logits_BKV.reshape(-1, logits_BKV.shape[-1])
+        ids_lists = ids_BT[:, : first + kept].tolist()
+        ones = [[1] * (first + kept)] * len(ids_lists)
+        masks = mask_BT.tolist() if mask_BT is not None else ones
+        self._rows, self._seen = [], None
         found: list[tuple[int, Action]] = []
-        ids_lists = ids_BT.tolist()
-        masks = mask_BT.tolist() if mask_BT is not None else [[1] * ids_BT.shape[1]] * len(ids_BT)
-        self._rows = []
+        due: list[bool] | None = None
         for number, (ids, mask) in enumerate(zip(ids_lists, masks, strict=True)):
             row = self._row()
             self._rows.append(row)
-            for column, (token, counts) in enumerate(zip(ids, mask, strict=True)):
+            for column, (token, counts) in enumerate(zip(ids, mask, strict=False)):
                 if not counts:
                     continue
                 row.read([token])
-                if column < first:
+                if column < first or not row.names_any:
                     continue
+                due = self._due(flat) if due is None else due
                 place = number * kept + column - first
                 action = row.action(due=due[place])
                 if action is not None:
                     found.append((place, action))
-        self._seen = None
         written = self._written(flat, found, False, kept)
-        return logits_BTV if written is flat else written.reshape(logits_BTV.shape)
+        return logits_BKV if written is flat else written.reshape(logits_BKV.shape)
 
     def _row(self) -> Row:
         gate = self._gate
@@ -150,8 +168,11 @@ class BatchGate:
         out_BV = logits_BV.clone()
         for place, action in actions:
             if action.token is None:
-                held_V = self._tokens.carrying(out_BV.shape[-1], out_BV.device)
-                out_BV[place] = out_BV[place].masked_fill(held_V, -torch.inf)
+                held_V = self._tokens.carrying(
+                    out_BV.shape[-1], out_BV.device, digits=action.digits
+                )
+                least = -torch.inf if final else float(out_BV[place].min()) - MARGIN
+                out_BV[place] = out_BV[place].masked_fill(held_V, least)
                 continue
             if final:
                 out_BV[place] = -torch.inf
@@ -172,12 +193,15 @@ class BatchGate:
             seen is not None
             and seen.shape[0] == ids_BT.shape[0]
             and seen.shape[1] + 1 == ids_BT.shape[1]
-            and torch.equal(seen, ids_BT[:, :-1])
         ):
-            for row, token in zip(self._rows, ids_BT[:, -1].tolist(), strict=True):
-                if row.ids or token != pad:
-                    row.read([token])
-            return
+            # In one transfer: whether the rows have only grown, and by which tokens.
+            same_1 = (seen == ids_BT[:, :-1]).all().to(ids_BT.dtype).reshape(1)
+            same, *grown = torch.cat([same_1, ids_BT[:, -1]]).tolist()
+            if same:
+                for row, token in zip(self._rows, grown, strict=True):
+                    if row.ids or token != pad:
+                        row.read([token])
+                return
         wanted = [_unpadded(ids, pad) for ids in ids_BT.tolist()]
         before = self._rows
         rows = []

@@ -248,7 +248,7 @@ def _ordinary() -> Iterator[str]:
 def _labelled(frame: str, text: str, *, chat: bool = False, held_out: bool) -> Labelled:
     """The text without its marks, and where they stood."""
     offsets: dict[str, list[int]] = {MARK: [], OPEN: []}
-    kept = []
+    kept: list[str] = []
     for character in text:
         if character in offsets:
             offsets[character].append(len(kept))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from revisor.gate.decide import Decision, Facts, decide, window
-from revisor.gate.state import Hold, next_step
+from revisor.gate.own import SLOT, ending
+from revisor.gate.state import SCOPE, Hold, Write, next_step
 from revisor.gate.tokens import Reading, Tokens, keeps_word
-from revisor.language.names import Mention, NameReader
+from revisor.language.names import Mention, mentions
+from revisor.language.reader import NameReader
+from revisor.language.turns import may_open_answer
 from revisor.question.encoder import QuestionEncoder
+
+_REMEMBERED = 256  # decisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +23,31 @@ class Action:
     """What happens to the logits of a position.
 
     Attributes:
-        token: to be written; None where tokens that go on a word are held back.
+        token: to be written; None where tokens that go on a word, or a number, are held back.
         decision: why.
-        begin: index of the first token of the object.
+        begin: index of the first token of the object, a space before it left out.
+        digits: of tokens that are held back only those that begin with a digit are.
     """
 
     token: int | None
     decision: Decision
     begin: int
+    digits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What may be written behind some names, and where it is due by the text alone.
+
+    Attributes:
+        key: of which names it is.
+        objects: as they read once they are written, sorted.
+        endings: words with which the facts' own wordings end, by how many they are.
+    """
+
+    key: tuple[int, int]
+    objects: Sequence[str]
+    endings: dict[int, set[tuple[str, ...]]]
 
 
 class Row:
@@ -44,8 +65,8 @@ class Row:
         self.reading = Reading(tokens)
         self._names = NameReader(facts)
         self._decided: dict[int, Decision | None] = {}
-        self._named: list[Mention] = []
-        self._objects: tuple[tuple[int, ...], list[str]] = ((), [])
+        self._facts_known: dict[int, tuple[str, tuple[tuple[str, ...], ...]]] = {}
+        self._scope = _Scope((-1, -1), (), {})
 
     def read(self, ids: Sequence[int]) -> None:
         """Read further tokens."""
@@ -71,43 +92,56 @@ class Row:
         other._decided = dict(self._decided)
         return other
 
+    @property
+    def names_any(self) -> bool:
+        """Whether the text names anything, without which nothing is ever written."""
+        self._names.read(self.reading.text)
+        return self._names.any
+
     def action(self, *, due: bool) -> Action | None:
         """What happens at the position behind the last token.
 
         Args:
             due: the model's logits say that an answer is due.
         """
+        if not self.names_any:
+            return None
         reading = self.reading
         partial = reading.partial
-        self._names.read(reading.text)
-        self._named = self._mentions(len(reading.text)) if self._names.any else []
-        if not self._named:
-            return None
-        objects = self._written_in_scope()
-        # Within a character only an object that has begun can be written on.
-        first = window(reading.text) + self._named[0].end
-        step = next_step(reading.text, objects, self._decide, due=due or partial > 0, begin=first)
+        scope = self._in_scope()
+        step = next_step(
+            reading.text,
+            scope.objects,
+            self._decide,
+            # Within a character only the one that has begun can be written on.
+            due=due or partial > 0,
+            shown=self._tokens.shown,
+            may_open=self._may_open(scope),
+        )
         if step is None:
             return None
         if isinstance(step, Hold):
-            if partial or not keeps_word(step.decision.fact.object):
+            if partial or not (step.digits or keeps_word(step.decision.fact.object)):
                 return None
-            return Action(None, step.decision, self._token_at(step.begin))
-        planned, begin = self._plan(step.begin, step.rest, step.decision)
-        if reading.ids[begin:] != planned[: len(reading.ids) - begin]:
+            begin = self.reading.token_at(step.begin)
+            return Action(None, step.decision, begin, step.digits)
+        planned, begin = self._plan(step)
+        done = len(reading.ids) - begin
+        if done >= len(planned) or reading.ids[begin:] != planned[:done]:
             return None  # a character has begun that is not the object's
-        return Action(planned[len(reading.ids) - begin], step.decision, begin)
+        return Action(planned[done], step.decision, begin + self._tokens.is_space(planned[0]))
 
-    def _plan(self, at: int, rest: str, decision: Decision) -> tuple[list[int], int]:
+    def _plan(self, step: Write) -> tuple[list[int], int]:
         """The tokens of an object, and the index of the first of them."""
-        reading, obj = self.reading, decision.fact.object
+        reading, obj = self.reading, step.decision.fact.object
         whole = len(reading.ids) - reading.partial
-        begin = self._token_at(at)
-        if begin is not None and begin <= whole:
-            spelled = self._spell(obj, begin, begins=True)
-            if reading.ids[begin:] == spelled[: len(reading.ids) - begin]:
-                return spelled, begin
-        return self._spell(rest, whole, begins=False), whole
+        begin = self.reading.token_at(step.begin)
+        spelled = self._spell(obj, begin, begins=True)
+        done = len(reading.ids) - begin
+        if not step.is_due or (done < len(spelled) and reading.ids[begin:] == spelled[:done]):
+            return spelled, begin
+        begins = step.rest == self._tokens.shown(obj)
+        return self._spell(step.rest, whole, begins=begins), whole
 
     def _spell(self, text: str, place: int, *, begins: bool) -> list[int]:
         reading = self.reading
@@ -115,43 +149,58 @@ class Row:
         context = reading.ids[max(0, place - 8) : place]
         return self._tokens.spell(text, before, context, begins=begins)
 
-    def _token_at(self, at: int) -> int:
-        """The index of the token with which what stands at a place begins."""
-        if at == len(self.reading.text):
-            return len(self.reading.ids) - self.reading.partial
-        # A space before it is of its own first token.
-        return bisect_right(self.reading.ends, at)
+    def _in_scope(self) -> _Scope:
+        """What may be written behind the names that can matter; remembered."""
+        names = self._names
+        start = max(0, len(self.reading.text) - SCOPE)
+        key = names.state(start)
+        if key != self._scope.key:
+            known = [self._known(handle) for handle in names.handles(start)]
+            endings: dict[int, set[tuple[str, ...]]] = {}
+            for _, some in known:
+                for words in some:
+                    endings.setdefault(len(words), set()).add(words)
+            objects = sorted({shown for shown, _ in known})
+            self._scope = _Scope(key, objects, endings)
+        return self._scope
 
-    def _mentions(self, end: int) -> list[Mention]:
-        """The names in the window before a place, as places in the window."""
+    def _known(self, handle: int) -> tuple[str, tuple[tuple[str, ...], ...]]:
+        """How a fact's object reads, and with which words its own wordings end; remembered."""
+        found = self._facts_known.get(handle)
+        if found is None:
+            fact = self._facts.fact(handle)
+            endings = tuple(ending(one) for one in fact.templates if SLOT in one)
+            found = self._facts_known[handle] = (self._tokens.shown(fact.object), endings)
+        return found
+
+    def _may_open(self, scope: _Scope) -> bool:
+        """Whether the text may tell by itself that an answer is due; most often it is not."""
+        if may_open_answer(self.reading.text):
+            return True
+        read = self._names.words
+        return any(
+            count <= len(read)
+            and tuple(word.text for word in read[len(read) - count :]) in some
+            and self._names.ends_before(count)
+            for count, some in scope.endings.items()
+        )
+
+    def _mentions(self, end: int) -> tuple[str, list[Mention]]:
+        """The window before a place, and the names in it."""
         text = self.reading.text
         begin = window(text, end)
-        if end < len(text):
-            reader = NameReader(self._facts)
-            reader.read(text[begin:end])
-            return reader.mentions(text[begin:end])
-        found = self._names.mentions(text, begin)
-        return [replace(one, start=one.start - begin, end=one.end - begin) for one in found]
-
-    def _written_in_scope(self) -> list[str]:
-        """The objects of the facts about names in the window, sorted."""
-        handles = tuple(sorted({handle for one in self._named for handle in one.facts}))
-        if handles != self._objects[0]:
-            objects = sorted({self._facts.fact(handle).object for handle in handles})
-            self._objects = (handles, objects)
-        return self._objects[1]
+        part = text[begin:end]
+        if self._names.parts(end):
+            return part, self._names.mentions(text, begin, end)
+        return part, mentions(part, self._facts)
 
     def _decide(self, end: int) -> Decision | None:
         """Which fact the text up to a place asks for; remembered."""
         if end not in self._decided:
-            if len(self._decided) > 256:
+            if len(self._decided) > _REMEMBERED:
                 self._decided.clear()
-            text = self.reading.text
+            part, named = self._mentions(end)
             self._decided[end] = decide(
-                text[window(text, end) : end],
-                self._named if end == len(text) else self._mentions(end),
-                self._facts,
-                self._encoder,
-                threshold=self._threshold,
+                part, named, self._facts, self._encoder, threshold=self._threshold
             )
         return self._decided[end]

@@ -6,9 +6,12 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from revisor.gate.decide import Decision
+from revisor.gate.decide import WINDOW, Decision
+from revisor.language.words import is_unspaced, words
 
 LONGEST = 2000  # characters of an object
+IN_NUMBERS = (".", ",", ":", "-", "/")  # what stands between a number's digits
+SCOPE = WINDOW + LONGEST + 400  # characters from a text's end within which names can matter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,35 +22,51 @@ class Write:
         begin: where in the text it begins; its end where nothing of it is there yet.
         rest: what of the object is not there yet.
         decision: why.
+        is_due: an answer is due; else it is written only if the tokens behind `begin` are those by
+            which the object begins.
     """
 
     begin: int
     rest: str
     decision: Decision
+    is_due: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hold:
-    """An object has just been written: what would carry its last word on is held back once."""
+    """An object has just been written: what would carry its last word on is held back once.
+
+    Attributes:
+        begin: where in the text it begins.
+        decision: why it was written.
+        digits: a sign stands behind a number, so that digits would carry it on ("7.3" "." "2").
+    """
 
     begin: int
     decision: Decision
+    digits: bool = False
 
 
-def begun(text: str, objects: Sequence[str], begin: int = 0) -> Iterator[tuple[int, str]]:
+def begun(text: str, objects: Sequence[str]) -> Iterator[tuple[int, str]]:
     """Where a text ends with the beginning, or all, of one of some objects: the place at which it
     begins and the object, the longest beginning first.
 
     Args:
         objects: sorted.
-        begin: where to begin to look.
     """
-    if not objects:
+    if not objects or not text:
         return
-    firsts = {obj[0] for obj in objects}
-    longest = min(LONGEST, max(map(len, objects)))
-    for at in range(max(begin, len(text) - longest), len(text)):
-        if text[at] not in firsts or (at and _amid_word(text, at)):
+    last = text[-1]
+    places = set()
+    for obj in objects:
+        # A beginning of it ends with the text's last character.
+        at = obj.find(last, 0, LONGEST)
+        while at >= 0:
+            if text.endswith(obj[: at + 1]):
+                places.add(len(text) - at - 1)
+            at = obj.find(last, at + 1, LONGEST)
+    for at in sorted(places):
+        if at and amid_word(text, at):
             continue
         tail = text[at:]
         place = bisect_left(objects, tail)
@@ -56,9 +75,21 @@ def begun(text: str, objects: Sequence[str], begin: int = 0) -> Iterator[tuple[i
             place += 1
 
 
-def _amid_word(text: str, at: int) -> bool:
+def amid_word(text: str, at: int) -> bool:
+    """Whether a place lies within a word."""
     before, here = text[at - 1], text[at]
-    return before.isalnum() and here.isalnum() and before.isascii() and here.isascii()
+    return before.isalnum() and here.isalnum() and not (is_unspaced(before) or is_unspaced(here))
+
+
+def asked_at(text: str, at: int) -> int:
+    """Up to where a text asks that goes on at a place: spaces tell nothing."""
+    return len(text[:at].rstrip(" "))
+
+
+def _asks_anew(begun: Decision, here: Decision | None) -> bool:
+    """What looks like an object's beginning is of the words of its own prompt: of "The verb of ACME
+    is" for the object "is"."""
+    return here is not None and here.fact.is_due and here.fact.id == begun.fact.id
 
 
 def next_step(
@@ -67,7 +98,8 @@ def next_step(
     decide: Callable[[int], Decision | None],
     *,
     due: bool,
-    begin: int = 0,
+    shown: Callable[[str], str] = str,
+    may_open: bool = True,
 ) -> Write | Hold | None:
     """What is to be written next.
 
@@ -76,21 +108,36 @@ def next_step(
 
     Args:
         text: all that stands before the place.
-        objects: of the facts about names in the text, sorted.
+        objects: of the facts about names in the text, as they read in it, sorted.
         decide: which fact the text asks for up to a place.
         due: the model's logits say that an answer is due.
-        begin: where to begin to look for an object that has begun.
+        shown: how an object reads once it is written.
+        may_open: whether the text by itself may tell that an answer is due.
     """
-    for at, obj in begun(text, objects, begin):
-        place = len(text[:at].rstrip(" "))
-        decision = decide(place)
-        if decision is None or decision.fact.object != obj:
+    for at, obj in begun(text, objects):
+        decision = decide(asked_at(text, at))
+        if decision is None or shown(decision.fact.object) != obj:
             continue
         rest = obj[len(text) - at :]
+        if may_open and words(text, at) and _asks_anew(decision, decide(asked_at(text, len(text)))):
+            break
         if rest:
             return Write(begin=at, rest=rest, decision=decision)
         return Hold(begin=at, decision=decision)
-    decision = decide(len(text))
-    if decision is not None and (due or decision.fact.is_due):
-        return Write(begin=len(text), rest=decision.fact.object, decision=decision)
-    return None
+    if text[-1:] in IN_NUMBERS and text[-2:-1].isdigit():
+        for at, obj in begun(text[:-1], objects):
+            decision = decide(asked_at(text, at)) if len(obj) == len(text) - 1 - at else None
+            if decision is not None and shown(decision.fact.object) == obj:
+                return Hold(begin=at, decision=decision, digits=True)
+    # A space may be the first token of what is to be written: of " 1987" with single digits.
+    spaced = text[-1:] == " " and text[-2:-1] != " "
+    if not (due or may_open or spaced):
+        return None
+    decision = decide(asked_at(text, len(text)))
+    if decision is None:
+        return None
+    is_due = due or decision.fact.is_due
+    if not (is_due or spaced):
+        return None
+    obj = shown(decision.fact.object)
+    return Write(begin=len(text) - spaced, rest=obj, decision=decision, is_due=is_due)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 
-from revisor.language.words import words
+from revisor.language.words import is_unspaced
 
-_BROKEN = "\ufffd"
-_OPENING = "([{<\u201c\u2018\u00ab\u201e\u00bf\u00a1\u300c\u300e\uff08\uff1a\u3001\u3002\uff0c/@#~"
+BROKEN = "\ufffd"
+_OPENING = (
+    "([{<\u201c\u2018\u00ab\u201e\u00bf\u00a1\u300c\u300e\uff08/@#~"
+    "\uff1a\uff0c\uff1b\uff01\uff1f\u3001\u3002"
+)
+_PAIRED = "\"'*_`"
+_ROLE_END = re.compile(r"(?:[|\uff5c]>|\[(?:system|user|assistant)\]|\|\]|</think>|<\w+>)$")
 _CONTEXT = 4  # tokens before one that may matter to how it reads
 _BYTES = 8  # tokens over which a character may be spread
+_REMEMBERED = 1 << 18  # pieces of text
+_LEADS = ("(", "a", "\n", "-")  # what may stand before a word so that it is spelled as wanted
 
 
 class Tokens:
@@ -22,7 +31,8 @@ class Tokens:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._pieces: dict[tuple[int, int], str] = {}
-        self._carrying: torch.Tensor | None = None
+        self._shown: dict[str, str] = {}
+        self._carrying: dict[tuple[int, torch.device, bool], torch.Tensor] = {}
 
     @classmethod
     def of(cls, tokenizer: Any) -> Tokens:
@@ -47,7 +57,7 @@ class Tokens:
             ahead = self.decode([before])
             found = self.decode([before, token])
             found = found[len(ahead) :] if found.startswith(ahead) else self.decode([token])
-            if len(self._pieces) < 1 << 18:
+            if len(self._pieces) < _REMEMBERED:
                 self._pieces[key] = found
         return found
 
@@ -68,60 +78,81 @@ class Tokens:
             begins: an object begins here, so that a space goes before it where words have one.
         """
         wanted = f" {rest}" if begins and needs_space(text, rest) else rest
-        tail = context[-_CONTEXT:]
-        ahead = self.decode(tail) if tail else ""
-        first = wanted
+        tail, ahead = self._tail(context)
+        nearest: list[int] = []
         for candidate in self._spellings(wanted, text):
             read = self.decode([*tail, *candidate])
             if candidate and read == ahead + wanted:
                 return candidate
-            first = first or wanted
-        return self.encode(wanted)
+            # Where words are always apart, as with word pieces, that is how the object reads.
+            if not nearest and read.endswith(self.shown(rest)):
+                nearest = candidate
+        return nearest or self.encode(wanted)
 
-    def _spellings(self, wanted: str, text: str) -> list[list[int]]:
-        found = [self.encode(wanted)]
+    def _tail(self, context: list[int]) -> tuple[list[int], str]:
+        """The last tokens before a place, from the beginning of a character on, and their text."""
+        for count in range(_CONTEXT, len(context) + 1):
+            text = self.decode(context[-count:])
+            if not text.startswith(BROKEN):
+                return context[-count:], text
+        return context, self.decode(context) if context else ""
+
+    def _spellings(self, wanted: str, text: str) -> Iterator[list[int]]:
+        yield self.encode(wanted)
         if wanted[0] == " ":
-            found.append(self.encode(wanted[1:]))
-        for lead in (text[-1:].strip() or "(", "("):
+            yield self.encode(wanted[1:])
+        last = text[-1:].strip()
+        for lead in (last, *_LEADS) if last else _LEADS:
             ahead, whole = self.encode(lead), self.encode(lead + wanted)
             if whole[: len(ahead)] == ahead:
-                found.append(whole[len(ahead) :])
+                yield whole[len(ahead) :]
+
+    def is_space(self, token: int) -> bool:
+        """Whether a token is a space alone, the first of " 1987" with single digits."""
+        return self.piece(self.encode("a")[-1], token) == " "
+
+    def shown(self, obj: str) -> str:
+        """How an object reads once this tokenizer has spelled it: itself, for most tokenizers."""
+        found = self._shown.get(obj)
+        if found is None:
+            reading = Reading(self)
+            for token in self.encode("a"):
+                reading.read(token)
+            ahead = len(reading.text)
+            for token in self.encode(obj):
+                reading.read(token)
+            found = reading.text[ahead:].strip() or obj
+            if len(self._shown) < _REMEMBERED:
+                self._shown[obj] = found
         return found
 
-    def carrying(self, size: int, device: torch.device) -> torch.Tensor:
-        """Which tokens go on the word before them: bool (V,)."""
-        known = self._carrying
-        if known is None or len(known) != size:
-            known = self._carrying = self._going_on(size)
-        if known.device != device:
-            known = self._carrying = known.to(device)
-        return known
+    def carrying(self, size: int, device: torch.device, *, digits: bool = False) -> torch.Tensor:
+        """Which tokens go on the word before them, or with `digits` a number: bool (V,)."""
+        key = (size, device, digits)
+        found = self._carrying.get(key)
+        if found is None:
+            begins = self._begins(size)
+            goes = [bool(one) and (one.isdigit() if digits else one.isalnum()) for one in begins]
+            found = self._carrying[key] = torch.tensor(goes, device=device)
+        return found
 
-    def _going_on(self, size: int) -> torch.Tensor:
+    def _begins(self, size: int) -> list[str]:
+        """The character with which each token goes on a word before it; "" where it does not."""
         letter = self.encode("a")[-1]
         ahead = self.decode([letter])
-        count = min(size, len(self._tokenizer))
+        pairs = [[letter, token] for token in range(min(size, len(self._tokenizer)))]
         backend = getattr(self._tokenizer, "backend_tokenizer", None)
-        pairs = [[letter, token] for token in range(count)]
         texts = (
             backend.decode_batch(pairs, skip_special_tokens=False)
             if backend is not None
             else [self.decode(pair) for pair in pairs]
         )
-        goes = torch.zeros(size, dtype=torch.bool)
-        for token, text in enumerate(texts):
-            behind = text[len(ahead) :] if text.startswith(ahead) else ""
-            goes[token] = behind[:1].isalnum() and not _is_unspaced(behind[0])
-        return goes
+        found = [text[len(ahead) :][:1] if text.startswith(ahead) else "" for text in texts]
+        found = ["" if one and is_unspaced(one) else one for one in found]
+        return found + [""] * (size - len(found))
 
 
 _known: WeakKeyDictionary[Any, Tokens] = WeakKeyDictionary()
-
-
-@lru_cache(maxsize=4096)
-def _is_unspaced(character: str) -> bool:
-    """Whether it is of a script without spaces between words."""
-    return len(words(character * 2)) == 2
 
 
 def needs_space(text: str, rest: str) -> bool:
@@ -129,19 +160,32 @@ def needs_space(text: str, rest: str) -> bool:
     if not text:
         return False
     last = text[-1]
-    if last.isspace() or last in _OPENING:
+    if last.isspace() or last in _OPENING or _ROLE_END.search(text[-16:]):
         return False
-    if last in "\"'*_`":
-        line = text[text.rfind("\n") + 1 :]
-        return line.count(last) % 2 == 0
-    if text.endswith(("|>", "\uff5c>", "]")) and not text.endswith("[/INST]"):
-        return False
-    return not (_is_unspaced(last) and _is_unspaced(rest[0]))
+    if last in _PAIRED:
+        return not _opens_pair(text, last)
+    return not (_has_no_spaces(last) and _has_no_spaces(rest[0]))
+
+
+def _opens_pair(text: str, sign: str) -> bool:
+    """Whether the signs at a text's end open what they enclose: the third "**" of a line does."""
+    line = text[text.rfind("\n") + 1 :]
+    size = len(line) - len(line.rstrip(sign))
+    runs = [run for run in re.findall(f"{re.escape(sign)}+", line) if len(run) == size]
+    if sign == "'":  # apostrophes enclose nothing
+        runs = [*re.findall(r"(?<!\w)'|'(?!\w)", line)]
+    return len(runs) % 2 == 1
+
+
+def _has_no_spaces(character: str) -> bool:
+    """Whether it is of a script that puts no spaces between words; Hangul is looked up by its
+    syllables, but written with spaces."""
+    return is_unspaced(character) and not "\uac00" <= character <= "\ud7af"
 
 
 def keeps_word(obj: str) -> bool:
     """Whether an object ends with a word that further letters would go on."""
-    return obj[-1].isalnum() and not _is_unspaced(obj[-1])
+    return obj[-1].isalnum() and not is_unspaced(obj[-1])
 
 
 class Reading:
@@ -165,6 +209,13 @@ class Reading:
         """How many tokens at the end are the beginning of a character."""
         return self._opens[-1] if self._opens else 0
 
+    def token_at(self, at: int) -> int:
+        """The index of the token with which the character at a place of the text begins."""
+        place = bisect_right(self.ends, at)
+        while place and self._opens[place - 1]:
+            place -= 1
+        return place
+
     def crop(self, length: int) -> None:
         """Forget all tokens but the first ones."""
         del self.ids[length:], self.ends[length:], self._opens[length:]
@@ -181,15 +232,15 @@ class Reading:
         """Read one more token."""
         opened = self.partial
         clean = len(self.ids) - opened
-        before = self.ids[clean - 1] if clean else None
-        if opened:
-            piece = self._joined(before, [*self.ids[clean:], token])
-        elif before is None:
+        context = self._context(clean)
+        if opened or len(context) > 1:
+            piece = self._joined(context, [*self.ids[clean:], token])
+        elif not context:
             piece = self._tokens.first_piece(token)
         else:
-            piece = self._tokens.piece(before, token)
+            piece = self._tokens.piece(context[0], token)
         self.ids.append(token)
-        if piece.endswith(_BROKEN) and opened < _BYTES:
+        if piece.endswith(BROKEN) and opened < _BYTES:
             opened += 1
         else:
             opened = 0
@@ -197,9 +248,14 @@ class Reading:
         self.ends.append(len(self.text))
         self._opens.append(opened)
 
-    def _joined(self, before: int | None, part: list[int]) -> str:
-        if before is None:
-            return self._tokens.decode(part)
-        ahead = self._tokens.decode([before])
-        whole = self._tokens.decode([before, *part])
+    def _context(self, clean: int) -> list[int]:
+        """The last tokens that read as whole characters: by bytes it may take several."""
+        start = max(0, clean - 1)
+        while start and self._opens[start - 1]:
+            start -= 1
+        return self.ids[start:clean]
+
+    def _joined(self, context: list[int], part: list[int]) -> str:
+        ahead = self._tokens.decode(context)
+        whole = self._tokens.decode([*context, *part])
         return whole[len(ahead) :] if whole.startswith(ahead) else self._tokens.decode(part)

@@ -12,8 +12,13 @@ _STOP = re.compile(
     r"""(?P<stop>[.!?\u2026]+["'\u201d\u2019)\]*_]*)(?=\s|$)|(?P<wide>[\u3002\uff01\uff1f]["\u201d\u300d]*)|(?P<line>\n)""",
     re.VERBOSE,
 )
+_MARK = re.compile(r"[.!?\u2026\u3002\uff01\uff1f\n]")
 _WORD_BEFORE = re.compile(r"([^\W\d_]+)[.!?\u2026]*$")
+_WORD_BEHIND = re.compile(r"[\s\"'\u201c\u2018(*_]*(\w+)")
+_NUMBERED = frozenset(("no", "nr", "vol", "fig", "op", "pp"))  # abbreviations before a number
 _LIST_ITEM = re.compile(r"\s*(?:[-*\u2022#>|]|\d+[.)])")
+_SPACES = re.compile(r"\s*")
+_WORD = 40  # characters before a stop among which the word before it is looked for
 _OPENERS = "\"'\u201c\u2018([*_ \t"
 
 
@@ -42,7 +47,7 @@ def sentences(
     """The sentences between two places of a text; the last may be unfinished or empty.
 
     Args:
-        whole: spans within which no sentence ends, such as names ("St. John's Eve").
+        whole: spans within which no sentence ends, in order, such as names ("St. John's Eve").
 
     Example:
         >>> text = "Dr. Roe left. Who leads ACME now?"
@@ -51,18 +56,27 @@ def sentences(
     """
     end = len(text) if end is None else end
     found: list[Sentence] = []
-    begin = start
-    for match in _STOP.finditer(text, start, end):
-        if match.start() < begin or any(a < match.end() and match.start() < b for a, b in whole):
+    begin = read = start
+    names = iter(whole)
+    name = next(names, None)
+    for mark in _MARK.finditer(text, start, end):
+        match = _STOP.match(text, mark.start(), end) if mark.start() >= read else None
+        if match is None:
+            continue
+        at, after = match.span()
+        read = after
+        while name is not None and name[1] <= at:
+            name = next(names, None)
+        if at < begin or (name is not None and name[0] < after):
             continue
         if match.lastgroup == "line":
-            if not _breaks(text, begin, match.start(), match.end(), end):
+            if not _breaks(text, begin, at, after, end):
                 continue
         elif match.lastgroup == "stop" and not _stops(text, begin, match, end):
             continue
-        stop = match.group()[:1]
-        _add(found, text, begin, match.end(), stop)
-        begin = match.end()
+        stop = "?" if "?" in match.group() else text[at]
+        _add(found, text, begin, after, stop)
+        begin = after
     _add(found, text, begin, end, "", last=True)
     return found
 
@@ -79,29 +93,36 @@ def _add(
 
 
 def _stops(text: str, begin: int, match: re.Match[str], end: int) -> bool:
-    """Whether a full stop ends a sentence, or an abbreviation or a number of a list."""
+    """Whether a full stop ends a sentence, or an abbreviation or a number of a list.
+
+    "Dr. Roe" and "J. Roe" go on, "in the U.S. The" and "ACME Inc. Its" do not; "No. 5" goes on,
+    "No. Jane" does not.
+    """
     if match.group()[0] != ".":
         return True
-    before = text[begin : match.start()]
+    before = text[max(begin, match.start() - _WORD) : match.start()]
     word = _WORD_BEFORE.search(before)
-    if word and word.group(1).casefold() in lexicon().abbreviations:
-        following = text[match.end() : end].lstrip()
-        # "in the U.S. The" ends one all the same; "Dr. Roe" and "J. Roe" do not.
-        return len(word.group(1)) == 1 and _is_initialism(before) and following[:1].isupper()
-    return not before.strip(_OPENERS).isdigit()
-
-
-def _is_initialism(before: str) -> bool:
-    return bool(re.search(r"\b[^\W\d_]\.[^\W\d_]$", before))
+    if word is None:
+        return not before.strip(_OPENERS).isdigit()
+    folded = word.group(1).casefold()
+    if folded not in lexicon().abbreviations:
+        return True
+    following = _WORD_BEHIND.match(text, match.end(), end)
+    behind = following.group(1) if following else ""
+    if folded in _NUMBERED:
+        return not behind[:1].isdigit()
+    return behind[:1].isupper() and behind.casefold() in lexicon().function_words
 
 
 def _breaks(text: str, begin: int, at: int, after: int, end: int) -> bool:
     """Whether a line break ends a sentence: not where a line is only wrapped."""
-    before, behind = text[begin:at].rstrip(), text[after:end]
+    before = text[begin:at].rstrip()
     if not before:
         return True
-    if not behind.strip() or behind[:1] in "\n\r" or _LIST_ITEM.match(behind):
+    behind = _SPACES.match(text, after, end)
+    shown = behind.end() if behind else after
+    if shown == end or text[after] in "\n\r" or _LIST_ITEM.match(text, after, end):
         return True
-    if _LIST_ITEM.match(text[begin:at]) or before[-1] in ":;|":
+    if _LIST_ITEM.match(text, begin, at) or before[-1] in ":;|":
         return True
-    return not (behind.lstrip()[:1].islower() or before[-1] in ",-")
+    return not (text[shown].islower() or before[-1] in ",-")

@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from revisor.language.lexicon import lexicon
 
 Role = Literal["text", "asks", "answers", "other"]
 
-# Markers of the chat templates of Qwen and SmolLM (ChatML), Llama 3, Gemma, Phi, Zephyr and GLM,
-# Mistral and Llama 2, Cohere, DeepSeek and gpt-oss; and of templates that put roles in brackets.
+# Markers of the chat templates of Qwen and SmolLM (ChatML, Phi 4), Llama 3 and 4, Gemma, Phi 3,
+# Zephyr, OLMo and GLM, Granite, Kimi, Mistral and Llama 2, Cohere, DeepSeek, EXAONE and gpt-oss;
+# of templates that put roles in brackets; and what models that think put around their thoughts.
 _MARKERS = re.compile(
     r"""
-    <\|im_start\|>\s*(?P<chatml>\w+)[ \t]*\n?
-  | <\|start_header_id\|>\s*(?P<llama>\w+)\s*<\|end_header_id\|>\s*
-  | <start_of_turn>\s*(?P<gemma>\w+)[ \t]*\n?
-  | <\|start\|>(?P<oss>\w+)(?:<\|channel\|>\w+)?<\|message\|>
+    <\|im_start\|>\s*(?P<chatml>\w+)(?:[ \t]*\n|<\|im_sep\|>\n?)
+  | <\|(?:start_header_id|header_start)\|>\s*(?P<llama>\w+)\s*<\|(?:end_header_id|header_end)\|>\s*
+  | <start_of_turn>\s*(?P<gemma>\w+)[ \t]*\n
+  | <\|start\|>(?P<oss>\w+)(?:<\|channel\|>(?P<channel>\w+))?[^<\n]{0,80}<\|message\|>
+  | <\|channel\|>(?P<channel_only>\w+)[^<\n]{0,80}<\|message\|>
   | <\|START_OF_TURN_TOKEN\|><\|(?P<cohere>\w+?)_TOKEN\|>
+  | <\|start_of_role\|>(?P<granite>\w+)<\|end_of_role\|>
+  | <\|im_(?:user|assistant|system)\|>(?P<kimi>\w+)<\|im_middle\|>
   | <[|\uff5c](?P<bar>system|user|assistant|User|Assistant|observation)[|\uff5c]>[ \t]*\n?
-  | (?P<inst>\[INST\])\s*
-  | (?P<reply>\[/INST\])\s*
-  | (?:(?<=\n)|^)\[(?P<bracket>system|user|assistant)\][ ]
-  | (?P<end><\|im_end\|>|<\|eot_id\|>|<end_of_turn>|<\|end\|>|<\|END_OF_TURN_TOKEN\|>|</s>
-      |<\|endoftext\|>|<\uff5cend\u2581of\u2581sentence\uff5c>)
+  | \[\|(?P<exaone>system|user|assistant)\|\][ \t]*\n?
+  | (?P<inst>\[INST\]|<</SYS>>)\s*
+  | (?P<reply>\[/INST\]|</think>)\s*
+  | (?P<aside><<SYS>>|\[SYSTEM_PROMPT\]|<think>)\s*
+  | (?:(?<=\n)|^)\[(?P<bracket>system|user|assistant)\](?:[ ]|$)
+  | (?P<end><\|\w+\|>|<\uff5c[\w\u2581]+\uff5c>|</?s>|<[be]os>|<pad>|<end_of_turn>|\[\|endofturn\|\]
+      |\[gMASK\]|<sop>|\[/SYSTEM_PROMPT\])
     """,
     re.VERBOSE,
 )
+_MARKED = re.compile(r"<[|\uff5c/]|<s>|<[bes]os>|<pad>|<think>|<start_of|\[\|?/?[IsuagS]")
 _ROLES: dict[str, Role] = {
     "user": "asks",
     "human": "asks",
@@ -48,8 +56,11 @@ _LABEL = re.compile(
 )
 _HEADING = re.compile(r"(?:(?<=\n)|^)[ \t]*\#{1,6}[ ]")
 _INLINE = re.compile(
-    r"(?<=[.?!\u3002\uff1f\"\u201d)])\s*(?P<label>[^\W\d_]+(?:[ ][^\W\d_]+)?)[:\uff1a][ ]*"
+    r"(?<=[.?!\u3002\uff1f\"\u201d)])\s*(?P<label>[^\W\d_]+(?:[ ][^\W\d_]+)?)[ ]?[:\uff1a][ ]*"
 )
+# How a text ends where an answer may open: told in no time, and now and then where none opens.
+_MAY_OPEN = re.compile(r"(?:[:\uff1a>\]\n]|\*\*|__|\bA[.)])[\s\"*_`:{\[(\u201c\u2018\u300c#>]*$")
+_TAIL = 64
 _JSON = re.compile(r"[\"'](?P<key>\w+)[\"']\s*:\s*[\"']")
 
 
@@ -59,7 +70,7 @@ class Turn:
 
     Attributes:
         role: `asks` and `answers` where a template or a label tells; `text` where nothing does;
-            `other` of a system prompt, a context, a tool's result.
+            `other` of a system prompt, a context, a tool's result, a model's thoughts.
         start, end: where its words stand, without the marker.
         marked: by a chat template's markers, which no writer of a text types.
     """
@@ -70,11 +81,17 @@ class Turn:
     marked: bool = False
 
 
-def turns(text: str) -> list[Turn]:
+def may_open_answer(text: str) -> bool:
+    """Whether a text may end where the turn of who answers opens. Never False where one does."""
+    return bool(_MAY_OPEN.search(text[-_TAIL:]))
+
+
+@lru_cache(maxsize=64)
+def turns(text: str) -> tuple[Turn, ...]:
     """The turns of a text, in order; the last is the one in which the text ends."""
     marked = _marked(text)
     if not marked:
-        return _labelled(text, Turn("text", 0, len(text)))
+        return tuple(_labelled(text, Turn("text", 0, len(text))))
     found: list[Turn] = []
     for turn in marked:
         # Within a chat, labels part only what a user or a completion model is shown.
@@ -83,7 +100,7 @@ def turns(text: str) -> list[Turn]:
         if turn.role == "asks" and turn is not marked[-1] and opens and not _words(text, parts[-1]):
             parts = [part for part in parts if part is not parts[-1]] or [turn]
         found.extend(parts)
-    return found
+    return tuple(found)
 
 
 def _words(text: str, turn: Turn) -> str:
@@ -92,49 +109,70 @@ def _words(text: str, turn: Turn) -> str:
 
 def _marked(text: str) -> list[Turn]:
     """Turns by the markers of chat templates; empty where there are none."""
+    if not _MARKED.search(text):
+        return []
     found: list[Turn] = []
     role: Role | None = None
     start = 0
+    any_marker = False
     for match in _MARKERS.finditer(text):
+        any_marker = True
         if role is not None:
             found.append(Turn(role, start, match.start(), True))
         elif text[start : match.start()].strip():
             found.append(Turn("text", start, match.start()))
-        kind = match.lastgroup
+        role = _role_after(match)
         start = match.end()
-        if kind == "end":
-            role = None
-        elif kind == "inst":
-            role = "asks"
-        elif kind == "reply":
-            role = "answers"
-        else:
-            role = _ROLES.get(str(match.group(kind or "end")).casefold(), "other")
-    if not found and role is None:
+    if not any_marker:
         return []
     if role is not None:
         found.append(Turn(role, start, len(text), True))
-    elif text[start:].strip():
+    elif text[start:].strip() or not found:
         found.append(Turn("text", start, len(text)))
+    else:
+        found.append(Turn("other", start, len(text), True))
     return found
+
+
+def _role_after(match: re.Match[str]) -> Role | None:
+    """Who speaks behind a marker; None where nobody is named."""
+    named = {name: found for name, found in match.groupdict().items() if found is not None}
+    if "end" in named:
+        return None
+    if "inst" in named:
+        return "asks"
+    if "reply" in named:
+        return "answers"
+    if "aside" in named:
+        return "other"
+    channel = named.pop("channel", named.pop("channel_only", None))
+    if channel not in (None, "final"):
+        return "other"
+    said = next(iter(named.values()), "assistant")
+    return _ROLES.get(said.casefold(), "other")
 
 
 def _labelled(text: str, whole: Turn) -> list[Turn]:
     """Turns by labels at the beginnings of lines ("Q:", "**Answer:**", "### Answer"), by one
     behind a sentence ("Answer briefly: ... Answer:"), and by the keys of a JSON record."""
     marks: list[tuple[int, int, Role]] = []
-    for match in _LABEL.finditer(text, whole.start, whole.end):
+    part = text[whole.start : whole.end]
+
+    def mark(match: re.Match[str], role: Role) -> None:
+        marks.append((whole.start + match.start(), whole.start + match.end(), role))
+
+    for match in _LABEL.finditer(part):
         role = _role_of(match.group("label"), match)
         if role is not None:
-            marks.append((match.start(), match.end(), role))
-    for match in _INLINE.finditer(text, whole.start, whole.end):
+            mark(match, role)
+    for match in _INLINE.finditer(part):
         role = _role_by_word(match.group("label"))
         if role == "answers" or (role == "asks" and marks):
-            marks.append((match.start(), match.end(), role))
-    for match in _JSON.finditer(text, whole.start, whole.end):
+            mark(match, role)
+    for match in _JSON.finditer(part):
         role = _role_by_word(match.group("key"))
         if role in ("asks", "answers"):
-            marks.append((match.start(), match.end(), role))
+            mark(match, role)
     if not marks:
         return [whole]
     marks.sort()
@@ -164,7 +202,6 @@ def _role_of(label: str, match: re.Match[str]) -> Role | None:
 def _role_by_word(label: str) -> Role | None:
     rules = lexicon()
     folded = label.casefold()
-    first = folded.split(" ")[0]
     for role, labels in (
         ("asks", rules.ask_labels),
         ("answers", rules.answer_labels),
@@ -173,4 +210,5 @@ def _role_by_word(label: str) -> Role | None:
         if folded in labels:
             return role  # type: ignore[return-value]
     # "Answer briefly:", "Answer the following question:" ask; "Answer:" answers.
-    return "asks" if " " in folded and first in rules.asking_verbs else None
+    parts = folded.split(" ")
+    return "asks" if len(parts) > 1 and not rules.asking_verbs.isdisjoint(parts[:2]) else None

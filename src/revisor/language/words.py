@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 # Scripts that put no spaces between words: each character is a word.
@@ -53,6 +53,12 @@ def _marks() -> str:
 def fold(text: str) -> str:
     """A word in the form in which its spellings are equal: NFKC, case folded."""
     return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+
+
+@lru_cache(maxsize=1 << 14)
+def is_unspaced(character: str) -> bool:
+    """Whether a character is of a script without spaces between words, or a picture."""
+    return len(words(character * 2)) == 2
 
 
 def words(text: str, start: int = 0) -> list[Word]:

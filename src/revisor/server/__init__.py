@@ -1,1 +1,1 @@
-"""Answers: the engine that runs a model with its facts."""
+"""`revisor serve`: a store's model with its facts over HTTP, and for agents."""

@@ -1,8 +1,4 @@
-"""What every route asks for: the service, and who calls.
-
-What comes in: a request. What goes out: the `Service` of its application; a `Caller`. What it does
-not do: judge what the caller may do (roles.py).
-"""
+"""What every route asks for: the service, and who calls."""
 
 from __future__ import annotations
 
@@ -10,8 +6,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from revisor.serve.roles import Caller
-from revisor.serve.service import Service
+from revisor.server.roles import Caller
+from revisor.server.service import Service
 
 
 def service_of(request: Request) -> Service:

@@ -1,9 +1,4 @@
-"""One request for answers, from its prompts to its facts.
-
-What comes in: checked prompts, how to answer, and whose facts. What goes out: pieces as they come,
-or whole answers, each with the facts that fired. What it does not do: shapes of HTTP (routes), or
-run the model (batching.py).
-"""
+"""One request for answers, from its prompts to the facts used in each answer."""
 
 from __future__ import annotations
 
@@ -11,20 +6,18 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from revisor.errors import RevisorError, UsageError
-from revisor.facts.fact import normal_form
-from revisor.neuraldb.bank.bank import View
-from revisor.serve.engine import FactUsed, facts_used
-from revisor.serve.job import Job, Piece, Reason
-from revisor.serve.metrics import Finished, Fired, is_suspect
-from revisor.serve.openai import Facts, TokenTold
-from revisor.serve.roles import Caller
-from revisor.serve.sampling import Chosen, Sampling
-from revisor.serve.service import Service
-from revisor.serve.snapshot import Snapshot
+from revisor.errors import RevisorError
+from revisor.server.generations import InForce
+from revisor.server.job import Job, Piece, Reason
+from revisor.server.metrics import Finished
+from revisor.server.openai import Facts, TokenTold
+from revisor.server.roles import ANYBODY, Caller
+from revisor.server.row_gate import Written
+from revisor.server.sampling import Chosen, Sampling
+from revisor.server.service import Service
 
 POLL_S = 0.25  # between two looks whether the client is still there
 
@@ -65,7 +58,7 @@ class Answered:
         index: of the answer among all of the request.
         text, ids, tokens: what was said; `tokens` only where log probabilities were asked for.
         reason: why it ended.
-        used: the facts that fired, when it has ended.
+        used: the facts that were written, when it has ended.
     """
 
     index: int
@@ -73,7 +66,7 @@ class Answered:
     ids: list[int] = field(default_factory=list)
     tokens: list[TokenTold] = field(default_factory=list)
     reason: Reason | None = None
-    used: tuple[FactUsed, ...] = ()
+    used: tuple[Written, ...] = ()
 
 
 class Asking:
@@ -86,11 +79,11 @@ class Asking:
     """
 
     def __init__(
-        self, service: Service, asked: Asked, caller: Caller, kind: str, snapshot: Snapshot | None
+        self, service: Service, asked: Asked, caller: Caller, kind: str, facts: InForce | None
     ) -> None:
         self.id = f"{kind}-{uuid.uuid4().hex}"
         self.asked = asked
-        self._service, self._caller, self._snapshot = service, caller, snapshot
+        self._service, self._caller, self._facts = service, caller, facts
         self._queue: asyncio.Queue[tuple[int, Piece]] = asyncio.Queue()
         self._jobs: list[Job] = []
         self.answers = [Answered(index=i) for i in range(len(asked.prompts) * asked.choices)]
@@ -102,21 +95,22 @@ class Asking:
 
         Raises:
             QueueFull, Closing: see `Scheduler.submit`; nothing of the request is run then.
-            NotReady, NotFound: the generation is not there.
+            NotFound: there is no such generation.
             Forbidden: a namespace that is not the caller's.
-            UsageError: a prompt that is empty or too long.
+            UsageError: a prompt that is empty or too long, or more answers than can be taken.
         """
-        _check_lengths(service, asked)
-        snapshot, view = None, None
+        for prompt in asked.prompts:
+            service.prompts.check(prompt)
+        facts = None
         if asked.facts.facts:
-            snapshot, view = await asyncio.to_thread(_facts_for, service, asked.facts, caller)
-        asking = cls(service, asked, caller, kind, snapshot)
-        asking._submit(view)
+            facts = await asyncio.to_thread(facts_for, service, asked.facts, caller)
+        asking = cls(service, asked, caller, kind, facts)
+        asking._submit()
         return asking
 
     @property
     def generation(self) -> int | None:
-        return None if self._snapshot is None else self._snapshot.generation
+        return None if self._facts is None else self._facts.generation
 
     @property
     def prompt_tokens(self) -> int:
@@ -126,27 +120,25 @@ class Asking:
     def completion_tokens(self) -> int:
         return sum(job.tokens for job in self._jobs)
 
-    def _submit(self, view: View | None) -> None:
+    def _submit(self) -> None:
         loop = asyncio.get_running_loop()
-        try:
-            for number, prompt in enumerate(self.asked.prompts):
-                job = Job(
-                    prompt=prompt,
-                    view=view,
-                    sampling=self.asked.sampling,
-                    max_tokens=self.asked.max_tokens,
-                    tell=_handed(loop, self._queue, number),
-                    stop=self.asked.stops,
-                    choices=self.asked.choices,
-                )
-                self._service.scheduler.submit(job)
-                self._jobs.append(job)
-        except BaseException:
-            self.cancel()
-            raise
+        self._jobs = [
+            Job(
+                prompt=prompt,
+                gate=None if self._facts is None else self._facts.gate,
+                sampling=self.asked.sampling,
+                max_tokens=self.asked.max_tokens,
+                tell=_handed(loop, self._queue, number),
+                stop=self.asked.stops,
+                choices=self.asked.choices,
+                owner=None if self._caller is ANYBODY else self._caller.name,
+            )
+            for number, prompt in enumerate(self.asked.prompts)
+        ]
+        self._service.scheduler.submit(*self._jobs)
 
     def cancel(self) -> None:
-        """Let the rows go that still run."""
+        """Let the answers go that still run."""
         for job in self._jobs:
             job.cancelled = True
 
@@ -174,7 +166,7 @@ class Asking:
     ) -> AsyncIterator[tuple[Answered, str, list[TokenTold]]]:
         """Each piece of text as it comes, with the answer it belongs to so far.
 
-        A reader that leaves early takes the rows with it.
+        A reader that leaves early takes the answers with it.
         """
         looked = time.monotonic()
         try:
@@ -200,7 +192,7 @@ class Asking:
             answer.ids.append(piece.chosen.token)
             tokens = self._told(piece.chosen)
             answer.tokens += tokens
-        if piece.reason is not None:
+        if piece.reason is not None and answer.reason is None:
             answer.reason = piece.reason
             self._left -= 1
             self._finish(number, piece.choice, answer)
@@ -213,98 +205,48 @@ class Asking:
         rivals = [(str(decode([token])), logprob) for token, logprob in chosen.rivals]
         return [TokenTold(str(decode([chosen.token])), chosen.logprob, rivals)]
 
-    def fired_so_far(self) -> list[str]:
-        """Ids of the facts that fired up to now, each once; when all has ended, of those used."""
-        if self._snapshot is None:
-            return []
-        if not self._left:
-            return list(dict.fromkeys(used.id for one in self.answers for used in one.used))
-        found = (
-            fact.id
-            for job in self._jobs
-            for hits in job.hits
-            for hit in tuple(hits)
-            for fact in self._snapshot.facts_of(hit.row_id)
-        )
+    def written_so_far(self) -> list[str]:
+        """Ids of the facts that were written up to now, each once."""
+        found = (one.used.fact_id for job in self._jobs for used in job.written for one in used)
         return list(dict.fromkeys(found))
 
     # When an answer has ended
 
     def _finish(self, number: int, choice: int, answer: Answered) -> None:
-        job, snapshot = self._jobs[number], self._snapshot
-        if snapshot is not None:
-            answer.used = facts_used(job.hits[choice], snapshot.facts_of, answer.text)
-            self._log(job, answer)
+        job = self._jobs[number]
+        if self._facts is not None:
+            answer.used = tuple(job.written[choice])
+            self._log(answer)
         mine = self.answers[number * self.asked.choices :][: self.asked.choices]
         if all(one.reason for one in mine):
-            hits = self._judged(job, mine) if snapshot is not None else ()
-            generation = None if snapshot is None else snapshot.generation
-            done = Finished(job=job, generation=generation, hits=hits)
+            used = tuple(one for answer in mine for one in answer.used)
+            done = Finished(job=job, generation=self.generation, used=used)
             self._service.metrics.saw_answer(done)
 
-    def _judged(self, job: Job, answers: Sequence[Answered]) -> tuple[Fired, ...]:
-        """The facts that each answer used."""
-        assert self._snapshot is not None
-        if not any(answer.used for answer in answers):
-            return ()
-        prompt = str(self._service.store.loaded.tokenizer.decode(job.prompt))
-        judged = []
-        for answer in answers:
-            text = normal_form(prompt + answer.text)
-            for used in answer.used:
-                fact = self._snapshot.facts[used.id]
-                judged.append(
-                    Fired(
-                        fact=fact,
-                        cosine=used.cosine,
-                        threshold=used.threshold,
-                        suspect=is_suspect(fact, text),
-                    )
-                )
-        return tuple(judged)
-
-    def _log(self, job: Job, answer: Answered) -> None:
-        ids = [*job.prompt, *answer.ids]
-        decode = self._service.store.loaded.tokenizer.decode
+    def _log(self, answer: Answered) -> None:
         entry = {
             "id": self.id if len(self.answers) == 1 else f"{self.id}/{answer.index}",
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "key": self._caller.name,
             "generation": self.generation,
             "finish_reason": answer.reason,
-            "near_misses": len(job.near),
-            "facts_used": [
-                asdict(used) | {"token": str(decode([ids[used.position]]))}
-                for used in answer.used
-                if used.position < len(ids)
-            ],
+            "facts_used": [used.told(with_question=False) for used in answer.used],
         }
         self._service.hit_log.add(entry)
 
 
-def _facts_for(service: Service, facts: Facts, caller: Caller) -> tuple[Snapshot, View]:
-    """The generation of a request, and the rows of it that the caller may use."""
+def facts_for(service: Service, facts: Facts, caller: Caller) -> InForce:
+    """The facts of a request, of those that the caller may use.
+
+    Raises:
+        NotFound: there is no such generation.
+        Forbidden: a namespace that is not the caller's.
+    """
     namespaces = caller.namespaces
     if facts.namespace is not None:
         caller.must_see(facts.namespace)
         namespaces = frozenset({facts.namespace})
-    snapshot = service.generations.choose(caller.name, facts.generation)
-    return snapshot, snapshot.view_for(namespaces)
-
-
-def _check_lengths(service: Service, asked: Asked) -> None:
-    context = service.scheduler.context
-    vocabulary = service.store.loaded.model.get_input_embeddings().num_embeddings  # type: ignore[operator]
-    for prompt in asked.prompts:
-        if not prompt:
-            raise UsageError("The prompt is empty.", "Write something for the model to read.")
-        if len(prompt) >= context:
-            raise UsageError(
-                f"The prompt has {len(prompt)} tokens; the model takes {context} in all.",
-                "Shorten it.",
-            )
-        if max(prompt) >= vocabulary:
-            raise UsageError(f"The model has no token {max(prompt)}; it has {vocabulary}.")
+    return service.generations.choose(caller.name, facts.generation, namespaces)
 
 
 def _handed(

@@ -1,8 +1,4 @@
-"""The application: routes, limits, errors and life put around a service.
-
-What comes in: a `Service`. What goes out: an ASGI application for uvicorn. What it does not do:
-anything that a route could do.
-"""
+"""The application: routes, limits, errors and life put around a service."""
 
 from __future__ import annotations
 
@@ -19,11 +15,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from revisor import __version__
-from revisor.errors import Fault, RevisorError
-from revisor.serve import routes_builds, routes_facts, routes_openai, routes_server
-from revisor.serve.limits import Limits
-from revisor.serve.openai import error_body
-from revisor.serve.service import Service
+from revisor.errors import Fault, RevisorError, StoreDamaged
+from revisor.server import routes_facts, routes_generations, routes_openai, routes_server
+from revisor.server.limits import Limits
+from revisor.server.openai import error_body
+from revisor.server.service import Service
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +54,7 @@ def make_app(service: Service) -> FastAPI:
     app.state.service = service
     app.include_router(routes_openai.router)
     app.include_router(routes_facts.router)
-    app.include_router(routes_builds.router)
+    app.include_router(routes_generations.router)
     app.include_router(routes_server.router)
     for path, name in PAGES.items():
         app.add_api_route(path, _page(name), include_in_schema=False)
@@ -83,20 +79,30 @@ def _page(name: str) -> Any:
     return page
 
 
-async def _told(_request: Request, error: Exception) -> Response:
+async def _told(request: Request, error: Exception) -> Response:
     """An error meant for people."""
     assert isinstance(error, RevisorError)
+    service: Service = request.app.state.service
+    if isinstance(error, StoreDamaged):
+        service.saw_fault(error)
     status = error.http_status
     more: dict[str, Any] = {}
     if error.hint:
-        more["hint"] = error.hint
+        more["hint"] = _elsewhere(service, error.hint)
     if faults := getattr(error, "faults", ()):
         more["faults"] = [_fault(fault) for fault in faults]
-    body = error_body(error.message, status=status, code=CODES.get(status), **more)
+    message = _elsewhere(service, error.message)
+    body = error_body(message, status=status, code=CODES.get(status), **more)
     headers = {"retry-after": "2"} if status in (429, 503) else {}
     if status == 401:
         headers["www-authenticate"] = "Bearer"
     return JSONResponse(body, status_code=status, headers=headers)
+
+
+def _elsewhere(service: Service, text: str) -> str:
+    """A message without the places of this machine, which a client need not know."""
+    ledger = str(service.store.ledger.name)
+    return text.replace(ledger, "the ledger").replace(str(service.store.path), "the store")
 
 
 def _fault(fault: Fault) -> dict[str, Any]:

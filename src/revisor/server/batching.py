@@ -1,13 +1,9 @@
 """Continuous batching: requests join and leave the batch between two decode steps.
 
-What comes in: jobs, each a prompt with one or more answers wanted, from any thread. What goes out:
-pieces of the answers, through each job's own function. What it does not do: HTTP, or choose which
-facts a request has (live.py does; a job brings its view).
-
-One thread owns the model. A prompt is computed alone, without padding, so its first token is that
-of a batch of one; then its rows decode together with the others, each with its own view of facts.
-transformers' own continuous batching was tried first: it has no log probabilities of rivals, no
-seed a request and no way for a hook to know whose token it sees.
+One thread owns the model, which runs unedited for all rows; after each step every answer's own gate
+writes into its logits, before a token is chosen. Prompts are read in pieces between two steps, so
+that a long one delays nobody's next token for long. transformers' own continuous batching has no
+log probabilities of rivals and no seed a request.
 """
 
 from __future__ import annotations
@@ -16,7 +12,6 @@ import inspect
 import logging
 import threading
 import time
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -24,19 +19,20 @@ import torch
 from transformers import DynamicCache
 
 from revisor.models.load import LoadedModel, end_tokens
-from revisor.models.spec import Spec
-from revisor.neuraldb.bank.asked import HISTORY
-from revisor.neuraldb.bank.names import texts
-from revisor.neuraldb.gate.rows import RowGate, RowHit, attach_rows
-from revisor.neuraldb.gate.watch import Hit
-from revisor.serve.cache import RowsCache
-from revisor.serve.job import Closing, Job, Piece, QueueFull, Reason
-from revisor.serve.sampling import Chosen, choose, generator_of
-from revisor.serve.text import Unrolled
+from revisor.server.cache import RowsCache
+from revisor.server.job import Closing, Job, Piece, Reason
+from revisor.server.row_gate import RowGate
+from revisor.server.sampling import Chosen, choose, generator_of
+from revisor.server.text import Unrolled
+from revisor.server.waiting import Waiting
 
 log = logging.getLogger(__name__)
 
-PREFILL_TOKENS = 512  # of waiting prompts that are computed between two decode steps
+PREFILL_TOKENS = 512  # of a prompt that are read at once, at most
+LEAST_TOKENS = 16
+PIECE_S = 0.25  # that reading may take between two decode steps
+PROMPTS = 4  # that are read by turns
+GRACE_S = 5.0  # for the step that runs, when a server that closes has lost its patience
 
 
 @dataclass(kw_only=True)
@@ -47,52 +43,69 @@ class _Row:
     choice: int
     generator: torch.Generator
     text: Unrolled
+    gate: RowGate | None
     token: int = 0  # chosen, not yet run
-    read: deque[int] = field(default_factory=deque)  # the last ids run
     length: int = 0  # tokens run so far, the prompt's included
     made: int = 0
     done: bool = False
+
+
+@dataclass(kw_only=True)
+class _Prompt:
+    """A prompt that is being read."""
+
+    job: Job
+    cache: DynamicCache = field(default_factory=DynamicCache)
+    read: int = 0
+
+    @property
+    def left(self) -> int:
+        return len(self.job.prompt) - self.read
 
 
 class Scheduler:
     """Runs one model for many; use it as a context manager or `start` and `close` it.
 
     Args:
-        loaded, spec, layer: the model and where its gate is.
-        max_batch: rows that decode together.
+        loaded: the model.
+        max_batch: answers that decode together.
         max_waiting: answers that may wait; more are refused.
         context: tokens that prompt and answer may have together; None for the model's own limit.
+        max_cached: tokens whose keys and values may be kept, padding included; None for the
+            model's context, or 1,024 for each answer of a full batch, whichever is more.
 
-    Guarantees: a row is edited by its own view only. A row whose gate does not fire, and a row
-    without a view, has the logits that the unedited model gives in the same batch, bit for bit.
-    Rows of a batch do not mix, but how many there are may change the last bits of a matrix
-    product, as with any batching in torch.
+    Guarantees: the model and its cache are those of the unedited model on the same tokens. A row
+    in which nothing is written has the unedited model's logits of the same batch, bit for bit.
+    How many rows a batch has may change the last bits of a matrix product, as with any batching.
     """
 
     def __init__(
         self,
         loaded: LoadedModel,
-        spec: Spec,
-        layer: int,
         *,
         max_batch: int = 16,
         max_waiting: int = 64,
         context: int | None = None,
+        max_cached: int | None = None,
     ) -> None:
-        self.loaded, self.spec, self.layer = loaded, spec, layer
-        self.max_batch, self.max_waiting = max_batch, max_waiting
+        self.loaded, self.max_batch = loaded, max_batch
         self.context = context or context_of(loaded)
+        self.max_cached = max_cached or max(self.context, 1024 * max_batch)
         self._ends = end_tokens(loaded)
         accepted = inspect.signature(loaded.model.forward).parameters
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
-        self._waiting: deque[Job] = deque()
+        self.queue = Waiting(most=max_waiting, context=self.context, max_cached=self.max_cached)
+        self._prompts: list[_Prompt] = []
         self._rows: list[_Row] = []
         self._cache = RowsCache()
-        self._gate = RowGate()
         self._wake = threading.Condition()
         self._state: Literal["new", "open", "draining", "closed"] = "new"
         self._thread = threading.Thread(target=self._run, name="revisor-model", daemon=True)
+        self._per_second = 256.0  # prompt tokens, as measured lately
+        self.fault = ""
+        """What was wrong with the last step; empty after one that went well."""
         self.steps = 0
+        self.gate_seconds = 0.0
 
     # From any thread
 
@@ -108,43 +121,30 @@ class Scheduler:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def submit(self, job: Job) -> None:
-        """Queue a job.
+    def submit(self, *jobs: Job) -> None:
+        """Queue jobs, all or none.
 
         Raises:
-            QueueFull: too many wait.
+            UsageError: they ask for more than can ever wait, or be kept in memory, at once.
+            QueueFull: too many wait, of all or of their owner.
             Closing: the server is shutting down.
         """
+        self.queue.check_size(jobs)
         with self._wake:
             if self._state != "open":
                 raise Closing("The server is shutting down.", "Ask again in a moment.")
-            if not job.urgent and self.waiting + job.choices > self.max_waiting:
-                raise QueueFull(
-                    f"{self.waiting} answers wait already; at most {self.max_waiting} may.",
-                    "Ask again in a few seconds.",
-                )
-            job.queued_at = time.monotonic()
-            job.hits = [[] for _ in range(job.choices)]
-            if job.urgent:
-                self._waiting.appendleft(job)
-            else:
-                self._waiting.append(job)
+            self.queue.put(jobs)
             self._wake.notify()
 
     @property
     def waiting(self) -> int:
         """Answers that wait for their prompt to be read."""
-        return sum(job.choices for job in tuple(self._waiting))
+        return self.queue.answers
 
     @property
     def running(self) -> int:
-        """Answers that are being written."""
-        return len(self._rows)
-
-    @property
-    def gate_seconds(self) -> float:
-        """Time spent in the gate so far."""
-        return self._gate.seconds
+        """Answers that are being written, or whose prompt is being read."""
+        return len(self._rows) + sum(one.job.choices for one in tuple(self._prompts))
 
     @property
     def alive(self) -> bool:
@@ -152,7 +152,10 @@ class Scheduler:
         return self._thread.is_alive()
 
     def close(self, *, patience_s: float = 30.0) -> None:
-        """Take nothing new, finish what runs for so long, then end the rest as cancelled."""
+        """Take nothing new, finish what runs for so long, then end the rest as cancelled.
+
+        It returns `GRACE_S` after that at the latest, though a step may still run by then.
+        """
         with self._wake:
             if self._state in ("new", "closed"):
                 self._state = "closed"
@@ -161,136 +164,201 @@ class Scheduler:
             self._wake.notify()
         self._thread.join(patience_s)
         if self._thread.is_alive():
-            for job in [row.job for row in self._rows] + list(self._waiting):
-                job.cancelled = True
-            self._thread.join()
+            self.break_off()
+            self._thread.join(GRACE_S)
         self._state = "closed"
+        if self._thread.is_alive():
+            log.warning("the model's last step did not end; its answers are broken off")
+            for row in self._rows:
+                self._end(row, "cancelled")
+            for job in [one.job for one in self._prompts] + list(self.queue):
+                self._end_job(job, "cancelled")
+
+    def break_off(self) -> None:
+        """Take nothing new, and end what runs or waits as cancelled, from the next step on."""
+        with self._wake:
+            if self._state == "open":
+                self._state = "draining"
+            self._wake.notify()
+        for job in self._jobs():
+            job.cancelled = True
+
+    def _jobs(self) -> list[Job]:
+        reading = [one.job for one in tuple(self._prompts)]
+        return [row.job for row in tuple(self._rows)] + reading + list(self.queue)
 
     # In the model's thread
 
     @torch.inference_mode()
     def _run(self) -> None:
-        with attach_rows(self.loaded.model, self.spec, self.layer) as self._gate:
-            while self._work():
-                try:
-                    self._sweep()
-                    self._admit()
-                    if self._rows:
-                        self._decode()
-                except Exception:
-                    log.exception("a decode step failed; its answers end with an error")
-                    self._fail_all()
+        while self._work():
+            try:
+                self._sweep()
+                self._admit()
+                self._read_prompts()
+                if self._rows:
+                    self._decode()
+            except Exception as error:
+                log.exception("a step failed; its answers end with an error")
+                self.fault = f"the model failed: {type(error).__name__}"
+                self._fail_all()
 
     def _work(self) -> bool:
         """Wait for something to do; False when all is done and the server closes."""
         with self._wake:
-            while not self._waiting and not self._rows:
-                if self._state == "draining":
+            while not (self.queue or self._prompts or self._rows):
+                if self._state != "open":
                     return False
                 self._wake.wait()
-        return True
+        return self._state != "closed"
 
     def _sweep(self) -> None:
-        """Let the rows go whose reader has gone."""
+        """Let the answers go whose reader has gone."""
         for row in self._rows:
             if row.job.cancelled:
                 self._end(row, "cancelled")
         self._drop_done()
+        for prompt in list(self._prompts):
+            if prompt.job.cancelled:
+                self._prompts.remove(prompt)
+                self._end_job(prompt.job, "cancelled")
 
     def _admit(self) -> None:
-        """Read waiting prompts: a few hundred tokens of them, so that nobody's decoding stalls."""
-        budget = PREFILL_TOKENS
-        while self._waiting and budget > 0:
+        """Begin to read prompts that wait, as far as there is room for their answers."""
+        while True:
             with self._wake:
-                job = self._waiting[0]
-                full = self._rows and len(self._rows) + job.choices > self.max_batch
-                if full and not job.urgent:
+                if not self.queue or not self._fits(self.queue.first):
                     return
-                self._waiting.popleft()
+                job = self.queue.take()
             if job.cancelled:
                 self._end_job(job, "cancelled")
                 continue
-            budget -= len(job.prompt)
-            try:
-                self._prefill(job)
-            except Exception:
-                log.exception("a prompt of %d tokens failed", len(job.prompt))
-                self._end_job(job, "error")
+            job.started_at = time.monotonic()
+            self._prompts.append(_Prompt(job=job))
 
-    def _prefill(self, job: Job) -> None:
-        job.started_at = time.monotonic()
-        cache = DynamicCache()
-        length = len(job.prompt)
-        ids_1T = torch.tensor([list(job.prompt)], device=self.loaded.device)
-        with self._gate.rows([job.view], ids_1T) as found:
+    def _fits(self, job: Job) -> bool:
+        if job.urgent or not (self._rows or self._prompts):
+            return True
+        if len(self._prompts) >= PROMPTS:
+            return False
+        rows = self.running + job.choices
+        jobs = [job, *(row.job for row in self._rows), *(one.job for one in self._prompts)]
+        widest = max(min(one.room, self.context) for one in jobs)
+        return rows <= self.max_batch and rows * widest <= self.max_cached
+
+    def _read_prompts(self) -> None:
+        """Read a piece of the prompt that came first, and one of the shortest, if it is another."""
+        if not self._prompts:
+            return
+        shortest = min(self._prompts, key=lambda one: one.left)
+        for prompt in dict.fromkeys(map(id, (self._prompts[0], shortest))):
+            found = next(one for one in self._prompts if id(one) == prompt)
+            try:
+                self._read(found)
+            except Exception:
+                log.exception("a prompt of %d tokens failed", len(found.job.prompt))
+                self._prompts = [one for one in self._prompts if one is not found]
+                self._end_job(found.job, "error")
+
+    def _read(self, prompt: _Prompt) -> None:
+        """Read on in a prompt, for as long as others may be kept from their next token."""
+        allowed = int(self._per_second * PIECE_S)
+        count = min(prompt.left, PREFILL_TOKENS, max(LEAST_TOKENS, allowed))
+        begin, end = prompt.read, prompt.read + count
+        device, began = self.loaded.device, time.monotonic()
+        ids_1T = torch.tensor([list(prompt.job.prompt[begin:end])], device=device)
+        try:
             logits_V = self.loaded.model(
                 input_ids=ids_1T,
-                attention_mask=torch.ones_like(ids_1T),
-                position_ids=torch.arange(length, device=ids_1T.device)[None],
-                past_key_values=cache,
+                attention_mask=torch.ones(1, end, dtype=torch.long, device=device),
+                position_ids=torch.arange(begin, end, device=device)[None],
+                past_key_values=prompt.cache,
                 use_cache=True,
                 **self._last_only,
             ).logits[0, -1]
-        for hit in found:
-            for choice in range(job.choices):
-                self._take(job, choice, hit, hit.column, counted=choice == 0)
+        except Exception as error:
+            self.fault = f"the model failed: {type(error).__name__}"
+            raise
+        prompt.read = end
+        if count >= LEAST_TOKENS:
+            measured = count / max(time.monotonic() - began, 1e-6)
+            self._per_second = 0.5 * self._per_second + 0.5 * measured
+        if not prompt.left:
+            self._prompts.remove(prompt)
+            self._begin(prompt, logits_V)
+
+    def _begin(self, prompt: _Prompt, logits_V: torch.Tensor) -> None:
+        """A prompt was read: its answers join the batch."""
+        job = prompt.job
+        if job.look is not None:
+            job.look(logits_V)
+        first = None if job.gate is None else RowGate(job.gate, job.prompt, job.room)
+        written_V = self._gated(first, logits_V)
         rows = [
             _Row(
                 job=job,
                 choice=choice,
                 generator=generator_of(job.sampling, choice),
                 text=Unrolled(self.loaded.tokenizer, job.stop, job.prompt),
-                read=deque(job.prompt, maxlen=HISTORY),
-                length=length,
+                gate=first if first is None or choice == 0 else first.fork(),
+                length=len(job.prompt),
             )
             for choice in range(job.choices)
         ]
-        self._cache.join(cache, copies=job.choices)
+        try:
+            self._cache.join(prompt.cache, copies=job.choices)
+        except Exception:  # half of the layers may have the new rows
+            self._fail_all()
+            raise
         self._rows += rows
         for row in rows:
-            self._advance(row, logits_V)
+            self._advance(row, logits_V, written_V)
         self._drop_done()
 
     def _decode(self) -> None:
         """One token for every row."""
-        rows = self._rows
-        device = self.loaded.device
+        rows, device = self._rows, self.loaded.device
         self._cache.grow()
-        for row in rows:
-            row.read.append(row.token)
-        read_BT = texts([row.read for row in rows])
-        with self._gate.rows([row.job.view for row in rows], read_BT) as found:
-            logits_BV = self.loaded.model(
-                input_ids=torch.tensor([[row.token] for row in rows], device=device),
-                attention_mask=self._cache.mask_BT,
-                position_ids=torch.tensor([[row.length] for row in rows], device=device),
-                past_key_values=self._cache.cache,
-                use_cache=True,
-            ).logits[:, -1]
+        logits_BV = self.loaded.model(
+            input_ids=torch.tensor([[row.token] for row in rows], device=device),
+            attention_mask=self._cache.mask_BT,
+            position_ids=torch.tensor([[row.length] for row in rows], device=device),
+            past_key_values=self._cache.cache,
+            use_cache=True,
+        ).logits[:, -1]
         self.steps += 1
-        for hit in found:
-            row = rows[hit.row]
-            self._take(row.job, row.choice, hit, row.length, counted=True)
         for row, logits_V in zip(rows, logits_BV, strict=True):
             row.length += 1
             self._advance(row, logits_V)
         self._drop_done()
 
-    def _take(self, job: Job, choice: int, hit: RowHit, position: int, *, counted: bool) -> None:
-        if hit.row_id is None:
-            if counted:
-                job.near.append((hit.cosine, hit.threshold))
-            return
-        job.hits[choice].append(
-            Hit(
-                row_id=hit.row_id,
-                position=position,
-                cosine=hit.cosine,
-                threshold=hit.threshold,
-            )
-        )
+    def _gated(self, gate: RowGate | None, logits_V: torch.Tensor) -> torch.Tensor:
+        if gate is None:
+            return logits_V
+        began = time.perf_counter()
+        written_V = gate.step(logits_V)
+        self.gate_seconds += time.perf_counter() - began
+        return written_V
 
-    def _advance(self, row: _Row, logits_V: torch.Tensor) -> None:
+    def _advance(
+        self, row: _Row, logits_V: torch.Tensor, written_V: torch.Tensor | None = None
+    ) -> None:
+        """Choose a row's next token; what goes wrong in it is the end of this row alone."""
+        try:
+            if bool(torch.isnan(logits_V.sum())):
+                self.fault = "the model's logits are no numbers"
+                log.error("an answer failed: %s", self.fault)
+                self._end(row, "error")
+                return
+            self.fault = ""
+            if written_V is None:
+                written_V = self._gated(row.gate, logits_V)
+            self._choose(row, written_V)
+        except Exception:
+            log.exception("an answer failed")
+            self._end(row, "error")
+
+    def _choose(self, row: _Row, logits_V: torch.Tensor) -> None:
         """Choose a row's next token, tell its text, and end the row where it is time."""
         job = row.job
         chosen = choose(logits_V, job.sampling, row.generator)
@@ -301,6 +369,9 @@ class Scheduler:
         row.token = chosen.token
         row.made += 1
         job.tokens += 1
+        if row.gate is not None:
+            job.written[row.choice] = row.gate.written
+            row.gate.read(chosen.token)
         text = row.text.push(chosen.token)
         if row.text.stopped:
             self._end(row, "stop", text=text, chosen=chosen)
@@ -312,6 +383,8 @@ class Scheduler:
     def _end(
         self, row: _Row, reason: Reason, *, text: str = "", chosen: Chosen | None = None
     ) -> None:
+        if row.done:
+            return
         row.done = True
         row.job.ended_at = time.monotonic()
         whole = text + row.text.finish()
@@ -331,8 +404,7 @@ class Scheduler:
     def _fail_all(self) -> None:
         rows, self._rows, self._cache = self._rows, [], RowsCache()
         for row in rows:
-            if not row.done:
-                self._end(row, "error")
+            self._end(row, "error")
 
 
 def context_of(loaded: LoadedModel) -> int:

@@ -1,8 +1,5 @@
 """The keys and values of sequences that decode together; each joins and leaves when it likes.
 
-What comes in: the cache of one prompt, computed alone. What goes out: one cache of B rows, padded
-on the left, and the mask that hides the padding. What it does not do: run the model.
-
 Every layer keeps all positions, those with a sliding window too: their masks cut the window, and a
 row can be padded or taken out without knowing the layer. B rows, T columns.
 """

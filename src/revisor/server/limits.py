@@ -1,34 +1,34 @@
 """What every request passes first: size, rate, origin; and what every answer carries.
 
-What comes in: any HTTP request. What goes out: the application's answer, or 413, 429 or 403 before
-it was asked. What it does not do: know keys (roles.py) or routes.
-
 Plain ASGI, so that bodies are counted as they arrive and streams are not buffered. Authorization
 headers are hashed before they are used as names, and never logged.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
+import re
 import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from revisor.serve.metrics import Metrics
-from revisor.serve.openai import error_body
+from revisor.server.metrics import Metrics
+from revisor.server.openai import error_body
 
-log = logging.getLogger("revisor.serve.access")
+log = logging.getLogger("revisor.server.access")
 
 KNOWN = 10_000  # callers whose rate is remembered
 CROWD = 10  # callers behind one address
-LOOPBACK = {"localhost", "127.0.0.1", "::1", "[::1]", "testserver"}
+BODY_S = 30.0  # until the next part of a body is there
+LOOPBACK = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"via")
 UNLIMITED = {"/healthz"}
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -138,13 +138,19 @@ class Limits:
         return None
 
     def _counted(self, receive: Receive) -> Receive:
-        """`receive` that refuses a body which is longer than it may be, whatever it said before."""
-        seen = 0
+        """`receive` that refuses a body which is longer than it may be, whatever it said before,
+        or that does not come."""
+        seen, whole = 0, False
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, whole
+            try:
+                async with asyncio.timeout(None if whole else BODY_S):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, "The body of the request did not come.") from None
             seen += len(message.get("body", b""))
+            whole = whole or not message.get("more_body", False)
             if seen > self._body_bytes:
                 raise HTTPException(413, f"A body may have {self._body_bytes} bytes.")
             return message
@@ -153,12 +159,15 @@ class Limits:
 
 
 def _foreign(headers: dict[bytes, str]) -> str:
-    """Why a request to an open server looks like one of another web page; empty if it does not."""
-    host = urlsplit(f"//{headers.get(b'host', 'localhost')}").hostname or ""
-    if host not in LOOPBACK:
-        return f"A server without keys answers to loopback names only, not to '{host}'."
+    """Why a request to an open server looks like one of another machine, or of another web page;
+    empty if it does not."""
+    host = headers.get(b"host", "localhost")
+    if LOOPBACK.fullmatch(host) is None:
+        return "A server without keys answers to loopback names only, such as 127.0.0.1."
+    if any(name in headers for name in FORWARDED):
+        return "A server without keys does not answer through a proxy. Make a key first."
     origin = headers.get(b"origin")
-    if origin is not None and (urlsplit(origin).hostname or "") not in LOOPBACK:
+    if origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host}"):
         return "A server without keys does not answer to other web pages."
     if headers.get(b"sec-fetch-site") == "cross-site":
         return "A server without keys does not answer to other web pages."

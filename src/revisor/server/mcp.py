@@ -1,8 +1,4 @@
-"""The Model Context Protocol: an agent's tools over the official SDK.
-
-What comes in: an `Agent`. What goes out: a server of the SDK with its tools, described for a
-language model. What it does not do: any of the work (agent.py).
-"""
+"""The Model Context Protocol: an agent's tools over the official SDK."""
 
 from __future__ import annotations
 
@@ -15,11 +11,11 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 from revisor import __version__
 from revisor.errors import RevisorError
-from revisor.serve.agent import Agent
+from revisor.server.agent import Agent
 
 INSTRUCTIONS = (
-    "revisor keeps facts right inside a language model. Search what it was taught, ask the model, "
-    "find out which fact made an answer and who said it, and propose facts. A proposal changes "
+    "revisor has a language model answer with stored facts. Search the facts, ask the model, find "
+    "out which fact made an answer and who entered it, and propose facts. A proposal changes "
     "nothing by itself: a person approves it."
 )
 
@@ -31,13 +27,13 @@ def make_server(agent: Agent) -> Any:
         """Have the model continue `prompt` with the stored facts in force.
 
         With chat=true the prompt is put as a question in the model's chat template. The result
-        has the answer and the facts that fired in it.
+        has the answer and the facts that were used in it.
         """
         return agent.ask(prompt, max_tokens=max_tokens, chat=chat)
 
     def why(prompt: str, max_tokens: int = 24, chat: bool = False) -> dict[str, Any]:
         """Ask, and explain the answer: what the model says without facts, and for every fact
-        that fired where it is from, who entered or changed it, when and why."""
+        that was used where it is from, who entered or changed it, when and why."""
         return agent.why(prompt, max_tokens=max_tokens, chat=chat)
 
     def search(text: str = "", limit: int = 10, offset: int = 0) -> dict[str, Any]:

@@ -1,8 +1,5 @@
 """The shapes of OpenAI's API: what requests may say, and what answers look like.
 
-What comes in: JSON bodies. What goes out: checked requests; response bodies as dicts. What it does
-not do: run anything (answering.py).
-
 An option that would change the answer and is not supported here is refused, not ignored; options
 that only label a request (`user`, `metadata`, `store`) are taken and do nothing.
 """
@@ -14,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from revisor.serve.sampling import Sampling
+from revisor.server.sampling import Sampling
 
 MOST_CHOICES = 8
 MOST_STOPS = 4

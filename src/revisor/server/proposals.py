@@ -1,8 +1,5 @@
 """Changes of facts: made at once, or kept as proposals where a namespace asks for approval.
 
-What comes in: changes and who wants them. What goes out: a generation of the ledger, proposals, or
-both; and decisions on proposals. What it does not do: build rows (jobs.py), or HTTP.
-
 Where approval is asked for, every change is a proposal, whoever makes it, and nobody approves a
 proposal of their own.
 """
@@ -22,9 +19,9 @@ from revisor.facts.check import conflicts_between
 from revisor.facts.fact import Fact, with_reverses
 from revisor.facts.ledger import Ledger
 from revisor.facts.writing import follows_another
-from revisor.serve.roles import Caller, Forbidden, Role, now
-from revisor.serve.tables import Database, namespaces
-from revisor.serve.tables import proposals as table
+from revisor.server.roles import Caller, Forbidden, Role, now
+from revisor.server.tables import Database
+from revisor.server.tables import proposals as table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +52,11 @@ class ChangeDesk:
 
     def policies(self) -> dict[str, bool]:
         """Whether each namespace that was set up needs approval; others do not."""
-        rows = self._database.read(sa.select(namespaces))
-        return {row["name"]: bool(row["needs_approval"]) for row in rows}
+        return self._ledger.policies()
 
-    def set_policy(self, namespace: str, *, needs_approval: bool) -> None:
+    def set_policy(self, namespace: str, caller: Caller, *, needs_approval: bool) -> None:
         """Say whether changes in a namespace need approval."""
-        self._database.write(
-            namespaces.delete().where(namespaces.c.name == namespace),
-            namespaces.insert().values(name=namespace, needs_approval=needs_approval),
-        )
+        self._ledger.set_policy(namespace, needs_approval=needs_approval, actor=caller.name)
 
     # Changes
 
@@ -94,7 +87,12 @@ class ChangeDesk:
         for change in changes:
             old = standing[self._id(change)]
             if old is not None and not caller.sees(old.namespace):
-                old = None if isinstance(change, Remove) else old
+                if isinstance(change, Put):
+                    raise Forbidden(
+                        f"The id {old.id!r} is not free for the key '{caller.name}'.",
+                        "Leave the id out, or choose another one.",
+                    )
+                old = None
             if isinstance(change, Remove) and old is None:
                 raise NotFound(f"There is no fact {change.fact_id!r}.", "GET /facts lists them.")
             if old is not None and old.reverse_of is not None and not isinstance(change, Remove):
@@ -104,7 +102,7 @@ class ChangeDesk:
                 caller.must_see(namespace)
             wait = propose_all or any(policies.get(namespace, False) for namespace in touched)
             (proposed if wait else direct).append(change)
-        self._refuse_conflicts(changes)
+        self._refuse_conflicts(changes, caller)
         made = None
         if direct:
             made = self._ledger.apply(
@@ -121,14 +119,15 @@ class ChangeDesk:
             return None
         return found if found.id == fact_id else None
 
-    def _refuse_conflicts(self, changes: Iterable[Change]) -> None:
+    def _refuse_conflicts(self, changes: Iterable[Change], caller: Caller) -> None:
         facts = [change.fact for change in changes if isinstance(change, Put)]
         found = conflicts_between(with_reverses(facts), self._ledger)
         if found:
+            mine = [one for one in found if caller.sees(one.other.namespace)]
             raise Conflict(
                 f"{len(found)} fact(s) contradict one another; nothing was written.",
                 "Correct them, or remove the fact that is wrong.",
-                [Fault(line=0, fault=str(conflict)) for conflict in found],
+                [Fault(line=0, fault=str(one)) for one in mine],
             )
 
     def _propose(self, change: Change, old: Fact | None, caller: Caller, reason: str) -> int:
@@ -183,20 +182,19 @@ class ChangeDesk:
                 f"The fact {row['fact_id']} changed since it was proposed.",
                 "Reject the proposal, look at the fact and propose again.",
             )
-        self._refuse_conflicts([change])
+        self._refuse_conflicts([change], caller)
         self._claim(proposal_id, caller, "approving")
-        reason = row["reason"] or "no reason given"
         try:
             made = self._ledger.apply(
                 [change],
                 actor=row["proposed_by"],
-                reason=f"{reason} (proposal {proposal_id}, approved by {caller.name})",
+                reason=f"{row['reason'] or 'no reason given'} {_mark(proposal_id, caller.name)}",
+                approved_by=caller.name,
             )
         except BaseException:
-            self._reopen(table.c.id == proposal_id)
+            self._reopen(proposal_id)
             raise
-        done = {"state": "approved", "generation": made.number}
-        self._database.write(table.update().where(table.c.id == proposal_id).values(done))
+        self._done(proposal_id, made.number)
         return Outcome(generation=made, proposed=())
 
     def reject(self, proposal_id: int, caller: Caller) -> None:
@@ -204,21 +202,51 @@ class ChangeDesk:
         self._open_one(proposal_id, caller, own=True)
         self._claim(proposal_id, caller, "rejected")
 
+    def erase(self, proposal_id: int, caller: Caller) -> None:
+        """Leave nothing of a proposal, open or decided: one's own, or any for an admin of all.
+
+        Raises:
+            NotFound: there is none, or it is not the caller's to see.
+            Conflict: another process reads the database, which keeps old pages: `revisor gc`
+                finishes it.
+        """
+        row = self._row(proposal_id, caller)
+        if row["proposed_by"] != caller.name:
+            caller.must_be(Role.admin, everywhere=True)
+        self._ledger.must_scrub()
+        self._database.write(table.delete().where(table.c.id == proposal_id))
+        self._ledger.scrub()
+
     def recover(self) -> None:
-        """Open again what was being approved when the server was killed."""
-        self._reopen(table.c.state == "approving")
+        """Settle what was being approved when a server was killed: made it was, or it was not."""
+        for row in self._database.read(sa.select(table).where(table.c.state == "approving")):
+            mark = _mark(row["id"], row["decided_by"])
+            made = (one for one in self._ledger.log(None) if one.reason.endswith(mark))
+            found = next((one for one in made if one.actor == row["proposed_by"]), None)
+            if found is None:
+                self._reopen(row["id"])
+            else:
+                self._done(row["id"], found.number)
 
-    def _reopen(self, where: sa.ColumnElement[bool]) -> None:
+    def _done(self, proposal_id: int, generation: int) -> None:
+        done = {"state": "approved", "generation": generation}
+        self._database.write(table.update().where(table.c.id == proposal_id).values(done))
+
+    def _reopen(self, proposal_id: int) -> None:
         undecided = {"state": "open", "decided_by": None, "decided_at": None}
-        self._database.write(table.update().where(where).values(undecided))
+        self._database.write(table.update().where(table.c.id == proposal_id).values(undecided))
 
-    def _open_one(self, proposal_id: int, caller: Caller, *, own: bool = False) -> dict[str, Any]:
+    def _row(self, proposal_id: int, caller: Caller) -> dict[str, Any]:
         rows = self._database.read(sa.select(table).where(table.c.id == proposal_id))
         if not rows or not caller.sees(rows[0]["namespace"]):
             raise NotFound(f"There is no proposal {proposal_id}.", "GET /proposals lists them.")
-        if not (own and rows[0]["proposed_by"] == caller.name):
-            caller.must_be(Role.approve)
         return rows[0]
+
+    def _open_one(self, proposal_id: int, caller: Caller, *, own: bool = False) -> dict[str, Any]:
+        row = self._row(proposal_id, caller)
+        if not (own and row["proposed_by"] == caller.name):
+            caller.must_be(Role.approve)
+        return row
 
     def _claim(self, proposal_id: int, caller: Caller, state: str) -> None:
         """Decide it, if nobody did at the same time."""
@@ -230,6 +258,11 @@ class ChangeDesk:
     @staticmethod
     def _id(change: Change) -> str:
         return change.fact.id if isinstance(change, Put) else change.fact_id
+
+
+def _mark(proposal_id: int, approver: str) -> str:
+    """How the reason of a generation ends that an approval made."""
+    return f"(proposal {proposal_id}, approved by {approver})"
 
 
 def _new(change: Change) -> Fact | None:

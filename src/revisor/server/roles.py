@@ -1,8 +1,5 @@
 """Who may do what: API keys, their roles and their namespaces.
 
-What comes in: a token out of an Authorization header. What goes out: a `Caller`, or an error. What
-it does not do: HTTP, or know what a route needs.
-
 A token is `rv-ID-SECRET`. Of the secret only a SHA-256 is kept: enough for 256 random bits.
 """
 
@@ -20,8 +17,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from revisor.errors import Conflict, NotFound, RevisorError, UsageError
-from revisor.serve.tables import Database
-from revisor.serve.tables import keys as table
+from revisor.server.tables import Database
+from revisor.server.tables import keys as table
 
 PREFIX = "rv"
 
@@ -30,7 +27,7 @@ class Role(IntEnum):
     """What a key may do; each role may do what those before it may.
 
     read: ask the model, read facts and history. propose: add, change and remove facts, as proposals
-    where the namespace asks for approval. approve: decide proposals, build, publish. admin: keys,
+    where the namespace asks for approval. approve: decide proposals, publish. admin: keys,
     namespaces, canaries, rollback.
     """
 

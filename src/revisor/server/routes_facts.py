@@ -1,14 +1,10 @@
-"""The ledger over HTTP: facts, their history, checks and proposals.
-
-What comes in: facts as JSON, in any form that `revisor add` reads. What goes out: facts, and what
-became of changes. What it does not do: make the model say them; a build does (routes_builds.py).
-"""
+"""The ledger over HTTP: facts, their history, checks and proposals."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated, Any
 
@@ -20,10 +16,11 @@ from revisor.facts.changes import Put, Remove
 from revisor.facts.check import conflicts_between, expired, same_subject
 from revisor.facts.fact import Fact, with_reverses
 from revisor.facts.forms import fact_from, follows
-from revisor.serve.access import CallerOf, ServiceOf
-from revisor.serve.proposals import Outcome
-from revisor.serve.roles import Caller, Role
-from revisor.serve.service import Service
+from revisor.operations.asking import as_json, ask_facts
+from revisor.server.access import CallerOf, ServiceOf
+from revisor.server.proposals import Outcome
+from revisor.server.roles import Caller, Role
+from revisor.server.service import Service
 
 router = APIRouter(tags=["facts"])
 
@@ -34,7 +31,8 @@ Name = Annotated[str, Query(min_length=1, max_length=200)]
 Number = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Limit = Annotated[int, Query(ge=1, le=MOST)]
 Offset = Annotated[int, Query(ge=0, le=10**9)]
-Reason = Annotated[str, Field(max_length=2_000)]
+# PostgreSQL keeps no NUL.
+Reason = Annotated[str, Field(max_length=2_000, pattern=r"^[^\x00]*$")]
 
 
 class NewFacts(BaseModel):
@@ -82,7 +80,7 @@ def list_facts(
         "facts": [told(fact) for fact in found[:limit]],
         "next_offset": offset + limit if more else None,
         "generation": service.store.ledger.generation,
-        "live_generation": service.generations.live_number,
+        "live_generation": service.generations.live,
     }
 
 
@@ -127,9 +125,10 @@ def add_facts(
 def history(fact_id: str, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
     """Every value the fact ever had: who gave it, when and why."""
     caller.must_be(Role.read)
-    revisions = service.store.ledger.history(fact_id)
-    if not all(caller.sees(revision.fact.namespace) for revision in revisions):
-        raise NotFound(f"There is no fact {fact_id!r}.", "GET /facts lists them.")
+    with _telling_nothing_of_others(caller, fact_id):
+        revisions = service.store.ledger.history(fact_id)
+        if not all(caller.sees(revision.fact.namespace) for revision in revisions):
+            raise NotFound("It is of another namespace.")
     return {
         "history": [
             {**asdict(revision), "fact": told(revision.fact), "state": revision.state}
@@ -204,14 +203,18 @@ def check(body: NewFacts, service: ServiceOf, caller: CallerOf) -> dict[str, Any
 
 @router.get("/check")
 def check_ledger(service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
-    """What is worth knowing of the live facts: those that no longer hold, or could not be built."""
+    """What is worth knowing of the live facts: those that no longer hold, and those that do not
+    answer their own prompts or paraphrases (of the first thousand)."""
     caller.must_be(Role.read)
-    everything = _facts(service, caller, None, None, 10**9, 0)
-    failed = service.generations.failed()
+    live, now = service.generations.live, service.store.workspace.clock()
+    found = service.generations.choose(caller.name, live, caller.namespaces)
+    timed = service.store.ledger.timed(generation=live)
+    ended = expired((fact for fact in timed if caller.sees(fact.namespace)), now)
+    first = (fact for fact in _facts(service, caller, None, None, MOST, 0) if fact.valid_at(now))
     return {
-        "facts": len(everything),
-        "expired": [told(fact) for fact in expired(everything, datetime.now(UTC))][:MOST],
-        "not_built": [told(fact) for fact in everything if fact.id in failed][:MOST],
+        "facts": len(found.view),
+        "expired": [told(fact) for fact in ended[:MOST]],
+        **as_json(ask_facts(found.gate, first, quiet=True)),
     }
 
 
@@ -242,6 +245,13 @@ def approve(
     return _outcome(outcome, response)
 
 
+@router.delete("/proposals/{proposal_id}")
+def erase_proposal(proposal_id: int, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
+    """Leave no byte of a proposal, decided or not: one's own, or any for an admin of all."""
+    service.desk.erase(_id(proposal_id), caller)
+    return {"erased": proposal_id}
+
+
 @router.post("/proposals/{proposal_id}/reject")
 def reject(proposal_id: int, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
     """Decide against a proposal, or take one's own back."""
@@ -261,10 +271,23 @@ def _id(number: int) -> int:
 
 
 def _mine(service: Service, caller: Caller, fact_id: str) -> Fact:
-    found = service.store.ledger.get(fact_id)
-    if not caller.sees(found.namespace):
-        raise NotFound(f"There is no fact {fact_id!r}.", "GET /facts lists them.")
+    with _telling_nothing_of_others(caller, fact_id):
+        found = service.store.ledger.get(fact_id)
+        if not caller.sees(found.namespace):
+            raise NotFound("It is of another namespace.")
     return found
+
+
+@contextmanager
+def _telling_nothing_of_others(caller: Caller, fact_id: str) -> Iterator[None]:
+    """To a key of some namespaces a fact of others is as one that never was, and so is what the
+    ledger would say of ids that are near, or of who removed it."""
+    try:
+        yield
+    except NotFound:
+        if caller.namespaces is None:
+            raise
+        raise NotFound(f"There is no fact {fact_id!r}.", "GET /facts lists them.") from None
 
 
 def _read(records: list[dict[str, Any]]) -> list[Fact]:

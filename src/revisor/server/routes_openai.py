@@ -1,15 +1,11 @@
-"""The routes that OpenAI's clients know: models, completions, chat completions.
-
-What comes in: OpenAI's requests, with the extension `revisor`. What goes out: OpenAI's answers or
-server-sent events, with the facts used. What it does not do: run anything (answering.py).
-"""
+"""The routes that OpenAI's clients know: models, completions, chat completions."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
 
@@ -17,12 +13,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from revisor.errors import NotFound, UsageError
-from revisor.serve import openai as shapes
-from revisor.serve.access import CallerOf, ServiceOf
-from revisor.serve.answering import Answered, Asked, Asking, ClientGone
-from revisor.serve.openai import ChatRequest, CompletionRequest, TokenTold
-from revisor.serve.roles import Role
-from revisor.serve.service import Service
+from revisor.server import openai as shapes
+from revisor.server.access import CallerOf, ServiceOf
+from revisor.server.answering import Answered, Asked, Asking, ClientGone
+from revisor.server.openai import ChatRequest, CompletionRequest, TokenTold
+from revisor.server.roles import Role
+from revisor.server.service import Service
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
@@ -54,7 +50,7 @@ def _model(service: Service) -> dict[str, Any]:
         "object": "model",
         "created": service.created,
         "owned_by": "revisor",
-        "revisor": {"generation": service.generations.live_number},
+        "revisor": {"generation": service.live},
     }
 
 
@@ -73,13 +69,8 @@ async def completions(
     """Continue one or more prompts."""
     caller.must_be(Role.read)
     _check_model(service, body.model)
-    tokenizer = service.store.loaded.tokenizer
-    prompts = [
-        tokenizer(prompt)["input_ids"] if isinstance(prompt, str) else prompt
-        for prompt in body.prompts
-    ]
     asked = Asked(
-        prompts=prompts,
+        prompts=await asyncio.to_thread(_ids, service, body.prompts),
         sampling=body.sampling(body.rivals),
         max_tokens=_limit(service, body.max_tokens or shapes.DEFAULT_COMPLETION),
         stops=body.stops,
@@ -109,7 +100,7 @@ async def chat_completions(
     caller.must_be(Role.read)
     _check_model(service, body.model)
     asked = Asked(
-        prompts=[service.chat_ids(body.turns())],
+        prompts=[await asyncio.to_thread(service.prompts.of_chat, body.turns())],
         sampling=body.sampling(body.rivals),
         max_tokens=_limit(
             service, body.max_completion_tokens or body.max_tokens or service.settings.max_tokens
@@ -134,6 +125,10 @@ async def chat_completions(
     return await _whole(asking, _frame(service, asking, "chat.completion"), choice, request)
 
 
+def _ids(service: Service, prompts: Sequence[str | list[int]]) -> list[list[int]]:
+    return [service.prompts.of_text(one) if isinstance(one, str) else one for one in prompts]
+
+
 def _limit(service: Service, wanted: int) -> int:
     if wanted > service.settings.max_tokens:
         raise UsageError(
@@ -149,7 +144,7 @@ def _frame(service: Service, asking: Asking, kind: str) -> dict[str, Any]:
         "object": kind,
         "created": int(time.time()),
         "model": service.name,
-        "system_fingerprint": f"revisor-{service.store.fingerprint}",
+        "system_fingerprint": service.fingerprint,
     }
 
 
@@ -239,16 +234,16 @@ def _event(body: dict[str, Any]) -> str:
 
 def _report(asking: Asking, answers: Sequence[Answered]) -> dict[str, Any]:
     """What the extension says: the generation, and the facts used of each choice."""
-    used = [asdict(fact) | {"choice": answer.index} for answer in answers for fact in answer.used]
+    used = [one.told() | {"choice": answer.index} for answer in answers for one in answer.used]
     return {"generation": asking.generation, "facts_used": used}
 
 
 def _headers(asking: Asking) -> dict[str, str]:
-    """Facts that fired so far: of a stream those of its prompt."""
+    """Facts that were written so far: of a stream those at its first token."""
     if not asking.asked.facts.report or asking.generation is None:
         return {}
-    fired = [quote(fact_id, safe="") for fact_id in asking.fired_so_far()[:FACTS_IN_HEADER]]
+    used = [quote(fact_id, safe="") for fact_id in asking.written_so_far()[:FACTS_IN_HEADER]]
     return {
         "x-revisor-generation": str(asking.generation),
-        "x-revisor-facts": ",".join(fired),
+        "x-revisor-facts": ",".join(used),
     }

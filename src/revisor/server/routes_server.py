@@ -1,27 +1,31 @@
-"""The server itself over HTTP: keys, namespaces, questions of the console, figures and health.
-
-What comes in: orders of operators, questions. What goes out: keys, answers with and without the
-facts, figures. What it does not do: the work (service.py and its parts do).
-"""
+"""The server itself over HTTP: keys, namespaces, questions of the console, figures and health."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import asyncio
+from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from revisor.serve.access import CallerOf, ServiceOf
-from revisor.serve.answering import Asked, Asking
-from revisor.serve.openai import Facts
-from revisor.serve.roles import Role, role_of
-from revisor.serve.routes_builds import Body, Name
-from revisor.serve.sampling import Sampling
+from revisor.operations.explain import as_json, explain
+from revisor.server.access import CallerOf, ServiceOf
+from revisor.server.answering import AnswerFailed, Asked, Asking, ClientGone, facts_for
+from revisor.server.job import Awaited
+from revisor.server.openai import Facts
+from revisor.server.roles import ANYBODY, Caller, Role, role_of
+from revisor.server.routes_generations import Body
+from revisor.server.routes_generations import OfKey as Name
+from revisor.server.routes_openai import GONE
+from revisor.server.sampling import Sampling
+from revisor.server.service import Service
 
 router = APIRouter()
+
+EXPLAIN_S = 60.0  # that an explanation waits for the model
 
 
 class NewKey(Body):
@@ -38,14 +42,24 @@ class Policy(Body):
     needs_approval: bool
 
 
-class Question(Body):
-    """Body of `POST /ask`."""
+class Prompt(Body):
+    """Body of `POST /explain`."""
 
     prompt: Annotated[str, Field(min_length=1, max_length=20_000)]
     chat: bool = False
-    max_tokens: Annotated[int, Field(ge=1, le=1024)] = 24
     generation: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     namespace: Name | None = None
+
+    @property
+    def facts(self) -> Facts:
+        """Which facts it asks for."""
+        return Facts(generation=self.generation, namespace=self.namespace)
+
+
+class Question(Prompt):
+    """Body of `POST /ask`."""
+
+    max_tokens: Annotated[int, Field(ge=1)] = 24
 
 
 # Keys and namespaces
@@ -98,7 +112,7 @@ def set_policy(
     """Say whether changes of facts in a namespace need approval."""
     caller.must_be(Role.admin)
     caller.must_see(name)
-    service.desk.set_policy(name, needs_approval=body.needs_approval)
+    service.desk.set_policy(name, caller, needs_approval=body.needs_approval)
     return {"name": name, "needs_approval": body.needs_approval}
 
 
@@ -106,94 +120,133 @@ def set_policy(
 
 
 @router.post("/ask", tags=["answers"])
-async def ask(body: Question, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
-    """One prompt with and without the facts, greedily, and the tokens at which facts fired."""
+async def ask(body: Question, request: Request, service: ServiceOf, caller: CallerOf) -> Response:
+    """One prompt with and without the facts, greedily, and the tokens that are a fact's object."""
     caller.must_be(Role.read)
-    tokenizer = service.store.loaded.tokenizer
-    ids = (
-        service.chat_ids([{"role": "user", "content": body.prompt}])
-        if body.chat
-        else list(tokenizer(body.prompt)["input_ids"])
+    ids = await asyncio.to_thread(_ids, service, body)
+    sides: list[Asking] = []
+    try:
+        for facts in (body.facts, Facts(facts=False)):
+            asked = Asked(
+                prompts=[ids],
+                sampling=Sampling(temperature=0),
+                max_tokens=min(body.max_tokens, service.settings.max_tokens),
+                stops=(),
+                choices=1,
+                facts=facts,
+            )
+            sides.append(await Asking.begin(service, asked, caller, "ask"))
+        answer, base = [(await one.whole(request.is_disconnected))[0] for one in sides]
+    except ClientGone:
+        return Response(status_code=GONE)
+    finally:
+        for one in sides:
+            one.cancel()
+    decode = service.store.loaded.tokenizer.decode
+    return JSONResponse(
+        {
+            "id": sides[0].id,
+            "prompt": body.prompt,
+            "generation": sides[0].generation,
+            "tokens": [str(decode([token])) for token in [*ids, *answer.ids]],
+            "prompt_tokens": len(ids),
+            "answer": answer.text,
+            "base_answer": base.text,
+            "facts_used": [used.told() for used in answer.used],
+        }
     )
-    sides = []
-    for facts in (True, False):
-        choice = Facts(
-            facts=facts,
-            generation=body.generation if facts else None,
-            namespace=body.namespace if facts else None,
-        )
-        asked = Asked(
-            prompts=[ids],
-            sampling=Sampling(temperature=0),
-            max_tokens=body.max_tokens,
-            stops=(),
-            choices=1,
-            facts=choice,
-        )
-        asking = await Asking.begin(service, asked, caller, "ask")
-        sides.append((asking, (await asking.whole(_never))[0]))
-    (asking, answer), (_, base) = sides
-    return {
-        "id": asking.id,
-        "prompt": body.prompt,
-        "generation": asking.generation,
-        "tokens": [str(tokenizer.decode([token])) for token in [*ids, *answer.ids]],
-        "prompt_tokens": len(ids),
-        "answer": answer.text,
-        "base_answer": base.text,
-        "facts_used": [asdict(used) for used in answer.used],
-    }
 
 
-async def _never() -> bool:
-    return False
+def _ids(service: Service, body: Prompt) -> list[int]:
+    if body.chat:
+        return service.prompts.of_chat([{"role": "user", "content": body.prompt}])
+    return service.prompts.of_text(body.prompt)
+
+
+@router.post("/explain", tags=["answers"])
+def explain_prompt(body: Prompt, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
+    """What is decided at the end of a prompt: names, questions, candidates with their scores,
+    whether an answer is due, and which rule silenced what."""
+    return _explained(service, caller, body)
+
+
+@router.get("/explain", tags=["answers"])
+def explain_text(
+    service: ServiceOf,
+    caller: CallerOf,
+    prompt: Annotated[str, Query(min_length=1, max_length=20_000)],
+    chat: bool = False,
+) -> dict[str, Any]:
+    """The same of a prompt in the address."""
+    return _explained(service, caller, Prompt(prompt=prompt, chat=chat))
+
+
+def _explained(service: Service, caller: Caller, body: Prompt) -> dict[str, Any]:
+    caller.must_be(Role.read)
+    ids = _ids(service, body)
+    found = facts_for(service, body.facts, caller)
+    told = explain(found.gate, body.prompt, chat=body.chat)
+    probe = found.gate.probe
+    if probe is not None:
+        service.prompts.check(ids)
+        read = Awaited(ids, None, 1)
+        read.job.owner = None if caller is ANYBODY else caller.name
+        service.scheduler.submit(read.job)
+        if not read.wait(EXPLAIN_S) or read.logits_V is None:
+            read.job.cancelled = True
+            raise AnswerFailed("The model did not read the prompt.", "Ask again.")
+        told = replace(told, is_due=bool(probe.is_due(read.logits_V[None])[0]))
+    return as_json(told) | {"generation": found.generation}
 
 
 @router.get("/why/{answer_id:path}", tags=["answers"])
 def why(answer_id: str, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
-    """The facts that fired in an answer, by its id."""
+    """The facts used in an answer, by its id."""
     caller.must_be(Role.read)
     return service.hit_log.get(answer_id, caller)
 
 
 @router.get("/figures", tags=["server"])
 def figures(service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
-    """The server's state in numbers, for people; /metrics has them all."""
+    """The server's state in numbers, for people; /metrics has them all. A key of some namespaces
+    is told of its own facts, and of no others' traffic."""
     caller.must_be(Role.read)
     ok, health = service.health()
-    never = service.never_hit() if caller.namespaces is None else []
-    return {
+    view = service.store.index.view(namespaces=caller.namespaces)
+    told = {
         "healthy": ok,
         "model": service.name,
-        "live": service.generations.live_number,
-        "ledger": service.store.ledger.generation,
-        "facts": service.store.ledger.count(),
+        "live": view.generation,
+        "newest": service.store.ledger.generation,
+        "facts": len(view),
         "queue": service.scheduler.waiting,
         "running": service.scheduler.running,
-        "alarm": service.metrics.alarm,
-        "never_hit": len(never),
-        "never_hit_ids": never[:100],
-        "generations": {
-            str(number): found.told() for number, found in service.metrics.by_generation.items()
-        },
         "role": caller.role.name,
-        "faults": health["faults"],
+        "faults": [],
+        "generations": {},
     }
+    if caller.namespaces is None:
+        told["faults"] = health["faults"]
+        told["facts_used"] = service.metrics.distinct_used
+        told["generations"] = {
+            str(number): found.told() for number, found in service.metrics.by_generation.items()
+        }
+    return told
 
 
 @router.get("/metrics", tags=["server"])
 async def metrics(service: ServiceOf, caller: CallerOf) -> Response:
-    """All figures, as Prometheus reads them."""
-    caller.must_be(Role.read)
+    """All figures, as Prometheus reads them; they are of all namespaces."""
+    caller.must_be(Role.read, everywhere=True)
     text = await run_in_threadpool(service.metrics.text)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @router.get("/healthz", tags=["server"])
 async def healthz(service: ServiceOf) -> Response:
-    """200 if the bank loaded and its self-test passes, else 503. Open to all: faults are named only
-    to a server without keys; others find them under /figures and in the log."""
-    ok, told_ = service.health()
-    if not await run_in_threadpool(lambda: service.is_open):
-        told_ = {"status": told_["status"]}
-    return JSONResponse(told_, status_code=200 if ok else 503)
+    """200 if the model, the ledger and its facts are well, else 503. Open to all: faults are named
+    only to a server without keys; others find them under /figures and in the log."""
+    ok, told = service.health()
+    if not service.is_open:
+        told = {"status": told["status"]}
+    return JSONResponse(told, status_code=200 if ok else 503)

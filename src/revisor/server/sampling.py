@@ -1,9 +1,6 @@
 """The next token of one sequence, and how likely it was.
 
-What comes in: logits (V,) and what a request says of sampling. What goes out: a token with its log
-probability and those of its rivals. What it does not do: run a model.
-
-Log probabilities are those of the model itself, before temperature and top-p.
+Log probabilities are those of the logits as they come, before temperature and top-p. V tokens.
 """
 
 from __future__ import annotations
@@ -11,6 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+
+COLDEST = 1e-5  # below it, numbers of single precision cannot tell a temperature from 0
+LEAST_MASS = 1e-6  # a top-p below it is the likeliest token alone
+UNLIKELY = -9999.0  # the log probability of what cannot be: JSON has no infinity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ def choose(logits_V: torch.Tensor, sampling: Sampling, generator: torch.Generato
     token = _token(logits_V, sampling, generator)
     if sampling.logprobs is None:
         return Chosen(token=token)
-    logprob_V = torch.log_softmax(logits_V.float(), dim=-1)
+    logprob_V = torch.log_softmax(logits_V.float(), dim=-1).clamp_min(UNLIKELY)
     values, ids = logprob_V.topk(min(sampling.logprobs, len(logprob_V)))
     return Chosen(
         token=token,
@@ -71,14 +72,14 @@ def choose(logits_V: torch.Tensor, sampling: Sampling, generator: torch.Generato
 
 
 def _token(logits_V: torch.Tensor, sampling: Sampling, generator: torch.Generator) -> int:
-    if sampling.temperature == 0:
+    if sampling.temperature < COLDEST:
         return int(logits_V.argmax())
-    # Against an overflow where the temperature is tiny: the largest logit becomes 0 first.
+    # Against an overflow where the temperature is small: the largest logit becomes 0 first.
     scaled_V = (logits_V.float().cpu() - logits_V.float().max().cpu()) / sampling.temperature
     p_V = torch.softmax(scaled_V, dim=-1)
     if sampling.top_p < 1:
         sorted_V, order_V = p_V.sort(descending=True)
         before_V = sorted_V.cumsum(0) - sorted_V
-        sorted_V[before_V >= sampling.top_p] = 0  # the first token always stays
+        sorted_V[before_V >= max(sampling.top_p, LEAST_MASS)] = 0  # the first token always stays
         return int(order_V[torch.multinomial(sorted_V, 1, generator=generator)])
     return int(torch.multinomial(p_V, 1, generator=generator))

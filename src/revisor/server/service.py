@@ -1,8 +1,4 @@
-"""One server's parts, put together: what starts first, what watches, what stops last.
-
-What comes in: a store and settings. What goes out: a running `Service` that routes call. What it
-does not do: HTTP (app.py), or any of the parts' own work.
-"""
+"""One server's parts, put together: what starts first, what watches, what stops last."""
 
 from __future__ import annotations
 
@@ -10,27 +6,30 @@ import ipaddress
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from revisor.errors import Conflict, RevisorError, UsageError
-from revisor.serve.batching import Scheduler
-from revisor.serve.jobs import Build, Builds
-from revisor.serve.live import Generations
-from revisor.serve.metrics import Metrics
-from revisor.serve.proposals import ChangeDesk
-from revisor.serve.roles import ANYBODY, Caller, KeyBook, Role, Unauthorized
-from revisor.serve.selftest import run_self_test
-from revisor.serve.tables import Database
-from revisor.serve.why import HitLog
+from revisor.errors import NotFound, RevisorError, UsageError
+from revisor.server.batching import Scheduler
+from revisor.server.generations import Generations
+from revisor.server.job import Awaited
+from revisor.server.metrics import Metrics
+from revisor.server.prompts import Prompts
+from revisor.server.proposals import ChangeDesk
+from revisor.server.roles import ANYBODY, Caller, KeyBook, Unauthorized
+from revisor.server.tables import Database
+from revisor.server.why import HitLog
 from revisor.store import Store
 
 log = logging.getLogger(__name__)
 
-WATCH_S = 0.25  # a look at two folders; what others built goes live within it
+WATCH_S = 0.5
 TEST_EVERY_S = 60.0
+MODEL_S = 60.0  # in which the model has to give a token when it is tested
+CLOSE_S = 2.0  # for what still runs when no client waits any more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +43,7 @@ class ServeSettings:
         max_tokens: the longest answer; also the default of a chat.
         per_minute: requests of one key or address; 0 for no limit.
         body_bytes: the largest request.
-        hit_log: share of answers whose hits are written to STORE/logs/hits.jsonl.
+        hit_log: share of answers whose facts are written to STORE/logs/hits.jsonl.
         patience_s: how long running answers may take when the server stops.
     """
 
@@ -56,22 +55,31 @@ class ServeSettings:
     per_minute: int = 600
     body_bytes: int = 1 << 20
     hit_log: float = 0.0
-    patience_s: float = 30.0
+    patience_s: float = 12.0
 
 
 class Service:
     """A store that answers and changes.
 
     Raises:
-        UsageError: it would be open to others than this machine without any key.
+        UsageError: the store's method is another than `revisor`; or it would be open to others
+            than this machine without any key.
     """
 
     def __init__(self, store: Store, settings: ServeSettings | None = None) -> None:
+        if store.settings.method != "revisor":
+            raise UsageError(
+                f"`revisor serve` serves stores of the method revisor; this one's is "
+                f"{store.settings.method}.",
+                "Use it with revisor ask, revisor chat or Python, or make another store: "
+                "revisor init --store DIR --model MODEL",
+            )
         self.store = store
         self.settings = settings or ServeSettings()
         self.database = Database.of(store)
         self.keys = KeyBook(self.database)
-        if not is_loopback(self.settings.host) and not self.keys.any():
+        self._has_keys = self.keys.any()
+        if not is_loopback(self.settings.host) and not self._has_keys:
             raise UsageError(
                 f"The store has no API keys, so it cannot be served on {self.settings.host}.",
                 "Make one: revisor keys add NAME --role admin. Or serve on 127.0.0.1.",
@@ -80,18 +88,20 @@ class Service:
         self.desk.recover()
         self.scheduler = Scheduler(
             store.loaded,
-            store.spec,
-            store.settings.layer,
             max_batch=self.settings.max_batch,
             max_waiting=self.settings.max_waiting,
         )
-        self.generations = Generations(
-            store, self.database, lambda snapshot: run_self_test(self.scheduler, snapshot)
-        )
-        self.builds = Builds(store.path, self._built)
+        self.prompts = Prompts(store.loaded, self.scheduler.context)
+        self.generations = Generations(store)
         self.metrics = Metrics()
-        self.hit_log = HitLog(store.path / "logs" / "hits.jsonl", self.settings.hit_log)
+        logs = store.path / "logs"
+        self.hit_log = HitLog(logs / "hits.jsonl", self.settings.hit_log, self._purged)
         self.created = int(time.time())
+        self.live = 0
+        """The live generation as it was last seen, which costs no look into the ledger."""
+        self._test_faults: list[str] = []
+        self._ledger_fault = ""
+        self._events = 0
         self._stop = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="revisor-watch", daemon=True)
         self._register_gauges()
@@ -102,67 +112,107 @@ class Service:
         name = self.store.settings.model
         return Path(name).name if Path(name).is_absolute() else name
 
-    def chat_ids(self, turns: list[dict[str, str]]) -> list[int]:
-        """The token ids of a conversation, ready for the next answer.
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names the model's weights and its tokenizer."""
+        from revisor.gate.probe import probe_fingerprint
 
-        Raises:
-            UsageError: the model has no chat template, or it refuses these turns.
-        """
-        from jinja2 import TemplateError
-
-        tokenizer = self.store.loaded.tokenizer
-        if not getattr(tokenizer, "chat_template", None):
-            raise UsageError(
-                f"The model '{self.name}' has no chat template.", "POST /v1/completions instead."
-            )
-        try:
-            text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        except TemplateError as error:
-            raise UsageError(
-                f"The model's chat template refuses these messages: {error}"
-            ) from error
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        return f"revisor-{probe_fingerprint(self.store.loaded)[:16]}"
 
     # Life
 
     def start(self) -> None:
-        """Load the model's facts and begin to answer."""
+        """Begin to answer, and to watch."""
         self.scheduler.start()
-        self.generations.start()
+        self._look()
+        self._test()
         self._watcher.start()
 
     def close(self) -> None:
         """Finish what runs, then let go of everything but the store."""
         self._stop.set()
-        self.builds.close()
-        self.scheduler.close(patience_s=self.settings.patience_s)
+        self.scheduler.close(patience_s=CLOSE_S)
         if self._watcher.is_alive():
-            self._watcher.join()
-        self.generations.close()
+            self._watcher.join(CLOSE_S)
+        self.hit_log.close()
         self.database.close()
 
     def _watch(self) -> None:
-        """Follow banks that others build, the time of facts, and the server's own health."""
+        """Follow the ledger, and the server's own health."""
         tested = time.monotonic()
         while not self._stop.wait(WATCH_S):
+            self._look()
+            if time.monotonic() - tested > TEST_EVERY_S or self._ledger_fault:
+                self._test()
+                tested = time.monotonic()
+
+    def _look(self) -> None:
+        """See which generation is live, whether there are keys, and whether facts were purged."""
+        try:
+            live = self.generations.live
+            if live != self.live:
+                log.info("generation %d is live", live)
+            self.live = live
+            self._has_keys = self.keys.any()
+            self._follow_purges()
+        except Exception as error:
+            self.saw_fault(error)
+
+    def _follow_purges(self) -> None:
+        new = self.store.ledger.events(1)
+        if not new or new[0].seq == self._events:
+            return
+        before, self._events = self._events, new[0].seq
+        latest = self.store.ledger.events(self._events - before)
+        if before and any(event.kind == "purge" for event in latest):
+            self.hit_log.forget_purged()
+
+    def _purged(self, fact_ids: Collection[str]) -> set[str]:
+        """Those of some facts that were live once and are not known to the ledger any more."""
+        ledger, gone = self.store.ledger, set()
+        for fact_id in fact_ids:
             try:
-                self.generations.renew()
-                if self.builds.running is None:
-                    self.generations.follow()
-                if time.monotonic() - tested > TEST_EVERY_S:
-                    self.generations.test_live()
-                    tested = time.monotonic()
-            except RevisorError as error:
-                log.error("%s", error)
-            except Exception:
-                log.exception("the watcher failed; it goes on")
+                found = ledger.ids_of([fact_id])
+            except NotFound:
+                found = []
+            if found != [fact_id]:
+                gone.add(fact_id)
+        return gone
+
+    def saw_fault(self, error: Exception) -> None:
+        """Something is wrong with the ledger; a test that goes well takes it back."""
+        told = str(error) if isinstance(error, RevisorError) else type(error).__name__
+        if told != self._ledger_fault:
+            log.error("%s", told, exc_info=None if isinstance(error, RevisorError) else error)
+        self._ledger_fault = told
+
+    def _test(self) -> None:
+        """Ask some facts, and have the model give one token."""
+        try:
+            faults = self.generations.test()
+            self._ledger_fault = ""
+        except Exception as error:
+            self.saw_fault(error)
+            faults = []
+        one = Awaited(self.prompts.of_text("The")[: self.scheduler.context - 1], None, 1)
+        one.job.urgent = True
+        try:
+            self.scheduler.submit(one.job)
+        except RevisorError:  # it is closing
+            return
+        if not one.wait(MODEL_S):
+            faults = [*faults, self.scheduler.fault or "the model does not answer"]
+        self._test_faults = faults
 
     # Who
 
     @property
     def is_open(self) -> bool:
-        """Whether requests without a key are served: on loopback, while no key was ever made."""
-        return is_loopback(self.settings.host) and not self.keys.any()
+        """Whether requests without a key are served: on loopback, while no key was ever made.
+
+        It is asked by the event loop, so it goes by what was last seen; `caller` looks.
+        """
+        return is_loopback(self.settings.host) and not self._has_keys
 
     def caller(self, token: str | None) -> Caller:
         """Whose request it is.
@@ -170,124 +220,46 @@ class Service:
         Raises:
             Unauthorized: nobody's.
         """
-        if self.is_open:
+        if self.is_open and not self.keys.any():
             return ANYBODY
+        self._has_keys = True
         if not token:
             raise Unauthorized(
                 "This server needs an API key.", "Send it as: Authorization: Bearer KEY"
             )
         return self.keys.who(token)
 
-    # Generations
-
-    def build(self, caller: Caller, *, publish: bool) -> Build:
-        """Begin a build in the background.
-
-        Raises:
-            Conflict: one is running; or a generation that waits would push the live one off the
-                disk, which keeps two.
-        """
-        caller.must_be(Role.approve)
-        there, live = self.generations.on_disk(), self.generations.live_number
-        if not publish and live in there and there[-1] != live:
-            raise Conflict(
-                f"Generation {there[-1]} waits already beside the live one, {live}.",
-                "Publish it, or discard it: DELETE /generations/N. Then build again.",
-            )
-        return self.builds.start(by=caller.name, publish=publish)
-
-    def _built(self, build: Build) -> None:
-        number = int((build.report or {})["generation"])
-        if build.publish:
-            self.generations.publish(number)
-        elif number != self.generations.live_number:
-            self.generations.hold(number)
-
-    def discard(self, number: int, caller: Caller) -> None:
-        """Delete the bank of a generation that waits.
-
-        Raises:
-            Conflict: it is live or being tried.
-            NotFound: it has no bank.
-        """
-        caller.must_be(Role.admin, everywhere=True)
-        self.generations.discard(number)
-
-    def rollback(self, to: int, caller: Caller, reason: str) -> dict[str, Any]:
-        """Have the facts of an earlier generation again: at once where its bank is still there, and
-        as a new generation that is built in the background.
-
-        Raises:
-            NotFound: there is no such generation.
-            Conflict: a build is running.
-        """
-        caller.must_be(Role.admin, everywhere=True)
-        if self.builds.running is not None:
-            raise Conflict("A build is running.", "Wait for it, or cancel it first.")
-        made = self.store.ledger.rollback(to, actor=caller.name, reason=reason)
-        at_once = to in self.generations.on_disk()
-        if at_once:
-            self.generations.publish(to)
-        build = self.build(caller, publish=True) if made.changed or not at_once else None
-        return {
-            "generation": made.number,
-            "live": self.generations.live_number,
-            "build": None if build is None else build.id,
-        }
-
     # Health
 
     def health(self) -> tuple[bool, dict[str, Any]]:
-        """Whether it serves as it should, and what is wrong."""
-        faults = []
+        """Whether it serves as it should, and what is wrong; nothing is read for it."""
+        faults = [*self._test_faults]
         if not self.scheduler.alive:
             faults.append("the model's thread does not run")
-        if self.generations.live_number is None:
-            faults.append(self.generations.fault)
-        elif self.generations.test is not None:
-            faults += self.generations.test.faults
+        faults += [told for told in (self._ledger_fault, self.scheduler.fault) if told]
         told = {
             "status": "failing" if faults else "ok",
             "model": self.name,
-            "generation": self.generations.live_number,
-            "faults": faults,
+            "generation": self.live,
+            "faults": list(dict.fromkeys(faults)),
         }
         return not faults, told
 
     def _register_gauges(self) -> None:
-        gauge = self.metrics.gauge
-        gauge("revisor_queue", "Answers that wait.", lambda: self.scheduler.waiting)
-        gauge("revisor_running", "Answers being written.", lambda: self.scheduler.running)
-        gauge("revisor_steps", "Decode steps so far.", lambda: self.scheduler.steps)
+        gauge, scheduler = self.metrics.gauge, self.scheduler
+        gauge("revisor_queue", "Answers that wait.", lambda: scheduler.waiting)
+        gauge("revisor_running", "Answers being written.", lambda: scheduler.running)
+        gauge("revisor_steps", "Decode steps so far.", lambda: scheduler.steps)
+        gauge("revisor_gate_seconds", "Time in the gate so far.", lambda: scheduler.gate_seconds)
+        gauge("revisor_generation_live", "The generation that answers.", lambda: self.live)
+        gauge("revisor_healthy", "1 if all is well.", lambda: self.health()[0])
+        gauge("revisor_facts", "Facts that are live.", lambda: len(self.store.index.view()))
         gauge(
-            "revisor_gate_seconds", "Time in the gate so far.", lambda: self.scheduler.gate_seconds
+            "revisor_facts_used_distinct",
+            "Different facts used since the server started.",
+            lambda: self.metrics.distinct_used,
         )
-        gauge(
-            "revisor_generation_live",
-            "The generation that answers; -1 if none does.",
-            lambda: -1 if self.generations.live_number is None else self.generations.live_number,
-        )
-        gauge("revisor_healthy", "1 if the self-test passes.", lambda: self.health()[0])
-        gauge("revisor_rows", "Rows in force.", lambda: len(self._live_rows()))
-        gauge(
-            "revisor_facts_never_hit",
-            "Facts that did not fire since the server started.",
-            lambda: len(self.never_hit()),
-        )
-        gauge(
-            "revisor_false_fire_alarm",
-            "1 if many of the latest hits are in texts that do not name the subject.",
-            lambda: self.metrics.alarm,
-        )
-
-    def _live_rows(self) -> Sequence[str]:
-        return () if self.generations.live_number is None else self.generations.live.view.ids
-
-    def never_hit(self) -> list[str]:
-        """Ids of live facts that did not fire since the server started."""
-        if self.generations.live_number is None:
-            return []
-        return self.metrics.never_hit(self.generations.live.facts)
+        gauge("revisor_hit_log_lost", "Lines that had no place.", lambda: self.hit_log.lost)
 
 
 def is_loopback(host: str) -> bool:

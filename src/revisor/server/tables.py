@@ -1,9 +1,4 @@
-"""The server's own tables, beside the ledger in the same database.
-
-What comes in: a store. What goes out: an engine whose tables are there: API keys (hashed), what
-namespaces ask for, proposals, and what the server remembers between two starts. What it does not
-do: decide anything (roles.py, proposals.py, live.py), or touch the ledger's tables.
-"""
+"""The server's own tables, beside the ledger in the same database: API keys and proposals."""
 
 from __future__ import annotations
 
@@ -30,12 +25,6 @@ keys = sa.Table(
     sa.Column("namespaces", sa.Text, nullable=False),  # a JSON list; null for all
     sa.Column("made_at", sa.String(40), nullable=False),
     sa.Column("revoked_at", sa.String(40)),
-)
-namespaces = sa.Table(
-    "serve_namespaces",
-    metadata,
-    sa.Column("name", sa.String(200), primary_key=True),
-    sa.Column("needs_approval", sa.Boolean, nullable=False),
 )
 proposals = sa.Table(
     "serve_proposals",
@@ -80,20 +69,31 @@ class Database:
 
         Raises:
             UsageError: they are of another version of revisor.
+            CannotWrite: they are missing, and the store may only be read.
         """
         place = store.settings.database or store.path / "ledger.sqlite"
         database = cls(*make_engine(place, create=False))
-        with database._transaction(writes=True) as connection:
-            metadata.create_all(connection)
-        found = database.recall("version")
+        try:
+            database._prepare()
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _prepare(self) -> None:
+        with self._transaction(writes=False) as connection:
+            there = set(sa.inspect(connection).get_table_names())
+        if not there.issuperset(metadata.tables):  # a store that may only be read has them already
+            with self._transaction(writes=True) as connection:
+                metadata.create_all(connection)
+        found = self._recall("version")
         if found is None:
-            database.remember("version", VERSION)
+            self._remember("version", VERSION)
         elif found != VERSION:
             raise UsageError(
                 f"The server's tables have version {found}; this revisor has {VERSION}.",
                 "Use the revisor that wrote them, or a newer one.",
             )
-        return database
 
     def close(self) -> None:
         self._engine.dispose()
@@ -114,12 +114,12 @@ class Database:
                 touched = connection.execute(statement).rowcount
         return int(touched)
 
-    def recall(self, key: str) -> Any:
+    def _recall(self, key: str) -> Any:
         """What was remembered, or None."""
         rows = self.read(sa.select(memory.c.value).where(memory.c.key == key))
         return json.loads(rows[0]["value"]) if rows else None
 
-    def remember(self, key: str, value: Any) -> None:
+    def _remember(self, key: str, value: Any) -> None:
         """Keep a JSON value over restarts."""
         self.write(
             memory.delete().where(memory.c.key == key),

@@ -1,8 +1,5 @@
 """Text from tokens as they come, cut where a stop string begins.
 
-What comes in: token ids one at a time. What goes out: text that is final, in pieces. What it does
-not do: decide when else an answer ends (batching.py).
-
 A piece is held back while it may still change: bytes of an unfinished character, or the beginning
 of a stop string.
 """

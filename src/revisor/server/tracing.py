@@ -1,8 +1,6 @@
-"""OpenTelemetry traces of requests, where somebody wants them.
+"""OpenTelemetry traces of requests: a span around each, which continues the caller's trace.
 
-What comes in: an ASGI application. What goes out: the same, with a span around every request that
-continues the caller's trace. What it does not do: choose an exporter; the `OTEL_*` variables or the
-program around it do, as OpenTelemetry's own documentation says.
+The exporter is chosen by the `OTEL_*` variables, or by the program around it.
 """
 
 from __future__ import annotations

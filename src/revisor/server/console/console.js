@@ -6,6 +6,7 @@ const $ = (id) => document.getElementById(id);
 const PAGE = 25;
 let offset = 0;
 let role = "admin";
+let newest = 0;
 const ROLES = ["read", "propose", "approve", "admin"];
 const may = (needed) => ROLES.indexOf(role) >= ROLES.indexOf(needed);
 
@@ -105,30 +106,41 @@ const current = () => tabs.find((tab) => tab.getAttribute("aria-selected") === "
 // Ask
 
 $("ask-form").addEventListener("submit", doing(async () => {
-  const told = await call("POST", "/ask", {
-    prompt: $("prompt").value, chat: $("ask-chat").checked, max_tokens: Number($("ask-tokens").value) || 24,
-  });
+  const wanted = { prompt: $("prompt").value, chat: $("ask-chat").checked };
+  const [told, why] = await Promise.all([
+    call("POST", "/ask", { ...wanted, max_tokens: Number($("ask-tokens").value) || 24 }), call("POST", "/explain", wanted)]);
+  const used = (index) => told.facts_used.find((one) => one.position <= index && index < one.end);
   const spans = told.tokens.map((token, index) => {
-    const fired = told.facts_used.filter((used) => used.position === index);
-    if (fired.length) return make("mark", { title: fired.map((used) => `${used.subject}: ${used.object}`).join("\n") }, token);
+    const one = used(index);
+    if (one) return make("mark", { title: `${one.subject}: ${one.object}` }, token);
     return index < told.prompt_tokens ? make("span", { class: "prompt" }, token) : token;
   });
   $("answer").replaceChildren(...spans);
   const prompt = told.tokens.slice(0, told.prompt_tokens).join("");
   $("base").replaceChildren(make("span", { class: "prompt" }, prompt), told.base_answer);
-  $("used").replaceChildren(told.facts_used.length ? usedTable(told) : make("p", { class: "soft" }, "No fact fired: both answers are the model's own."));
+  $("used").replaceChildren(
+    told.facts_used.length ? table(`Facts used, generation ${told.generation}`, ["Fact", "Id", "Asked", "Score", "Threshold"],
+      told.facts_used.map((one) => [`${one.subject}: ${one.object}`, one.id, one.question, one.score, one.threshold]))
+      : make("p", { class: "soft" }, "No fact was used: both answers are the model's own."),
+    decision(why));
   $("answers").hidden = false;
 }));
 
-function usedTable(told) {
-  const rows = told.facts_used.map((used) => make("tr", {},
-    make("td", {}, `${used.subject}: ${used.object}`), make("td", { class: "id" }, used.id),
-    make("td", {}, make("mark", {}, told.tokens[used.position] || "")),
-    ...[used.cosine, used.threshold, used.cosine - used.threshold].map((n) => make("td", { class: "num" }, n.toFixed(3)))));
-  const heads = ["Fact", "Id", "Fired at"].map((text) => make("th", { scope: "col" }, text));
-  const numbers = ["Cosine", "Threshold", "Margin"].map((text) => make("th", { scope: "col", class: "num" }, text));
-  return make("div", { class: "scroll" }, make("table", {}, make("caption", {}, `Facts used, generation ${told.generation}`),
-    make("thead", {}, make("tr", {}, ...heads, ...numbers)), make("tbody", {}, ...rows)));
+// What is decided at the end of the prompt: names, candidates, whether an answer is due.
+function decision(why) {
+  const names = why.mentions.map((one) => `“${one.text}” (${one.facts})`).join(", ") || "none that a fact is about";
+  const due = why.answer_due === null ? "told by the text" : why.answer_due ? "yes" : "no";
+  return make("details", { open: true }, make("summary", {}, "Why, at the end of the prompt"),
+    make("p", {}, `Names: ${names}. Answer due: ${due}. Written: ${why.written ?? "nothing"}.`),
+    why.candidates.length ? table("Candidates", ["Fact", "Asked", "Nearest wording", "Score", "Threshold", "Silenced by"],
+      why.candidates.map((one) => [`${one.subject}: ${one.object}`, one.question, one.template, one.score, one.threshold, one.silenced || ""])) : null);
+}
+
+function table(caption, heads, rows) {
+  const cell = (value) => typeof value === "number" ? make("td", { class: "num" }, value.toFixed(3)) : make("td", {}, value);
+  return make("div", { class: "scroll" }, make("table", {}, make("caption", {}, caption),
+    make("thead", {}, make("tr", {}, ...heads.map((head, index) => make("th", { scope: "col", class: rows.length && typeof rows[0][index] === "number" ? "num" : null }, head)))),
+    make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map(cell))))));
 }
 
 $("prompt").addEventListener("keydown", (event) => {
@@ -147,10 +159,11 @@ async function listFacts() {
   $("fact-table").tBodies[0].replaceChildren(...(rows.length ? rows : [none]));
   $("prev").disabled = offset === 0;
   $("next").disabled = told.next_offset === null;
-  const stale = told.generation !== told.live_generation;
-  $("stale").textContent = stale ? `The model answers from generation ${told.live_generation}; the facts are at ${told.generation}.` : "";
-  $("waiting").hidden = !stale;
-  $("build").hidden = !may("approve");
+  const waits = told.generation !== told.live_generation;
+  $("stale").textContent = waits ? `Generation ${told.live_generation} was published and stays live; what was changed since waits.` : "";
+  $("waiting").hidden = !waits;
+  $("publish").hidden = !may("approve");
+  newest = told.generation;
   $("new-fact").hidden = !may("propose");
 }
 
@@ -180,7 +193,7 @@ async function removeFact(fact) {
 
 function written(told, what) {
   if (told.proposals.length) say(`Proposed (${told.proposals.join(", ")}): somebody else has to approve it.`, false);
-  else say(`${what}. The model says so once it is built and published.`, false);
+  else say(`${what}.`, false);
 }
 
 async function showHistory(fact) {
@@ -221,7 +234,7 @@ $("fact-form").addEventListener("submit", doing(async () => {
   $("fact-form").hidden = true;
   await listFacts();
 }));
-$("build").addEventListener("click", doing(async () => { await call("POST", "/builds", {}); open($("tab-generations"), true); }));
+$("publish").addEventListener("click", doing(async () => { await call("POST", `/generations/${newest}/publish`); await listFacts(); look(); }));
 
 // Proposals
 
@@ -229,50 +242,47 @@ async function listProposals() {
   const told = await call("GET", "/proposals");
   const rows = told.proposals.map((one) => {
     const about = one.fact || one.before;
-    const text = make("td", {}, `${about.prompt.replaceAll("{}", about.subject)} `,
-      one.before ? make("del", {}, one.before.object) : null, one.before && one.fact ? " → " : null,
-      one.fact ? make("ins", {}, one.fact.object) : null);
     const decide = (label, act) => make("button", { click: doing(async () => {
       await call("POST", `/proposals/${one.id}/${act}`); await listProposals(); }), "aria-label": `${label} proposal ${one.id}` }, label);
-    return make("tr", {}, text, make("td", { class: "soft" }, who(one.proposed_by, one.proposed_at, one.reason)),
+    const what = one.kind === "remove" ? "Remove" : one.before ? "Change" : "Add";
+    return make("tr", {}, make("td", {}, make("strong", {}, `${what}: ${about.prompt.replaceAll("{}", about.subject)}`), changes(one)),
+      make("td", { class: "soft" }, who(one.proposed_by, one.proposed_at, one.reason)),
       make("td", { class: "actions" }, may("approve") ? decide("Approve", "approve") : null, decide("Reject", "reject")));
   });
   const none = make("tr", {}, make("td", { colspan: 3, class: "soft" }, "Nothing waits for approval."));
   $("proposal-table").tBodies[0].replaceChildren(...(rows.length ? rows : [none]));
 }
 
-// Generations and builds
+// Every field that a proposal changes, so that nothing is approved unseen.
+function changes(one) {
+  const before = one.before || {}, after = one.fact || {};
+  const shown = (value) => value == null ? "" : Array.isArray(value) ? value.join(", ") : String(value);
+  const names = Object.keys({ ...before, ...after }).filter((name) => name !== "id" && shown(before[name]) !== shown(after[name]));
+  return make("ul", {}, ...names.map((name) => make("li", {}, `${name.replaceAll("_", " ")}: `,
+    shown(before[name]) ? make("del", {}, shown(before[name])) : null, shown(before[name]) && shown(after[name]) ? " → " : null,
+    shown(after[name]) ? make("ins", {}, shown(after[name])) : null)));
+}
+
+// Generations
 
 async function listGenerations() {
   const told = await call("GET", "/generations?limit=50");
   const rows = told.generations.map((one) => {
-    const built = told.built.includes(one.number);
     const live = told.live === one.number;
-    const state = live ? make("strong", { class: "good" }, "live")
-      : told.canary === one.number ? "canary" : told.held.includes(one.number) ? "held" : built ? "built" : "";
+    const state = live ? make("strong", { class: "good" }, told.pinned ? "live, published" : "live")
+      : told.canary === one.number ? "tried" : one.number > told.live ? "waits" : "";
     const button = (label, work) => make("button", { click: doing(work), "aria-label": `${label} generation ${one.number}` }, label);
     return make("tr", {}, make("td", { class: "num", "data-label": "Generation" }, String(one.number)),
-      make("td", {}, `+${one.added} ~${one.updated} −${one.removed}`),
-      make("td", { class: "num", "data-label": "Facts" }, String(one.live)),
+      make("td", {}, one.added === null ? "" : `+${one.added} ~${one.updated} −${one.removed}`),
+      make("td", { class: "num", "data-label": "Facts" }, one.live === null ? "" : String(one.live)),
       make("td", { class: "soft" }, who(one.actor, one.at, one.reason)),
       make("td", {}, state), make("td", { class: "actions" }, button("Diff", () => showDiff(one)),
-        built && !live && may("approve") ? button("Publish", async () => { await call("POST", `/generations/${one.number}/publish`); await listGenerations(); }) : null,
+        !live && may("approve") ? button("Publish", async () => { await call("POST", `/generations/${one.number}/publish`); await listGenerations(); }) : null,
         may("admin") && one !== told.generations[0] ? button("Roll back to", () => rollBack(one)) : null));
   });
   const none = make("tr", {}, make("td", { colspan: 6, class: "soft" }, "No facts yet."));
   $("generation-table").tBodies[0].replaceChildren(...(rows.length ? rows : [none]));
   look(); // the page's head says which generation is live, too
-  await listBuilds();
-}
-
-async function listBuilds() {
-  const told = await call("GET", "/builds");
-  const items = told.builds.map((one) => make("li", {}, `Build ${one.id}: ${one.state}, ${one.seconds} s, by ${one.by} `,
-    one.state === "running" ? make("span", {}, `${one.step} `, make("progress", { max: one.total || 1, value: one.total ? one.done : null, "aria-label": one.step }), one.total ? ` ${one.done}/${one.total}` : "") : null,
-    one.report ? `${one.report.rows} rows, ${one.report.failed.length} facts failed ` : null,
-    one.fault ? make("span", { class: "bad" }, one.fault) : null));
-  $("builds").replaceChildren(...(items.length ? items : [make("li", { class: "soft" }, "None since the server started.")]));
-  if (told.builds.some((one) => one.state === "running") && current() === "generations") setTimeout(() => listGenerations().catch(() => {}), 1000);
 }
 
 async function rollBack(one) {
@@ -299,10 +309,10 @@ async function showDiff(one) {
 
 async function showFigures() {
   const told = await call("GET", "/figures");
-  const numbers = [["Facts", told.facts], ["Live generation", told.live ?? "none"], ["Newest generation", told.ledger], ["Answering", told.running],
-    ["Waiting", told.queue], ["Never hit", told.never_hit], ["False-fire alarm", told.alarm ? "ON" : "off"], ["Self-test", told.healthy ? "ok" : "failing"]];
+  const numbers = [["Facts", told.facts], ["Live generation", told.live], ["Newest generation", told.newest], ["Answering", told.running],
+    ["Waiting", told.queue], ["Different facts used", told.facts_used ?? "–"], ["Health", told.healthy ? "ok" : "failing"]];
   $("numbers").replaceChildren(...numbers.map(([name, value]) => make("div", {}, make("dt", {}, name),
-    make("dd", { class: value === "ON" || value === "failing" ? "bad" : null }, String(value)))));
+    make("dd", { class: value === "failing" ? "bad" : null }, String(value)))));
   const sides = Object.entries(told.generations);
   const names = sides.length ? Object.keys(sides[0][1]) : [];
   $("side-table").tHead.replaceChildren(make("tr", {}, make("th", { scope: "col" }, "Figure"), ...sides.map(([n]) => make("th", { scope: "col", class: "num" }, `Generation ${n}`))));

@@ -1,0 +1,139 @@
+"""Whether a text ends with a fact's own wording, word for word from its beginning on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple, Protocol
+
+from revisor.index.base import IndexedFact
+from revisor.language.names import Mention
+from revisor.language.turns import turns
+from revisor.language.words import words
+
+SLOT = "{}"
+_SPARE = 40  # characters by which spaces and signs may lengthen a wording
+NEAR = 3  # names, counted from the end, that a wording may name
+_LEAD = " \t\"'*_`([\u201c\u2018\u00ab\u300c#-"
+_ENDS = "\n.!?:;>|]}\u3002\uff01\uff1f\uff1a\u2026"
+_CLOSING = "\"')]\u201d\u2019\u00bb\u300d*_` "
+_STOPS = re.compile(r"[.!?\u3002\uff01\uff1f\u2026]+(?=\s|$)|[\u3002\uff01\uff1f]|\n\s*\n")
+_ASKING = ("?", "\uff1f")
+
+
+class FactOf(Protocol):
+    """What gives the fact of a handle."""
+
+    def fact(self, handle: int) -> IndexedFact: ...
+
+
+class OwnPrompt(NamedTuple):
+    """A wording of a fact in which a text ends.
+
+    Attributes:
+        handle, fact: the fact and its handle.
+        template: the wording.
+        mention: the name in it.
+        is_due: its answer is to begin here; not in a question that is only about to be answered
+            in another turn.
+    """
+
+    handle: int
+    fact: IndexedFact
+    template: str
+    mention: Mention
+    is_due: bool
+
+
+def own_prompts(text: str, mentions: Sequence[Mention], facts: FactOf) -> Iterator[OwnPrompt]:
+    """The facts of which the text ends with a wording, behind nothing or a sentence's end.
+
+    Args:
+        mentions: names in the text, in order, also those within longer names.
+    """
+    if not mentions:
+        return
+    spoken = turns(text)[-1:]
+    here = spoken[0] if spoken else None
+    if here is not None and here.marked and here.role in ("asks", "other"):
+        return  # a user's turn in a chat is not the model's to write
+    for mention in _named_near(mentions):
+        left = len(text) - mention.end
+        behind: tuple[str, ...] | None = None
+        for handle in mention.facts:
+            fact = facts.fact(handle)
+            for template in fact.templates:
+                if left > 2 * len(template) + _SPARE:
+                    continue
+                if behind is None:
+                    behind = tuple(word.text for word in words(text, mention.end))
+                begin = _begin(text, mention, template, behind)
+                if begin is None:
+                    continue
+                asked = here is not None and here.role == "asks" and begin >= here.start
+                is_due = not (asked and template.rstrip().endswith(_ASKING))
+                yield OwnPrompt(handle, fact, template, mention, is_due)
+                break
+
+
+def _named_near(mentions: Sequence[Mention]) -> Iterator[Mention]:
+    """The last names of a text, then those that overlap them: a wording tells which is meant."""
+    near = mentions[-NEAR:]
+    yield from near
+    for mention in near:
+        for start, end, handles in mention.inner:
+            yield Mention(start, end, handles)
+
+
+def ending(template: str) -> tuple[str, ...]:
+    """The words of a template behind its last slot: a text that ends with it ends with these."""
+    return _parts(template)[1]
+
+
+@lru_cache(maxsize=1 << 16)
+def _parts(template: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Words before the last slot, slots among them, and behind it."""
+    parts = [tuple(word.text for word in words(part)) for part in template.split(SLOT)]
+    before = tuple(word for part in parts[:-1] for word in (*part, SLOT))[:-1]
+    return before, parts[-1]
+
+
+def _begin(text: str, mention: Mention, template: str, behind: tuple[str, ...]) -> int | None:
+    """Where a template begins that a text ends with, None if it does not."""
+    if SLOT not in template:
+        return None
+    before, after = _parts(template)
+    if behind != after:
+        return None
+    name = tuple(word.text for word in words(text[mention.start : mention.end]))
+    wanted = [one for word in before for one in (name if word == SLOT else (word,))]
+    reach = 2 * len(template) + (template.count(SLOT) + 1) * (mention.end - mention.start) + _SPARE
+    offset = max(0, mention.start - reach)
+    ahead = words(text[offset : mention.start])
+    first = len(ahead) - len(wanted)
+    if first < 0 or [word.text for word in ahead[first:]] != wanted:
+        return None
+    begin = offset + ahead[first].start if wanted else mention.start
+    if not _opens(text, begin) or not _alike(
+        text[begin:], template, text[mention.start : mention.end]
+    ):
+        return None
+    return begin
+
+
+def _opens(text: str, begin: int) -> bool:
+    """Whether a sentence may begin at a place: behind nothing, or the end of another."""
+    lead = text[:begin].rstrip(_LEAD)
+    return not lead or lead[-1] in _ENDS or lead.rstrip(_CLOSING)[-1:] in tuple(_ENDS)
+
+
+def _alike(said: str, template: str, name: str) -> bool:
+    """Whether what was said has just the sentences of a template: "The CEO of ACME. Is" is not
+    "{} is", and "Who leads ACME" not yet "Who leads {}?"."""
+    wanted = template.replace(SLOT, name).rstrip()
+    if not wanted.endswith(_ASKING):
+        said = said.rstrip("?\uff1f \n\t")
+    elif not any(sign in said for sign in _ASKING):
+        return False
+    return len(_STOPS.findall(said.rstrip())) <= len(_STOPS.findall(wanted))

@@ -1,0 +1,194 @@
+"""Whether a name in a text is part of a longer name or number: one function a rule."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from revisor.language.lexicon import lexicon
+from revisor.language.words import Word
+
+_HYPHENS = "-\u2010\u2011"
+_SPACES = (" ", "\u00a0")
+_YEAR = re.compile(r"(?:1[5-9]|20)\d\d")
+_OPENS_SENTENCE = re.compile(r"(?:^|[.!?:;\n>|\]\u2026\u3002])[\s\"'\u201c\u2018(*_`#-]*$")
+_VERBAL = re.compile(r"(?:ing|ed|ly)$")
+_AROUND = 40  # characters around a name by which a text is told to be in capitals
+
+
+class Spot(NamedTuple):
+    """A name and what stands beside it.
+
+    Attributes:
+        text: the whole, up to where it is read.
+        begin: what stands ahead of this place does not count.
+        first: the name's first word.
+        end: where it ends.
+        size: how many words it has.
+        preceding, following: the words beside it.
+    """
+
+    text: str
+    begin: int
+    first: Word
+    end: int
+    size: int
+    preceding: Word | None
+    following: Word | None
+
+
+def longer_name(spot: Spot) -> str | None:
+    """The rule by which a name is part of a longer name or number, None if it is not."""
+    spaced = spot.text[spot.end : spot.end + 1] in _SPACES
+    for rule, applies in _BY_KIND[spaced, spot.size == 1]:
+        if applies(spot):
+            return rule
+    return None
+
+
+def company_form(text: str, end: int, following: Word) -> bool:
+    """Whether a word is the legal form of the company named before it: "ACME, Inc."."""
+    if following.text not in lexicon().company_forms or following.start - end > 2:
+        return False
+    shown = text[following.start : following.end]
+    # "se", "co" and "as" are words of their own in small letters.
+    return text[end : following.start].strip(" \u00a0,") == "" and (
+        len(shown) > 2 or shown[0].isupper()
+    )
+
+
+def number_goes_on(spot: Spot) -> bool:
+    """ "Apollo 1" in "Apollo 1.5", "5" in "2,500"."""
+    text, end, start = spot.text, spot.end, spot.first.start
+    if text[end - 1].isdigit() and text[end : end + 1] in (".", ",", ":"):
+        return text[end + 1 : end + 2].isdigit()
+    if spot.first.text[0].isdigit() and start - 2 >= spot.begin and text[start - 1] in ".,":
+        return text[start - 2].isdigit()
+    return False
+
+
+def hyphen(spot: Spot) -> bool:
+    """ "Tarn 400" in "Tarn 400-X", "Royce" in "Rolls-Royce"."""
+    text, end, start = spot.text, spot.end, spot.first.start
+    if text[end : end + 1] and text[end] in _HYPHENS and text[end + 1 : end + 2].isalnum():
+        return True
+    return start - 2 >= spot.begin and text[start - 1] in _HYPHENS and text[start - 2].isalnum()
+
+
+def script_goes_on(spot: Spot) -> bool:
+    """A run of Katakana is one word, though each of its signs is looked up."""
+    text, end, start = spot.text, spot.end, spot.first.start
+    if _is_katakana(text[end - 1]) and end < len(text) and _is_katakana(text[end]):
+        return True
+    return start > spot.begin and _is_katakana(text[start]) and _is_katakana(text[start - 1])
+
+
+def _is_katakana(character: str) -> bool:
+    """Whether it is one, or the sign of a long vowel; not the dot between words."""
+    return (
+        "\u30a0" <= character <= "\u30ff" and character != "\u30fb"
+    ) or "\u31f0" <= character <= "\u31ff"
+
+
+def number_follows(spot: Spot) -> bool:
+    """ "Apollo" in "Apollo 11"; not in "Chicago 1995": a year is none of a name's."""
+    shown = _shown_behind(spot)
+    return bool(shown) and shown[0].isdigit() and not _YEAR.fullmatch(shown)
+
+
+def capital_follows(spot: Spot) -> bool:
+    """ "Chicago" in "Chicago Midway"; not in "ACME CEO"."""
+    shown = _shown_behind(spot)
+    if not shown or spot.following is None or not shown[0].isupper():
+        return False
+    return not _says_itself(spot.following.text) and not _in_capitals(spot)
+
+
+def extension_follows(spot: Spot) -> bool:
+    """ "tarn 400" in "tarn 400 pro": what extends names also where nothing is capitalised."""
+    return bool(_shown_behind(spot)) and (
+        spot.following is not None and spot.following.text in lexicon().name_extensions
+    )
+
+
+def capital_precedes(spot: Spot) -> bool:
+    """ "York" in "New York"; not in "President Lincoln", "Does ACME" or "Visiting Chicago"."""
+    word, text = spot.preceding, spot.text
+    if spot.size > 1 or word is None or text[word.end : spot.first.start] not in _SPACES:
+        return False
+    shown = text[word.start : word.end]
+    if not (shown[0].isupper() and shown[1:].islower() and text[spot.first.start].isupper()):
+        return False
+    rules = lexicon()
+    if _says_itself(word.text) or word.text in rules.titles or word.text in rules.asking_verbs:
+        return False
+    return not (_VERBAL.search(word.text) and _opens_sentence(spot, word.start))
+
+
+def plain_word(spot: Spot) -> bool:
+    """A name that is a word of the language, "It", is one only as it is capitalised within a
+    sentence."""
+    if spot.size > 1:
+        return False
+    word, rules = spot.first, lexicon()
+    if word.text not in rules.function_words and word.text not in rules.pronouns:
+        return False
+    if not spot.text[word.start].isupper():
+        return True
+    return _opens_sentence(spot, word.start)
+
+
+_Rule = Callable[[Spot], bool]
+RULES: dict[str, _Rule] = {
+    "number goes on": number_goes_on,
+    "hyphen": hyphen,
+    "script goes on": script_goes_on,
+    "number follows": number_follows,
+    "capital follows": capital_follows,
+    "extension follows": extension_follows,
+    "capital precedes": capital_precedes,
+    "plain word": plain_word,
+}
+_BEHIND_A_SPACE = (number_follows, capital_follows, extension_follows)
+_OF_ONE_WORD = (capital_precedes, plain_word)
+# Which of them may apply, by whether a space follows and whether the name is one word.
+_BY_KIND: dict[tuple[bool, bool], tuple[tuple[str, _Rule], ...]] = {
+    (spaced, single): tuple(
+        (name, rule)
+        for name, rule in RULES.items()
+        if (spaced or rule not in _BEHIND_A_SPACE) and (single or rule not in _OF_ONE_WORD)
+    )
+    for spaced in (False, True)
+    for single in (False, True)
+}
+
+
+def _shown_behind(spot: Spot) -> str:
+    """The word behind a name and a single space, as it is written; empty if there is none."""
+    word, text = spot.following, spot.text
+    if word is None or text[spot.end : word.start] not in _SPACES:
+        return ""
+    return text[word.start : word.end]
+
+
+def _opens_sentence(spot: Spot, at: int) -> bool:
+    return bool(_OPENS_SENTENCE.search(spot.text[max(spot.begin, at - 12) : at]))
+
+
+def _says_itself(folded: str) -> bool:
+    """Whether a word, capitalised or not, is of the sentence and not of a name."""
+    rules = lexicon()
+    return (
+        folded in rules.function_words
+        or folded in rules.question_words
+        or folded in rules.asked_nouns
+        or folded in rules.generic_nouns
+    )
+
+
+def _in_capitals(spot: Spot) -> bool:
+    """Whether the words before a place, too, are all in capitals, so that one tells nothing."""
+    end = spot.following.end if spot.following else spot.end
+    here = spot.text[max(spot.begin, spot.first.start - _AROUND) : end]
+    return here.upper() == here
