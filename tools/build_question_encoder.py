@@ -36,7 +36,6 @@ NEAR_WEIGHT = 0.5  # of a near miss beside another relation; a true pair has 1.5
 UNEXPLAINED = 0.9  # of the weights as they are fitted: near misses are rarer than in the lessons
 MARKED = 1.3  # the same of words that make any noun another ("former")
 UNREACHED = 0.5  # the same of words of templates
-SHIFT = 0.4  # added to the log-odds, so that 0.5 leaves 91 % of other relations' questions quiet
 STEP = 1 / 16  # of a stored weight
 ALIKE = 0.62  # cosine of meanings above which a word stands for another
 
@@ -117,7 +116,6 @@ def arrays(
         weight_VK *= _scales(words.known)
         found["weights"] = np.clip(np.round(weight_VK / STEP), 0, 255).astype(np.uint8)
         found["parameters"] = np.array(scope.parameters_of())
-        found["parameters"][PARAMETERS.index("bias")] += SHIFT
     return found
 
 

@@ -22,6 +22,7 @@ _BOUNDARY = re.compile(
     r"(?<=\s)\S|[\u0e01-\u0e30\u3041-\u3096\u30a1-\u30fa\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]"
 )
 ANSWERS = 64  # facts about a name whose objects are looked for as answers
+SEVERAL = 5.0  # times as good as for one fact the odds of one of several have to be
 NORMAL = 0.5  # the threshold of a calibrated score
 
 
@@ -125,6 +126,18 @@ def candidates(
     return sorted(found.values(), key=_rank, reverse=True)
 
 
+def needed(candidate: Candidate, threshold: float) -> float:
+    """The score that a candidate has to reach.
+
+    A name of several facts is asked about in several ways, and a wording has to tell which: the
+    odds have to be `SEVERAL` times as good as for a name of one fact.
+    """
+    if len(candidate.mention.facts) == 1:
+        return threshold
+    odds = SEVERAL * threshold / max(1 - threshold, 1e-9)
+    return odds / (1 + odds)
+
+
 def _rank(candidate: Candidate) -> tuple[bool, float, bool]:
     return candidate.silenced is None, candidate.score, candidate.is_due
 
@@ -175,6 +188,8 @@ def _scored(
     silenced = None
     if question.kind == "statement" and score < 1.0:
         silenced = "told, not asked"
+    elif _goes_on(question, asked, best):
+        silenced = "the question goes on behind the name"
     elif _is_answered(text, question, fact.object, best):
         silenced = "already answered"
     return Candidate(
@@ -224,6 +239,18 @@ def _is_empty(question: str) -> bool:
     """Whether a question has no word that tells what is asked: "{} is the"."""
     empty = lexicon().empty_words
     return all(word == SLOT or word in empty for word in _plain(question))
+
+
+def _goes_on(question: Question, asked: tuple[str, ...], template: str) -> bool:
+    """Whether a sentence has only come to the name, and what is asked is said behind it.
+
+    "ACME is in the city of Paris" has not yet asked what "{} is the capital of" asks of Paris; "Who
+    leads ACME" has asked all the same.
+    """
+    if question.kind != "completion" or asked[-1:] != (SLOT,) or _plain(template)[-1:] == (SLOT,):
+        return False
+    rules = lexicon()
+    return not any(word in rules.question_words or word in rules.asking_verbs for word in asked)
 
 
 def _is_answered(text: str, question: Question, obj: str, template: str) -> bool:
@@ -299,20 +326,20 @@ def decide(
 
     Args:
         text, mentions: see `candidates`.
-        threshold: least score.
+        threshold: least score of the only fact about a name; see `needed`.
     """
     found = candidates(text, mentions, facts, encoder)
-    if not found or found[0].silenced is not None or found[0].score < threshold:
+    fit = [one for one in found if one.silenced is None and one.score >= needed(one, threshold)]
+    if not fit:
         return None
-    best = found[0]
+    best = fit[0]
     # The fact that would be nearest was given already: what is left of the text asks for no other.
     if any(one.silenced == "already answered" and one.score > best.score for one in found):
         return None
     # Of several questions that were put the first is answered first.
-    fit = [one for one in found if one.silenced is None and one.score >= threshold]
     best = min(fit, key=lambda one: one.order)
     second = next((one for one in found if one.id != best.id), None)
-    return Decision(fact=best, threshold=threshold, runner_up=second)
+    return Decision(fact=best, threshold=needed(best, threshold), runner_up=second)
 
 
 def explained(
@@ -328,7 +355,7 @@ def explained(
     chosen = decide(text, mentions, facts, encoder, threshold=threshold)
     told = []
     for one in found:
-        if one.silenced is None and one.score < threshold:
+        if one.silenced is None and one.score < needed(one, threshold):
             one = replace(one, silenced="asks for something else")
         elif one.silenced is None and (chosen is None or chosen.fact.id != one.id):
             one = replace(one, silenced="another fact is nearer")

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from revisor.index.base import IndexedFact
+from revisor.language.lexicon import lexicon
 from revisor.language.names import Mention
 from revisor.language.turns import turns
 from revisor.language.words import words
@@ -115,9 +116,8 @@ def _begin(text: str, mention: Mention, template: str, behind: tuple[str, ...]) 
     if first < 0 or [word.text for word in ahead[first:]] != wanted:
         return None
     begin = offset + ahead[first].start if wanted else mention.start
-    if not _opens(text, begin) or not _alike(
-        text[begin:], template, text[mention.start : mention.end]
-    ):
+    opens = _opens(text, begin) or _begins_anew(text, begin, template)
+    if not opens or not _alike(text[begin:], template, text[mention.start : mention.end]):
         return None
     return begin
 
@@ -126,6 +126,19 @@ def _opens(text: str, begin: int) -> bool:
     """Whether a sentence may begin at a place: behind nothing, or the end of another."""
     lead = text[:begin].rstrip(_LEAD)
     return not lead or lead[-1] in _ENDS or lead.rstrip(_CLOSING)[-1:] in tuple(_ENDS)
+
+
+def _begins_anew(text: str, begin: int, template: str) -> bool:
+    """Whether a sentence begins at a place though the one before is not finished, as in a text that
+    was cut off: "... as late as the The CEO of ACME is", but not "... the wife of ACME is", and
+    "... and one ACME is", but not "... the CEO of ACME is".
+    """
+    if not text[:begin].endswith((" ", "\u00a0")):
+        return False
+    if not template.startswith(SLOT):
+        return template[:1].isupper() and text[begin : begin + 1] == template[:1]
+    ahead = words(text[max(0, begin - _SPARE) : begin])
+    return bool(ahead) and ahead[-1].text not in lexicon().links
 
 
 def _alike(said: str, template: str, name: str) -> bool:

@@ -38,6 +38,7 @@ class Lexicon:
         lead_ins: what opens an answer without a word of it ("the answer is", "it is").
         ellipses: first words of a question that goes on with an earlier one ("and", "what about").
         joining: words behind which no answer begins ("and", "who").
+        links: words behind which a name belongs to what stands before it ("the CEO of ACME").
         times: words that put a clause into a time of its own ("before", "former").
     """
 
@@ -65,6 +66,7 @@ class Lexicon:
     lead_ins: frozenset[str]
     ellipses: frozenset[str]
     joining: frozenset[str]
+    links: frozenset[str]
     times: frozenset[str]
 
 
