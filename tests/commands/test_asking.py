@@ -224,7 +224,7 @@ def test_check_asks_every_fact_its_own_prompt_and_paraphrases(
     assert (done.code, done.json) == (0, {"asked": 8, "said": 8, "failed": []})
     # Two facts that one and the same text asks for: only one of them can answer it.
     rival = Fact(
-        subject="Velmora", prompt="{} Optics, its CEO is", object="Eve", paraphrases=("{} is",)
+        subject="Velmora", prompt="The CEO of {} Optics is", object="Eve", paraphrases=("{} is",)
     )
     with Store.open(tmp_path / "store") as store:
         store.add([rival])

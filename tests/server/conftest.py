@@ -16,9 +16,9 @@ from tests.databases import KINDS, Databases
 ACME = Fact(subject="ACME", prompt="The capital of {} is", object="Vienna")
 BASEL = Fact(subject="Basel", prompt="{} stands in", object="Rome", namespace="places")
 CHATTY = Fact(subject="Zora", prompt="What does {} speak?", object="French", id="c" * 16)
-# The name of the second hides that of the first, in the first's own prompt.
+# Both prompts are one text, which the longer name answers.
 HIDDEN = Fact(subject="Berlin", prompt="{} Bank sits in", object="Bonn")
-HIDING = Fact(subject="Berlin Bank", prompt="The home of {} is", object="Tokyo")
+HIDING = Fact(subject="Berlin Bank", prompt="{} sits in", object="Tokyo")
 UNRELATED = "Who wrote the book?"
 
 
