@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MODEL = "smollm2"
 BATCH = 32
-MAX_TOKENS = 24
+MAX_TOKENS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
