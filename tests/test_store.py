@@ -214,6 +214,10 @@ def test_a_protected_namespace_takes_what_somebody_else_approved(store: Store) -
     store.remove([law.id], actor="ann", approved_by="bob")
     approved = [event.details.get("approved_by") for event in store.ledger.events()]
     assert approved.count("bob") == 4
+    with pytest.raises(NeedsApproval):
+        store.purge([law.id], actor="ann")
+    assert store.ledger.history(law.id)
+    assert store.purge([law.id], actor="ann", approved_by="bob").facts == 1
 
 
 # Settings

@@ -1,3 +1,22 @@
-"""revisor: a database of facts inside any Hugging Face causal language model."""
+"""revisor: a database of facts for any causal language model."""
 
-__version__ = "0.1.0"
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__all__ = ["Fact", "RevisorError", "Store"]
+__version__ = "0.2.0.dev0"
+
+_HOMES = {
+    "Fact": "revisor.facts.fact",
+    "RevisorError": "revisor.errors",
+    "Store": "revisor.store",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Names are imported when they are first used, so that `import revisor` alone is quick."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'revisor' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -271,10 +271,21 @@ class Store:
         made = self.ledger.apply(changes, actor=actor, reason=reason, approved_by=approved_by)
         return made.removed
 
-    def purge(self, fact_ids: Sequence[str], *, actor: str = "", reason: str = "") -> Erased:
+    def purge(
+        self,
+        fact_ids: Sequence[str],
+        *,
+        actor: str = "",
+        reason: str = "",
+        approved_by: str | None = None,
+    ) -> Erased:
         """Erase facts, live or removed, and all they ever were: text, vectors, exports.
 
+        Args:
+            approved_by: see `add`.
+
         Raises:
+            NeedsApproval: see `add`; nothing is erased.
             NotFound: no fact ever had one of these ids; nothing is erased.
             UsageError: one of them is the reverse of a fact that stays.
             Conflict: another process builds, or reads the database (see operations/erase.py).
@@ -282,6 +293,7 @@ class Store:
         from revisor.operations.erase import purge
 
         ids = self.ledger.with_reverses(self.ledger.ids_of(fact_ids))
+        self.ledger.need_approval(ids, actor=actor, approved_by=approved_by)
         erased = purge(self.workspace, ids, actor=actor, reason=reason)
         if self._index is not None:
             self._index.erase()

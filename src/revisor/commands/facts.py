@@ -304,7 +304,9 @@ def remove(
     """
     with open_store(store) as opened:
         if purge:
-            erased = opened.purge(fact_ids, actor=actor or os_user(), reason=reason)
+            erased = opened.purge(
+                fact_ids, actor=actor or os_user(), reason=reason, approved_by=approved_by
+            )
             _say_erased(erased, as_json=as_json)
             return
         removed = opened.remove(

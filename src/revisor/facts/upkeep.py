@@ -199,6 +199,23 @@ class Upkeep:
                 ids |= set(connection.execute(reverses).scalars())
         return sorted(ids)
 
+    def need_approval(
+        self, fact_ids: Collection[str], *, actor: str, approved_by: str | None
+    ) -> None:
+        """Refuse what is to be done to facts (whole ids) whose namespaces ask for approval.
+
+        Raises:
+            NeedsApproval: nobody else than the actor approved it.
+        """
+        with self._connection() as connection:
+            if not any(policy.namespace_policies(connection).values()):
+                return
+            approval = policy.Approval.of(connection, actor=actor, approved_by=approved_by)
+            for some in chunks(fact_ids):
+                wanted = sa.select(revisions.c.namespace).distinct()
+                found = connection.execute(wanted.where(revisions.c.fact_id.in_(some))).scalars()
+                approval.check(list(found))
+
     def purge(self, fact_ids: Collection[str], *, actor: str, reason: str = "") -> Purged:
         """Erase facts (whole ids) and all they ever were or were proposed to be; `scrub` must
         follow.
