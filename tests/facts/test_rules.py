@@ -81,6 +81,11 @@ def test_every_fault_of_a_fact_is_told_at_once() -> None:
     assert len(refused.value.faults) == 3
 
 
+def test_a_subject_without_words_and_a_prompt_that_says_nothing_are_refused() -> None:
+    assert "no letter or digit" in faults(replace(ANN, subject="?!"))[0].fault
+    assert "says nothing" in faults(replace(ANN, prompt="{} {}:"))[0].fault
+
+
 def test_the_faults_of_many_facts_carry_the_places_of_their_facts() -> None:
     facts = [ANN, replace(ANN, object=""), ANN, replace(ANN, subject="", prompt="?")]
     with pytest.raises(BadInput, match="'object' is empty") as refused:
@@ -96,7 +101,7 @@ def test_the_faults_of_many_facts_carry_the_places_of_their_facts() -> None:
         {"object": "東京"},
         {"object": "R" * 1_000},
         {"prompt": "Question: where does {} live?\nAnswer:"},
-        {"prompt": "{}"},
+        {"prompt": "{}は"},
         {"aliases": tuple(f"A{n}" for n in range(100)), "paraphrases": ("A7 lives in",) * 8},
         {"paraphrases": ("Where does ann live?", "Home of Ann:")},
         {"subject": "Map{}", "prompt": "{} is a type of", "object": "dictionary"},

@@ -164,3 +164,16 @@ def test_a_window_begins_between_two_words(text: str) -> None:
     assert len(text) - begin <= WINDOW
     assert [word for word in words(text) if word.start >= begin] == words(text, begin)
     assert not any(word.start < begin < word.end for word in words(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Is Rome the seat of ACME? ",
+        "Translate 'Where is ACME based?' into German.\n",
+        "I already know who the CEO of ACME is. ",
+        "Write to info@acme.com: the CEO is",
+    ],
+)
+def test_what_asks_for_no_fact_is_left_alone(text: str) -> None:
+    assert asked(text, CEO, SEAT) is None

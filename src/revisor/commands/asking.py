@@ -210,6 +210,8 @@ def explain(
 
 
 def _say_explanation(found: Explanation) -> None:
+    from revisor.gate.decide import needed
+
     if not found.mentions:
         say("No name of a fact was found in the text.")
     for mention in found.mentions:
@@ -222,7 +224,8 @@ def _say_explanation(found: Explanation) -> None:
         for one in found.candidates[:EXPLAINED]:
             verdict = one.silenced or "asked for"
             row = (f"{one.subject}: {one.object}", one.id, one.question)
-            listing.add_row(*row, f"{one.score:.2f}", f"{found.threshold:.2f}", verdict)
+            bar = needed(one, found.threshold)
+            listing.add_row(*row, f"{one.score:.2f}", f"{bar:.2f}", verdict)
         output().print(listing)
     by_text = found.decision is not None and found.decision.fact.is_due
     if by_text:
@@ -233,6 +236,8 @@ def _say_explanation(found: Explanation) -> None:
         )
     if found.written is not None:
         say(f"written: {found.written}", style="bold")
+    elif found.decision is not None and found.is_due is None:
+        say(f"{found.decision.fact.object!r} is written if the model's logits say that it is due")
     else:
         say("nothing is written here")
 

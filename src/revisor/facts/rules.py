@@ -211,12 +211,27 @@ def faults(fact: Fact) -> tuple[Fault, ...]:
         if text and PLACEHOLDER not in text:
             fault = f"{name!r} has no {PLACEHOLDER}: {shown(text)}"
             found.append(Fault(line=0, fault=fault, remedy=f"write {{}} where the {what} stands"))
+    found += _wordless_faults(fact)
     found += _time_faults(fact)
     if wrong := id_fault(fact.id):
         found.append(wrong)
     if not found:
         found += wordings_faults(fact.subject, fact.aliases, fact.paraphrases)
     return tuple(found)
+
+
+def _wordless_faults(fact: Fact) -> Iterator[Fault]:
+    """A name is found by its words, and a prompt has to say more than the name."""
+    if fact.subject.strip() and not _has_word(fact.subject):
+        fault = f"'subject' has no letter or digit: {shown(fact.subject)}"
+        yield Fault(line=0, fault=fault, remedy="give a name that can be found in a text")
+    if PLACEHOLDER in fact.prompt and not _has_word(fact.prompt.replace(PLACEHOLDER, "")):
+        fault = f"'prompt' says nothing about the subject: {shown(fact.prompt)}"
+        yield Fault(line=0, fault=fault, remedy='write what is asked, such as "The CEO of {} is"')
+
+
+def _has_word(text: str) -> bool:
+    return any(sign.isalnum() or unicodedata.category(sign) == "So" for sign in text)
 
 
 def _is_plain(fact: Fact) -> bool:
@@ -227,7 +242,8 @@ def _is_plain(fact: Fact) -> bool:
     try:
         names = fact.subject + fact.prompt + fact.object
         whole = "".join((names, fact.id, *filter(None, more)))
-        empty = not (fact.subject.strip() and fact.prompt.strip() and fact.object.strip())
+        prompt = fact.prompt.replace(PLACEHOLDER, "")
+        empty = not (_has_word(fact.subject) and _has_word(prompt) and fact.object.strip())
     except (TypeError, AttributeError):
         return False
     return not (

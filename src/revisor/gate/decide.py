@@ -14,6 +14,7 @@ from revisor.language.lexicon import lexicon
 from revisor.language.names import Mention
 from revisor.language.words import words
 from revisor.question.encoder import QuestionEncoder
+from revisor.question.kinds import asks_yes_or_no, fits, works_on_text
 from revisor.question.reading import SLOT, Question, questions
 
 WINDOW = 2400  # characters before a place that can matter to what is asked there
@@ -188,6 +189,12 @@ def _scored(
     silenced = None
     if question.kind == "statement" and score < 1.0:
         silenced = "told, not asked"
+    elif score < 1.0 and not fits(question.text, fact.object):
+        silenced = "the object is not of the kind that is asked for"
+    elif score < 1.0 and works_on_text(question.text):
+        silenced = "a text to work on, not a question"
+    elif score < 1.0 and asks_yes_or_no(question.text):
+        silenced = "a question that is answered by yes or no"
     elif _goes_on(question, asked, best):
         silenced = "the question goes on behind the name"
     elif _is_answered(text, question, fact.object, best):

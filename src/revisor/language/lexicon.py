@@ -39,6 +39,17 @@ class Lexicon:
         ellipses: first words of a question that goes on with an earlier one ("and", "what about").
         joining: words behind which no answer begins ("and", "who").
         links: words behind which a name belongs to what stands before it ("the CEO of ACME").
+        auxiliaries: first words of a question that is answered by yes or no.
+        who_words, when_words, where_words, how_words, which_words: question words by what they
+            ask for.
+        time_nouns: what "which" asks for a time with ("year"); measures: what "how" asks for a
+            number with ("many").
+        times_told, numbers_told: words that tell a time or a number without a digit.
+        handling_verbs: first words of a request that does something with a text ("translate").
+        knowing: those of `wanting` that alone say what one has ("I know"), and not with one of
+            wishing ("I'd like to know").
+        addressed: second words of a question that is a request ("can you"); polite_fillers: words
+            that may stand before its first ("please").
         times: words that put a clause into a time of its own ("before", "former").
     """
 
@@ -67,6 +78,21 @@ class Lexicon:
     ellipses: frozenset[str]
     joining: frozenset[str]
     links: frozenset[str]
+    auxiliaries: frozenset[str]
+    who_words: frozenset[str]
+    when_words: frozenset[str]
+    where_words: frozenset[str]
+    how_words: frozenset[str]
+    which_words: frozenset[str]
+    time_nouns: frozenset[str]
+    measures: frozenset[str]
+    times_told: frozenset[str]
+    numbers_told: frozenset[str]
+    handling_verbs: frozenset[str]
+    knowing: frozenset[str]
+    wishing: frozenset[str]
+    addressed: frozenset[str]
+    polite_fillers: frozenset[str]
     times: frozenset[str]
 
 

@@ -68,6 +68,16 @@ def number_goes_on(spot: Spot) -> bool:
     return False
 
 
+def address(spot: Spot) -> bool:
+    """ "ACME" in "https://acme.com", "www.acme.com" and "info@acme.com"."""
+    text, end, start = spot.text, spot.end, spot.first.start
+    if text[start - 1 : start] in ("@", "/") and start - 1 >= spot.begin:
+        return True
+    if text[end : end + 1] == "@" or text[max(spot.begin, start - 4) : start].lower() == "www.":
+        return text[end : end + 2].rstrip() != "@"
+    return False
+
+
 def hyphen(spot: Spot) -> bool:
     """ "Tarn 400" in "Tarn 400-X", "Royce" in "Rolls-Royce"."""
     text, end, start = spot.text, spot.end, spot.first.start
@@ -143,6 +153,7 @@ _Rule = Callable[[Spot], bool]
 RULES: dict[str, _Rule] = {
     "number goes on": number_goes_on,
     "hyphen": hyphen,
+    "address": address,
     "script goes on": script_goes_on,
     "number follows": number_follows,
     "capital follows": capital_follows,

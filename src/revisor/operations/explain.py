@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from revisor.errors import UsageError
-from revisor.gate.decide import Candidate, Decision, decide, explained, window
+from revisor.gate.decide import Candidate, Decision, decide, explained, needed, window
 from revisor.gate.gate import FactGate
 from revisor.language.names import Mention, mentions
 from revisor.models.load import LoadedModel
@@ -105,7 +105,7 @@ def as_json(found: Explanation) -> dict[str, Any]:
                 "question": one.question,
                 "template": one.template,
                 "score": round(one.score, 4),
-                "threshold": found.threshold,
+                "threshold": round(needed(one, found.threshold), 4),
                 "silenced": one.silenced,
             }
             for one in found.candidates

@@ -149,7 +149,12 @@ def asks(sentence: str) -> bool:
         return not (_is_finished(sentence) and "," in sentence)
     if read[ahead] in rules.asking_verbs:
         return True
-    return not rules.speakers.isdisjoint(read[:3]) and not rules.wanting.isdisjoint(read)
+    if rules.speakers.isdisjoint(read[:3]) or rules.wanting.isdisjoint(read):
+        return False
+    # "I know who leads ACME" tells; "I'd like to know", "I don't know who leads ACME" ask.
+    return not rules.knowing.issuperset(rules.wanting.intersection(read)) or not (
+        rules.wishing.isdisjoint(read)
+    )
 
 
 def _is_finished(sentence: str) -> bool:

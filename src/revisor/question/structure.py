@@ -54,9 +54,32 @@ _ANSWERS = {
     "where": Answer.PLACE,
     "when": Answer.TIME,
 }
+_NOUNS = {
+    Answer.PERSON: """
+        ceo cto cfo coo chief president chairman chairwoman chairperson chair director
+        manager boss head leader founder cofounder owner author writer artist painter
+        composer singer performer producer actor actress screenwriter editor architect
+        designer inventor creator developer coach trainer captain mayor governor minister
+        king queen emperor pope bishop senator spouse wife husband father mother son
+        daughter brother sister child parent friend successor predecessor winner champion
+        driver teacher student speaker spokesperson secretary treasurer supervisor judge
+        lawyer doctor officer executive
+    """,
+    Answer.PLACE: """
+        headquarters hq capital birthplace location country city town village state province
+        region continent address venue home hometown seat county district
+    """,
+    Answer.TIME: "date year birthday birthdate anniversary deadline",
+    Answer.NUMBER: """
+        price cost population weight height length width depth area size age number revenue
+        profit income salary budget capacity speed temperature distance percentage rate
+        score rank
+    """,
+}
+_KINDS = {noun: kind for kind, nouns in _NOUNS.items() for noun in nouns.split()}
 _ENDS = {
     "by": Answer.PERSON,
-    "in": ANYTHING ^ Answer.PERSON,
+    "in": ANYTHING ^ Answer.PERSON ^ Answer.NUMBER,
     "at": ANYTHING ^ Answer.PERSON,
     "on": ANYTHING ^ Answer.PERSON,
     "year": Answer.TIME,
@@ -123,7 +146,7 @@ def roles(words: Sequence[str]) -> list[Role]:
 def direction(words: Sequence[str]) -> Direction:
     """Between whom and whom a question looks."""
     if PLACEHOLDER not in words:
-        return Direction("", "", False, False, _answer(words))
+        return Direction("", "", False, False, _answer(words, ""))
     name = words.index(PLACEHOLDER)
     before, owned, owner = _before_article(words, name), "", ""
     if before > 0 and words[before] == "of" and _content(words[before - 1]):
@@ -133,19 +156,26 @@ def direction(words: Sequence[str]) -> Direction:
     if len(words) - name >= 3 and words[-1] == "of" and _content(words[-2]):
         owner = words[-2]
     by_name, by_other = name > 0 and words[name - 1] == "by", "by" in words[name + 1 :]
-    return Direction(owned, owner, by_name, by_other, _answer(words))
+    return Direction(owned, owner, by_name, by_other, _answer(words, owned))
 
 
-def _answer(words: Sequence[str]) -> Answer:
-    """What answers a question, by its first question word, or by its last word if that is none."""
+def _answer(words: Sequence[str], owned: str) -> Answer:
+    """What answers a question: by its first question word, by the noun of "NOUN of {}", or by its
+    last word.
+
+    Args:
+        owned: that noun; empty if there is none.
+    """
     for place, word in enumerate(words):
         if word in _ANSWERS:
             return _ANSWERS[word]
         if word in _ASKING:
-            behind = words[place + 1 : place + 2]
-            return _ENDS[behind[0]] if behind and behind[0] in ("year", "date") else ANYTHING
+            behind = words[place + 1 : place + 3]
+            return next((_KINDS[noun] for noun in behind if noun in _KINDS), ANYTHING)
         if word == "how":
             return Answer.NUMBER | Answer.TIME if words[place + 1 : place + 2] else ANYTHING
+    if owned in _KINDS:
+        return _KINDS[owned]
     return _ENDS.get(words[-1], ANYTHING) if words else ANYTHING
 
 

@@ -1,0 +1,98 @@
+"""Whether an object is of the kind that a question asks for, and whether it asks at all."""
+
+from __future__ import annotations
+
+import re
+
+from revisor.language.lexicon import lexicon
+from revisor.language.words import Word, words
+
+SLOT = "{}"
+
+_MONEY = re.compile(r"^[$\u20ac\u00a3\u00a5]?\s?[\d.,]+\s?[$\u20ac\u00a3\u00a5%]?$")
+_YEAR = re.compile(r"[12]\d\d\d")
+_ASKED = 3  # words behind "which" among which is what it asks for
+
+
+def fits(question: str, obj: str) -> bool:
+    """Whether an object may answer a question by its question word.
+
+    "When was {} born?" asks for no town, "Where was {} founded?" for no date, "How many" for
+    nothing without a number, and "Who" for no date or price. Other questions ask for anything.
+    """
+    asked = [word.text for word in words(question)]
+    rules = lexicon()
+    for place, word in enumerate(asked):
+        behind = asked[place + 1 : place + 1 + _ASKED]
+        if word in rules.when_words or (
+            word in rules.which_words and any(one in rules.time_nouns for one in behind)
+        ):
+            return _tells_time(obj)
+        if word in rules.where_words:
+            return not _is_date(obj) and not _MONEY.match(obj)
+        if word in rules.who_words:
+            return not _is_date(obj) and not _MONEY.match(obj)
+        if word in rules.how_words and behind[:1] and behind[0] in rules.measures:
+            return _tells_number(obj)
+        if word in rules.question_words and word not in rules.auxiliaries:
+            return True
+    return True
+
+
+def asks_yes_or_no(question: str) -> bool:
+    """Whether a question is answered by yes or no.
+
+    "Is Paris the capital of {}?", "Does {} have a cat?"; not "Can you tell me the capital of {}?",
+    "Is there a phone number for {}?", or "{} is based in".
+    """
+    rules = lexicon()
+    asked = _opening(question)
+    if not asked or asked[0] not in rules.auxiliaries:
+        return False
+    if asked[1:2] and asked[1] in rules.addressed:
+        return False
+    others = rules.question_words - rules.auxiliaries | rules.asking_verbs
+    return others.isdisjoint(asked[1:])
+
+
+def works_on_text(question: str) -> bool:
+    """Whether a request does something with a text: "Translate 'What is the capital of {}?'"."""
+    asked = _opening(question)
+    return bool(asked) and asked[0] in lexicon().handling_verbs
+
+
+def _opening(question: str) -> list[str]:
+    """The words of a question from its first one on that is more than polite; none if a name is
+    ahead of it."""
+    ahead = len(words(question.partition(SLOT)[0]))
+    read = [word.text for word in words(question)]
+    fillers = lexicon().polite_fillers
+    first = next((at for at, word in enumerate(read) if word not in fillers), len(read))
+    return read[first:] if first < ahead else []
+
+
+def _tells_time(obj: str) -> bool:
+    return _has_digit(obj) or any(word.text in lexicon().times_told for word in words(obj))
+
+
+def _tells_number(obj: str) -> bool:
+    return _has_digit(obj) or any(word.text in lexicon().numbers_told for word in words(obj))
+
+
+def _is_date(obj: str) -> bool:
+    """Whether an object is nothing but a date or a time: "3 May 2001", "1987"."""
+    read = words(obj)
+    told = lexicon().times_told
+    return (
+        bool(read)
+        and all(_is_digits(word) or word.text in told for word in read)
+        and (any(word.text in told for word in read) or bool(_YEAR.fullmatch(obj.strip())))
+    )
+
+
+def _is_digits(word: Word) -> bool:
+    return word.text.rstrip("sthndr").isdigit()
+
+
+def _has_digit(obj: str) -> bool:
+    return any(character.isdigit() for character in obj)

@@ -1,0 +1,71 @@
+"""Tests of what a question asks for, and whether it asks."""
+
+from __future__ import annotations
+
+import pytest
+
+from revisor.question.kinds import asks_yes_or_no, fits, works_on_text
+
+
+@pytest.mark.parametrize(
+    ("question", "obj"),
+    [
+        ("When was {} born?", "3 May 1961"),
+        ("When does {} open?", "Tuesday to Sunday"),
+        ("In which year was {} founded?", "1987"),
+        ("Where was {} founded?", "Tampere"),
+        ("Where is {}?", "12 Quayside Lane, Whitby"),
+        ("How many people work at {}?", "about forty"),
+        ("How much is the {}?", "$1,249"),
+        ("How can I call {}?", "+358 40 555 0173"),
+        ("Who runs {}?", "the board of directors"),
+        ("What is the slogan of {}?", "Measure twice"),
+        ("The CEO of {} is", "1987"),
+    ],
+)
+def test_an_object_of_the_kind_that_is_asked_for_fits(question: str, obj: str) -> None:
+    assert fits(question, obj)
+
+
+@pytest.mark.parametrize(
+    ("question", "obj"),
+    [
+        ("When was {} born?", "Tuvalu"),
+        ("What year was {} founded?", "Tampere"),
+        ("Where was {} founded?", "3 May 2001"),
+        ("Where was {} founded?", "1987"),
+        ("How many people live in {}?", "Tarnsby"),
+        ("Who founded {}?", "1987"),
+        ("Who sells the {}?", "$1,249"),
+    ],
+)
+def test_an_object_of_another_kind_does_not(question: str, obj: str) -> None:
+    assert not fits(question, obj)
+
+
+@pytest.mark.parametrize(
+    "question", ["Is Paris the capital of {}?", "Does {} have a cat?", "Was {} founded in 1987?"]
+)
+def test_a_question_of_yes_or_no_is_told(question: str) -> None:
+    assert asks_yes_or_no(question)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "{} is based in",
+        "Can you tell me the capital of {}?",
+        "Do you know who leads {}?",
+        "Is there a phone number for {}?",
+        "Could you give me the address of {}?",
+        "What is the capital of {}?",
+    ],
+)
+def test_a_question_for_more_than_yes_or_no_is_not_taken_for_one(question: str) -> None:
+    assert not asks_yes_or_no(question)
+
+
+def test_a_request_about_a_text_is_told() -> None:
+    assert works_on_text("Translate 'What is the capital of {}?' into German.")
+    assert works_on_text("Please translate: the CEO of {} is")
+    assert not works_on_text("Name the capital of {}.")
