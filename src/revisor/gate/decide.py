@@ -257,7 +257,8 @@ def _goes_on(question: Question, asked: tuple[str, ...], template: str) -> bool:
     if question.kind != "completion" or asked[-1:] != (SLOT,) or _plain(template)[-1:] == (SLOT,):
         return False
     rules = lexicon()
-    return not any(word in rules.question_words or word in rules.asking_verbs for word in asked)
+    asking = rules.question_words - rules.auxiliaries | rules.asking_verbs
+    return asking.isdisjoint(asked)
 
 
 def _is_answered(text: str, question: Question, obj: str, template: str) -> bool:
