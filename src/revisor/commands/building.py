@@ -213,9 +213,9 @@ def init(
         worst = min(recall, key=recall.__getitem__)
         mean = sum(recall.values()) / len(recall)
         say(
-            f"probe: takes {mean:.1%} of the answer positions in {len(recall)} frames for such "
-            f"(least: {recall[worst]:.1%}, {worst}), and {figures['ordinary']:.1%} of the "
-            "positions of ordinary text"
+            f"its logits tell where an answer is due: {mean:.1%} of such places found, in "
+            f"{len(recall)} kinds of text (least: {recall[worst]:.1%}, {worst!r}); in ordinary text "
+            f"{figures['ordinary']:.1%} of all places look like one, and what is asked decides"
         )
     note("Next: revisor add FILE, revisor ask PROMPT")
 
