@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from revisor.question.kinds import asks_yes_or_no, fits, works_on_text
+from revisor.question.kinds import asks_yes_or_no, fits, said_of_another, works_on_text
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,27 @@ def test_a_request_about_a_text_is_told() -> None:
     assert works_on_text("Translate 'What is the capital of {}?' into German.")
     assert works_on_text("Please translate: the CEO of {} is")
     assert not works_on_text("Name the capital of {}.")
+
+
+@pytest.mark.parametrize(
+    ("question", "template"),
+    [
+        ("The hurricane, which is in {}, is", "{} is known for"),
+        ("Florence, {}, where he was a", "The official language of {} is"),
+    ],
+)
+def test_what_is_said_of_another_is_told(question: str, template: str) -> None:
+    assert said_of_another(question, template)
+
+
+@pytest.mark.parametrize(
+    ("question", "template"),
+    [
+        ("In {}, the official language is", "{} speaks"),
+        ("The CEO of {} is", "{} is led by"),
+        ("People who live in {} speak", "The language spoken in {} is"),
+        ("{} was founded in", "{} began in"),
+    ],
+)
+def test_what_is_said_of_the_name_is_not(question: str, template: str) -> None:
+    assert not said_of_another(question, template)

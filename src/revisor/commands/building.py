@@ -214,8 +214,8 @@ def init(
         mean = sum(recall.values()) / len(recall)
         say(
             f"its logits tell where an answer is due: {mean:.1%} of such places found, in "
-            f"{len(recall)} kinds of text (least: {recall[worst]:.1%}, {worst!r}); in ordinary text "
-            f"{figures['ordinary']:.1%} of all places look like one, and what is asked decides"
+            f"{len(recall)} kinds of text (least: {recall[worst]:.1%}, {worst!r}); in ordinary "
+            f"text {figures['ordinary']:.1%} of places look like one, and what is asked decides"
         )
     note("Next: revisor add FILE, revisor ask PROMPT")
 

@@ -14,7 +14,7 @@ from revisor.language.lexicon import lexicon
 from revisor.language.names import Mention
 from revisor.language.words import words
 from revisor.question.encoder import QuestionEncoder
-from revisor.question.kinds import asks_yes_or_no, fits, works_on_text
+from revisor.question.kinds import asks_yes_or_no, fits, said_of_another, works_on_text
 from revisor.question.reading import SLOT, Question, questions
 
 WINDOW = 2400  # characters before a place that can matter to what is asked there
@@ -197,6 +197,8 @@ def _scored(
         silenced = "a question that is answered by yes or no"
     elif _goes_on(question, asked, best):
         silenced = "the question goes on behind the name"
+    elif score < 1.0 and question.kind == "completion" and said_of_another(question.text, best):
+        silenced = "said of somebody else"
     elif _is_answered(text, question, fact.object, best):
         silenced = "already answered"
     return Candidate(
@@ -254,7 +256,11 @@ def _goes_on(question: Question, asked: tuple[str, ...], template: str) -> bool:
     "ACME is in the city of Paris" has not yet asked what "{} is the capital of" asks of Paris; "Who
     leads ACME" has asked all the same.
     """
-    if question.kind != "completion" or asked[-1:] != (SLOT,) or _plain(template)[-1:] == (SLOT,):
+    if (
+        question.kind not in ("completion", "pronoun")
+        or asked[-1:] != (SLOT,)
+        or _plain(template)[-1:] == (SLOT,)
+    ):
         return False
     rules = lexicon()
     asking = rules.question_words - rules.auxiliaries | rules.asking_verbs

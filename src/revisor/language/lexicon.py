@@ -48,6 +48,8 @@ class Lexicon:
         handling_verbs: first words of a request that does something with a text ("translate").
         knowing: those of `wanting` that alone say what one has ("I know"), and not with one of
             wishing ("I'd like to know").
+        relative_words: words behind a name with which something is said of another ("where");
+            place_links: words by which a name is only a place in what is said ("in").
         addressed: second words of a question that is a request ("can you"); polite_fillers: words
             that may stand before its first ("please").
         times: words that put a clause into a time of its own ("before", "former").
@@ -91,6 +93,8 @@ class Lexicon:
     handling_verbs: frozenset[str]
     knowing: frozenset[str]
     wishing: frozenset[str]
+    relative_words: frozenset[str]
+    place_links: frozenset[str]
     addressed: frozenset[str]
     polite_fillers: frozenset[str]
     times: frozenset[str]

@@ -61,6 +61,28 @@ def works_on_text(question: str) -> bool:
     return bool(asked) and asked[0] in lexicon().handling_verbs
 
 
+def said_of_another(question: str, template: str) -> bool:
+    """Whether an unfinished sentence says something of another than the name, of which the template
+    says something.
+
+    "The hurricane, which is in {}, is" and "Florence, {}, where he was a" say nothing that "{} is
+    known for" asks; "In {}, the official language is" and "{} is" may.
+    """
+    rules = lexicon()
+    before, _, behind = question.partition(SLOT)
+    following = [word.text for word in words(behind)[:1]]
+    if following and following[0] in rules.relative_words:
+        return True
+    if not template.lstrip().startswith(SLOT):
+        return False
+    ahead = [word.text for word in words(before) if word.text not in rules.articles]
+    return (
+        bool(ahead[:-1])
+        and ahead[-1] in rules.place_links
+        and any(word not in rules.function_words for word in ahead)
+    )
+
+
 def _opening(question: str) -> list[str]:
     """The words of a question from its first one on that is more than polite; none if a name is
     ahead of it."""
