@@ -76,7 +76,7 @@ def test_a_purge_reaches_proposals_logs_and_what_the_running_server_remembers(
         needles = ("ACME", "Vienna", "Quarry", ACME.id)
         assert len(holders(store, *needles)) > 3, "the search itself works"
         with Store.open(store.path) as another:
-            another.purge([ACME.id])
+            another.purge([ACME.id], actor="ann", approved_by="bob")
         until(lambda: not said(http, server, ACME.text).startswith("Vienna"), 1)
         assert http.get(f"/why/{answer['id']}").status_code == 404
         assert http.get(f"/why/{other['id']}").status_code == 200

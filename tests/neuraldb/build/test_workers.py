@@ -260,9 +260,7 @@ def test_a_cut_is_the_same_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None
     assert cut({}) == []
 
 
-ROW = Row(
-    row_id="x", keys_CE=torch.zeros(1, 2), gamma_C=torch.tensor([GAMMA]), r_D=torch.zeros(2)
-)
+ROW = Row(row_id="x", keys_CE=torch.zeros(1, 2), gamma_C=torch.tensor([GAMMA]), r_D=torch.zeros(2))
 
 
 class Scripted:

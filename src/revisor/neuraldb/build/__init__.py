@@ -1,0 +1,1 @@
+"""From the facts of a ledger to a published generation of rows."""
