@@ -32,7 +32,7 @@ MOMENT = datetime(2025, 6, 1, tzinfo=UTC)
 
 facts = st.builds(
     Fact,
-    subject=st.sampled_from([name for name in NAMES if name != "?"]),  # which is refused
+    subject=st.sampled_from([name for name in NAMES if name != "?"]),  # it is refused
     prompt=st.sampled_from(("The CEO of {} is", "{} is in")),
     object=st.sampled_from(("Jane", "Ann", "Acme")),
     paraphrases=st.sampled_from(((), ("Who runs {}?",))),
