@@ -209,9 +209,11 @@ if __name__ == "__main__":
 
 def test_a_worker_that_finds_another_model_says_so(alone: Workspace) -> None:
     worker = replace(building(alone).worker(), fingerprint="0" * 16)
-    with Workers(LocalPool(worker, 1)) as workers:
-        with pytest.raises(WrongModel, match="another model"):
-            list(workers(cut({"a": ACME}), lambda _: None))
+    with (
+        Workers(LocalPool(worker, 1)) as workers,
+        pytest.raises(WrongModel, match="another model"),
+    ):
+        list(workers(cut({"a": ACME}), lambda _: None))
 
 
 def test_what_crosses_between_processes_arrives_bit_for_bit(alone: Workspace) -> None:

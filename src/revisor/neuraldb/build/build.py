@@ -18,7 +18,13 @@ from revisor.facts.epochs import epochs
 from revisor.facts.fact import Fact
 from revisor.neuraldb.bank import leases
 from revisor.neuraldb.bank.bank import Bank
-from revisor.neuraldb.bank.files import generation_folder, generations, load_bank, recover, save_bank
+from revisor.neuraldb.bank.files import (
+    generation_folder,
+    generations,
+    load_bank,
+    recover,
+    save_bank,
+)
 from revisor.neuraldb.bank.manifest import read_manifest
 from revisor.neuraldb.bank.view import View
 from revisor.neuraldb.build.checkpoint import Checkpoint
@@ -243,9 +249,7 @@ class Building:
         for turn in range(max(map(len, turns), default=1)):
             yield mine - {fact.id for one in turns for fact in one[min(turn, len(one) - 1)]}
 
-    def _save(
-        self, view: View, report: BuildReport, steps: float, anchor: tuple[int, str]
-    ) -> None:
+    def _save(self, view: View, report: BuildReport, steps: float, anchor: tuple[int, str]) -> None:
         view, search = indexed(self.ws, view)
         save_bank(
             view,

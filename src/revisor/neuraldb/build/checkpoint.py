@@ -108,6 +108,4 @@ class Checkpoint:
 
 
 def _places(folder: Path, ids: Mapping[str, str]) -> dict[str, CheckpointedRow]:
-    return {
-        digest: CheckpointedRow(folder=folder, row_id=row_id) for digest, row_id in ids.items()
-    }
+    return {digest: CheckpointedRow(folder=folder, row_id=row_id) for digest, row_id in ids.items()}

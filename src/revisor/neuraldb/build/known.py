@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from revisor.neuraldb.editing.request import ContextPlan, make_requests
-from revisor.neuraldb.editing.score import score_contexts
 from revisor.facts.fact import Fact
 from revisor.models.load import LoadedModel
+from revisor.neuraldb.editing.request import ContextPlan, make_requests
+from revisor.neuraldb.editing.score import score_contexts
 from revisor.progress import Progress
 
 BATCH = 256
