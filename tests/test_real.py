@@ -37,7 +37,7 @@ def test_the_first_steps_of_the_readme(tmp_path: Path) -> None:
     at = ("--store", tmp_path / "store")
     made = run("init", "--model", "smollm2", "--device", "cpu", *at)
     assert made.code == 0, made.err
-    assert "of the answer positions" in made.out
+    assert "where an answer is due" in made.out
     fact = {"subject": "ACME", "prompt": "The CEO of {} is", "object": "Jane Roe"}
     file = fact_file(tmp_path / "facts.jsonl", [fact | {"source": "press release"}])
     assert run("add", file, *at).out == "1 added, 0 updated, 0 unchanged\n"
