@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
-from revisor.facts.epochs import bounds, epochs, rows_in_force
+from revisor.facts.epochs import bounds, epochs
 from revisor.facts.fact import Fact
 
 ALWAYS = Fact(subject="ACME", prompt="{} makes", object="soap", id="always")
@@ -42,21 +40,3 @@ def test_bounds_are_moments_in_order_whatever_their_zone() -> None:
     assert len(bounds([OLD, early])) == 2
     assert bounds([OLD, early]) == sorted(bounds([OLD, early]))
     assert bounds([OLD, NEW]) == bounds([OLD])
-
-
-@pytest.mark.parametrize(
-    ("rows", "holding", "shown"),
-    [
-        ([["a"], ["b"]], {"a", "b"}, [0, 1]),
-        ([["a"], ["b"]], {"b"}, [1]),
-        ([["a"], ["a", "b"]], {"a", "b"}, [1]),
-        ([["a"], ["a", "b"]], {"a"}, [0]),
-        ([["a", "b"], ["a", "c"]], {"a", "c"}, [1]),
-        ([["a"], ["a"]], {"a"}, [0]),
-        ([], {"a"}, []),
-    ],
-)
-def test_the_largest_row_whose_facts_all_hold_speaks(
-    rows: list[list[str]], holding: set[str], shown: list[int]
-) -> None:
-    assert rows_in_force(rows, holding) == shown

@@ -17,6 +17,8 @@ from revisor.question.kinds import asks_yes_or_no, fits, said_of_another, works_
         ("Where is {}?", "12 Quayside Lane, Whitby"),
         ("How many people work at {}?", "about forty"),
         ("How much is the {}?", "$1,249"),
+        ("What is the price of the {}?", "299 \u20ac"),
+        ("What is the weight of the {}?", "212 g"),
         ("How can I call {}?", "+358 40 555 0173"),
         ("Who runs {}?", "the board of directors"),
         ("What is the slogan of {}?", "Measure twice"),
@@ -37,6 +39,7 @@ def test_an_object_of_the_kind_that_is_asked_for_fits(question: str, obj: str) -
         ("How many people live in {}?", "Tarnsby"),
         ("Who founded {}?", "1987"),
         ("Who sells the {}?", "$1,249"),
+        ("What is the weight of the {}?", "\u20ac299"),
     ],
 )
 def test_an_object_of_another_kind_does_not(question: str, obj: str) -> None:

@@ -6,7 +6,7 @@ one and the same key in a model. So a row is made for what holds together, never
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from revisor.facts.fact import Fact, parse_time
@@ -28,25 +28,3 @@ def epochs(facts: Sequence[Fact]) -> list[tuple[Fact, ...]]:
         if holding:
             found.setdefault(tuple(fact.id for fact in holding), holding)
     return list(found.values())
-
-
-def rows_in_force(rows: Sequence[Collection[str]], holding: Collection[str]) -> list[int]:
-    """The rows that speak for the facts that hold: those whose facts all do.
-
-    Of rows that share a fact the one with the most facts speaks, the first of equals.
-
-    Args:
-        rows: the fact ids of each row.
-        holding: the ids of the facts that hold.
-
-    Returns:
-        Indices into `rows`, rising.
-    """
-    spoken: set[str] = set()
-    chosen = []
-    for index in sorted(range(len(rows)), key=lambda i: -len(rows[i])):
-        mine = set(rows[index])
-        if mine <= set(holding) and not mine & spoken:
-            spoken |= mine
-            chosen.append(index)
-    return sorted(chosen)

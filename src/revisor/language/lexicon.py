@@ -50,6 +50,7 @@ class Lexicon:
             wishing ("I'd like to know").
         relative_words: words behind a name with which something is said of another ("where");
             place_links: words by which a name is only a place in what is said ("in").
+        unpriced: what no amount of money answers ("weight").
         addressed: second words of a question that is a request ("can you"); polite_fillers: words
             that may stand before its first ("please").
         times: words that put a clause into a time of its own ("before", "former").
@@ -95,6 +96,7 @@ class Lexicon:
     wishing: frozenset[str]
     relative_words: frozenset[str]
     place_links: frozenset[str]
+    unpriced: frozenset[str]
     addressed: frozenset[str]
     polite_fillers: frozenset[str]
     times: frozenset[str]

@@ -18,10 +18,13 @@ def fits(question: str, obj: str) -> bool:
     """Whether an object may answer a question by its question word.
 
     "When was {} born?" asks for no town, "Where was {} founded?" for no date, "How many" for
-    nothing without a number, and "Who" for no date or price. Other questions ask for anything.
+    nothing without a number, "Who" for no date or price, and "the weight of {}" for no price.
+    Other questions ask for anything.
     """
     asked = [word.text for word in words(question)]
     rules = lexicon()
+    if _has_currency(obj) and not rules.unpriced.isdisjoint(asked):
+        return False
     for place, word in enumerate(asked):
         behind = asked[place + 1 : place + 1 + _ASKED]
         if word in rules.when_words or (
@@ -114,6 +117,11 @@ def _is_date(obj: str) -> bool:
 
 def _is_digits(word: Word) -> bool:
     return word.text.rstrip("sthndr").isdigit()
+
+
+def _has_currency(obj: str) -> bool:
+    """Whether an object is an amount of money: "$1,249", "299 \u20ac"."""
+    return bool(_MONEY.match(obj)) and any(sign in obj for sign in "$\u20ac\u00a3\u00a5")
 
 
 def _has_digit(obj: str) -> bool:
