@@ -142,8 +142,9 @@ def test_status_tells_what_there_is(filled: Path) -> None:
     told = run("status", "--json", "--store", filled).json
     assert set(told) == {
         "store", "model", "dtype", "method", "database", "facts", "generation",
-        "live_generation", "published", "tags", "live_facts", "probe",
+        "live_generation", "published", "tags", "strictness", "encoder", "live_facts", "probe",
     }  # fmt: skip
+    assert (told["strictness"], told["encoder"]) == ("normal", "default")
     assert (told["facts"], told["live_facts"], told["published"]) == (3, 3, None)
     assert "3 facts in generation 1" in run("status", "--store", filled).out
 
@@ -243,6 +244,11 @@ def test_an_unknown_id_is_named(command: tuple[str, ...], filled: Path) -> None:
     [
         ("--method", "papers"),
         ("--probe", "never"),
+        ("--strictness", "lax"),
+        ("--encoder", "bert"),
+        ("--encoder", "sentence-transformers:"),
+        ("--encoder", "sentence-transformers:./nowhere"),
+        ("--method", "neuraldb", "--strictness", "high"),
         ("--dtype", "int4"),
         ("--layer", "1"),
         ("--method", "neuraldb", "--layer", "99"),

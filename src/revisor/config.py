@@ -10,15 +10,19 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from revisor.errors import BadInput, Fault, NotFound
+from revisor.errors import BadInput, Fault, NotFound, UsageError
 
 METHODS = ("revisor", "neuraldb")
 DTYPES = ("fp32", "bf16", "fp16")
 PROBES = ("auto", "off")
+STRICTNESS = ("low", "normal", "high")
+SENTENCE_ENCODER = "sentence-transformers:"
+ENCODERS = f"default, or {SENTENCE_ENCODER} with a folder or the name of a model"
 BITS = (32, 8, 4)
 SEARCHES = ("auto", "exact", "coarse")
 
-_OF_NEURALDB = ("layer", "gamma", "whiten", "layers_path", "projection_path", "bits", "search")
+OF_REVISOR = ("strictness", "encoder")
+OF_NEURALDB = ("layer", "gamma", "whiten", "layers_path", "projection_path", "bits", "search")
 # Of a store of version 0.1: read, and not written again.
 _OF_0_1 = ("preset", "scope", "exact")
 
@@ -36,6 +40,9 @@ class StoreSettings:
         probe: with the method `revisor`, `auto`: the model's logits tell where an answer is due;
             `off`: facts answer at the ends of their own prompts, and where a turn or a label opens
             an answer.
+        strictness: with `revisor`, how surely a fact has to be asked for: `low`, `normal`, `high`.
+        encoder: with `revisor`, what compares questions: `default`, the shipped one, or
+            `sentence-transformers:` and the folder or the name of a sentence encoder.
         layer: with `neuraldb`, the decoder layer whose FFN holds the gate.
         gamma: with `neuraldb`, the cosine threshold; None for the method's own.
         whiten: with `neuraldb`, whitened keys instead of raw ones.
@@ -52,6 +59,8 @@ class StoreSettings:
     method: str = "revisor"
     database: str | None = None
     probe: str = "auto"
+    strictness: str = "normal"
+    encoder: str = "default"
     layer: int | None = None
     gamma: float | None = None
     whiten: bool = False
@@ -59,6 +68,21 @@ class StoreSettings:
     projection_path: str | None = None
     bits: int = 32
     search: str = "auto"
+
+
+def sentence_encoder(setting: str) -> str | None:
+    """The folder or name of a sentence encoder that the setting `encoder` names; None for the
+    shipped one.
+
+    Raises:
+        UsageError: the setting means nothing.
+    """
+    if setting == "default":
+        return None
+    name = setting.removeprefix(SENTENCE_ENCODER).strip()
+    if not setting.startswith(SENTENCE_ENCODER) or not name:
+        raise UsageError(f"There is no encoder '{setting}'.", f"Choose {ENCODERS}.")
+    return name
 
 
 def write_settings(path: Path, settings: StoreSettings) -> None:
@@ -107,7 +131,7 @@ def _of_0_1(found: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in found.items() if key not in _OF_0_1}
     if found.get("preset") == "paper":
         return kept | {"method": "neuraldb"}
-    kept = {key: value for key, value in kept.items() if key not in _OF_NEURALDB}
+    kept = {key: value for key, value in kept.items() if key not in OF_NEURALDB}
     return kept | {"method": "revisor"}
 
 
@@ -128,17 +152,35 @@ def _faults(found: Mapping[str, Any]) -> list[Fault]:
     for key in sorted(found.keys() & texts):
         if not isinstance(found[key], str):
             faults.append(Fault(line=0, fault=f"'{key}' is {found[key]!r}", remedy="a string"))
-    choices = {"method": METHODS, "dtype": DTYPES, "search": SEARCHES, "probe": PROBES}
+    choices = {
+        "method": METHODS,
+        "dtype": DTYPES,
+        "search": SEARCHES,
+        "probe": PROBES,
+        "strictness": STRICTNESS,
+    }
     for key, allowed in choices.items():
         if isinstance(found.get(key), str) and found[key] not in allowed:
             faults.append(
                 Fault(line=0, fault=f"'{key}' is '{found[key]}'", remedy=f"one of {allowed}")
             )
-    if found.get("method", "revisor") == "revisor":
-        for key in sorted(found.keys() & set(_OF_NEURALDB)):
-            remedy = 'leave it out, or set method = "neuraldb"'
-            faults.append(Fault(line=0, fault=f"'{key}' is of another method", remedy=remedy))
-    return faults + _faults_of_numbers(found)
+    method = found.get("method", "revisor")
+    for other, own in (("neuraldb", OF_NEURALDB), ("revisor", OF_REVISOR)):
+        if method in METHODS and method != other:
+            for key in sorted(found.keys() & set(own)):
+                remedy = f'leave it out, or set method = "{other}"'
+                faults.append(Fault(line=0, fault=f"'{key}' is of another method", remedy=remedy))
+    return faults + _faults_of_encoder(found) + _faults_of_numbers(found)
+
+
+def _faults_of_encoder(found: Mapping[str, Any]) -> list[Fault]:
+    encoder = found.get("encoder", "default")
+    try:
+        if isinstance(encoder, str):
+            sentence_encoder(encoder)
+    except UsageError:
+        return [Fault(line=0, fault=f"'encoder' is '{encoder}'", remedy=ENCODERS)]
+    return []
 
 
 def _faults_of_numbers(found: Mapping[str, Any]) -> list[Fault]:

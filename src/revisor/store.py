@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revisor.config import StoreSettings
+from revisor.config import StoreSettings, sentence_encoder
 from revisor.errors import UsageError
 from revisor.facts.changes import Generation, Put, Remove
 from revisor.facts.check import Finding, findings
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from revisor.operations.erase import Erased
     from revisor.operations.explain import Explanation
     from revisor.operations.hf_export import Exported
+    from revisor.question.encoder import QuestionEncoder
 
 
 class Store:
@@ -63,6 +64,8 @@ class Store:
         dtype: str = "auto",
         device: str = "auto",
         probe: str = "auto",
+        strictness: str = "normal",
+        encoder: str = "default",
         database: str | None = None,
         **of_neuraldb: Any,
     ) -> Store:
@@ -71,7 +74,10 @@ class Store:
         Args:
             model: `smollm2`, a Hugging Face id, a folder or a `.gguf` file.
             method: `revisor`, or `neuraldb` for the system as published.
-            probe: `auto`, or `off` (see `StoreSettings`).
+            probe: `auto`, or `off`.
+            strictness: how surely a fact has to be asked for: `low`, `normal` or `high`.
+            encoder: what compares questions: `default`, or `sentence-transformers:` and a folder
+                or a name.
             database: SQLAlchemy URL of a ledger elsewhere, such as PostgreSQL; one that has facts
                 is used with them.
             of_neuraldb: `layer`, `gamma`, `whiten`, `layers_path`, `projection_path`, `bits`,
@@ -80,6 +86,7 @@ class Store:
         Raises:
             UsageError: there is a store already, or a setting is not known.
             ModelUnavailable, UnknownFamily, ProbeFailed: the model cannot be used.
+            ModelUnavailable, NotSupported: the encoder cannot be used.
         """
         from revisor.operations.init import make_store
 
@@ -89,6 +96,8 @@ class Store:
             dtype=dtype,
             device=device,
             probe=probe,
+            strictness=strictness,
+            encoder=encoder,
             database=database,
             **of_neuraldb,
         )
@@ -212,23 +221,39 @@ class Store:
 
         return known_facts(self.loaded, facts)
 
-    def check(self) -> list[Finding]:
-        """What is wrong or worth knowing about the live facts taken together."""
-        return findings(self.ledger.facts())
+    def check(
+        self, *, namespaces: Collection[str] | None = None, moment: datetime | None = None
+    ) -> list[Finding]:
+        """What is wrong or worth knowing about the live facts taken together.
 
-    def ask_facts(self, facts: Iterable[Fact] | None = None) -> AskedFacts:
+        Args:
+            namespaces: only facts of these.
+            moment: only facts that hold at this (aware) moment.
+        """
+        return findings(_within(self.ledger.facts(at=moment), namespaces))
+
+    def ask_facts(
+        self,
+        facts: Iterable[Fact] | None = None,
+        *,
+        namespaces: Collection[str] | None = None,
+        moment: datetime | None = None,
+    ) -> AskedFacts:
         """Ask facts their own prompts and paraphrases through the gate.
 
         Args:
-            facts: those to ask; by default all that are live and hold now.
+            facts: those to ask, if they hold; by default all that are live.
+            namespaces, moment: see `gate`.
         """
         from revisor.operations.asking import ask_facts
 
         self._need("revisor", "check --ask")
         if facts is None:
-            now = self.workspace.clock()
-            facts = self.ledger.facts(at=now, generation=self.ledger.live_generation())
-        return ask_facts(self.gate(needs_model=False), facts)
+            facts = self.ledger.facts(generation=self.ledger.live_generation())
+        now = moment or self.workspace.clock()
+        holding = (fact for fact in _within(facts, namespaces) if fact.valid_at(now))
+        gate = self.gate(needs_model=False, namespaces=namespaces, moment=moment)
+        return ask_facts(gate, holding)
 
     def set_object(
         self,
@@ -354,6 +379,17 @@ class Store:
             return self._index
 
     @cached_property
+    def encoder(self) -> QuestionEncoder:
+        """What compares questions, as `store.toml` names it.
+
+        Raises:
+            ModelUnavailable, NotSupported: it cannot be opened, or does not tell questions apart.
+        """
+        from revisor.gate.encoders import open_encoder
+
+        return open_encoder(sentence_encoder(self.settings.encoder))
+
+    @cached_property
     def probe(self) -> Probe | None:
         """What tells where an answer is due; None if the store goes by the text alone."""
         return None if self.settings.probe == "off" else self._probe_for(self.loaded)
@@ -374,15 +410,16 @@ class Store:
             model, tokenizer: the user's own; the store's without.
             generation: of the facts; the live one, followed, without.
             namespaces: only facts of these.
-            moment: facts that hold at this (aware) moment; without, now.
+            moment: what is taken for now (aware): questions that tell no time are answered with
+                the facts that hold then.
             needs_model: False to go without a probe, by the text alone.
 
         Raises:
             UsageError: the store's method is another.
             ProbeFailed: the user's model does not tell where an answer is due.
         """
+        from revisor.gate.decide import THRESHOLDS
         from revisor.gate.gate import FactGate
-        from revisor.question.encoder import default_encoder
 
         self._need("revisor", "a gate at the output")
         probe = self._probe_of(model, tokenizer) if needs_model else None
@@ -396,7 +433,13 @@ class Store:
                 when = clock()
             return index.view(generation=generation, namespaces=namespaces, moment=when)
 
-        return FactGate(view=view, tokenizer=tokenizer, encoder=default_encoder(), probe=probe)
+        return FactGate(
+            view=view,
+            tokenizer=tokenizer,
+            encoder=self.encoder,
+            probe=probe,
+            threshold=THRESHOLDS[self.settings.strictness],
+        )
 
     def _probe_of(self, model: Any, tokenizer: Any) -> Probe | None:
         if self.settings.probe == "off":
@@ -429,6 +472,7 @@ class Store:
         trace: Trace | None = None,
         generation: int | None = None,
         namespaces: Collection[str] | None = None,
+        moment: datetime | None = None,
     ) -> Iterator[Any]:
         """Give a model the store's facts for the length of a block.
 
@@ -438,7 +482,7 @@ class Store:
         Args:
             model, tokenizer: your own; without them the store's.
             trace: collects the facts used.
-            generation, namespaces: see `gate`.
+            generation, namespaces, moment: see `gate`.
 
         Raises:
             WrongModel: of the method `neuraldb`: they are not those the bank was built for.
@@ -452,7 +496,9 @@ class Store:
             return
         from revisor.engines.transformers import attached
 
-        gate = self.gate(model, tokenizer, generation=generation, namespaces=namespaces)
+        gate = self.gate(
+            model, tokenizer, generation=generation, namespaces=namespaces, moment=moment
+        )
         own = self.loaded.model if model is None else model
         with attached(own, gate.tokenizer, gate, trace=trace) as bound:
             yield bound
@@ -470,8 +516,16 @@ class Store:
 
         return FactLogitsProcessor(self.gate(model, tokenizer), tokenizer, trace=trace)
 
-    def engine(self) -> Any:
-        """Answers with the facts that are live and hold at each moment, batched or streamed."""
+    def engine(
+        self, *, namespaces: Collection[str] | None = None, moment: datetime | None = None
+    ) -> Any:
+        """Answers with the facts that are live and hold at each moment, batched or streamed.
+
+        Args:
+            namespaces, moment: see `gate`.
+        """
+        if namespaces is not None or moment is not None:
+            self._need("revisor", "choice of facts by namespace or time")
         if self.settings.method == "neuraldb":
             from revisor.neuraldb.method import engine
 
@@ -480,20 +534,32 @@ class Store:
             return made
         from revisor.engines.answers import Engine
 
-        answers: Engine = Engine(self.loaded, self.gate())
+        gate = self.gate(namespaces=namespaces, moment=moment)
+        answers: Engine = Engine(self.loaded, gate)
         return answers
 
-    def explain(self, prompt: str, *, chat: bool = False, needs_model: bool = True) -> Explanation:
+    def explain(
+        self,
+        prompt: str | Sequence[Mapping[str, str]],
+        *,
+        chat: bool = False,
+        needs_model: bool = True,
+        namespaces: Collection[str] | None = None,
+        moment: datetime | None = None,
+    ) -> Explanation:
         """What is decided at the end of a prompt, and why.
 
         Args:
+            prompt: a text, or the messages of a chat.
             chat: the prompt is a user's turn in the model's chat template.
             needs_model: False to leave open whether the model's logits say that an answer is due.
+            namespaces, moment: see `gate`.
         """
         from revisor.operations.explain import explain
 
-        gate = self.gate(needs_model=needs_model)
-        return explain(gate, prompt, chat=chat, loaded=self.loaded if needs_model else None)
+        gate = self.gate(needs_model=needs_model, namespaces=namespaces, moment=moment)
+        loaded = self.loaded if needs_model else None
+        return explain(gate, prompt, chat=chat, loaded=loaded, leave_open=not needs_model)
 
     # The method neuraldb
 
@@ -631,3 +697,8 @@ class Store:
 
             faults += bank_faults(self.bank_workspace)
         return faults
+
+
+def _within(facts: Iterable[Fact], namespaces: Collection[str] | None) -> Iterator[Fact]:
+    """Those of some facts that are of these namespaces; all without."""
+    return (fact for fact in facts if namespaces is None or fact.namespace in namespaces)

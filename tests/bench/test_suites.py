@@ -57,7 +57,8 @@ def test_a_reversed_question_is_edited_and_asked_with_its_fact(tmp_path: Path) -
     assert (turned.prompt, turned.wanted) == ("Ann is the CEO of", ("ACME",))
 
 
-@pytest.mark.parametrize("name", [name for name in SUITES if name != "facts"])
+# What `questions` asks ships with revisor, and it takes of a folder what is there.
+@pytest.mark.parametrize("name", [name for name in SUITES if name not in ("facts", "questions")])
 def test_every_suite_names_the_file_it_lacks(tmp_path: Path, name: str) -> None:
     with pytest.raises(NotFound, match=r"There is no [a-z_]+/[a-z0-9_]+\.[a-z.]+ in"):
         plan(name, tmp_path, n=2)

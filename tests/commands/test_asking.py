@@ -98,7 +98,8 @@ def test_explain_tells_names_scores_and_what_silenced_a_fact(folder: Path) -> No
     told = run(*asked, "--json")
     assert (told.code, told.err) == (0, "")
     assert set(told.json) == {
-        "text", "mentions", "candidates", "answer_due", "due_by_text", "fact", "written",
+        "prompt", "text", "why_not", "helps", "line", "mentions", "questions", "candidates",
+        "runner_up", "answer_due", "due_by_text", "fact", "written",
     }  # fmt: skip
     (mention,) = told.json["mentions"]
     assert (mention["text"], mention["facts"]) == (OPTICS, 2)
@@ -107,26 +108,66 @@ def test_explain_tells_names_scores_and_what_silenced_a_fact(folder: Path) -> No
     assert first["score"] < first["threshold"]
     assert first["silenced"] == "asks for something else"
     assert told.json["written"] is None
-    plain = run(*asked).out
-    assert "'Velmora Optics': 2 facts" in plain
-    assert "asks for something else" in plain
-    assert "nothing is written here" in plain
+    why, helps, line, *plain = run(*asked).out.splitlines()
+    assert why == told.json["why_not"]
+    assert why.startswith("Velmora Optics is named, but the text asks for something else: nearest")
+    assert helps == told.json["helps"]
+    assert json.loads(line) == told.json["line"]
+    assert "name: 'Velmora Optics': 2 facts" in plain
+    assert any("'The former CEO of {} is' of 'Velmora Optics'" in one for one in plain)
+    assert sum("asks for something else" in one for one in plain) == 2
 
 
 def test_explain_tells_what_is_written(folder: Path) -> None:
     asked = ("explain", CEO.text, "--store", folder)
     told = run(*asked, "--json").json
     assert (told["fact"], told["written"], told["due_by_text"]) == (CEO.id, "Ida Brandt", True)
-    assert "written: Ida Brandt" in run(*asked, "--text-only").out
-    assert "No name" in run("explain", "Volvo is", "--store", folder).out
+    assert (told["why_not"], told["helps"], told["line"]) == (None, None, None)
+    plain = run(*asked, "--text-only").out
+    assert plain.startswith("written: Ida Brandt\n")
+    assert "(runner-up)" in plain
+    first = run("explain", "Volvo is", "--store", folder).out.splitlines()[0]
+    assert first == "No name of a fact is in the text."
     assert run("explain", " ", "--store", folder).code == 2
+
+
+def test_the_line_that_explain_gives_has_the_fact_answer(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REVISOR_CACHE", str(tmp_path / "cache"))
+    at = ("--store", tmp_path / "store")
+    new_store(tmp_path / "store", model_folder, *FACTS).close()
+    prompt = "The grand panjandrum of Velmora Optics is"
+    told = run("explain", prompt, "--json", *at).json
+    assert told["written"] is None
+    assert run("add", fact_file(tmp_path / "more.jsonl", [told["line"]]), *at).code == 0
+    again = run("explain", prompt, "--json", *at).json
+    assert (again["written"], again["why_not"]) == (told["candidates"][0]["object"], None)
+
+
+def test_explain_takes_a_file(folder: Path, tmp_path: Path) -> None:
+    prompts = ["Q: Who runs Sella?\nA:", "Volvo is"]
+    file = fact_file(tmp_path / "p.jsonl", [{"prompt": prompt} for prompt in prompts])
+    told = run("explain", "--file", file, "--text-only", "--json", "--store", folder).json
+    assert [one["prompt"] for one in told["results"]] == prompts
+    assert [one["written"] for one in told["results"]] == ["Max Orr", None]
+    for prompt, result in zip(prompts, told["results"], strict=True):
+        asked = ("explain", prompt, "--text-only", "--json", "--store", folder)
+        assert run(*asked).json == result
+    lines = fact_file(tmp_path / "p.txt", [CEO.text, "", "Volvo is"])
+    plain = run("explain", "--file", lines, "--text-only", "--store", folder).out
+    assert plain.startswith(f"{CEO.text}\nwritten: Ida Brandt\n")
+    assert "\nVolvo is\nNo name of a fact is in the text.\n" in plain
+    for wrong in ((), ("a prompt", "--file", file), ("--file", tmp_path / "none")):
+        assert run("explain", *wrong, "--store", folder).code == 2
 
 
 def test_ask_says_why(folder: Path) -> None:
     asked = ("ask", CEO.text, "--why", "--max-tokens", 16, "--store", folder)
     answer = run(*asked, "--json").json
-    assert set(answer) == {"prompt", "answer", "base_answer", "facts_used"}
+    assert set(answer) == {"prompt", "answer", "base_answer", "why_not", "facts_used"}
     assert answer["base_answer"] != answer["answer"]
+    assert answer["why_not"] is None
     (used,) = answer["facts_used"]
     assert set(used) == {
         "id", "subject", "object", "question", "position", "score", "threshold",
@@ -138,8 +179,13 @@ def test_ask_says_why(folder: Path) -> None:
     assert "without the facts:" in told
     assert f"{OPTICS}: Ida Brandt" in told
     assert f"{used['score']:.3f}" in told
-    other = run("ask", "Who wrote the book?", "--why", "--store", folder).out
+    asked = ("ask", "Who wrote the book?", "--why", "--store", folder)
+    other = run(*asked).out
     assert "no fact was used" in other
+    assert "\nNo name of a fact is in the text.\n" in other
+    assert run(*asked, "--json").json["why_not"] == "No name of a fact is in the text."
+    assert "why_not" not in run("ask", "Who wrote the book?", "--json", "--store", folder).json
+    assert run(*asked, "--base", "--json").json["why_not"] is None, "no fact was to be used"
 
 
 def test_ask_answers_each_line_of_a_file(
@@ -212,6 +258,15 @@ def test_chat_reads_a_pipe_and_obeys_its_commands(folder: Path) -> None:
     broken = run("chat", "--store", folder, stdin=b"Caf\xe9 is\n")
     assert broken.code == 2
     assert "UTF-8" in broken.err
+
+
+def test_chat_says_why_no_fact_was_used(folder: Path) -> None:
+    lines = ["Hello!", ":why", ":facts off", "Hello!", ":facts on", ":why"]
+    told = run("chat", "--max-tokens", 4, "--store", folder, stdin="\n".join(lines)).out
+    reason = "No name of a fact is in the text."
+    assert told.count("no fact was used") == 2
+    assert told.count(reason) == 1, "without facts there is no reason to look for"
+    assert told.index(reason) < told.index("facts off")
 
 
 def test_check_asks_every_fact_its_own_prompt_and_paraphrases(

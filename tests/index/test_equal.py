@@ -44,10 +44,12 @@ facts = st.builds(
 
 
 def contents(view: View) -> dict[tuple[str, ...], set[tuple[object, ...]]]:
-    """Every fact of a view, by the words that find it."""
-    found = defaultdict(set)
+    """Every fact of a view that holds at its moment, by the words that find it."""
+    found, now = defaultdict(set), view.now()
     for words in {name_words(name) for name in NAMES} | {("jane",), ("ann",)}:
         for handle in view.find(words):
+            if not view.terms(handle).hold_at(now):
+                continue
             fact = view.fact(handle)
             found[words].add((*(getattr(fact, name) for name in FIELDS), fact.templates))
             assert view.begins(words[0])

@@ -38,7 +38,10 @@ def remove(ledger: Ledger, *facts: Fact) -> Generation:
 
 
 def objects(view: View, name: str) -> set[str]:
-    return {view.fact(handle).object for handle in view.find(name_words(name))}
+    """Of the facts of a name that hold at the view's moment."""
+    now = view.now()
+    found = [one for one in view.find(name_words(name)) if view.terms(one).hold_at(now)]
+    return {view.fact(one).object for one in found}
 
 
 @pytest.fixture
@@ -183,6 +186,24 @@ class TestMoments:
             assert objects(view, "firm 1") == {"now"}
             time.sleep(0.35)
             assert objects(view, "firm 1") == {"soon"}
+
+    def test_a_name_has_its_facts_whenever_they_hold(self, local: Ledger) -> None:
+        put(local, self.PAST)
+        with FactIndex.open(local) as index:
+            put(local, self.LATER)
+            moment = datetime(2025, 6, 1, tzinfo=UTC)
+            for view in (
+                index.view(),
+                index.view(moment=moment),
+                index.view(namespaces=["default"]),
+            ):
+                found = {view.fact(one).object: view.terms(one) for one in view.find(("firm", "1"))}
+                assert set(found) == {"past", "later"}
+                assert found["past"].start is None
+                assert found["past"].end == datetime(2025, 1, 1, tzinfo=UTC)
+                assert found["later"].hold_at(moment)
+            assert index.view(moment=moment).now() == moment
+            assert abs((index.view().now() - datetime.now(UTC)).total_seconds()) < 60
 
     def test_a_moment_without_a_zone_is_refused(self, local: Ledger) -> None:
         with FactIndex.open(local) as index, pytest.raises(UsageError, match="time zone"):

@@ -36,9 +36,10 @@ Facts = dict[str, Fact]
 
 
 def in_view(index: FactIndex, moment: datetime) -> dict[str, str]:
-    """The objects that an index finds by name at a moment."""
+    """The objects that an index finds by name and that hold at a moment."""
     view = index.view(moment=moment)
-    facts = [view.fact(one) for name in SUBJECTS for one in view.find([name.lower()])]
+    handles = [one for name in SUBJECTS for one in view.find([name.lower()])]
+    facts = [view.fact(one) for one in handles if view.terms(one).hold_at(view.now())]
     return {fact.id: fact.object for fact in facts}
 
 

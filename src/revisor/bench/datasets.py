@@ -123,7 +123,7 @@ def open_text(path: Path) -> Any:
     return path.open(encoding="utf-8")
 
 
-def read_items(path: Path, limit: int | None = None) -> Read:
+def read_items(path: Path, limit: int | None = None, *, lenient: bool = False) -> Read:
     """The items of a file in any fact form.
 
     A later line about a fact that an earlier line states is left out and counted, and so is a
@@ -132,6 +132,7 @@ def read_items(path: Path, limit: int | None = None) -> Read:
 
     Args:
         limit: stop after so many items; the whole file by default.
+        lenient: leave lines that state no fact out, and count them.
 
     Raises:
         NotFound: there is no such file.
@@ -171,7 +172,9 @@ def read_items(path: Path, limit: int | None = None) -> Read:
             drop("facts that change nothing")
         else:
             items[fact.id] = item_from(record, fact)
-    if faults:
+    if faults and lenient:
+        dropped["lines that state no fact"] = len(faults)
+    elif faults:
         raise BadInput(
             f"{path.name}: {len(faults)} fault(s), the first: {faults[0]}",
             "Mend them all and read the file again. Nothing was measured.",

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 from revisor.facts.fact import Fact
 from revisor.neuraldb.editing.check import Failure
 
-__all__ = ["Editor", "Failure", "Fire", "Fires", "Gated"]
+__all__ = ["Editor", "Failure", "Fire", "Fires", "Gated", "Scoped"]
 
 
 @runtime_checkable
@@ -89,3 +89,11 @@ class Gated(Protocol):
 
     def fires(self, ids: Sequence[int]) -> Fires:
         """What the gate does in a text of these tokens; the facts need not be attached."""
+
+
+@runtime_checkable
+class Scoped(Protocol):
+    """An editor that can leave facts of other namespaces aside."""
+
+    def within(self, namespaces: Collection[str]) -> AbstractContextManager[None]:
+        """Meanwhile only facts of these namespaces are there."""

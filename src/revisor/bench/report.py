@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from revisor.bench.deciding import labelled
 from revisor.bench.metrics import Mean
 from revisor.bench.plots import Dot, Line, by_name, draw_costs, draw_lines
 from revisor.bench.runner import COSTS
@@ -338,7 +339,10 @@ def _tables(page: Page, runs: Sequence[Loaded]) -> None:
             if not isinstance(value, Mapping)
         )
         rows = [
-            [html.escape(name), *(_cell(scores, name) for scores in run.methods.values())]
+            [
+                html.escape(labelled(name, run.result)),
+                *(_cell(scores, name) for scores in run.methods.values()),
+            ]
             for name in names
         ]
         page.table(["score", *run.methods], rows)

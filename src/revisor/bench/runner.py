@@ -217,6 +217,7 @@ class Evaluation:
     def result(self) -> dict[str, Any]:
         """What the command prints; also kept in the run."""
         job = self.job
+        cases = {method: self.store.cases(method, self.ids) for method in self._summaries}
         found = {
             "suite": job.suite,
             "n": self.plan.n,
@@ -226,6 +227,7 @@ class Evaluation:
             "seed": job.sizes.seed,
             "dropped": dict(self.plan.dropped),
             "methods": self._summaries,
+            **self.suite.tell(self.plan, cases, job.options),
         }
         self.store.finish(found)
         return found

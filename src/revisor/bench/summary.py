@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from revisor.bench.cases import Case
 from revisor.bench.metrics import Mean, bootstrap, joint_mean
-from revisor.bench.suites.base import Suite
+
+if TYPE_CHECKING:
+    from revisor.bench.suites.base import Suite
 
 DIGITS = 5
 
@@ -40,14 +42,19 @@ def means(
 def summarise(
     suite: Suite, cases: Sequence[Case], unedited: Mapping[str, float], *, seed: int
 ) -> dict[str, Any]:
-    """One method's entry of a result.
-
-    Returns:
-        Scores by name, then `intervals` ([low, high] by name) and `cases` (counts by name).
-    """
+    """One method's entry of a result; see `entry`."""
     found = means(cases, suite.averages, seed=seed)
     scores = {name: one.mean for name, one in found.items()}
-    scores |= suite.finish(scores, cases, unedited)
+    return entry(found, suite.finish(scores, cases, unedited))
+
+
+def entry(found: Mapping[str, Mean], more: Mapping[str, float]) -> dict[str, Any]:
+    """Scores by name, then `intervals` ([low, high] by name) and `cases` (counts by name).
+
+    Args:
+        more: scores without an interval.
+    """
+    scores = {name: one.mean for name, one in found.items()} | dict(more)
     return {
         **{name: round(value, DIGITS) for name, value in scores.items()},
         "intervals": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import islice
 from pathlib import Path
@@ -14,13 +14,15 @@ import typer
 
 from revisor.commands.common import (
     DEFAULT_STORE,
+    AsOfOption,
     JsonOption,
+    NamespaceOption,
     StoreOption,
     is_text,
+    moment_of,
     note,
     open_store,
     output,
-    plural,
     print_json,
     say,
     table,
@@ -29,12 +31,12 @@ from revisor.commands.common import (
 from revisor.errors import BadInput, Fault, NotFound, UsageError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from revisor.engines.answers import Answer, Engine, FactUsed
-    from revisor.operations.explain import Explanation
     from revisor.store import Store
 
 BATCH = 64
-EXPLAINED = 12  # candidates that are shown
 _SHOWN_FIRST = ("id", "subject", "object")
 CHAT_HELP = "Commands: :facts on, :facts off, :why (which facts made the last answer), :quit"
 
@@ -71,6 +73,8 @@ def ask(
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", min=1, metavar="N", help="Longest answer.")
     ] = 24,
+    namespace: NamespaceOption = None,
+    as_of: AsOfOption = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -80,23 +84,35 @@ def ask(
     """
     if file is not None:
         turn_json_on(ctx)
-    if (prompt is None) == (file is None):
-        raise UsageError(
-            "Give either a PROMPT or --file PROMPTS.", 'For example: revisor ask "The CEO of X is"'
-        )
-    prompts = iter(_prompts(file) if file is not None else [prompt or ""])
+    prompts = iter(_given(prompt, file, "ask"))
+    moment = moment_of(as_of)
     with open_store(store) as opened:
-        engine = _engine(opened)
+        engine = _engine(opened, namespace, moment)
         while batch := list(islice(prompts, BATCH)):
             answers = engine.generate(batch, max_tokens=max_tokens, facts=not base, chat=chat)
             bases: list[Answer] | list[None] = [None] * len(batch)
             if why:
                 bases = engine.generate(batch, max_tokens=max_tokens, facts=False, chat=chat)
             for answer, unedited in zip(answers, bases, strict=True):
+                reason = None
+                if why and not base:
+                    reason = _why_none(
+                        opened, answer, chat=chat, namespaces=namespace or None, moment=moment
+                    )
                 if as_json or file is not None:
-                    print_json(_answer_json(answer, unedited))
+                    print_json(_answer_json(answer, unedited, reason))
                 else:
-                    _say_answer(answer, unedited, chat=chat)
+                    _say_answer(answer, unedited, reason, chat=chat)
+
+
+def _given(prompt: str | None, file: Path | None, command: str) -> list[str]:
+    """The prompt, or those of a file."""
+    if (prompt is None) == (file is None):
+        raise UsageError(
+            "Give either a PROMPT or --file PROMPTS.",
+            f'For example: revisor {command} "The CEO of X is"',
+        )
+    return [prompt or ""] if file is None else _prompts(file)
 
 
 def _prompts(file: Path) -> list[str]:
@@ -128,28 +144,48 @@ def _prompts(file: Path) -> list[str]:
     return prompts
 
 
-def _engine(store: Store) -> Engine:
+def _engine(store: Store, namespace: list[str] | None, moment: datetime | None) -> Engine:
     """The engine of a store; says on standard error what its answers do not know yet.
 
     Raises:
         NotBuilt: of the method neuraldb: there was no build.
+        UsageError: of the method neuraldb: it has no choice of facts.
     """
-    engine: Engine = store.engine()
+    engine: Engine = store.engine(namespaces=namespace or None, moment=moment)
     if store.settings.method == "neuraldb" and store.stale():
         note("Facts have changed since the last build. Run: revisor build", style="yellow")
     return engine
 
 
-def _answer_json(answer: Answer, base: Answer | None) -> dict[str, Any]:
+def _why_none(
+    store: Store,
+    answer: Answer,
+    messages: Sequence[Mapping[str, str]] | None = None,
+    **options: Any,
+) -> str | None:
+    """Why an answer used no fact; None if it did, or if its method has no reasons.
+
+    Args:
+        messages: those that it answers; without, it answers its prompt.
+        options: of `Store.explain`.
+    """
+    if answer.facts_used or store.settings.method != "revisor":
+        return None
+    from revisor.operations.why import why_not
+
+    return why_not(store.explain(messages or answer.prompt, **options))
+
+
+def _answer_json(answer: Answer, base: Answer | None, reason: str | None) -> dict[str, Any]:
     from dataclasses import asdict
 
     result: dict[str, Any] = {"prompt": answer.prompt, "answer": answer.answer}
     if base is not None:
-        result["base_answer"] = base.answer
+        result |= {"base_answer": base.answer, "why_not": reason}
     return result | {"facts_used": [asdict(used) for used in answer.facts_used]}
 
 
-def _say_answer(answer: Answer, base: Answer | None, *, chat: bool) -> None:
+def _say_answer(answer: Answer, base: Answer | None, reason: str | None, *, chat: bool) -> None:
     say(answer.answer)
     if not answer.answer:
         hint = "" if chat else "; --chat asks it as a question"
@@ -158,13 +194,15 @@ def _say_answer(answer: Answer, base: Answer | None, *, chat: bool) -> None:
         return
     say("")
     say(f"without the facts: {base.answer}")
-    say_why(answer.facts_used)
+    say_why(answer.facts_used, reason)
 
 
-def say_why(used: tuple[FactUsed, ...]) -> None:
-    """The facts that were used, for people."""
+def say_why(used: tuple[FactUsed, ...], reason: str | None) -> None:
+    """The facts that were used, or why none was, for people."""
     if not used:
         say("no fact was used: the answer is the model's own")
+        if reason is not None:
+            say(reason)
         return
     names = [field.name for field in fields(used[0]) if field.name not in _SHOWN_FIRST]
     listing = table("fact", "id", *names, right=[n for n in names if n != "question"])
@@ -179,7 +217,18 @@ def _number(value: object) -> str:
 
 
 def explain(
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="A text, or a question.")],
+    prompt: Annotated[
+        str | None,
+        typer.Argument(metavar="PROMPT", help="A text, or a question.", show_default=False),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file",
+            metavar="PROMPTS",
+            help="Explain each line of this file; of a .jsonl file each record's `prompt`.",
+        ),
+    ] = None,
     chat: Annotated[
         bool, typer.Option("--chat", help="As a user's question, in the chat template.")
     ] = False,
@@ -190,62 +239,45 @@ def explain(
             help="Do not run the model: leave open whether its logits say that an answer is due.",
         ),
     ] = False,
+    namespace: NamespaceOption = None,
+    as_of: AsOfOption = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
     """Show what is decided at the end of a prompt, and why: names, questions, facts, scores.
 
+    Where no fact is written the first line says why, and the second what helps.
+
     For example: `revisor explain "The former CEO of ACME is"`
     """
-    from revisor.operations.explain import as_json as explained
+    from revisor.commands.explaining import explanation_json, say_explanation
 
-    if not prompt.strip():
+    prompts = _given(prompt, file, "explain")
+    if not all(one.strip() for one in prompts):
         raise UsageError("The prompt is empty.", "Write something to be looked at.")
+    chosen: dict[str, Any] = {"namespaces": namespace or None, "moment": moment_of(as_of)}
     with open_store(store) as opened:
-        found = opened.explain(prompt, chat=chat, needs_model=not text_only)
+        told = []
+        for one in prompts:
+            found = opened.explain(one, chat=chat, needs_model=not text_only, **chosen)
+            if as_json:
+                told.append(explanation_json(found, opened))
+                continue
+            if file is not None:
+                say(one, style="bold")
+            say_explanation(found, opened)
+            if file is not None:
+                say("")
     if as_json:
-        print_json(explained(found))
-        return
-    _say_explanation(found)
-
-
-def _say_explanation(found: Explanation) -> None:
-    from revisor.gate.decide import needed
-
-    if not found.mentions:
-        say("No name of a fact was found in the text.")
-    for mention in found.mentions:
-        name = found.text[found.start + mention.start : found.start + mention.end]
-        about = plural(len(mention.facts), "fact")
-        longer = f", part of a longer name ({mention.within})" if mention.within else ""
-        say(f"name: {name!r}: {about}{longer}")
-    if found.candidates:
-        listing = table("fact", "id", "question", "score", "threshold", "decision", right=["score"])
-        for one in found.candidates[:EXPLAINED]:
-            verdict = one.silenced or "asked for"
-            row = (f"{one.subject}: {one.object}", one.id, one.question)
-            bar = needed(one, found.threshold)
-            listing.add_row(*row, f"{one.score:.2f}", f"{bar:.2f}", verdict)
-        output().print(listing)
-    by_text = found.decision is not None and found.decision.fact.is_due
-    if by_text:
-        say("An answer is due: the text says so.")
-    elif found.is_due is not None:
-        say(
-            f"The model's logits say that an answer is {'due' if found.is_due else 'not due'} here."
-        )
-    if found.written is not None:
-        say(f"written: {found.written}", style="bold")
-    elif found.decision is not None and found.is_due is None:
-        say(f"{found.decision.fact.object!r} is written if the model's logits say that it is due")
-    else:
-        say("nothing is written here")
+        print_json(told[0] if file is None else {"results": told})
 
 
 def chat(
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", min=1, metavar="N", help="Longest answer.")
     ] = 256,
+    namespace: NamespaceOption = None,
+    as_of: AsOfOption = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Talk to the model with its facts.
@@ -253,22 +285,33 @@ def chat(
     `:facts off` asks the model as it was, `:why` shows which facts made the
     last answer. Questions may also come through a pipe, one a line.
     """
+    moment = moment_of(as_of)
     with open_store(store) as opened:
-        engine = _engine(opened)
+        engine = _engine(opened, namespace, moment)
         if sys.stdin.isatty():
             note(f"{opened.settings.model}. {CHAT_HELP}")
-        _Conversation(engine, max_tokens).run()
+        chosen = {"namespaces": namespace or None, "moment": moment}
+        _Conversation(opened, engine, max_tokens, chosen).run()
 
 
 class _Conversation:
-    """One chat: the turns so far, and whether the facts are on."""
+    """One chat: the turns so far, and whether the facts are on and were in the last answer.
 
-    def __init__(self, engine: Engine, max_tokens: int) -> None:
+    Args:
+        chosen: options of `Store.explain`.
+    """
+
+    def __init__(
+        self, store: Store, engine: Engine, max_tokens: int, chosen: Mapping[str, Any]
+    ) -> None:
+        self.store = store
         self.engine = engine
         self.max_tokens = max_tokens
+        self.chosen = chosen
         self.facts = True
         self.turns: list[dict[str, str]] = []
         self.last: Answer | None = None
+        self.last_facts = True
 
     def run(self) -> None:
         for line in _typed():
@@ -287,7 +330,10 @@ class _Conversation:
             if self.last is None:
                 say("nothing was asked yet", style="dim")
             else:
-                say_why(self.last.facts_used)
+                reason = None
+                if self.last_facts:
+                    reason = _why_none(self.store, self.last, self.turns[:-1], **self.chosen)
+                say_why(self.last.facts_used, reason)
         else:
             say(CHAT_HELP, style="dim")
 
@@ -298,7 +344,7 @@ class _Conversation:
             sys.stdout.flush()
         sys.stdout.write("\n")
         sys.stdout.flush()
-        self.last = self.engine.last
+        self.last, self.last_facts = self.engine.last, self.facts
         said = self.last.answer if self.last else ""
         self.turns.append({"role": "assistant", "content": said})
 

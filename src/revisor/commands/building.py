@@ -44,6 +44,14 @@ class Probing(StrEnum):
     off = "off"
 
 
+class Strictness(StrEnum):
+    """What `--strictness` takes."""
+
+    low = "low"
+    normal = "normal"
+    high = "high"
+
+
 class Search(StrEnum):
     """How the nearest key is found."""
 
@@ -106,6 +114,23 @@ def init(
             "their own prompts, and where a turn or a label opens an answer.",
         ),
     ] = Probing.auto,
+    strictness: Annotated[
+        Strictness,
+        typer.Option(
+            "--strictness",
+            help="How surely a fact has to be asked for. low answers more wordings, and more that "
+            "ask for something else; high fewer of both.",
+        ),
+    ] = Strictness.normal,
+    encoder: Annotated[
+        str,
+        typer.Option(
+            "--encoder",
+            metavar="NAME",
+            help="What compares questions: default, or sentence-transformers: with the folder or "
+            "the name of a sentence encoder.",
+        ),
+    ] = "default",
     layer: Annotated[
         int | None,
         typer.Option(
@@ -190,6 +215,8 @@ def init(
         device=device,
         database=database,
         probe=probe.value,
+        strictness=strictness.value,
+        encoder=encoder,
         layer=layer,
         gamma=gamma,
         whiten=whiten,
@@ -329,6 +356,7 @@ def status(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> N
             "tags": ledger.tags(),
         }
         if settings.method == "revisor":
+            told |= {"strictness": settings.strictness, "encoder": settings.encoder}
             told["live_facts"] = len(opened.index.view())
             told["probe"] = _filed_probe(opened)
     if as_json:
@@ -340,6 +368,8 @@ def status(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> N
         say(f"generation {live} is live, and each later one will be")
     else:
         say(f"generation {pinned} is published: later ones are not live until they are, too")
+    if settings.method == "revisor":
+        say(f"strictness {told['strictness']}, encoder {told['encoder']}")
     if settings.method == "neuraldb":
         note("Whether the bank is of the live generation, `revisor build` tells and mends.")
 

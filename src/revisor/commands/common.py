@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from revisor.errors import Fault, RevisorError
+from revisor.errors import Fault, RevisorError, UsageError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rich.console import Console
     from rich.table import Table
 
@@ -88,7 +90,43 @@ ApprovedByOption = Annotated[
         show_default=False,
     ),
 ]
+NamespaceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--namespace",
+        metavar="NAME",
+        help="Only facts of this namespace; may be given several times.",
+        show_default="all",
+    ),
+]
+AsOfOption = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of",
+        metavar="DATE",
+        help="Take this date (2021-05-01, or with a time) for today: facts that held then answer.",
+        show_default="now",
+    ),
+]
 DEFAULT_STORE = Path("revisor-store")
+
+
+def moment_of(as_of: str | None) -> datetime | None:
+    """The moment that `--as-of` gives.
+
+    Raises:
+        UsageError: it is no date.
+    """
+    from revisor.facts.fact import parse_time
+
+    if as_of is None:
+        return None
+    try:
+        return parse_time(as_of)
+    except ValueError as error:
+        raise UsageError(
+            f"'{as_of}' is no date.", "Write it as 2021-05-01 or 2021-05-01T12:00."
+        ) from error
 
 
 def open_store(path: Path) -> Store:

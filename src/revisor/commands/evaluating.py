@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from revisor.models.load import LoadedModel
 
 DEFAULT_MODEL = "smollm2"
+SHOWN = 200  # characters of a text that are listed
 
 
 def evaluate(
@@ -28,7 +29,7 @@ def evaluate(
         typer.Argument(
             metavar="SUITE",
             help="counterfact, zsre, same-subject, paraphrase, negation, true-false, preamble, "
-            "chat, multi-hop, general, perplexity, gate, scale, or facts (your own).",
+            "chat, multi-hop, general, perplexity, gate, scale, questions, or facts (your own).",
             show_default="facts, where --data or --store names them",
         ),
     ] = None,
@@ -104,6 +105,31 @@ def evaluate(
             help="Measure what the store answers with, as it is: its live facts, or its bank.",
         ),
     ] = False,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--encoder",
+            metavar="NAME",
+            help="Of the method revisor: what compares questions: default, or a file.",
+            show_default="the store's, or default",
+        ),
+    ] = None,
+    text_only: Annotated[
+        bool,
+        typer.Option(
+            "--text-only",
+            help="Of the suite questions: what is decided by the text alone; no model is loaded.",
+        ),
+    ] = False,
+    show_misses: Annotated[
+        int,
+        typer.Option(
+            "--show-misses",
+            min=0,
+            metavar="N",
+            help="Of the suite questions: list so many texts that were not answered rightly.",
+        ),
+    ] = 0,
     options: Annotated[
         Path | None,
         typer.Option(
@@ -142,6 +168,12 @@ def evaluate(
     name = suite or ("facts" if data or store or as_built else None)
     if name is None:
         raise UsageError("No suite is named.", "Try: revisor eval counterfact --n 40")
+    if text_only:
+        models = {"--methods": methods, "--model": model, "--out": out, "--as-built": as_built}
+        source = _source(name, data, data_dir, None)
+        result = _by_text(name, source, n, edits, seed, encoder, [k for k in models if models[k]])
+        _put(result, show_misses, as_json=as_json)
+        return
     from revisor.bench.runner import Job, check_methods
     from revisor.bench.runner import evaluate as run_job
     from revisor.bench.suites import make_suite
@@ -163,6 +195,8 @@ def evaluate(
         else:
             built = None
             loaded, given = _model(model, dtype, layer, store)
+        if encoder is not None:
+            given = {**given, "revisor": {**given.get("revisor", {}), "encoder": encoder}}
         result = run_job(
             Job(
                 suite=name,
@@ -175,10 +209,7 @@ def evaluate(
                 out=out,
             )
         )
-    if as_json:
-        print_json(result)
-        return
-    _show(result)
+    _put(result, show_misses, as_json=as_json)
 
 
 def report(
@@ -221,6 +252,29 @@ def _source(name: str, data: Path | None, data_dir: Path | None, store: Path | N
         if not facts:
             raise UsageError(f"The store {store} holds no facts.", "Add some: revisor add FILE")
     return Source(folder=data_dir, data=data, facts=facts)
+
+
+def _by_text(
+    name: str,
+    source: Source,
+    n: int | None,
+    edits: int | None,
+    seed: int,
+    encoder: str | None,
+    given: Sequence[str],
+) -> dict[str, Any]:
+    """The result of the suite `questions` without a model."""
+    if name != "questions":
+        raise UsageError(
+            f"The suite '{name}' asks a model.", "Leave --text-only out, or measure: questions"
+        )
+    if given:
+        raise UsageError(
+            f"{' and '.join(given)} cannot be chosen with --text-only.", "No model is asked."
+        )
+    from revisor.bench.deciding import DEFAULT, by_text, encoder_named
+
+    return by_text(source, encoder_named(encoder or DEFAULT), n=n, edits=edits, seed=seed)
 
 
 def _built(
@@ -270,7 +324,8 @@ def _model(
 def _of_store(settings: StoreSettings) -> dict[str, Mapping[str, Any]]:
     """The options of the store's own method that are those of the store."""
     if settings.method == "revisor":
-        return {"revisor": {"probe": settings.probe}}
+        names = ("probe", "strictness", "encoder")
+        return {"revisor": {name: getattr(settings, name) for name in names}}
     names = ("layer", "gamma", "whiten")
     found = {name: getattr(settings, name) for name in names}
     return {"neuraldb": {name: value for name, value in found.items() if value is not None}}
@@ -313,8 +368,27 @@ def _recipe(
     note(f"Draw them: revisor report {out} --out {out / 'report'}")
 
 
+def _put(result: dict[str, Any], misses: int, *, as_json: bool) -> None:
+    """Print a result, with so many of the texts that were not answered rightly."""
+    missed = {method: found[:misses] for method, found in result.get("misses", {}).items()}
+    if as_json:
+        print_json({**result, "misses": missed} if missed else result)
+        return
+    _show(result)
+    for method, found in missed.items():
+        for one in found:
+            near = one["nearest"] or {"question": "", "template": "no name", "score": 0.0}
+            say(f"{method}, {one['score']}: {one['text'][-SHOWN:]!r}")
+            say(
+                f"    expected {one['expected']}, got {one['got']}; nearest {near['template']!r} "
+                f"to {near['question']!r}, {near['score']}, {near.get('silenced')}"
+            )
+
+
 def _show(result: Mapping[str, Any]) -> None:
     """A table: a score a line, a method a column, intervals in brackets."""
+    from revisor.bench.deciding import labelled
+
     methods: Mapping[str, Mapping[str, Any]] = result["methods"]
     say(
         f"{result['suite']} on {result['model']}: {result['n']} measured, "
@@ -328,7 +402,9 @@ def _show(result: Mapping[str, Any]) -> None:
         if not isinstance(value, Mapping)
     )
     for name in names:
-        listing.add_row(name, *(_cell(scores, name) for scores in methods.values()))
+        listing.add_row(
+            labelled(name, result), *(_cell(scores, name) for scores in methods.values())
+        )
     output().print(listing)
     if dropped := {key: count for key, count in result["dropped"].items() if count}:
         note("left out: " + ", ".join(f"{count} {reason}" for reason, count in dropped.items()))

@@ -10,9 +10,12 @@ import typer
 from revisor.commands.common import (
     DEFAULT_STORE,
     ActorOption,
+    AsOfOption,
     JsonOption,
+    NamespaceOption,
     StoreOption,
     fact_json,
+    moment_of,
     note,
     open_store,
     os_user,
@@ -47,6 +50,8 @@ def check(
             "--since", metavar="GEN", help="With --ask, only facts changed since a generation."
         ),
     ] = None,
+    namespace: NamespaceOption = None,
+    as_of: AsOfOption = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -55,16 +60,21 @@ def check(
     Facts that say the same twice, or each other the wrong way round, are told as notes. Exit
     code 3 where facts contradict one another, or, with --ask, where one is not answered.
     """
+    chosen: dict[str, Any] = {"namespaces": namespace or None, "moment": moment_of(as_of)}
     if ask:
-        _ask_facts(store, since, as_json=as_json)
+        _ask_facts(store, since, chosen, as_json=as_json)
         return
     if since is not None:
         raise UsageError("--since goes with --ask.", "Add --ask.")
     with open_store(store) as opened:
-        found = opened.check()
+        found = opened.check(**chosen)
         known: list[Any] = []
         if base:
-            live = list(opened.ledger.facts())
+            live = [
+                fact
+                for fact in opened.ledger.facts(at=chosen["moment"])
+                if not namespace or fact.namespace in namespace
+            ]
             ids = opened.known_to_base(live)
             known = [fact for fact in live if fact.id in ids]
     conflicts = [one for one in found if not one.is_note]
@@ -95,16 +105,15 @@ def check(
         raise typer.Exit(CONTRADICTED)
 
 
-def _ask_facts(store: Path, since: str | None, *, as_json: bool) -> None:
+def _ask_facts(store: Path, since: str | None, chosen: dict[str, Any], *, as_json: bool) -> None:
     from revisor.operations.asking import as_json as asked_json
 
     with open_store(store) as opened:
         changed = None
         if since is not None:
-            live, now = opened.ledger.live_generation(), opened.workspace.clock()
-            put, _ = opened.ledger.changed_since(since, upto=live)
-            changed = [fact for fact in put if fact.valid_at(now)]
-        asked = opened.ask_facts(changed)
+            live = opened.ledger.live_generation()
+            changed, _ = opened.ledger.changed_since(since, upto=live)
+        asked = opened.ask_facts(changed, **chosen)
     if as_json:
         print_json(asked_json(asked))
     else:

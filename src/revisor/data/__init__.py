@@ -7,6 +7,8 @@ are more of them, for the question encoder alone, whose words and weights are in
 `probe` are subjects with a prompt, a paraphrase and a neighbour: layers are compared on it.
 `probe_pairs` (question, statement, answer) and `probe_ordinary` are for fitting the gate's probe;
 `probes` holds those of packaged models, made by `python -m revisor.gate.probe --out FOLDER`.
+`questions/facts` are made-up facts, and `questions/cases` texts that ask for them or nearly do: the
+suite `questions` asks them, and the shipped encoder is not trained on them.
 `prefixes` are sentences that may stand before any prompt. `demo` is what `revisor demo` shows.
 """
 

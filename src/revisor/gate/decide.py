@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Protocol
+from datetime import datetime
+from functools import cache, lru_cache
+from typing import Any, Protocol
 
 from revisor.gate.own import OwnPrompt, own_prompts
-from revisor.index.base import IndexedFact
+from revisor.gate.validity import ANOTHER_TIME, NOT_NOW
+from revisor.gate.when import Asked, Clock
+from revisor.index.base import IndexedFact, Terms
 from revisor.language.lexicon import lexicon
 from revisor.language.names import Mention
-from revisor.language.words import words
+from revisor.language.words import any_between, words
 from revisor.question.encoder import QuestionEncoder
 from revisor.question.kinds import asks_yes_or_no, fits, said_of_another, works_on_text
 from revisor.question.reading import SLOT, Question, questions
@@ -24,7 +27,8 @@ _BOUNDARY = re.compile(
 )
 ANSWERS = 64  # facts about a name whose objects are looked for as answers
 SEVERAL = 5.0  # times as good as for one fact the odds of one of several have to be
-NORMAL = 0.5  # the threshold of a calibrated score
+THRESHOLDS = {"low": 0.25, "normal": 0.5, "high": 0.8}  # of a calibrated score, by strictness
+NORMAL = THRESHOLDS["normal"]
 
 
 class Facts(Protocol):
@@ -41,9 +45,12 @@ class Facts(Protocol):
 
     def fact(self, handle: int) -> IndexedFact: ...
 
+    def terms(self, handle: int) -> Terms: ...
 
-_SET_OFF = re.compile(r"\s*[,)]\s*")
-_GOING_ON = re.compile(r"[,;]?\s+(?:and|but|while|und|aber)\s+|;\s*")
+    def now(self) -> datetime: ...
+
+
+_SET_OFF = re.compile(r"\s*[,)\uff0c\uff09]\s*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +59,7 @@ class Candidate:
 
     Attributes:
         handle: of the fact, in the view.
-        id, subject, object: of the fact.
+        id, subject, object, namespace: of the fact.
         question: what was read, with `{}` for the name.
         template: the fact's wording that is nearest.
         score: how surely the one asks for the other, 0..1.
@@ -60,6 +67,7 @@ class Candidate:
         is_due: an answer is to begin here whatever the model's logits: the fact's own prompt ends
             here, or the turn of who answers opens.
         order: of several questions that were put, which one it is.
+        rivals: how many facts about the name hold at the time that is asked for.
         silenced: the rule by which it is not written, None if there is none.
     """
 
@@ -67,12 +75,14 @@ class Candidate:
     id: str
     subject: str
     object: str
+    namespace: str
     question: str
     template: str
     score: float
     mention: Mention
     is_due: bool = False
     order: int = 0
+    rivals: int = 1
     silenced: str | None = None
 
 
@@ -101,39 +111,45 @@ def candidates(
         mentions: the names in it.
     """
     found: dict[int, Candidate] = {}
+    names: dict[tuple[int, int], int] = {}  # in which order they were offered facts
+    clock = Clock(text, mentions, facts)
 
     def offer(candidate: Candidate) -> None:
+        names.setdefault((candidate.mention.start, candidate.mention.end), len(names))
         known = found.get(candidate.handle)
         if known is None or _rank(candidate) > _rank(known):
             found[candidate.handle] = candidate
 
     for own in own_prompts(text, mentions, facts):
-        offer(_own(text, own))
+        offer(_own(text, own, clock.of_own(own)))
     whole = [mention for mention in mentions if mention.within is None]
-    read = list(_open_questions(text, questions(text, whole), facts))
-    if read:
-        vectors_NW = encoder.encode([question.text for question, _ in read])
-    for place, (question, is_answered) in enumerate(read):
-        for handle in question.mention.facts:
-            fact = facts.fact(handle)
-            candidate = _scored(text, question, vectors_NW[place], handle, fact, encoder)
-            if candidate.silenced is not None or not is_answered:
+    read = list(_open_questions(text, questions(text, whole), facts, clock))
+    known = _encoded(read, encoder)
+    for asked in read:
+        for handle in asked.question.mention.facts:
+            candidate = _scored(text, asked, known, handle, facts.fact(handle), encoder)
+            if candidate.silenced is not None or not asked.is_answered:
                 offer(candidate)
     for mention in mentions:
         if mention.within is not None:
             for handle in mention.facts:
                 if handle not in found:
-                    found[handle] = _longer(mention, handle, facts.fact(handle))
-    return sorted(found.values(), key=_rank, reverse=True)
+                    offer(_longer(mention, handle, facts.fact(handle)))
+
+    def order(one: Candidate) -> tuple[int, str, str]:
+        return names[one.mention.start, one.mention.end], one.namespace, one.id
+
+    # Of facts that are as near as one another the order is that of their names, namespaces, ids.
+    return sorted(sorted(found.values(), key=order), key=_rank, reverse=True)
 
 
 def needed(candidate: Candidate, threshold: float) -> float:
     """The score that a candidate has to reach.
 
-    A name of several facts is asked about in several ways, and a wording has to tell which: the
-    odds have to be `SEVERAL` times as good as for a name of one fact.
+    A name of several facts that hold then is asked about in several ways, and a wording has to tell
+    which: the odds have to be `SEVERAL` times as good as for a name of one fact.
     """
-    if len(candidate.mention.facts) == 1:
+    if candidate.rivals == 1:
         return threshold
     odds = SEVERAL * threshold / max(1 - threshold, 1e-9)
     return odds / (1 + odds)
@@ -143,7 +159,13 @@ def _rank(candidate: Candidate) -> tuple[bool, float, bool]:
     return candidate.silenced is None, candidate.score, candidate.is_due
 
 
-def _own(text: str, own: OwnPrompt) -> Candidate:
+def _encoded(read: Sequence[Asked], encoder: QuestionEncoder) -> dict[str, Any]:
+    """Questions as the encoder compares them, with and without the words of their times."""
+    texts = list(dict.fromkeys(text for one in read for text in (one.when.text, one.when.plain)))
+    return {text: encoded(encoder, text) for text in texts}
+
+
+def _own(text: str, own: OwnPrompt, asked: Asked) -> Candidate:
     """The candidate of a fact in whose own wording the text ends.
 
     It is silenced where its object stands already behind the name and the words of the wording:
@@ -157,35 +179,37 @@ def _own(text: str, own: OwnPrompt) -> Candidate:
         id=fact.id,
         subject=fact.subject,
         object=fact.object,
+        namespace=fact.namespace,
         question=own.template,
         template=own.template,
         score=1.0,
         mention=own.mention,
         is_due=own.is_due,
-        silenced="already answered" if said else None,
+        rivals=asked.rivals,
+        silenced=asked.silent[own.handle] or ("already answered" if said else None),
     )
 
 
 def _scored(
     text: str,
-    question: Question,
-    vector_W: object,
+    asked: Asked,
+    known: Mapping[str, Any],
     handle: int,
     fact: IndexedFact,
     encoder: QuestionEncoder,
 ) -> Candidate:
-    best, score = fact.templates[0], 0.0
-    asked = _plain(question.text)
-    empty = _is_empty(question.text)
+    question = asked.question
+    best, score, said = fact.templates[0], 0.0, asked.when.plain
     for template in fact.templates:
-        if _plain(template) == asked:
-            best, score = template, 1.0
+        put = asked.when.asked_of(template)
+        if _plain(template) == _plain(put):
+            best, score, said = template, 1.0, put
             break
-        if empty:
+        if _is_empty(put):
             continue
-        value = encoder.scope(vector_W, entries(encoder, template))  # type: ignore[arg-type]
+        value = encoder.scope(known[put], encoded(encoder, template))
         if value > score:
-            best, score = template, value
+            best, score, said = template, value, put
     silenced = None
     if question.kind == "statement" and score < 1.0:
         silenced = "told, not asked"
@@ -195,10 +219,12 @@ def _scored(
         silenced = "a text to work on, not a question"
     elif score < 1.0 and asks_yes_or_no(question.text):
         silenced = "a question that is answered by yes or no"
-    elif _goes_on(question, asked, best):
+    elif _goes_on(question, _plain(said), best):
         silenced = "the question goes on behind the name"
-    elif score < 1.0 and question.kind == "completion" and said_of_another(question.text, best):
+    elif score < 1.0 and question.kind == "completion" and said_of_another(said, best):
         silenced = "said of somebody else"
+    elif asked.silent[handle] is not None:
+        silenced = asked.silent[handle]
     elif _is_answered(text, question, fact.object, best):
         silenced = "already answered"
     return Candidate(
@@ -206,19 +232,21 @@ def _scored(
         id=fact.id,
         subject=fact.subject,
         object=fact.object,
+        namespace=fact.namespace,
         question=question.text,
         template=best,
         score=score,
         mention=question.mention,
         is_due=question.opens or (question.kind == "statement" and score == 1.0),
         order=question.order,
+        rivals=asked.rivals,
         silenced=silenced,
     )
 
 
 def _open_questions(
-    text: str, read: Sequence[Question], facts: Facts
-) -> Iterator[tuple[Question, bool]]:
+    text: str, read: Sequence[Question], facts: Facts, clock: Clock
+) -> Iterator[Asked]:
     """Questions with whether they were answered, and what is still asked behind the answer.
 
     "The CEO of ACME is Jane Roe, a former" asks for nothing more: that is said of Jane Roe. What
@@ -226,27 +254,41 @@ def _open_questions(
     an answer in commas ("ACME, led by Jane Roe, is based in").
     """
     for question in read:
+        asked = clock.of(question)
         begin = max(question.answered_from, question.mention.end)
         part = text[begin:]
-        spans = [
-            match.span()
+        said = {
+            handle: [match.span() for match in _said(facts.fact(handle).object).finditer(part)]
             for handle in question.mention.facts[:ANSWERS]
-            for match in _said(facts.fact(handle).object).finditer(part)
-        ]
-        yield question, bool(spans)
+        }
+        answered = any(said[handle] and asked.silent[handle] is None for handle in said)
+        yield replace(asked, is_answered=answered)
+        spans = [span for some in said.values() for span in some]
         if not spans:
             continue
         start, end = max(spans, key=lambda span: (span[1], -span[0]))
         tail = part[end:]
         set_off = part[:start].lstrip().startswith((",", "(")) and _SET_OFF.match(tail)
-        going_on = set_off or _GOING_ON.match(tail)
+        going_on = set_off or _going_on(question.text).match(tail)
         if going_on and words(tail, going_on.end()):
-            yield replace(question, text=f"{SLOT} {tail[going_on.end() :].strip()}"), False
+            behind = f"{SLOT} {tail[going_on.end() :].strip()}"
+            yield clock.of(replace(question, text=behind))
+
+
+def _going_on(question: str) -> re.Pattern[str]:
+    """What stands between what was said of a name and what more is said of it: " and "."""
+    rules = lexicon(question)
+    return _joint(rules.conjunctions & rules.joining)
+
+
+@cache
+def _joint(conjunctions: frozenset[str]) -> re.Pattern[str]:
+    return re.compile(rf"[,;\uff0c\uff1b]?(?:{any_between(conjunctions)})|[;\uff1b]\s*")
 
 
 def _is_empty(question: str) -> bool:
     """Whether a question has no word that tells what is asked: "{} is the"."""
-    empty = lexicon().empty_words
+    empty = lexicon(question).empty_words
     return all(word == SLOT or word in empty for word in _plain(question))
 
 
@@ -262,9 +304,9 @@ def _goes_on(question: Question, asked: tuple[str, ...], template: str) -> bool:
         or _plain(template)[-1:] == (SLOT,)
     ):
         return False
-    rules = lexicon()
+    rules = lexicon(question.text)
     asking = rules.question_words - rules.auxiliaries | rules.asking_verbs
-    return asking.isdisjoint(asked)
+    return asking.isdisjoint(word.text for word in rules.terms(question.text))
 
 
 def _is_answered(text: str, question: Question, obj: str, template: str) -> bool:
@@ -278,10 +320,11 @@ def _is_answered(text: str, question: Question, obj: str, template: str) -> bool
     return count > 0 and count > times_said(template.replace(SLOT, "|"), obj)
 
 
-@lru_cache(maxsize=1 << 16)
-def entries(encoder: QuestionEncoder, template: str) -> object:
-    """What a template matches (E, W); remembered, since facts share templates."""
-    return encoder.encode_templates([template])[0]
+@lru_cache(maxsize=1 << 13)
+def encoded(encoder: QuestionEncoder, text: str) -> Any:
+    """A template or a question as the encoder compares it; remembered, since facts share
+    templates, and a text is asked token by token."""
+    return encoder.encode([text])[0]
 
 
 @lru_cache(maxsize=1 << 14)
@@ -297,6 +340,7 @@ def _longer(mention: Mention, handle: int, fact: IndexedFact) -> Candidate:
         id=fact.id,
         subject=fact.subject,
         object=fact.object,
+        namespace=fact.namespace,
         question="",
         template=fact.templates[0],
         score=0.0,
@@ -352,7 +396,7 @@ def decide(
         return None
     # Of several questions that were put the first is answered first.
     best = min(fit, key=lambda one: one.order)
-    second = next((one for one in found if one.id != best.id), None)
+    second = next((one for one in found if one.handle != best.handle), None)
     return Decision(fact=best, threshold=needed(best, threshold), runner_up=second)
 
 
@@ -369,12 +413,22 @@ def explained(
     chosen = decide(text, mentions, facts, encoder, threshold=threshold)
     told = []
     for one in found:
-        if one.silenced is None and one.score < needed(one, threshold):
+        timely = one.silenced in (None, ANOTHER_TIME, NOT_NOW)
+        if timely and one.score < needed(one, threshold):
             one = replace(one, silenced="asks for something else")
-        elif one.silenced is None and (chosen is None or chosen.fact.id != one.id):
-            one = replace(one, silenced="another fact is nearer")
+        elif one.silenced is None and (chosen is None or chosen.fact.handle != one.handle):
+            one = replace(one, silenced=_beaten(one, chosen))
         told.append(one)
     return told
+
+
+def _beaten(one: Candidate, chosen: Decision | None) -> str:
+    """Why a fact that may be asked for is not written."""
+    if chosen is not None and (one.score, one.order) == (chosen.fact.score, chosen.fact.order):
+        if one.namespace != chosen.fact.namespace:
+            return f"the namespace {chosen.fact.namespace!r} answers, too"
+        return f"the fact {chosen.fact.id} answers, too"
+    return "another fact is nearer"
 
 
 def window(text: str, end: int | None = None) -> int:

@@ -16,9 +16,9 @@ from revisor.language.words import words
 SLOT = "{}"
 _SPARE = 40  # characters by which spaces and signs may lengthen a wording
 NEAR = 3  # names, counted from the end, that a wording may name
-_LEAD = " \t\"'*_`([\u201c\u2018\u00ab\u300c#-"
+_LEAD = " \t\"'*_`([\u201c\u2018\u201e\u00ab\u300a\u300c\u00bf\u00a1#-"
 _ENDS = "\n.!?:;>|]}\u3002\uff01\uff1f\uff1a\u2026"
-_CLOSING = "\"')]\u201d\u2019\u00bb\u300d*_` "
+_CLOSING = "\"')]\u201d\u2019\u201c\u00bb\u300b\u300d*_` "
 _STOPS = re.compile(r"[.!?\u3002\uff01\uff1f\u2026]+(?=\s|$)|[\u3002\uff01\uff1f]|\n\s*\n")
 _ASKING = ("?", "\uff1f")
 
@@ -36,6 +36,7 @@ class OwnPrompt(NamedTuple):
         handle, fact: the fact and its handle.
         template: the wording.
         mention: the name in it.
+        begin: where in the text the wording begins.
         is_due: its answer is to begin here; not in a question that is only about to be answered
             in another turn.
     """
@@ -44,6 +45,7 @@ class OwnPrompt(NamedTuple):
     fact: IndexedFact
     template: str
     mention: Mention
+    begin: int
     is_due: bool
 
 
@@ -74,7 +76,7 @@ def own_prompts(text: str, mentions: Sequence[Mention], facts: FactOf) -> Iterat
                     continue
                 asked = here is not None and here.role == "asks" and begin >= here.start
                 is_due = not (asked and template.rstrip().endswith(_ASKING))
-                yield OwnPrompt(handle, fact, template, mention, is_due)
+                yield OwnPrompt(handle, fact, template, mention, begin, is_due)
                 break
 
 
@@ -138,7 +140,8 @@ def _begins_anew(text: str, begin: int, template: str) -> bool:
     if not template.startswith(SLOT):
         return template[:1].isupper() and text[begin : begin + 1] == template[:1]
     ahead = words(text[max(0, begin - _SPARE) : begin])
-    return bool(ahead) and ahead[-1].text not in lexicon().links
+    rules = lexicon(text[max(0, begin - _SPARE) : begin])
+    return bool(ahead) and ahead[-1].text not in rules.links
 
 
 def _alike(said: str, template: str, name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -12,6 +12,8 @@ from typing import Any
 
 from revisor.facts.fact import parse_time
 from revisor.index.basefile import Unusable, unpack
+from revisor.index.keys import word_bucket
+from revisor.index.near import deletion_hashes
 
 CACHED = 4_096  # decoded entries that are kept
 
@@ -92,6 +94,7 @@ class Base:
         keys: the key of each row in the ledger, ascending.
         reach: by a word's bucket, how many words the longest name has that begins with such a
             word; a power of two of them.
+        begins: the same of what `beginnings` tell.
 
     Raises:
         Unusable: the bytes are damaged or of another format.
@@ -102,7 +105,7 @@ class Base:
         arrays = self.arrays
         try:
             self.keys: Sequence[int] = arrays["key"]
-            self.reach = arrays["reach"]
+            self.reach, self.begins = arrays["reach"], arrays["begins"]
             self.longest = int(self.head["longest"])
             self.generation = int(self.head["generation"])
             self._names, self._starts = arrays["name"], arrays["start"]
@@ -112,6 +115,9 @@ class Base:
             self._ids = arrays["id"]
             self._odd, self._odd_ids = arrays["odd"], arrays["odd_id"]
             self._offsets, self._blob = arrays["offset"], arrays["text"]
+            self._plain, self._plain_names = arrays["plain"], arrays["plain_name"]
+            self._words = arrays["word"]
+            self._deletions, self._deleted = arrays["deletion"], arrays["deletion_word"]
         except KeyError as error:
             raise Unusable(f"no {error}") from error
         self.count = len(self.keys)
@@ -125,6 +131,19 @@ class Base:
         if at == len(names) or names[at] != name:
             return ()
         return self._postings[self._starts[at] : self._starts[at + 1]]
+
+    def near_rows(self, text: str) -> Iterator[int]:
+        """The rows of the facts with a name of this plain text, and maybe others."""
+        for name in _found(self._plain, self._plain_names, word_bucket(text)):
+            yield from self._postings[self._starts[name] : self._starts[name + 1]]
+
+    def near_words(self, word: str) -> set[str]:
+        """The words of names that differ from one in one letter, and maybe others."""
+        return {
+            self._text(self._words[number])
+            for left in deletion_hashes(word)
+            for number in _found(self._deletions, self._deleted, left)
+        }
 
     def row_of(self, key: int) -> int | None:
         """The row with this key of the ledger, if any."""
@@ -179,3 +198,11 @@ class Base:
     def _read_terms(self, place: int) -> Terms:
         fields: list[Any] = json.loads(self._text(self._terms[place]))
         return Terms.of(*fields)
+
+
+def _found(keys: Sequence[int], values: Sequence[int], key: int) -> Iterator[int]:
+    """The values beside a key, of two columns in the order of keys."""
+    at = bisect_left(keys, key)
+    while at < len(keys) and keys[at] == key:
+        yield values[at]
+        at += 1

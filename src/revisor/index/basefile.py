@@ -24,7 +24,7 @@ import numpy as np
 
 from revisor.errors import CannotWrite
 
-MAGIC = b"revisor index 1\n"
+MAGIC = b"revisor index 2\n"
 NAME = "facts.index"
 _PART = ".facts.index-"
 _ALIGN = 64
@@ -84,6 +84,12 @@ def unpack(data: memoryview) -> tuple[dict[str, memoryview], dict[str, Any]]:
         for name, (place, kind, count) in head["arrays"].items()
     }
     return arrays, head["facts"]
+
+
+def narrow(values: np.ndarray) -> np.ndarray:
+    """The same numbers in the narrowest unsigned type."""
+    most = int(values.max()) if values.size else 0
+    return values.astype(np.min_scalar_type(most))
 
 
 def _checksum(text: bytes, body: memoryview) -> int:

@@ -11,9 +11,11 @@ import numpy as np
 
 from revisor.facts.fact import PLACEHOLDER
 from revisor.facts.rules import template
-from revisor.index.basefile import pack
+from revisor.index.basefile import narrow, pack
 from revisor.index.keys import folding, name_key, word_bucket
-from revisor.language.names import name_words
+from revisor.index.near import NearNames
+from revisor.language.spelling import taken_apart
+from revisor.language.words import words
 
 _BUCKETS_A_WORD = 4  # or more: of the words that begin no name a fifth looks as if it did
 _BUCKETS = 4_096  # at least
@@ -27,12 +29,6 @@ def templates_of(prompt: str, paraphrases: Iterable[str], subject: str) -> tuple
         text if PLACEHOLDER in text else template(text, subject) or text
         for text in (prompt, *paraphrases)
     )
-
-
-def names_of(subject: str, aliases: Iterable[str]) -> list[tuple[str, ...]]:
-    """The folded words of a fact's names, each once; names without any word are left out."""
-    found = dict.fromkeys(map(name_words, (subject, *aliases)))
-    return [words for words in found if words]
 
 
 def build(rows: Iterable[Sequence[Any]], **head: Any) -> bytes:
@@ -85,6 +81,8 @@ class _Builder:
         self._termses: dict[tuple[Any, ...], int] = {}
         self._names, self._named = array("Q"), array("I")  # a name's key, the row it names
         self._known = array("Q")  # by a text's number, the key of the name that it is; 0: unknown
+        self._aliases: dict[str, dict[int, None]] = {}  # by aliases as JSON, the names' keys
+        self._near = NearNames()
         self.first_words: dict[str, int] = {}
 
     def add(self, rows: Iterable[Sequence[Any]]) -> None:
@@ -107,7 +105,7 @@ class _Builder:
             self._terms.append(termses.setdefault(terms, len(termses)))
             self._add_name(number, subject, subject_at)
             if terms[0] != "[]":
-                self._add_aliases(number, subject, json.loads(terms[0]))
+                self._add_aliases(number, subject_at, terms[0])
 
     def _add_id(self, number: int, fact_id: str) -> None:
         value = 0
@@ -127,25 +125,32 @@ class _Builder:
         if place >= len(known):
             known.extend([0] * (place + 1 - len(known)))
         if not known[place]:
-            words = name_words(subject)
-            if not words:
-                return
-            known[place] = self._name(words)
-        self._names.append(known[place])
-        self._named.append(number)
+            known[place] = self._name(subject)
+        if known[place]:
+            self._names.append(known[place])
+            self._named.append(number)
 
-    def _add_aliases(self, number: int, subject: str, aliases: Sequence[str]) -> None:
-        own = name_words(subject)
-        for words in names_of(subject, aliases):
-            if words != own:
-                self._names.append(self._name(words))
+    def _add_aliases(self, number: int, subject: int, aliases: str) -> None:
+        keys = self._aliases.get(aliases)
+        if keys is None:
+            keys = self._aliases[aliases] = dict.fromkeys(map(self._name, json.loads(aliases)))
+        for key in keys:
+            if key not in (0, self._known[subject]):
+                self._names.append(key)
                 self._named.append(number)
 
-    def _name(self, words: tuple[str, ...]) -> int:
-        longest = self.first_words.get(words[0], 0)
-        if len(words) > longest:
-            self.first_words[words[0]] = len(words)
-        return name_key(words)
+    def _name(self, name: str) -> int:
+        """The key of a name, whose parts are noted; 0 if it has no words."""
+        read = words(name)
+        if not read:
+            return 0
+        folded = [word.text for word in read]
+        longest = self.first_words.get(folded[0], 0)
+        if len(folded) > longest:
+            self.first_words[folded[0]] = len(folded)
+        key = name_key(folded)
+        self._near.add(taken_apart(name, read), key)
+        return key
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All columns, each as narrow as its values allow."""
@@ -170,6 +175,9 @@ class _Builder:
             "template": self._template,
             "terms": self._terms,
         }
+        named = postings(
+            np.array(self._names, dtype=np.uint64), np.array(self._named, dtype=np.uint32)
+        )
         return {
             **{name: narrow(np.array(column)) for name, column in columns.items()},
             "id": np.array(self._ids, dtype=np.uint64),
@@ -177,10 +185,9 @@ class _Builder:
             "odd_id": np.array(self._odd_ids, dtype=np.uint32),
             "templates": templates,
             "termses": np.array([texts.place(text) for text in termses], dtype=np.uint32),
-            **postings(
-                np.array(self._names, dtype=np.uint64), np.array(self._named, dtype=np.uint32)
-            ),
+            **named,
             "reach": self._reach(),
+            **self._near.arrays(named["name"], texts.place),
             **texts.arrays(),
         }
 
@@ -202,9 +209,3 @@ def postings(names: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
         "start": narrow(np.append(starts, names.size)),
         "posting": rows[order],
     }
-
-
-def narrow(values: np.ndarray) -> np.ndarray:
-    """The same numbers in the narrowest unsigned type."""
-    most = int(values.max()) if values.size else 0
-    return values.astype(np.min_scalar_type(most))

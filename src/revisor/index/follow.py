@@ -103,8 +103,7 @@ class FactIndex:
 
         Args:
             generation: the live one by default.
-            moment: only facts that hold at this aware moment; by default those that hold at the
-                time of each call of the view.
+            moment: what the view takes for now, aware; by default the time of each call.
             namespaces: only facts of these; by default of all.
 
         Raises:

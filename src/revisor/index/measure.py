@@ -21,7 +21,7 @@ from revisor.facts.ledger import Ledger
 from revisor.index.basefile import NAME, forget
 from revisor.index.follow import FactIndex
 from revisor.index.view import View
-from revisor.language.names import name_words
+from revisor.language.spelling import name_words
 
 _ASKED = 2_000  # names that are looked up
 _TIMES = 7  # commits whose median counts

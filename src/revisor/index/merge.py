@@ -14,9 +14,10 @@ import numpy as np
 
 from revisor.facts.following import Row
 from revisor.index.base import Base, IndexedFact
-from revisor.index.basefile import pack
-from revisor.index.build import build, narrow, postings
+from revisor.index.basefile import narrow, pack
+from revisor.index.build import build, postings
 from revisor.index.keys import folding
+from revisor.index.near import NearPart, merged_near
 
 
 def merged(
@@ -91,10 +92,13 @@ def _arrays(*parts: _Part) -> dict[str, np.ndarray]:
     template, templates = _table(parts, "template", "templates")
     terms, termses = _table(parts, "terms", "termses")
     odd, odd_ids = _odd_ids(parts, ranks)
+    near = _near_parts(parts)
     for part in parts:
         for name in ("subject", "object"):
             part.used[part.column(name)] = True
     texts = _texts(parts)
+    names = _names(parts, ranks)
+    words = [part.places[one.places()] for part, one in zip(parts, near, strict=True)]
     return {
         "key": narrow(keys[order]),
         **{
@@ -108,8 +112,9 @@ def _arrays(*parts: _Part) -> dict[str, np.ndarray]:
         "odd_id": _placed(parts, odd_ids),
         "templates": _placed(parts, templates),
         "termses": _placed(parts, termses),
-        **_names(parts, ranks),
+        **names,
         "reach": _reach(parts),
+        **merged_near(*near, names["name"], np.concatenate(words)),
         **texts,
     }
 
@@ -189,6 +194,26 @@ def _names(parts: tuple[_Part, ...], ranks: list[np.ndarray]) -> dict[str, np.nd
         names.append(np.repeat(part.arrays["name"], starts[1:] - starts[:-1])[kept])
         rows.append(new[named][kept].astype(np.uint32))
     return postings(np.concatenate(names), np.concatenate(rows))
+
+
+def _near_parts(parts: tuple[_Part, ...]) -> tuple[NearPart, NearPart]:
+    """What each part gives of the names that are written otherwise; the words are marked as texts
+    that are still needed."""
+    found = []
+    for part in parts:
+        kept_row = np.zeros(len(part.arrays["key"]), dtype=bool)
+        kept_row[part.rows] = True
+        starts = part.arrays["start"].astype(np.int64)
+        named = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+        kept = np.zeros(len(starts) - 1, dtype=bool)
+        kept[named[kept_row[part.arrays["posting"]]]] = True
+        found.append(NearPart(part.arrays, kept))
+    first, second = found
+    theirs = [parts[1].text(place) for place in parts[1].arrays["word"].tolist()]
+    first.share(second, parts[0].text, theirs)
+    for part, one in zip(parts, found, strict=True):
+        part.used[one.places()] = True
+    return first, second
 
 
 def _reach(parts: tuple[_Part, ...]) -> np.ndarray:

@@ -9,15 +9,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Set
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from revisor.index.base import Base, IndexedFact, Terms
-from revisor.index.build import names_of, templates_of
+from revisor.index.build import templates_of
 from revisor.index.keys import name_key
+from revisor.index.near import both_tell
+from revisor.language.spelling import (
+    beginnings,
+    corrected_words,
+    deletions,
+    name_words,
+    plain_texts,
+    spelling,
+)
 
 if TYPE_CHECKING:
     from revisor.facts.following import Row
 
+_Key = TypeVar("_Key")
 NEVER = 1 << 62
 
 
@@ -28,6 +38,9 @@ class Overlay:
         facts, terms: by number.
         names: by a name's key, the numbers of the facts that have it.
         first_words: how many words the longest name has that begins with a word.
+        plain: by a plain text, the numbers of the facts with a name of that text.
+        begins: by a text, what `beginnings` tell of it.
+        words: by what is left of a word of a name without a letter, the words.
         born, died: by number, the step at which a fact began and ended.
         ended: by row of the base, the step at which it ended.
         alive: how many facts of base and overlay hold at the last step.
@@ -42,6 +55,9 @@ class Overlay:
         self.terms: list[Terms] = []
         self.names: dict[int, tuple[int, ...]] = {}
         self.first_words: dict[str, int] = {}
+        self.plain: dict[str, tuple[int, ...]] = {}
+        self.begins: dict[str, int] = {}
+        self.words: dict[str, tuple[str, ...]] = {}
         self.born: list[int] = []
         self.died: list[int] = []
         self.ended: dict[int, int] = {}
@@ -102,14 +118,29 @@ class Overlay:
         self.terms.append(terms)
         self.died.append(NEVER)
         self.born.append(step)
-        for words in names_of(fact.subject, fact.aliases):
-            longest = max(self.first_words.get(words[0], 0), len(words))
-            self.first_words[words[0]] = longest
-            self.longest = max(self.longest, longest)
-            name = name_key(words)
-            self.names[name] = (*self.names.get(name, ()), number)
+        for name in dict.fromkeys((fact.subject, *fact.aliases)):
+            self._add_name(name, number)
         self._number_of[key] = number
         self.alive += 1
+
+    def _add_name(self, name: str, number: int) -> None:
+        words = name_words(name)
+        if not words:
+            return
+        longest = max(self.first_words.get(words[0], 0), len(words))
+        self.first_words[words[0]] = longest
+        self.longest = max(self.longest, longest)
+        spelled = spelling(name)
+        for text, tells in beginnings(spelled).items():
+            self.begins[text] = both_tell(self.begins.get(text, 0), tells)
+        for word in corrected_words(spelled):
+            for left in deletions(word):
+                known = self.words.get(left, ())
+                if word not in known:
+                    self.words[left] = (*known, word)
+        for text in plain_texts(spelled):
+            _append(self.plain, text, number)
+        _append(self.names, name_key(words), number)
 
     def living(self) -> dict[int, IndexedFact]:
         """The facts that hold at the last step, by their keys in the ledger."""
@@ -130,3 +161,10 @@ class Overlay:
                 left._add(key, self.facts[number], self.terms[number], 1)
         left.step = 1
         return left
+
+
+def _append(numbers: dict[_Key, tuple[int, ...]], key: _Key, number: int) -> None:
+    """Add a number at a key, once."""
+    known = numbers.get(key, ())
+    if known[-1:] != (number,):
+        numbers[key] = (*known, number)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from zlib import crc32
 
@@ -10,8 +10,11 @@ from revisor.errors import StoreDamaged, UsageError
 from revisor.index.base import Base, IndexedFact, Terms
 from revisor.index.basefile import Unusable
 from revisor.index.keys import name_key
+from revisor.index.near import both_tell
 from revisor.index.overlay import Overlay
+from revisor.language.spelling import deletions, is_one_edit
 
+_REMEMBERED = 1 << 14  # words that were put right
 _ANY_LENGTH = 255  # what a base writes for names of as many words, or more
 
 
@@ -22,7 +25,7 @@ class View:
 
     Args:
         base, overlay: what is looked into; later steps of the overlay are not seen.
-        moment: when the facts shall hold; None for now, at each call anew.
+        moment: what is taken for now; None for the clock's.
         namespaces: of which facts are found; None for all.
 
     Attributes:
@@ -35,6 +38,8 @@ class View:
 
     __slots__ = (
         "_base",
+        "_begins_mask",
+        "_corrections",
         "_count",
         "_ended",
         "_first_words",
@@ -64,6 +69,8 @@ class View:
         self._count = overlay.alive
         self._ended, self._first_words = overlay.ended, overlay.first_words
         self._reach, self._mask = base.reach, len(base.reach) - 1
+        self._begins_mask = len(base.begins) - 1
+        self._corrections: dict[str, tuple[str, ...]] = {}
         self._moment = moment
         self._namespaces = None if namespaces is None else frozenset(namespaces)
         self.generation = generation
@@ -109,18 +116,54 @@ class View:
         found = max(found, self._first_words.get(word, 0))
         return self.longest if found == _ANY_LENGTH else found
 
+    def beginning(self, text: str) -> int:
+        """What `beginnings` tell of a text for any name, or more; 0 only where none begins so."""
+        base = self._base.begins[crc32(text.encode("utf-8", "surrogatepass")) & self._begins_mask]
+        own = self._overlay.begins.get(text)
+        return base if own is None else both_tell(base, own)
+
+    def corrections(self, word: str) -> Sequence[str]:
+        """The words of names that differ from one in one letter, and maybe those of names that are
+        gone; remembered."""
+        known = self._corrections.get(word)
+        if known is None:
+            found = self._base.near_words(word)
+            for left in deletions(word):
+                found.update(self._overlay.words.get(left, ()))
+            known = tuple(sorted(one for one in found if is_one_edit(word, one)))
+            if len(self._corrections) >= _REMEMBERED:
+                self._corrections.clear()
+            self._corrections[word] = known
+        return known
+
+    def near(self, text: str) -> Sequence[int]:
+        """Handles of the facts with a name of this plain text, and maybe of others, that are of the
+        namespaces; in no particular order."""
+        found = self._living(self._base.near_rows(text), self._overlay.plain.get(text, ()))
+        return list(dict.fromkeys(found))
+
     def find(self, words: Sequence[str]) -> Sequence[int]:
-        """Handles of the facts that have a name or an alias of exactly these folded words, that
-        hold at the moment and are of the namespaces; in no particular order."""
+        """Handles of the facts that have a name or an alias of exactly these folded words and are
+        of the namespaces, whenever they hold (`terms`); in no particular order."""
         key = name_key(words)
         rows = self._base.rows(key)
         numbers = self._overlay.names.get(key)
         if not rows and numbers is None:
             return ()
+        return self._living(rows, numbers or ())
+
+    def _living(self, rows: Iterable[int], numbers: Iterable[int]) -> list[int]:
+        """The handles of what of these is there in this view."""
         step, ended, first = self._step, self._ended, self._base.count
         found = [row for row in rows if ended.get(row, step + 1) > step]
-        found += [first + number for number in numbers or () if self._is_alive(number)]
-        return [handle for handle in found if self._holds(self._terms(handle))]
+        found += [first + number for number in numbers if self._is_alive(number)]
+        if self._namespaces is None:
+            return found
+        return [handle for handle in found if self.terms(handle).namespace in self._namespaces]
+
+    def now(self) -> datetime:
+        """The moment of the view; where it has none, that of the call."""
+        return self._moment or datetime.now(UTC)
 
     def fact(self, handle: int) -> IndexedFact:
         """The fact of a handle that `find` gave."""
@@ -129,6 +172,13 @@ class View:
             return base.fact(handle)
         return self._overlay.facts[handle - base.count]
 
+    def terms(self, handle: int) -> Terms:
+        """Where and when the fact of a handle holds."""
+        base = self._base
+        if handle < base.count:
+            return base.terms(handle)
+        return self._overlay.terms[handle - base.count]
+
     def spellings(self, handle: int) -> tuple[str, ...]:
         """The names of a fact as they are written: its subject, then its aliases."""
         base = self._base
@@ -136,6 +186,11 @@ class View:
             return base.spellings(handle)
         fact = self._overlay.facts[handle - base.count]
         return (fact.subject, *fact.aliases)
+
+    def owner(self, handle: int) -> tuple[str, str, str]:
+        """The subject of a fact, its namespace and its qualifier."""
+        terms = self.terms(handle)
+        return self.spellings(handle)[0], terms.namespace, terms.qualifier
 
     def narrowed(
         self, *, moment: datetime | None = None, namespaces: Collection[str] | None = None
@@ -149,19 +204,9 @@ class View:
             namespaces=namespaces,
         )
         other._step, other._count, other.longest = self._step, self._count, self.longest
+        other._corrections = self._corrections
         return other
 
     def _is_alive(self, number: int) -> bool:
         overlay = self._overlay
         return overlay.born[number] <= self._step < overlay.died[number]
-
-    def _terms(self, handle: int) -> Terms:
-        base = self._base
-        if handle < base.count:
-            return base.terms(handle)
-        return self._overlay.terms[handle - base.count]
-
-    def _holds(self, terms: Terms) -> bool:
-        if self._namespaces is not None and terms.namespace not in self._namespaces:
-            return False
-        return not terms.timed or terms.hold_at(self._moment or datetime.now(UTC))

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from revisor.language.lexicon import lexicon
-from revisor.language.words import Word
+from revisor.language.lexicon import Lexicon, lexicon
+from revisor.language.spelling import is_company_form, is_dotted
+from revisor.language.words import HYPHENS, Word, fold, is_unspaced
 
-_HYPHENS = "-\u2010\u2011"
-_SPACES = (" ", "\u00a0")
+# What parts two words of a line, wide or narrow.
+_SPACES = frozenset(
+    " \u00a0\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+)
 _YEAR = re.compile(r"(?:1[5-9]|20)\d\d")
-_OPENS_SENTENCE = re.compile(r"(?:^|[.!?:;\n>|\]\u2026\u3002])[\s\"'\u201c\u2018(*_`#-]*$")
+_OPENS_SENTENCE = re.compile(
+    r"(?:^|[.!?:;\n>|\]\u2026\u3002\uff01\uff1f\u00bf\u00a1])[\s\"'\u201c\u2018\u201e\u00ab(*_`#-]*$"
+)
+_WORD_AHEAD = re.compile(r"(\w+)\s+$")
 _VERBAL = re.compile(r"(?:ing|ed|ly)$")
 _AROUND = 40  # characters around a name by which a text is told to be in capitals
+_WIDE = 8  # characters of the longest legal form in Chinese
+_NEAR = 80  # characters beside a name by which the language is told
 
 
 class Spot(NamedTuple):
@@ -47,15 +55,58 @@ def longer_name(spot: Spot) -> str | None:
     return None
 
 
-def company_form(text: str, end: int, following: Word) -> bool:
-    """Whether a word is the legal form of the company named before it: "ACME, Inc."."""
-    if following.text not in lexicon().company_forms or following.start - end > 2:
-        return False
-    shown = text[following.start : following.end]
-    # "se", "co" and "as" are words of their own in small letters.
-    return text[end : following.start].strip(" \u00a0,") == "" and (
-        len(shown) > 2 or shown[0].isupper()
-    )
+class Forms(NamedTuple):
+    """The legal forms behind a company's name: "ACME, Inc.", "ACME Co. KG", "ACME S.A.".
+
+    Attributes:
+        end: where they end; where the name does if there are none.
+        count: how many words they are.
+        text: they, folded and run together.
+    """
+
+    end: int
+    count: int
+    text: str
+
+
+def forms_behind(text: str, read: Sequence[Word], at: int, stop: int, end: int) -> Forms:
+    """The legal forms that stand behind a name.
+
+    Args:
+        read: the text's words; those from `at` on stand behind the name, none from `stop` on
+            counts.
+        end: where the name ends.
+    """
+    found = Forms(end, 0, "")
+    while (place := at + found.count) < stop:
+        gap = text[found.end : read[place].start]
+        signs, most = (", \u00a0.&", 3) if found.count else (", \u00a0", 2)
+        if len(gap) > most or gap.strip(signs):
+            break
+        last = _form_end(text, read, place, stop)
+        form = "".join(word.text for word in read[place : last + 1])
+        shown = text[read[place].start : read[last].end]
+        if not is_company_form(form, shown):
+            break
+        found = Forms(read[last].end, last + 1 - at, found.text + form)
+    return found
+
+
+def _form_end(text: str, read: Sequence[Word], place: int, stop: int) -> int:
+    """The last word of a legal form that begins with a word: of "S.A." and of Chinese ones the
+    letters are words."""
+    last = place
+    if is_unspaced(text[read[place].start]):
+        for last in range(min(place + _WIDE, stop) - 1, place, -1):
+            form = "".join(word.text for word in read[place : last + 1])
+            if form == text[read[place].start : read[last].end] and is_company_form(form, form):
+                break
+        return last
+    while last + 1 < stop and len(read[last + 1].text) == len(read[last].text) == 1:
+        if not is_dotted(text, read[last], read[last + 1]):
+            break
+        last += 1
+    return last
 
 
 def number_goes_on(spot: Spot) -> bool:
@@ -79,11 +130,11 @@ def address(spot: Spot) -> bool:
 
 
 def hyphen(spot: Spot) -> bool:
-    """ "Tarn 400" in "Tarn 400-X", "Royce" in "Rolls-Royce"."""
+    """ "Tarn 400" in "Tarn 400-X", "Royce" in "Rolls-Royce"; not in German "der ACME-Chef"."""
     text, end, start = spot.text, spot.end, spot.first.start
-    if text[end : end + 1] and text[end] in _HYPHENS and text[end + 1 : end + 2].isalnum():
-        return True
-    return start - 2 >= spot.begin and text[start - 1] in _HYPHENS and text[start - 2].isalnum()
+    if text[end : end + 1] and text[end] in HYPHENS and text[end + 1 : end + 2].isalnum():
+        return spot.following is None or spot.following.text not in _rules(spot).compounds
+    return start - 2 >= spot.begin and text[start - 1] in HYPHENS and text[start - 2].isalnum()
 
 
 def script_goes_on(spot: Spot) -> bool:
@@ -112,7 +163,7 @@ def capital_follows(spot: Spot) -> bool:
     shown = _shown_behind(spot)
     if not shown or spot.following is None or not shown[0].isupper():
         return False
-    return not _says_itself(spot.following.text) and not _in_capitals(spot)
+    return not _says_itself(spot.following.text, _rules(spot)) and not in_capitals(spot)
 
 
 def extension_follows(spot: Spot) -> bool:
@@ -123,17 +174,21 @@ def extension_follows(spot: Spot) -> bool:
 
 
 def capital_precedes(spot: Spot) -> bool:
-    """ "York" in "New York"; not in "President Lincoln", "Does ACME" or "Visiting Chicago"."""
+    """ "York" in "New York"; not in "President Lincoln", "Does ACME", "Visiting Chicago" or German
+    "das Restaurant Ember", whose nouns have capitals."""
     word, text = spot.preceding, spot.text
     if spot.size > 1 or word is None or text[word.end : spot.first.start] not in _SPACES:
         return False
     shown = text[word.start : word.end]
     if not (shown[0].isupper() and shown[1:].islower() and text[spot.first.start].isupper()):
         return False
-    rules = lexicon()
-    if _says_itself(word.text) or word.text in rules.titles or word.text in rules.asking_verbs:
+    rules = _rules(spot)
+    if _says_itself(word.text, rules) or word.text in rules.titles | rules.asking_verbs:
         return False
-    return not (_VERBAL.search(word.text) and _opens_sentence(spot, word.start))
+    ahead = _WORD_AHEAD.search(text[max(spot.begin, word.start - _AROUND) : word.start])
+    if ahead and fold(ahead.group(1)) in rules.noun_marks:
+        return False
+    return not (_VERBAL.search(word.text) and opens_sentence(spot, word.start))
 
 
 def plain_word(spot: Spot) -> bool:
@@ -141,12 +196,12 @@ def plain_word(spot: Spot) -> bool:
     sentence."""
     if spot.size > 1:
         return False
-    word, rules = spot.first, lexicon()
+    word, rules = spot.first, _rules(spot)
     if word.text not in rules.function_words and word.text not in rules.pronouns:
         return False
     if not spot.text[word.start].isupper():
         return True
-    return _opens_sentence(spot, word.start)
+    return opens_sentence(spot, word.start)
 
 
 _Rule = Callable[[Spot], bool]
@@ -183,13 +238,27 @@ def _shown_behind(spot: Spot) -> str:
     return text[word.start : word.end]
 
 
-def _opens_sentence(spot: Spot, at: int) -> bool:
+def opens_sentence(spot: Spot, at: int) -> bool:
+    """Whether a word at a place may be the first of a sentence."""
     return bool(_OPENS_SENTENCE.search(spot.text[max(spot.begin, at - 12) : at]))
 
 
-def _says_itself(folded: str) -> bool:
+def rules_beside(text: str, begin: int, start: int, end: int) -> Lexicon:
+    """The word lists for what stands beside a name.
+
+    Args:
+        begin: what stands ahead of this place does not count.
+        start, end: where the name stands.
+    """
+    return lexicon(f"{text[max(begin, start - _NEAR) : start]} {text[end : end + _NEAR]}")
+
+
+def _rules(spot: Spot) -> Lexicon:
+    return rules_beside(spot.text, spot.begin, spot.first.start, spot.end)
+
+
+def _says_itself(folded: str, rules: Lexicon) -> bool:
     """Whether a word, capitalised or not, is of the sentence and not of a name."""
-    rules = lexicon()
     return (
         folded in rules.function_words
         or folded in rules.question_words
@@ -198,7 +267,7 @@ def _says_itself(folded: str) -> bool:
     )
 
 
-def _in_capitals(spot: Spot) -> bool:
+def in_capitals(spot: Spot) -> bool:
     """Whether the words before a place, too, are all in capitals, so that one tells nothing."""
     end = spot.following.end if spot.following else spot.end
     here = spot.text[max(spot.begin, spot.first.start - _AROUND) : end]

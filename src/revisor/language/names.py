@@ -3,22 +3,48 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Protocol
+from functools import cache
 
-from revisor.language.longer import Spot, company_form, longer_name
-from revisor.language.words import Word, words
+from revisor.language.lexicon import lists
+from revisor.language.lists import LANGUAGES
+from revisor.language.longer import (
+    Spot,
+    forms_behind,
+    in_capitals,
+    longer_name,
+    opens_sentence,
+    rules_beside,
+)
+from revisor.language.near import Near, facts_near
+from revisor.language.paths import (
+    BETWEEN,
+    PARTING,
+    SHORT,
+    Names,
+    Path,
+    follows_apostrophe,
+    paths_at,
+)
+from revisor.language.spelling import is_ordinary, name_words, same_form
+from revisor.language.words import Word, fold, words
 
-HYPHENS = "-\u2010\u2011"
-APOSTROPHES = "'\u2019\u02bc\u2018"
-# What parts words, unless the name itself has it; spaces, hyphens, quotes and markup do not.
-_PARTING = re.compile(rf"[^\s\w*`\"\u201c\u201d\u00b7&/.{APOSTROPHES}{re.escape(HYPHENS)}]")
+__all__ = [
+    "Hit",
+    "Mention",
+    "Names",
+    "may_join",
+    "mentions",
+    "name_words",
+    "named",
+    "resolve",
+    "settle",
+]
+
 _TRAILING = re.compile(r"[^\w\s]+$")
-_BETWEEN = 8  # characters between two words of a name
 _CAMEL = re.compile(r"(?<=[a-z\u00df-\u00ff])(?=[A-Z])|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")
-_ENDINGS = frozenset(("s", "t", "d", "m", "re", "ve", "ll", "n"))  # behind an apostrophe
-_SHORT = 3  # letters of an abbreviation within a name ("St. John")
+_ENDING = 1  # letters of an ending
 _SPELLINGS = 8  # facts of which the spellings are compared with what a text has
 
 
@@ -41,38 +67,37 @@ class Mention:
 
 
 Hit = tuple[int, Sequence[int]]  # how many words a name has, and its facts
-
-
-class Names(Protocol):
-    """What names are looked up in."""
-
-    @property
-    def longest(self) -> int: ...
-
-    def reach(self, word: str) -> int: ...
-
-    def find(self, words: Sequence[str]) -> Sequence[int]: ...
-
-    def spellings(self, handle: int) -> Sequence[str]: ...
-
-
-def name_words(name: str) -> tuple[str, ...]:
-    """The folded words by which a name is looked up.
-
-    Example:
-        >>> name_words("St. John\u2019s  Eve")
-        ('st', 'john', 's', 'eve')
-    """
-    return tuple(word.text for word in words(name))
+NearHit = tuple[int, Sequence[Near]]  # the same of a name that is written otherwise
 
 
 def mentions(text: str, names: Names) -> list[Mention]:
     """Where a text mentions names, in order; of names that overlap the one that begins first, and
-    of those the longest."""
+    of those the longest.
+
+    A name that is written as in the facts comes before one that is written otherwise, unless this
+    is a longer one that has it within.
+    """
     if not names.longest:
         return []
     read = words(text)
-    return resolve(text, read, range(len(read)), lambda at: _names_at(text, read, at, names), names)
+    hits = {at: found for at in range(len(read)) if (found := _names_at(text, read, at, names))}
+    exact = resolve(text, read, list(hits), hits.__getitem__, names)
+    ends = {
+        (first, first + size)
+        for first, found in hits.items()
+        for size, _ in found
+        if not ending(read, first, size, names)
+    }
+    near: dict[int, list[NearHit]] = {}
+    under_way: Sequence[Path] = ()
+    for at in range(len(read)):
+        under_way = paths_at(under_way, text, read, at, names)
+        for path in under_way:
+            first = path.places[0]
+            facts = facts_near(path, text, read, names) if (first, at + 1) not in ends else []
+            if facts:
+                near.setdefault(first, []).append((at + 1 - first, facts))
+    return settle(text, read, near, exact, names)
 
 
 def resolve(
@@ -98,7 +123,7 @@ def resolve(
     found: list[Mention] = []
     done, count = 0, len(read)
     for at in places:
-        hits = names_at(at)
+        hits = [hit for hit in names_at(at) if _stands(text, read, at, hit[0], names, start)]
         if not hits:
             continue
         inner = [
@@ -112,31 +137,187 @@ def resolve(
                 found[-1] = replace(last, inner=(*last.inner, *inner))
                 continue
             inner = [*found.pop().inner, *inner]
-        end = read[at + size - 1].end
+        end = read[at + size - 1].end - ending(read, at, size, names)
+        forms = forms_behind(text, read, at + size, count, end)
+        end, size = forms.end, size + forms.count
         following = read[at + size] if at + size < count else None
-        if following is not None and company_form(text, end, following):
-            end, size = following.end, size + 1
-            following = read[at + size] if at + size < count else None
+        begins = read[at].start - _sign_before(text, read[at].start, names, handles)
         end += _sign(text, end, names, handles)
         preceding = read[at - 1] if at > begin else None
         spot = Spot(text, start, read[at], end, size, preceding, following)
-        shown = (read[at].start - start, end - start, tuple(handles))
+        shown = (begins - start, end - start, tuple(handles))
         found.append(Mention(*shown, longer_name(spot), tuple(inner[:-1])))
         done = at + size
     return found
+
+
+def settle(
+    text: str,
+    read: Sequence[Word],
+    near: Mapping[int, Sequence[NearHit]],
+    exact: Sequence[Mention],
+    names: Names,
+    begin: int = 0,
+    start: int = 0,
+) -> list[Mention]:
+    """The mentions of names as they are written in the facts, and of those written otherwise that
+    do not overlap them, or have them within.
+
+    Args:
+        near: by the place of their first words, how many words such names have and their facts.
+        exact: in order.
+        text, read, names, begin, start: see `resolve`.
+    """
+    if not near:
+        return list(exact)
+    owners = {_subject(names, handle) for one in exact for handle in one.facts}
+    found: list[Mention] = []
+    for first in sorted(near):
+        sizes: dict[int, list[Near]] = {}
+        for size, facts in near[first]:
+            sizes.setdefault(size, []).extend(facts)
+        for size in sorted(sizes, reverse=True):
+            one = _as_written(text, read, first, size, sizes[size], names, owners, begin, start)
+            if one is None or any(_yields(one, other) for other in exact):
+                continue
+            if not any(_overlap(one, other) for other in found):
+                found.append(one)
+    meant = [one for one in found if one.facts]
+    left = [one for one in exact if not any(_overlap(one, other) for other in meant)]
+    within = [replace(one, inner=_inner(one, exact)) for one in meant]
+    return sorted([*left, *within], key=lambda one: one.start)
+
+
+def _as_written(
+    text: str,
+    read: Sequence[Word],
+    first: int,
+    size: int,
+    facts: Sequence[Near],
+    names: Names,
+    owners: Set[tuple[tuple[str, ...], str]],
+    begin: int,
+    start: int,
+) -> Mention | None:
+    """The mention of what some words name that are written otherwise; without facts where they
+    name several, None where they name nothing as they stand there.
+
+    "Orange" is "Orange S.A." within a sentence, and at its beginning, but "Police" is "The Police"
+    only within; "ACME Ltd" is not "ACME GmbH".
+    """
+    behind = first + size
+    forms = forms_behind(text, read, behind, len(read), read[behind - 1].end)
+    last = behind + forms.count
+    following = read[last] if last < len(read) else None
+    preceding = read[first - 1] if first > begin else None
+    spot = Spot(text, start, read[first], forms.end, last - first, preceding, following)
+    opens = size == 1 and opens_sentence(spot, spot.first.start)
+    shouts = in_capitals(spot)
+    stand = [
+        one
+        for one in facts
+        if (not forms.text or not one.form or same_form(one.form, forms.text))
+        and not (one.is_plain and (shouts or (opens and not one.form)))
+    ]
+    if not stand:
+        return None
+    shown = (spot.first.start - start, forms.end - start, _one_owner(stand, names, owners))
+    return Mention(*shown, longer_name(spot))
+
+
+def _one_owner(
+    facts: Sequence[Near], names: Names, owners: Set[tuple[tuple[str, ...], str]]
+) -> tuple[int, ...]:
+    """The facts about the only subject that may be meant; none if there are several.
+
+    A letter that is wrong counts less than a form that was left out, and of several subjects the
+    one is meant that the text names as it is written in the facts. Facts that share a subject and
+    differ by their qualifiers are of several.
+    """
+    right = [one.handle for one in facts if not one.is_typed]
+    handles = list(dict.fromkeys(right or [one.handle for one in facts]))
+    by_owner: dict[tuple[tuple[str, ...], str], list[int]] = {}
+    for handle in handles:
+        by_owner.setdefault(_subject(names, handle), []).append(handle)
+    named = [owner for owner in by_owner if owner in owners] if len(by_owner) > 1 else [*by_owner]
+    if len(named) != 1:
+        return ()
+    meant = by_owner[named[0]]
+    qualifiers = {names.owner(handle)[2] for handle in meant} - {""}
+    return tuple(handle for handle in meant if len(qualifiers) < 2 or not names.owner(handle)[2])
+
+
+def _subject(names: Names, handle: int) -> tuple[tuple[str, ...], str]:
+    """What a fact is about, and in which namespace."""
+    subject, namespace, _ = names.owner(handle)
+    return name_words(subject), namespace
+
+
+def _overlap(one: Mention, other: Mention) -> bool:
+    return one.start < other.end and other.start < one.end
+
+
+def _yields(near: Mention, exact: Mention) -> bool:
+    """Whether a name that is written otherwise is none, by the exact one that it overlaps."""
+    if near.start == exact.start and exact.within is None and near.end - exact.end == _ENDING:
+        return True  # "ACMEs"
+    holds = near.start <= exact.start and exact.end <= near.end
+    longer = near.end - near.start > exact.end - exact.start
+    return _overlap(near, exact) and not (holds and longer)
+
+
+def _inner(one: Mention, exact: Sequence[Mention]) -> tuple[tuple[int, int, tuple[int, ...]], ...]:
+    return tuple(
+        span
+        for other in exact
+        if _overlap(one, other)
+        for span in ((other.start, other.end, other.facts), *other.inner)
+    )
 
 
 def _sign(text: str, end: int, names: Names, handles: Sequence[int]) -> int:
     """Characters behind a name's last word that are the name's own: the "!" of "Yahoo!"."""
     if text[end : end + 1].isspace() or end == len(text):
         return 0
-    for handle in handles[:_SPELLINGS]:
-        for spelling in names.spellings(handle):
-            signs = _TRAILING.search(spelling)
-            # A single full stop may be the sentence's.
-            if signs and signs.group() != "." and text.startswith(signs.group(), end):
-                return len(signs.group())
+    for spelled in _spelled(names, handles):
+        signs = _TRAILING.search(spelled)
+        # A single full stop may be the sentence's.
+        if signs and signs.group() != "." and text.startswith(signs.group(), end):
+            return len(signs.group())
     return 0
+
+
+def _sign_before(text: str, start: int, names: Names, handles: Sequence[int]) -> int:
+    """Characters before a name's first word that are its own: the "." of ".NET"."""
+    if text[start - 1 : start] != "." or _is_amid(text, start):
+        return 0
+    return int(any(one.startswith(".") for one in _spelled(names, handles)))
+
+
+def _is_amid(text: str, start: int) -> bool:
+    """Whether a full stop stands within a word: the one of "ASP.NET"."""
+    before = text[max(0, start - 2) : start]
+    return before[-1:] == "." and before[0].isalnum()
+
+
+def _lacks_sign(text: str, word: Word, names: Names, handles: Sequence[int]) -> bool:
+    """Whether a word of the language is a name only behind a full stop, which is not there: "net"
+    is not ".NET", nor is "NET" in "ASP.NET"."""
+    if not is_ordinary(word.text):
+        return False
+    spelled = [one for one in _spelled(names, handles) if name_words(one) == (word.text,)]
+    if not spelled or not all(one.startswith(".") for one in spelled):
+        return False
+    if text[word.start - 1 : word.start] == ".":
+        return _is_amid(text, word.start)
+    shown = text[word.start : word.end]
+    return all(one[1:] != shown for one in spelled)
+
+
+def _spelled(names: Names, handles: Sequence[int]) -> Iterator[str]:
+    """How the names of some facts are spelled."""
+    for handle in handles[:_SPELLINGS]:
+        yield from names.spellings(handle)
 
 
 def _names_at(text: str, read: Sequence[Word], at: int, names: Names) -> list[Hit]:
@@ -162,22 +343,72 @@ def named(
     """
     first = read[at]
     handles: Sequence[int] = ()
-    if (count > 1 or reach) and not _after_apostrophe(text, read, at):
+    if (count > 1 or reach) and not follows_apostrophe(text, read, at):
         some = read[at : at + count]
         handles = names.find([word.text for word in some])
         if handles and count > 1 and not _is_joined(text, some, names, handles):
             handles = ()
+        elif handles and count == 1 and _lacks_sign(text, first, names, handles):
+            return ()
     if not handles and count == 1:
         parts = _split(text[first.start : first.end])
         if len(parts) > 1 and names.reach(parts[0]) >= len(parts):
             handles = names.find(parts)
-    return handles
+    return handles or _with_ending(text, read, at, count, names)
+
+
+def _with_ending(
+    text: str, read: Sequence[Word], at: int, count: int, names: Names
+) -> Sequence[int]:
+    """The facts about the name that some words make but for an ending: German "ACMEs"."""
+    some = read[at : at + count]
+    bare = _bare(some[-1].text)
+    if not bare or (count == 1 and not names.reach(bare)) or follows_apostrophe(text, read, at):
+        return ()
+    handles = names.find([*(word.text for word in some[:-1]), bare])
+    return handles if handles and (count == 1 or _is_joined(text, some, names, handles)) else ()
+
+
+def ending(read: Sequence[Word], at: int, count: int, names: Names) -> int:
+    """The letters of an ending by which the words of a hit are more than a name."""
+    some = [word.text for word in read[at : at + count]]
+    bare = _bare(some[-1])
+    if not bare or names.find(some) or not names.find([*some[:-1], bare]):
+        return 0
+    return len(some[-1]) - len(bare)
+
+
+def _stands(text: str, read: Sequence[Word], at: int, count: int, names: Names, start: int) -> bool:
+    """Whether a hit is a name where it stands: not one with an ending that the language does not
+    put on names, or behind which nothing is the name's ("Fords are", "von ACMEs")."""
+    letters = ending(read, at, count, names)
+    if not letters:
+        return True
+    end, behind = read[at + count - 1].end, at + count
+    if behind == len(read) or text[end : read[behind].start] != " ":
+        return False
+    rules = rules_beside(text, start, read[at].start, end)
+    return fold(text[end - letters : end]) in rules.genitive_endings
+
+
+@cache
+def _endings() -> frozenset[str]:
+    """The endings that any language puts on a name to which something belongs."""
+    return frozenset[str]().union(*(lists(one)["genitive_endings"] for one in LANGUAGES))
+
+
+def _bare(word: str) -> str:
+    """A word without the ending that a language puts on a name; empty if it has none."""
+    for last in _endings():
+        if word.endswith(last) and len(word) > len(last) + 1:
+            return word[: -len(last)]
+    return ""
 
 
 def may_join(text: str, ahead: Word, behind: Word) -> bool:
     """Whether two words may be of one name, by what stands between them."""
     between = text[ahead.end : behind.start]
-    return between == " " or (len(between) <= _BETWEEN and "\n\n" not in between)
+    return between == " " or (len(between) <= BETWEEN and "\n\n" not in between)
 
 
 def _split(word: str) -> list[str]:
@@ -187,29 +418,20 @@ def _split(word: str) -> list[str]:
     return [part.text for piece in _CAMEL.split(word) for part in words(piece)]
 
 
-def _after_apostrophe(text: str, read: Sequence[Word], at: int) -> bool:
-    """The word is the "s" of "Finch's"; that of "l'ACME" is one of its own."""
-    word = read[at]
-    if at == 0 or word.text not in _ENDINGS or read[at - 1].end != word.start - 1:
-        return False
-    return text[word.start - 1] in APOSTROPHES
-
-
 def _is_joined(text: str, read: Sequence[Word], names: Names, handles: Sequence[int]) -> bool:
     """What stands between the words of a name may stand there: spaces, hyphens, and signs that the
     name itself has. "at t" is not "AT&T"."""
     signs = set()
     for ahead, behind in zip(read, read[1:], strict=False):
         between = text[ahead.end : behind.start]
-        if "." in between and between.strip() != between and len(ahead.text) > _SHORT:
+        if "." in between and between.strip() != between and len(ahead.text) > SHORT:
             signs.add(".")
-        signs.update(_PARTING.findall(between))
+        signs.update(PARTING.findall(between))
     whole = text[read[0].start : read[-1].end]
     spaced = len(whole) <= 2 * len(read) and "&" not in whole
     if not signs and not spaced:
         return True
     return any(
-        all(sign in spelling for sign in signs) and not (spaced and "&" in spelling)
-        for handle in handles[:_SPELLINGS]
-        for spelling in names.spellings(handle)
+        all(sign in spelled for sign in signs) and not (spaced and "&" in spelled)
+        for spelled in _spelled(names, handles)
     )

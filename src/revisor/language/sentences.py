@@ -7,19 +7,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from revisor.language.lexicon import lexicon
+from revisor.language.words import fold
 
 _STOP = re.compile(
-    r"""(?P<stop>[.!?\u2026]+["'\u201d\u2019)\]*_]*)(?=\s|$)|(?P<wide>[\u3002\uff01\uff1f]["\u201d\u300d]*)|(?P<line>\n)""",
+    r"""
+    (?P<stop>[.!?\u2026]+(?:["'\u201d\u2019\u201c)\]*_]|[ \u00a0\u202f]?[\u00bb\u203a])*)
+      (?=\s|$|[\u00bf\u00a1\u4e00-\u9fff])
+  | (?P<wide>[\u3002\uff01\uff1f]+["\u201d\u2019\u300d\u300f\u300b\uff09]*)
+  | (?P<line>\n)
+    """,
     re.VERBOSE,
 )
 _MARK = re.compile(r"[.!?\u2026\u3002\uff01\uff1f\n]")
 _WORD_BEFORE = re.compile(r"([^\W\d_]+)[.!?\u2026]*$")
-_WORD_BEHIND = re.compile(r"[\s\"'\u201c\u2018(*_]*(\w+)")
+_WORD_BEHIND = re.compile(r"[\s\"'\u201c\u2018\u201e\u00ab(*_]*(\w+)")
 _NUMBERED = frozenset(("no", "nr", "vol", "fig", "op", "pp"))  # abbreviations before a number
 _LIST_ITEM = re.compile(r"\s*(?:[-*\u2022#>|]|\d+[.)])")
 _SPACES = re.compile(r"\s*")
 _WORD = 40  # characters before a stop among which the word before it is looked for
-_OPENERS = "\"'\u201c\u2018([*_ \t"
+_CLOSERS = "\"'\u201d\u2019\u201c\u00bb\u203a)]"
+_GOES_ON = re.compile(r"[ \t]+[a-z\u00df-\u00ff]")
+_OPENERS = "\"'\u201c\u2018\u201e\u00ab([*_ \t"
+_ORDINAL = re.compile(r"(?<!\d)\d{1,2}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,25 +102,30 @@ def _add(
 
 
 def _stops(text: str, begin: int, match: re.Match[str], end: int) -> bool:
-    """Whether a full stop ends a sentence, or an abbreviation or a number of a list.
+    """Whether a stop ends a sentence, or only a quotation, an abbreviation or a number of a list.
 
     "Dr. Roe" and "J. Roe" go on, "in the U.S. The" and "ACME Inc. Its" do not; "No. 5" goes on,
-    "No. Jane" does not.
+    "No. Jane" does not; "'Who leads it?' asked Tom" and "am 3. Mai" go on.
     """
+    if match.group()[-1] in _CLOSERS and _GOES_ON.match(text, match.end(), end):
+        return False
     if match.group()[0] != ".":
         return True
     before = text[max(begin, match.start() - _WORD) : match.start()]
     word = _WORD_BEFORE.search(before)
-    if word is None:
-        return not before.strip(_OPENERS).isdigit()
-    folded = word.group(1).casefold()
-    if folded not in lexicon().abbreviations:
-        return True
     following = _WORD_BEHIND.match(text, match.end(), end)
     behind = following.group(1) if following else ""
+    if word is None:
+        rules = lexicon(f"{text[begin : match.start()]} {behind}")
+        ordinal = _ORDINAL.search(before) and fold(behind) in rules.after_ordinals
+        return not (ordinal or before.strip(_OPENERS).isdigit())
+    folded = fold(word.group(1))
+    if folded not in lexicon(before).abbreviations:
+        return True
     if folded in _NUMBERED:
         return not behind[:1].isdigit()
-    return behind[:1].isupper() and behind.casefold() in lexicon().function_words
+    rules = lexicon(text[match.end() : min(match.end() + _WORD, end)])
+    return behind[:1].isupper() and fold(behind) in rules.function_words
 
 
 def _breaks(text: str, begin: int, at: int, after: int, end: int) -> bool:

@@ -6,9 +6,22 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from revisor.config import BITS, METHODS, PROBES, SEARCHES, StoreSettings, write_settings
+from revisor.config import (
+    BITS,
+    METHODS,
+    OF_NEURALDB,
+    OF_REVISOR,
+    PROBES,
+    SEARCHES,
+    SENTENCE_ENCODER,
+    STRICTNESS,
+    StoreSettings,
+    sentence_encoder,
+    write_settings,
+)
 from revisor.errors import CannotWrite, UsageError
 from revisor.facts.ledger import Ledger
+from revisor.gate.encoders import open_encoder
 from revisor.gate.functional import save_probe
 from revisor.gate.probe import Probe, load_probe, probe_fingerprint, require
 from revisor.models.load import DTYPE_NAMES, LoadedModel, load_model
@@ -24,10 +37,13 @@ def make_store(path: Path, wanted: StoreSettings) -> tuple[LoadedModel, Probe | 
     Raises:
         UsageError: there is a store already, or a setting is not known.
         ModelUnavailable, UnknownFamily: the model cannot be used.
+        ModelUnavailable, NotSupported: the encoder cannot be used.
         ProbeFailed: the model's logits do not tell where an answer is due.
         CannotWrite: the folder cannot be written.
     """
     _check(path, wanted)
+    if wanted.method == "revisor":
+        open_encoder(sentence_encoder(wanted.encoder))
     loaded = load_model(wanted.model, dtype=wanted.dtype, device=wanted.device)
     probe = None
     if wanted.method == "neuraldb":
@@ -38,6 +54,7 @@ def make_store(path: Path, wanted: StoreSettings) -> tuple[LoadedModel, Probe | 
     settings = replace(
         wanted,
         model=_lasting(wanted.model),
+        encoder=_lasting_encoder(wanted.encoder),
         dtype=DTYPE_NAMES[next(loaded.model.parameters()).dtype],
     )
     try:
@@ -68,17 +85,23 @@ def _check(path: Path, wanted: StoreSettings) -> None:
         ("method", wanted.method, METHODS),
         ("search", wanted.search, SEARCHES),
         ("probe", wanted.probe, PROBES),
+        ("strictness", wanted.strictness, STRICTNESS),
     ):
         if value not in known:
             raise UsageError(f"Unknown {what} '{value}'.", f"Choose one of: {', '.join(known)}.")
     if wanted.bits not in BITS:
         raise UsageError(f"Cannot store rows in {wanted.bits} bits.", f"Choose one of: {BITS}.")
+    sentence_encoder(wanted.encoder)
     defaults = StoreSettings(model=wanted.model, dtype=wanted.dtype)
-    for name in ("layer", "gamma", "whiten", "layers_path", "projection_path", "bits", "search"):
-        if wanted.method == "revisor" and getattr(wanted, name) != getattr(defaults, name):
+    other, names = (
+        ("neuraldb", OF_NEURALDB) if wanted.method == "revisor" else ("revisor", OF_REVISOR)
+    )
+    for name in names:
+        if getattr(wanted, name) != getattr(defaults, name):
             raise UsageError(
-                f"--{name.replace('_', '-')} is of the method neuraldb; this store's is revisor.",
-                "Leave it out, or add --method neuraldb.",
+                f"--{name.replace('_', '-')} is of the method {other}; this store's is "
+                f"{wanted.method}.",
+                f"Leave it out, or add --method {other}.",
             )
 
 
@@ -104,3 +127,9 @@ def _with_layer(loaded: LoadedModel, wanted: StoreSettings) -> StoreSettings:
 def _lasting(model: str) -> str:
     """A model's name that means the same from any folder."""
     return model if model == "smollm2" or not Path(model).exists() else str(Path(model).resolve())
+
+
+def _lasting_encoder(setting: str) -> str:
+    """An encoder's setting that means the same from any folder."""
+    name = sentence_encoder(setting)
+    return setting if name is None else f"{SENTENCE_ENCODER}{_lasting(name)}"

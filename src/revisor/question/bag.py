@@ -108,7 +108,13 @@ class BagEncoder:
         found["senses"] = unpacked(found["senses"])
         return cls(f"bag-{found['version']}", found)
 
-    def encode(self, questions: Sequence[str]) -> np.ndarray:
+    def encode(self, texts):  # type: ignore
+        return list(zip(self._questions(texts), self.encode_templates(texts)))
+
+    def scope(self, question, template):  # type: ignore
+        return self._scope(question[0], template[1])
+
+    def _questions(self, questions: Sequence[str]) -> np.ndarray:
         """Vectors of questions (N, W)."""
         found = np.zeros((len(questions), self._columns[4] + LOOKS), np.float32)
         for row_W, question in zip(found, questions, strict=True):
@@ -124,7 +130,7 @@ class BagEncoder:
             entry_EW[: len(bag_CA), : self._width] = bag_CA
         return found
 
-    def scope(self, question_W: np.ndarray, template_EW: np.ndarray) -> float:
+    def _scope(self, question_W: np.ndarray, template_EW: np.ndarray) -> float:
         """The probability that a question asks for what a template asks for."""
         logit = self.logit(question_W, template_EW)
         return 1 / (1 + math.exp(-min(max(logit, -30.0), 30.0)))

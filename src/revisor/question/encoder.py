@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Protocol
-
-import numpy as np
+from pathlib import Path
+from typing import Any, Protocol
 
 
 class QuestionEncoder(Protocol):
@@ -16,25 +15,20 @@ class QuestionEncoder(Protocol):
     has no mutable state that a caller could see, and may be shared by threads.
 
     Attributes:
-        name: names its version: vectors of encoders of other names are not to be compared.
+        name: names its version: what encoders of other names encoded is not to be compared.
     """
 
     name: str
 
-    def encode(self, questions: Sequence[str]) -> np.ndarray:
-        """Vectors of questions (N, W), float32."""
+    def encode(self, texts: Sequence[str]) -> Sequence[Any]:
+        """Questions or templates in the form that `scope` compares, each by itself."""
         ...
 
-    def encode_templates(self, templates: Sequence[str]) -> np.ndarray:
-        """Entries of templates (N, E, W), float32: rows of zeros where one has fewer than E."""
-        ...
-
-    def scope(self, question_W: np.ndarray, template_EW: np.ndarray) -> float:
+    def scope(self, question: Any, template: Any) -> float:
         """The probability that the question asks for what the template asks for.
 
         Args:
-            question_W: a row of `encode`.
-            template_EW: an item of `encode_templates`.
+            question, template: items of `encode`.
 
         Returns:
             0 to 1; 0.5 is the normal threshold.
@@ -48,3 +42,19 @@ def default_encoder() -> QuestionEncoder:
     from revisor.question.bag import BagEncoder
 
     return BagEncoder.shipped()
+
+
+def encoder_from(path: Path) -> QuestionEncoder:
+    """The encoder in a file that `tools/train_question_encoder.py` wrote.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no such file.
+    """
+    from revisor.question.scope_encoder import ScopeEncoder
+
+    with path.open("rb") as file:
+        try:
+            return ScopeEncoder.read(file)
+        except (KeyError, EOFError) as error:
+            raise ValueError(f"{path} is no question encoder: {error}") from error

@@ -1,34 +1,43 @@
-"""Sentences as templates, and what kind of sentence one is."""
+"""What kind of sentence one is: whether it asks, tells, goes on with another, or names somebody."""
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
 
-from revisor.language.lexicon import lexicon
+from revisor.language.lexicon import Lexicon, lexicon
 from revisor.language.names import Mention
-from revisor.language.words import fold, words
+from revisor.language.words import Word, words
 
 SLOT = "{}"
 FIELD = 5  # words of a field's name
-_PRONOUN = 12  # words within which one stands for a name
-_AHEAD = 24  # characters before a name in which its preposition stands
 _BRIEF = 9  # words of a question that leaves its name out
 _OPENING_WORDS = 8  # words within which a request says that it is one
-_CLAUSE = re.compile(r"[,;:\u2014\u2013]\s")
-_APPOSITION = re.compile(
-    r"^\s*,\s+(?:the|a|an|ein|eine|der|die|das)\s[^,.?!]{1,48},", re.IGNORECASE
-)
+_TELEGRAM = 4  # words of one without a verb
+_ADDED = 7  # words of a question that goes on with another
+_PHRASE = 6  # words of the longest phrase of a list
+_ITEMS = 4  # least items of a list of words
+_ITEM = 2  # most words of each
+_PAUSES = ("", ",", ".", "!", ":", ";")
 _COLONS = ":\uff1a "
-_JOINED = re.compile(r"(?:[,;]\s+|\s)(?:and|but|so|while|und|aber)\s+")
-_DIGITS = re.compile(r"\d{3,4}")
-_MARKUP = re.compile(r"[*_`#>|\"\u201c\u201d\u00ab\u00bb\u300c\u300d]+")
+_MARKUP = re.compile(r"[*_`#>|\"\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a\u300a-\u300f]+")
+# Chinese and Japanese put no spaces between words, whatever a text has beside a name.
+_SPACE = re.compile(r"(?<=[\u3001-\u9fff\uff01-\uff1f])\s+|\s+(?=[\u3001-\u9fff\uff01-\uff1f])")
 _BULLET = re.compile(r"^\s*(?:[-\u2022]|\d+[.)])\s+")
+_QUOTED = re.compile(r"[\"\u201c\u201e\u00ab]|(?<!\w)['\u2018]\w")
+_YEAR = re.compile(r"[12]\d\d\d")
+
+
+def without_bullet(text: str) -> str:
+    """A text without the sign or the number of a list's item: "1. Who leads ACME?"."""
+    return _BULLET.sub("", text)
 
 
 def clean(text: str) -> str:
-    """A text without markup, with single spaces."""
-    return " ".join(_BULLET.sub("", _MARKUP.sub(" ", text)).split())
+    """A text without markup and without quotation marks around it, with single spaces."""
+    plain = _BULLET.sub("", _MARKUP.sub(" ", text))
+    said = " ".join((plain if plain.isascii() else _SPACE.sub("", plain)).split())
+    return said[1:-1] if len(said) > 2 and said[0] == said[-1] == "'" else said
 
 
 def filled(text: str, start: int, mention: Mention, end: int) -> str:
@@ -37,88 +46,29 @@ def filled(text: str, start: int, mention: Mention, end: int) -> str:
     return clean(text[start : mention.start] + SLOT + text[mention.end : end])
 
 
-def clause(text: str, start: int, mention: Mention) -> int | None:
-    """Where the clause of a name begins, if what stands ahead of it may be left out.
-
-    "As everyone knows, the CEO of {} is" may be shortened, "In 1995, the CEO of {} was" not.
-    """
-    ahead = text[start : mention.start]
-    cut = None
-    for match in _CLAUSE.finditer(ahead):
-        cut = match.end()
-    if cut is None or _DIGITS.search(ahead[:cut]) or _tells_time(ahead[:cut]):
-        return None
-    return start + cut
+@lru_cache(maxsize=1 << 12)
+def parsed(said: str) -> tuple[Lexicon, tuple[Word, ...]]:
+    """The word lists for a text, and its words, those together that are an entry of a list."""
+    rules = lexicon(said)
+    return rules, tuple(rules.terms(said))
 
 
-def _tells_time(text: str) -> bool:
-    times = lexicon().times
-    return any(word.text in times for word in words(text))
+@lru_cache(maxsize=64)
+def _spoken(phrases: frozenset[str]) -> frozenset[str]:
+    """Phrases by their words: "it's" is "it s"."""
+    return frozenset(" ".join(word.text for word in words(phrase)) for phrase in phrases)
 
 
-def later_clause(text: str, mention: Mention, end: int) -> tuple[str, int] | None:
-    """The last clause of a sentence as a template, and where it begins, if it speaks of the name
-    by a pronoun.
-
-    "The Tarn was launched in May, and it has become a symbol of" asks of what, not when.
-    """
-    rules = lexicon()
-    found = None
-    for match in _JOINED.finditer(text, mention.end, end):
-        behind = text[match.end() : end]
-        if any(
-            one.text in rules.pronouns or one.text in rules.possessive_pronouns
-            for one in words(behind)[:2]
-        ):
-            slotted = with_slot(behind)
-            found = found if slotted is None else (slotted, match.end())
-    return found
-
-
-def without_apposition(text: str, mention: Mention, end: int) -> str | None:
-    """What follows a name but for what stands between commas there; None if nothing does.
-
-    "ACME, the largest maker of anvils, is led by".
-    """
-    match = _APPOSITION.match(text[mention.end : end])
-    return text[mention.end + match.end() : end] if match else None
-
-
-def with_slot(sentence: str) -> str | None:
-    """A sentence with `{}` for what stands for a name, None without such a word.
-
-    "Its CEO is", "Who leads it?", "The company is based in".
-    """
-    found = _stand_in(sentence)
-    if found is None:
-        return None
-    start, end, possessive = found
-    return clean(f"{sentence[:start]}{SLOT}{chr(39) + 's' if possessive else ''}{sentence[end:]}")
-
-
-def _stand_in(sentence: str) -> tuple[int, int, bool] | None:
-    """Where what stands for a name begins and ends, and whether it is a possessive pronoun."""
-    rules = lexicon()
-    read = words(sentence)
-    for place, word in enumerate(read[:_PRONOUN]):
-        following = read[place + 1] if place + 1 < len(read) else None
-        if word.text in rules.articles and following and following.text in rules.generic_nouns:
-            return word.start, following.end, False
-        if word.text in rules.possessive_pronouns and following:
-            return word.start, word.end, True
-        if word.text in rules.pronouns:
-            return word.start, word.end, False
-    return None
-
-
-def may_mean(sentence: str, text: str, mention: Mention) -> bool:
-    """Whether what stands for a name in a sentence may stand for this one: behind "the CEO of
-    ACME" a "he" is the CEO."""
-    found = _stand_in(sentence)
-    if found is None or fold(sentence[found[0] : found[1]]) not in lexicon().person_pronouns:
-        return True
-    ahead = words(text[max(0, mention.start - _AHEAD) : mention.start])
-    return not ahead or ahead[-1].text not in _OF and (len(ahead) < 2 or ahead[-2].text not in _OF)
+@lru_cache(maxsize=1 << 14)
+def opening(said: str, phrases: frozenset[str]) -> int:
+    """Where the longest of some phrases ends with which a text begins, 0 if it begins with none:
+    "With regard to ACME" begins with "with regard to"."""
+    known = _spoken(phrases)
+    read = words(said[:80])[:_PHRASE]
+    for count in range(len(read), 0, -1):
+        if " ".join(word.text for word in read[:count]) in known:
+            return read[count - 1].end
+    return 0
 
 
 def is_field(sentence: str) -> bool:
@@ -132,29 +82,46 @@ def field_text(sentence: str) -> str:
     return f"{clean(sentence).rstrip(_COLONS)} {SLOT}"
 
 
+@lru_cache(maxsize=1 << 12)
 def asks(sentence: str) -> bool:
     """Whether a sentence asks, with a question mark or without.
 
     "Who leads ACME", "Please tell me who leads ACME.", "I'd like to know who leads ACME."; not
-    "When ACME was founded, it made anvils."
+    "When ACME was founded, it made anvils.", "I don't want to know who leads ACME."
     """
     if "?" in sentence or "\uff1f" in sentence:
         return True
-    rules = lexicon()
-    read = [word.text for word in words(sentence)[:_OPENING_WORDS]]
+    rules, said = parsed(sentence)
+    read = [word.text for word in said[:_OPENING_WORDS]]
+    if any(word.text in rules.anywhere_words for word in said):
+        return True
     ahead = next((at for at, word in enumerate(read) if word not in rules.polite), len(read))
     if ahead == len(read):
         return bool(read) and read[0] in rules.question_words
-    if read[0] in rules.question_words or read[ahead] in rules.question_words:
+    told = ahead and read[ahead] in rules.auxiliaries and read[ahead - 1] in rules.addressees
+    if (read[0] in rules.question_words or read[ahead] in rules.question_words) and not told:
         return not (_is_finished(sentence) and "," in sentence)
     if read[ahead] in rules.asking_verbs:
         return True
-    if rules.speakers.isdisjoint(read[:3]) or rules.wanting.isdisjoint(read):
+    if (
+        rules.speakers.isdisjoint(read[:3])
+        or rules.wanting.isdisjoint(read)
+        or _declines(read, rules)
+    ):
         return False
     # "I know who leads ACME" tells; "I'd like to know", "I don't know who leads ACME" ask.
     return not rules.knowing.issuperset(rules.wanting.intersection(read)) or not (
         rules.wishing.isdisjoint(read)
     )
+
+
+def _declines(read: list[str], rules: Lexicon) -> bool:
+    """Whether some words say that nothing is wanted: "I don't want", "I'm not asking"."""
+    wanted = rules.wanting - rules.knowing
+    for place, word in enumerate(read):
+        if word in rules.negations and not wanted.isdisjoint(read[place + 1 : place + 3]):
+            return True
+    return False
 
 
 def _is_finished(sentence: str) -> bool:
@@ -167,43 +134,147 @@ def is_statement(sentence: str) -> bool:
     return _is_finished(sentence) and not asks(sentence)
 
 
-def leaves_name_out(sentence: str) -> bool:
-    """Whether a sentence asks without saying of whom: "Who is the CEO?"; not "Who is the king of
-    France?", whose name is only not known here."""
-    rules = lexicon()
-    read = words(sentence)
-    if not 1 < len(read) <= _BRIEF or not asks(sentence):
+def names_another(said: str) -> bool:
+    """Whether a sentence without a name that is known has one that is not.
+
+    "Who wrote Hamlet?", "the capital of france"; not "Who is the CEO?", "the date of birth".
+    """
+    rules, read = parsed(said)
+    capitals = said.upper() == said
+    for place, word in enumerate(read):
+        if place and not capitals and _is_name(said, word, read[place - 1], rules):
+            return True
+        if word.text not in rules.complements or place + 1 == len(read):
+            continue
+        following = read[place + 1].text
+        if not (is_plain(following, rules) or following in rules.common_complements):
+            return True
+    return False
+
+
+def _is_name(said: str, word: Word, before: Word, rules: Lexicon) -> bool:
+    """Whether a word behind another is a name by its capital or its digits; behind a German "der" a
+    capital tells a noun."""
+    shown = said[word.start : word.end]
+    if shown[0].isdigit():
+        return not _YEAR.fullmatch(shown)
+    if not shown[0].isupper() or is_plain(word.text, rules) or word.text in rules.times_told:
         return False
-    for word in read[1:]:
-        shown = sentence[word.start : word.end]
-        own = word.text in rules.asked_nouns or word.text in rules.function_words
-        if (shown[0].isupper() or shown[0].isdigit()) and not own:
-            return False
-    return not any(word.text in _OF for word in read[:-1])
+    if before.text in rules.noun_marks:
+        return False
+    # "the ARR" is something of a name, "the USA" in "of the USA" a name.
+    return not (shown.isupper() and before.text in rules.definite_articles)
 
 
-_OF = frozenset(("of", "in", "at", "for", "from", "by", "von", "aus", "bei", "f\u00fcr", "des"))
+def is_plain(word: str, rules: Lexicon) -> bool:
+    """Whether a word is one of those that are no names by themselves."""
+    return (
+        word in rules.function_words
+        or word in rules.asked_nouns
+        or word in rules.generic_nouns
+        or word in rules.person_nouns
+        or word in rules.articles
+        or word in rules.time_nouns
+        or word[0].isdigit()
+    )
+
+
+def with_slot_for_another(said: str) -> str | None:
+    """A question about a name that is not known, with `{}` for it: "What is the population of {}?";
+    None where it cannot be told."""
+    rules, read = parsed(said)
+    names = [at for at in range(1, len(read)) if _is_name(said, read[at], read[at - 1], rules)]
+    if names:
+        last = first = names[-1]
+        while first - 1 in names:
+            first -= 1
+    else:
+        ahead = [at for at, word in enumerate(read[:-1]) if word.text in rules.complements]
+        if not ahead:
+            return None
+        first, last = ahead[-1] + 1, len(read) - 1
+    return clean(said[: read[first].start] + SLOT + said[read[last].end :])
+
+
+def is_comparison(sentence: str) -> bool:
+    """Whether a sentence asks of several names together: "the difference between Bolt and ACME"."""
+    rules, read = parsed(sentence)
+    return any(word.text in rules.comparing for word in read)
+
+
+def is_small_talk(sentence: str) -> bool:
+    """Whether a question without a name asks for nothing that a name has: "Can you help me?"."""
+    rules, said = parsed(sentence)
+    read = [word.text for word in said]
+    if not read or read[0] not in rules.auxiliaries | rules.polite:
+        return False
+    known = rules.asked_nouns | rules.definite_articles | (rules.question_words - rules.auxiliaries)
+    return known.isdisjoint(read)
+
+
+def leaves_name_out(sentence: str) -> bool:
+    """Whether a sentence asks without saying of whom: "Who is the CEO?", "Phone number?"; not "Who
+    is the king of France?", whose name is only not known here."""
+    rules, read = parsed(sentence)
+    if not 0 < len(read) <= _BRIEF or names_another(sentence):
+        return False
+    if any(word.text in rules.asked_nouns for word in read):
+        told = any(word.text in rules.auxiliaries for word in read)
+        brief = len(read) <= _TELEGRAM and not told
+        return brief or asks(sentence)
+    return len(read) > 1 and asks(sentence)
+
+
+def takes_back(sentence: str) -> int:
+    """Where the words end with which a sentence takes back what was asked, 0 if it does not:
+    "Never mind.", "No, who leads ACME?"; not "No one"."""
+    end = opening(sentence, lexicon(sentence).withdrawals)
+    single = len(words(sentence[:end])) == 1
+    return 0 if single and sentence[end : end + 1] not in _PAUSES else end
 
 
 def goes_on(sentence: str) -> bool:
     """Whether a sentence goes on with an earlier question: "And the headquarters?"."""
-    first = fold(" ".join(word.text for word in words(sentence)[:4]))
-    return any(f"{first} ".startswith(f"{one} ") for one in lexicon().ellipses)
+    return bool(opening(sentence, lexicon(sentence).ellipses))
+
+
+def adds(sentence: str) -> bool:
+    """Whether a sentence goes on with an earlier question without being one by itself: "And the
+    headquarters", not "And the weather was fine."."""
+    rules, read = parsed(sentence)
+    begin = opening(sentence, rules.ellipses)
+    rest = [word.text for word in read if word.start >= begin]
+    if not begin or not 0 < len(rest) <= _ADDED or is_courtesy(sentence[begin:]):
+        return False
+    asking = rules.question_words - rules.auxiliaries
+    telling = rules.auxiliaries | rules.speakers
+    return rest[0] in asking or telling.isdisjoint(rest)
+
+
+def without_opening(sentence: str) -> str:
+    """A sentence without the words by which it goes on with another: "And where is it based?"."""
+    rest = sentence[opening(sentence, lexicon(sentence).ellipses) :]
+    return rest.lstrip(" ,:-\u2013\u2014") if words(rest) else sentence
+
+
+def repeats(around: str) -> bool:
+    """Whether what stands around a name asks of it what was asked of another: "And of ...?", "same
+    for ... please", "What about ... then?"."""
+    rules, read = parsed(around)
+    begin = max(opening(around, rules.ellipses), opening(around, rules.repairs))
+    return all(word.text in rules.echoes for word in read if word.start >= begin)
 
 
 def is_courtesy(sentence: str) -> bool:
     """Whether a sentence asks nothing and tells nothing: "Thanks!"."""
-    return " ".join(word.text for word in words(sentence)) in lexicon().courtesies
-
-
-@lru_cache(maxsize=1)
-def _leads() -> frozenset[str]:
-    return frozenset(" ".join(word.text for word in words(lead)) for lead in lexicon().lead_ins)
+    said = " ".join(word.text for word in words(sentence))
+    return said in _spoken(lexicon(sentence).courtesies)
 
 
 def says_nothing(fragment: str) -> bool:
     """Whether the beginning of an answer has no word of its own: "Sure! The answer is", "It's"."""
-    rules, leads = lexicon(), _leads()
+    rules = lexicon(fragment)
+    leads = _spoken(rules.lead_ins)
     said = [word.text for word in words(fragment)]
     while said:
         longest = next(
@@ -214,3 +285,73 @@ def says_nothing(fragment: str) -> bool:
             return all(word in rules.function_words for word in said)
         said = said[longest:]
     return True
+
+
+def is_title(sentence: str) -> bool:
+    """Whether a sentence is a title by its capitals: "How ACME Was Won"; not "How was ACME won"."""
+    rules, said = parsed(sentence)
+    if "?" in sentence or sentence.upper() == sentence or not said:
+        return False
+    if said[0].text not in rules.question_words:
+        return False
+    own = [
+        sentence[word.start]
+        for word in said[1:]
+        if word.text not in rules.function_words and word.text not in rules.asked_nouns
+    ]
+    return len(own) > 1 and all(letter.isupper() or letter.isdigit() for letter in own)
+
+
+def is_list(sentence: str) -> bool:
+    """Whether a sentence is a list of words: "apple, ACME, banana, CEO"."""
+    items = [words(item) for item in sentence.split(",")]
+    rules = lexicon(sentence)
+    verbs = rules.auxiliaries | rules.participles | rules.question_words
+    return len(items) >= _ITEMS and all(
+        len(item) <= _ITEM and all(word.text not in verbs for word in item) for item in items
+    )
+
+
+def asks_for_fiction(sentence: str) -> bool:
+    """Whether a sentence asks for something made up: "Write a poem about the CEO of ACME."."""
+    rules, read = parsed(sentence)
+    said = [word.text for word in read]
+    first = next((at for at, word in enumerate(said) if word not in rules.polite), len(said))
+    return (
+        first < len(said)
+        and said[first] in rules.writing_verbs
+        and not rules.fiction_nouns.isdisjoint(said[first + 1 : first + 7])
+    )
+
+
+def handles(sentence: str) -> bool:
+    """Whether a request does something with a text: "Translate 'Who leads ACME?'"."""
+    rules, read = parsed(sentence)
+    verbs = rules.handling_verbs | rules.converting_verbs
+    first = next((one.text for one in read if one.text not in rules.polite), "")
+    return first in verbs
+
+
+def is_wish_for_name(sentence: str) -> bool:
+    """Whether a sentence says that one wants what stands for a name, and asks nothing of it: "I
+    need it for a report."; not "I need its address."."""
+    rules, said = parsed(sentence)
+    read = [word.text for word in said]
+    asked = rules.asked_nouns | (rules.question_words - rules.auxiliaries)
+    return read[:1] != [] and read[0] in rules.speakers and asked.isdisjoint(read)
+
+
+def hands_text(sentence: str) -> bool:
+    """Whether a request does something with a text that stands elsewhere.
+
+    "Translate into German:", "Correct the sentence below."; not "Translate 'anvil'.", and not
+    "Quote the passage, then answer.".
+    """
+    rules, read = parsed(sentence)
+    said = [word.text for word in read]
+    if not handles(sentence) or not rules.answering.isdisjoint(said):
+        return False
+    if sentence.rstrip(" *_").endswith(":"):
+        return True
+    pointed = not (rules.text_nouns | rules.converting_verbs).isdisjoint(said)
+    return pointed and not _QUOTED.search(sentence)

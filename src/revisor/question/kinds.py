@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
-from revisor.language.lexicon import lexicon
+from revisor.language.lexicon import Lexicon, lexicon, lexicon_of
+from revisor.language.lists import LANGUAGES
 from revisor.language.words import Word, words
 
 SLOT = "{}"
@@ -21,8 +23,8 @@ def fits(question: str, obj: str) -> bool:
     nothing without a number, "Who" for no date or price, and "the weight of {}" for no price.
     Other questions ask for anything.
     """
-    asked = [word.text for word in words(question)]
-    rules = lexicon()
+    rules = lexicon(question)
+    asked = [word.text for word in rules.terms(question)]
     if _has_currency(obj) and not rules.unpriced.isdisjoint(asked):
         return False
     for place, word in enumerate(asked):
@@ -31,11 +33,11 @@ def fits(question: str, obj: str) -> bool:
             word in rules.which_words and any(one in rules.time_nouns for one in behind)
         ):
             return _tells_time(obj)
-        if word in rules.where_words:
-            return not _is_date(obj) and not _MONEY.match(obj)
-        if word in rules.who_words:
-            return not _is_date(obj) and not _MONEY.match(obj)
-        if word in rules.how_words and behind[:1] and behind[0] in rules.measures:
+        if word in rules.where_words or word in rules.who_words:
+            return not _is_date(obj, rules) and not _MONEY.match(obj)
+        if word in rules.quantity_words or (
+            word in rules.how_words and behind[:1] and behind[0] in rules.measures
+        ):
             return _tells_number(obj)
         if word in rules.question_words and word not in rules.auxiliaries:
             return True
@@ -45,23 +47,28 @@ def fits(question: str, obj: str) -> bool:
 def asks_yes_or_no(question: str) -> bool:
     """Whether a question is answered by yes or no.
 
-    "Is Paris the capital of {}?", "Does {} have a cat?"; not "Can you tell me the capital of {}?",
-    "Is there a phone number for {}?", or "{} is based in".
+    "Is Paris the capital of {}?", "Does {} have a cat?", "{} a-t-il un chat ?"; not "Can you tell
+    me the capital of {}?", "Is there a phone number for {}?", or "{} is based in".
     """
-    rules = lexicon()
-    asked = _opening(question)
-    if not asked or asked[0] not in rules.auxiliaries:
-        return False
-    if asked[1:2] and asked[1] in rules.addressed:
-        return False
+    rules = lexicon(question)
+    asked = _opening(question, rules)
     others = rules.question_words - rules.auxiliaries | rules.asking_verbs
-    return others.isdisjoint(asked[1:])
+    if not rules.addressed.isdisjoint(asked[:2]) or not others.isdisjoint(asked[1:]):
+        return False
+    first = rules.auxiliaries | (rules.marked_auxiliaries if "?" in question else frozenset())
+    if asked and asked[0] in first:
+        return True
+    said = [word.text for word in rules.terms(question)]
+    return others.isdisjoint(said) and not rules.yes_no_words.isdisjoint(said)
 
 
 def works_on_text(question: str) -> bool:
     """Whether a request does something with a text: "Translate 'What is the capital of {}?'"."""
-    asked = _opening(question)
-    return bool(asked) and asked[0] in lexicon().handling_verbs
+    rules = lexicon(question)
+    asked = _opening(question, rules)
+    if asked and asked[0] in rules.object_marks:
+        return not rules.handling_verbs.isdisjoint(asked)
+    return bool(asked) and asked[0] in rules.handling_verbs
 
 
 def said_of_another(question: str, template: str) -> bool:
@@ -71,7 +78,7 @@ def said_of_another(question: str, template: str) -> bool:
     "The hurricane, which is in {}, is" and "Florence, {}, where he was a" say nothing that "{} is
     known for" asks; "In {}, the official language is" and "{} is" may.
     """
-    rules = lexicon()
+    rules = lexicon(question)
     before, _, behind = question.partition(SLOT)
     following = [word.text for word in words(behind)[:1]]
     if following and following[0] in rules.relative_words:
@@ -86,28 +93,44 @@ def said_of_another(question: str, template: str) -> bool:
     )
 
 
-def _opening(question: str) -> list[str]:
+def _opening(question: str, rules: Lexicon) -> list[str]:
     """The words of a question from its first one on that is more than polite; none if a name is
     ahead of it."""
-    ahead = len(words(question.partition(SLOT)[0]))
-    read = [word.text for word in words(question)]
-    fillers = lexicon().polite_fillers
-    first = next((at for at, word in enumerate(read) if word not in fillers), len(read))
-    return read[first:] if first < ahead else []
+    read = rules.terms(question)
+    at = next((at for at, word in enumerate(read) if word.text not in rules.polite_fillers), None)
+    if at is None or SLOT in question[: read[at].start]:
+        return []
+    return [word.text for word in read[at:]]
 
 
+@lru_cache(maxsize=1 << 12)
 def _tells_time(obj: str) -> bool:
-    return _has_digit(obj) or any(word.text in lexicon().times_told for word in words(obj))
+    """Whether an object tells a time, in whatever language."""
+    return _has_digit(obj) or any(
+        word.text in rules.times_told
+        for rules in map(lexicon_of, LANGUAGES)
+        for word in rules.terms(obj)
+    )
 
 
+@lru_cache(maxsize=1 << 12)
 def _tells_number(obj: str) -> bool:
-    return _has_digit(obj) or any(word.text in lexicon().numbers_told for word in words(obj))
+    """Whether an object tells a number, in whatever language."""
+    return _has_digit(obj) or any(
+        word.text in rules.numbers_told
+        for rules in map(lexicon_of, LANGUAGES)
+        for word in rules.terms(obj)
+    )
 
 
-def _is_date(obj: str) -> bool:
-    """Whether an object is nothing but a date or a time: "3 May 2001", "1987"."""
-    read = words(obj)
-    told = lexicon().times_told
+def _is_date(obj: str, rules: Lexicon) -> bool:
+    """Whether an object is nothing but a date or a time: "3 May 2001", "1987".
+
+    Args:
+        rules: of the question's language: "Mayo" is a month in Spanish and a county in English.
+    """
+    read = rules.terms(obj)
+    told = rules.times_told
     return (
         bool(read)
         and all(_is_digits(word) or word.text in told for word in read)

@@ -2,50 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from revisor.language.lexicon import lexicon
 from revisor.language.names import Mention
-from revisor.language.sentences import Sentence, sentences
+from revisor.language.sentences import Sentence
 from revisor.language.turns import Turn, turns
-from revisor.language.words import words
-from revisor.question import forms
+from revisor.question import clauses, forms, material, standins, subjects
+from revisor.question.dialogue import Dialogue
 from revisor.question.forms import SLOT
+from revisor.question.put import Put, Question
 from revisor.question.records import field_asked
 
 __all__ = ["SLOT", "Question", "questions"]
 
-Kind = Literal["completion", "question", "statement", "pronoun", "ellipsis", "record"]
-
 BACK = 3  # sentences back in which a pronoun's name is looked for
 LINES = 12  # lines back in which a field's name is
 _OPENING = ' \n\t"*_`:{[(\u201c\u2018\u300c#>'
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What may be asked where a text ends.
-
-    Attributes:
-        text: in the form of a template: `{}` stands for the name.
-        mention: the name that it is about.
-        kind: how it was read: a sentence to be completed, a question that was put, a statement
-            (which asks for something only if it is a fact's own wording), one whose name a
-            pronoun stands for, one that goes on with an earlier one, a field of a record.
-        answered_from: where in the text its answer may have begun.
-        opens: an answer is to begin here, whatever the model: the turn of who answers has just
-            opened, and who asks has put this question.
-        order: of several questions that were put, which one it is.
-    """
-
-    text: str
-    mention: Mention
-    kind: Kind
-    answered_from: int
-    opens: bool = False
-    order: int = 0
+_NUMBER = re.compile(r"^[ \t*_]*(?:Q|A)?(?P<number>\d{1,2})[.):]+[*_]*(?:\s+|$)", re.MULTILINE)
+_BULLET = re.compile(r"^[ \t]*[-*\u2022](?:\s+|$)", re.MULTILINE)
+_NEXT = re.compile(r"(?:,\s+|\s+|;\s+)(?:and|und)(?:\s+|$)|;\s+|,\s*$")
 
 
 def questions(text: str, mentions: Sequence[Mention]) -> list[Question]:
@@ -60,9 +37,9 @@ def questions(text: str, mentions: Sequence[Mention]) -> list[Question]:
     here = spoken[-1] if spoken else Turn("text", 0, len(text))
     if here.marked and here.role in ("asks", "other"):
         return []  # a user's turn in a chat is not the model's to write
-    if here.role == "answers":
-        return list(_unique(_in_answer(text, mentions, spoken)))
-    return list(_unique(_in_text(text, mentions, here)))
+    dialogue = Dialogue(text, mentions, spoken or (here,))
+    read = _in_answer(dialogue) if here.role == "answers" else _in_text(dialogue)
+    return list(_unique(read))
 
 
 def _unique(found: Iterator[Question]) -> Iterator[Question]:
@@ -74,28 +51,10 @@ def _unique(found: Iterator[Question]) -> Iterator[Question]:
             yield question
 
 
-# In running text
-
-
-def _in_text(text: str, mentions: Sequence[Mention], here: Turn) -> Iterator[Question]:
-    """What is asked at the end of running text: its last sentence, or the one before it."""
-    inside = _within(mentions, here.start, here.end)
-    field = _field(text, inside, here)
-    if field is not None:
-        yield field
-        return
-    read = _sentences(text, here, inside)
-    last = read[-1]
-    own = _within(inside, last.start, last.end)
-    if own:
-        for mention in reversed(own[-2:]):
-            yield from _completions(text, mention, last)
-    elif inside:
-        yield from _carried_on(text, inside, read)
-
-
-def _field(text: str, inside: Sequence[Mention], here: Turn) -> Question | None:
+def _field(dialogue: Dialogue) -> Question | None:
     """A field of a record that names somebody in another field."""
+    text, here = dialogue.text, dialogue.spoken[-1]
+    inside = dialogue.within(here.start, here.end)
     moved = [replace(one, start=one.start - here.start, end=one.end - here.start) for one in inside]
     found = field_asked(text[here.start : here.end], moved)
     if found is None:
@@ -104,72 +63,119 @@ def _field(text: str, inside: Sequence[Mention], here: Turn) -> Question | None:
     return Question(f"{found[0]} {SLOT}", mention, "record", here.start + found[2])
 
 
-def _sentences(text: str, turn: Turn, inside: Sequence[Mention]) -> list[Sentence]:
-    spans = [(mention.start, mention.end) for mention in inside]
-    return sentences(text, turn.start, turn.end, whole=spans)
+# In running text
 
 
-def _within(mentions: Sequence[Mention], start: int, end: int) -> list[Mention]:
-    return [mention for mention in mentions if start <= mention.start and mention.end <= end]
+def _in_text(dialogue: Dialogue) -> Iterator[Question]:
+    """What is asked at the end of running text: its last sentence, or the one before it."""
+    field = _field(dialogue)
+    if field is not None:
+        yield field
+        return
+    text, here = dialogue.text, dialogue.spoken[-1]
+    read = dialogue.sentences(here)
+    if material.is_told(text, here, read):
+        return
+    own = dialogue.within(read[-1].start, read[-1].end)
+    if own:
+        yield from _completions(dialogue, read[-1], own)
+    else:
+        yield from _carried_on(dialogue, read)
 
 
-def _completions(text: str, mention: Mention, sentence: Sentence) -> Iterator[Question]:
-    """A sentence about a name, from its beginning and from its clause's; none where a conjunction
-    stands last ("The CEO of {} and").
+def _completions(
+    dialogue: Dialogue, sentence: Sentence, own: Sequence[Mention]
+) -> Iterator[Question]:
+    """An unfinished sentence with names, as templates; of a name that is only told beside the one
+    that is asked of, the whole, which asks if it is a fact's own wording.
 
     "Jane Roe is the CEO of ACME" has its answer ahead of the name.
     """
-    behind = words(text[mention.end : sentence.end])
-    if behind and behind[-1].text in lexicon().joining:
-        return
-    start = sentence.start
-    later = forms.later_clause(text, mention, sentence.end)
-    if later is not None:
-        yield Question(later[0], mention, "pronoun", later[1])
-        return
-    whole = forms.filled(text, start, mention, sentence.end)
-    yield Question(whole, mention, "completion", start)
-    plain = forms.without_apposition(text, mention, sentence.end)
-    if plain is not None:
-        shorter = forms.clean(text[start : mention.start] + SLOT + plain)
-        yield Question(shorter, mention, "completion", start)
-    begin = forms.clause(text, start, mention)
-    if begin is not None:
-        shorter = forms.filled(text, begin, mention, sentence.end)
-        yield Question(shorter, mention, "completion", start)
+    text = dialogue.text
+    quotes = material.quotations(text, sentence.start, sentence.end)
+    asked = subjects.asked_of(text, sentence, own)
+    for mention in asked:
+        if material.is_told_of(text, sentence, mention, quotes) or clauses.lacks_preposition(
+            text[mention.end : sentence.end]
+        ):
+            continue
+        for template, begin in clauses.templates(text, mention, sentence):
+            if begin is None:
+                yield Question(template, mention, "completion", sentence.start)
+            else:
+                yield Question(template, mention, "pronoun", begin)
+    for mention in own[-2:]:
+        if mention not in asked:
+            whole = forms.filled(text, sentence.start, mention, sentence.end)
+            yield Question(whole, mention, "statement", sentence.start)
 
 
-def _carried_on(
-    text: str, inside: Sequence[Mention], read: Sequence[Sentence]
-) -> Iterator[Question]:
+def _carried_on(dialogue: Dialogue, read: Sequence[Sentence]) -> Iterator[Question]:
     """The last sentence names nobody: it is the name of a field, answers a question that was put,
     or speaks of a name by a pronoun."""
+    text, here = dialogue.text, dialogue.spoken[-1]
+    inside = dialogue.within(here.start, here.end)
     last = read[-1]
     fragment = text[last.start : last.end]
     if forms.is_field(fragment):
         named = _of_block(text, inside, read)
         if named is not None:
-            field = forms.field_text(fragment)
-            yield Question(field, named, "record", last.start)
-    before = list(read[:-1])[-BACK:]
-    for sentence in reversed(before):
-        own = _within(inside, sentence.start, sentence.end)
+            yield Question(forms.field_text(fragment), named, "record", last.start)
+    if len(read) > 1:
+        replied = bool(fragment) and not fragment.strip(_OPENING)
+        for put in dialogue.put_last(read[-2], replied=replied):
+            yield from _begun(put.readings, fragment, last, read[-2].end)
+    standing = standins.stand_in(fragment)
+    if standing is None:
+        return
+    for mention in _meant(dialogue, read, standing):
+        yield Question(standing.filled(fragment), mention, "pronoun", last.start)
+
+
+def _begun(
+    readings: Sequence[Question], fragment: str, last: Sentence, answered_from: int
+) -> Iterator[Question]:
+    """A question with the beginning of its answer: "Who leads {}?" "The answer is"; where that has
+    words of its own they tell what is asked: "The present CEO is"."""
+    if forms.says_nothing(fragment):
+        for question in readings:
+            yield replace(question, answered_from=answered_from)
+        return
+    if standins.stand_in(fragment) is not None:
+        return
+    rules, said = forms.parsed(fragment)
+    read = [word.text for word in said]
+    for question in readings[:1]:
+        if not rules.definite_articles.isdisjoint(read):
+            if forms.names_another(fragment):
+                return
+            own = standins.given_name(fragment)
+            yield replace(question, text=own, answered_from=answered_from, kind="pronoun")
+        if rules.asked_nouns.isdisjoint(read):
+            joined = f"{question.text} {forms.clean(fragment)}"
+            yield replace(question, text=joined, answered_from=answered_from, kind="question")
+
+
+def _meant(
+    dialogue: Dialogue, read: Sequence[Sentence], standing: standins.StandIn
+) -> Iterator[Mention]:
+    """Whom what stands for a name may mean by the sentences ahead of the last one: the first and
+    the last name of the nearest one that has any; none where it speaks of another name."""
+    text = dialogue.text
+    for sentence in reversed(list(read[:-1])[-BACK:]):
+        own = dialogue.within(sentence.start, sentence.end)
         if not own:
+            if subjects.speaks_of_another(text[sentence.start : sentence.end]):
+                return
             continue
-        asked = sentence is before[-1] and forms.asks(text[sentence.start : sentence.end])
-        if asked and not forms.says_nothing(fragment):
-            put = forms.filled(text, sentence.start, own[-1], sentence.end)
-            joined = f"{put} {forms.clean(fragment)}"
-            yield Question(joined, own[-1], "question", sentence.end)
-        elif asked:
-            for mention in reversed(own[-2:]):
-                for question in _completions(text, mention, sentence):
-                    yield replace(question, kind="question", answered_from=sentence.end)
-        stands_in = forms.with_slot(fragment)
-        if stands_in is not None:
-            for mention in dict.fromkeys((own[0], own[-1])):
-                if forms.may_mean(fragment, text, mention):
-                    yield Question(stands_in, mention, "pronoun", last.start)
+        asked = forms.asks(text[sentence.start : sentence.end])
+        rules, said = forms.parsed(text[sentence.start : sentence.end])
+        of_person = asked and any(word.text in rules.who_words for word in said[:8])
+        if standing.means == "person" and of_person:
+            return
+        for mention in dict.fromkeys((own[0], own[-1])):
+            if standins.may_mean(standing, text, mention):
+                yield mention
         return
 
 
@@ -180,143 +186,160 @@ def _of_block(text: str, inside: Sequence[Mention], read: Sequence[Sentence]) ->
         return None
     end = read[-1].start
     block = max(text.rfind("\n\n", 0, end) + 2, before[0].start)
-    own = _within(inside, block, end)
-    above = _within(inside, before[0].start, end)
+    own = [one for one in inside if block <= one.start and one.end <= end]
+    above = [one for one in inside if before[0].start <= one.start and one.end <= end]
     return own[0] if own else above[-1] if above else None
 
 
 # In the answer of a dialogue
 
 
-def _in_answer(
-    text: str, mentions: Sequence[Mention], spoken: Sequence[Turn]
-) -> Iterator[Question]:
+def _in_answer(dialogue: Dialogue) -> Iterator[Question]:
     """What is asked in an answer: by its own last sentence, or by who asked."""
-    here = spoken[-1]
-    inside = _within(mentions, here.start, here.end)
-    field = _field(text, inside, here)
+    field = _field(dialogue)
     if field is not None:
         yield field
         return
-    read = _sentences(text, here, inside)
-    last = read[-1]
-    own = _within(inside, last.start, last.end)
-    for mention in reversed(own[-2:]):
-        yield from _completions(text, mention, last)
+    text, spoken = dialogue.text, dialogue.spoken
+    here = spoken[-1]
     place = next(
         (at for at in range(len(spoken) - 2, -1, -1) if spoken[at].role in ("asks", "text")), None
     )
-    if place is None:
-        if not own and inside:
-            yield from _carried_on(text, inside, read)
+    if place is not None and _wants_no_answer(dialogue, place):
         return
-    put = list(_put(text, mentions, spoken, place))
-    if not text[here.start : here.end].strip(_OPENING):
-        for question in put:
-            yield replace(question, answered_from=here.start, opens=question.kind != "statement")
-    elif not own:
-        yield from _answered(text, inside, read, put)
+    read = dialogue.sentences(here)
+    own = dialogue.within(read[-1].start, read[-1].end)
+    opens = not text[here.start : here.end].strip(_OPENING)
+    if own:
+        yield from _completions(dialogue, read[-1], own)
+    if place is None:
+        if not own:
+            yield from _carried_on(dialogue, read)
+    elif opens:
+        for question in _open_at_first(dialogue.put(place)):
+            yield replace(question, answered_from=here.start, opens=True)
+        for question in dialogue.statements(place):
+            yield replace(question, answered_from=here.start)
+    else:
+        yield from _answered(dialogue, read, dialogue.put(place), named=bool(own))
+
+
+def _wants_no_answer(dialogue: Dialogue, place: int) -> bool:
+    turn = dialogue.spoken[place]
+    said = dialogue.text[turn.start : turn.end]
+    if dialogue.works_on_text(place):
+        return True
+    return material.wants_no_answer(said) and not any(one.readings for one in dialogue.put(place))
+
+
+def _open_at_first(put: Sequence[Put]) -> Iterator[Question]:
+    """The questions of which one may be answered first: all ahead of the first that is about a name
+    that is not known."""
+    for one in put:
+        if one.names_another:
+            return
+        yield from one.readings
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    """How far an answer has come.
+
+    Attributes:
+        done: how many questions it has answered.
+        begin: where the answer to the next one begins.
+        is_item: it is an item of a list of which nothing but the number is there.
+        fragment: what is there of it.
+    """
+
+    done: int
+    begin: int
+    is_item: bool
+    fragment: str
+
+
+def _progress(dialogue: Dialogue, read: Sequence[Sentence], several: bool) -> _Progress:
+    """How far an answer has come: by the numbers of a list, its lines, its sentences, or what an
+    "and" joins in the last one.
+
+    Args:
+        several: several questions were put.
+    """
+    text, here = dialogue.text, dialogue.spoken[-1]
+    said = text[here.start : here.end]
+    if several:
+        items = list(_NUMBER.finditer(said))
+        if items and not said[items[-1].end() :].count("\n\n"):
+            begin = here.start + items[-1].end()
+            fragment = text[begin : here.end].strip()
+            done = int(items[-1].group("number")) - 1
+            return _Progress(done, begin, not fragment, fragment)
+        bullets = list(_BULLET.finditer(said))
+        if bullets:
+            begin = here.start + bullets[-1].end()
+            fragment = text[begin : here.end].strip()
+            return _Progress(len(bullets) - 1, begin, not fragment, fragment)
+    done = sum(
+        not forms.says_nothing(line) and not line.endswith(":")
+        for one in read[:-1]
+        if (line := text[one.start : one.end].rstrip(".!"))
+    )
+    last = read[-1]
+    own = dialogue.within(last.start, last.end)
+    begin = last.start if done else read[0].start
+    fragment = text[last.start : last.end]
+    for match in _NEXT.finditer(text, last.start, here.end) if several else ():
+        within = any(one.start < match.end() and match.start() < one.end for one in own)
+        if not within and not forms.says_nothing(text[begin : match.start()]):
+            done, begin = done + 1, match.end()
+            fragment = text[begin : here.end].strip()
+    return _Progress(done, begin, False, fragment)
 
 
 def _answered(
-    text: str, inside: Sequence[Mention], read: Sequence[Sentence], put: Sequence[Question]
+    dialogue: Dialogue, read: Sequence[Sentence], put: Sequence[Put], *, named: bool
 ) -> Iterator[Question]:
-    """What an answer has to say whose last sentence names nobody: what was asked, for as long as
-    it has said nothing, or what its own words ask of a name."""
-    last, start = read[-1], read[0].start
-    fragment = text[last.start : last.end]
-    bare = all(forms.says_nothing(text[one.start : one.end].rstrip(".!")) for one in read[:-1])
-    nothing = forms.says_nothing(fragment)
-    if bare and nothing:
-        for question in put:
-            yield replace(question, answered_from=start)
-    named = inside[-1] if inside else (put[0].mention if put else None)
-    stands_in = forms.with_slot(fragment)
-    if stands_in is not None and named and forms.may_mean(fragment, text, named):
-        yield Question(stands_in, named, "pronoun", last.start)
-    if bare and not nothing:
-        for question in [one for one in put if one.kind != "statement"][:1]:
-            joined = f"{question.text} {forms.clean(fragment)}"
-            yield Question(joined, question.mention, "question", start)
-    elif forms.is_field(fragment) and named is not None:
-        field = forms.field_text(fragment)
-        yield Question(field, named, "record", last.start)
+    """What is still asked within an answer: the question that is next, and what its own words ask
+    of a name.
 
-
-def _put(
-    text: str, mentions: Sequence[Mention], spoken: Sequence[Turn], place: int
-) -> Iterator[Question]:
-    """The questions that a turn puts, in their order; where it names nobody, about the name of an
-    earlier turn.
-
-    "Who leads ACME?", "I work at ACME. Who is the CEO?", "Who is the CEO? I mean that of ACME."
+    Args:
+        named: its last sentence has a name of its own, so that only a question that an "and" leads
+            to is still asked.
     """
-    turn = spoken[place]
-    inside = _within(mentions, turn.start, turn.end)
-    read = [one for one in _sentences(text, turn, inside) if one.end > one.start]
-    if not inside:
-        earlier = _earlier(mentions, spoken, place)
-        if earlier is not None:
-            yield from _about_earlier(text, read, *earlier)
+    text, last = dialogue.text, read[-1]
+    progress = _progress(dialogue, read, len(put) > 1)
+    fragment = progress.fragment
+    if progress.done == 0 and forms.says_nothing(fragment):
+        for question in () if named else _open_at_first(put):
+            yield replace(question, answered_from=progress.begin)
+    elif progress.done < len(put) and not (named and fragment):
+        for one in _begun(put[progress.done].readings, fragment, last, progress.begin):
+            yield replace(one, opens=progress.is_item)
+    if named:
         return
-    spans = [_within(inside, one.start, one.end) for one in read]
-    last_named = max(at for at, own in enumerate(spans) if own)
-    for order, (sentence, own) in enumerate(zip(read, spans, strict=True)):
-        said = text[sentence.start : sentence.end]
-        if own:
-            if not forms.is_statement(said):
-                kind: Kind = "question"
-            elif order == last_named:
-                kind = "statement"
-            else:
-                continue
-            for mention in reversed(own[-2:]):
-                for one in _completions(text, mention, sentence):
-                    yield replace(one, kind=kind, answered_from=sentence.end, order=order)
-            continue
-        if forms.is_courtesy(said):
-            continue
-        before = [one for one in inside if one.end <= sentence.start]
-        for question in _nameless(said, before[-1] if before else inside[0]):
-            yield replace(question, answered_from=sentence.end, order=order)
+    own = text[last.start : last.end]
+    standing = standins.stand_in(own, spoken_by="answers")
+    if standing is not None:
+        for mention in _meant_in_answer(dialogue, read, put, standing):
+            yield Question(standing.filled(own), mention, "pronoun", last.start)
+    elif forms.is_field(own):
+        inside = dialogue.within(dialogue.spoken[-1].start, last.start)
+        about = inside[-1:] or [one for question in put[:1] for one in question.about[:1]]
+        for mention in about:
+            yield Question(forms.field_text(own), mention, "record", last.start)
 
 
-def _nameless(said: str, mention: Mention) -> Iterator[Question]:
-    """A question that speaks of a name by a pronoun, or leaves it out."""
-    if not forms.is_statement(said):
-        stands_in = forms.with_slot(said)
-        if stands_in is not None:
-            yield Question(stands_in, mention, "pronoun", 0)
-        elif forms.leaves_name_out(said):
-            yield Question(f"{forms.clean(said).rstrip('?!. ')} {SLOT}?", mention, "ellipsis", 0)
-
-
-def _earlier(
-    mentions: Sequence[Mention], spoken: Sequence[Turn], place: int
-) -> tuple[Mention, bool] | None:
-    """The last name before a turn, and whether it stands in what introduces the turn ("Topic:",
-    "Context:"). A system prompt's names are not spoken of."""
-    for at in range(place - 1, -1, -1):
-        turn = spoken[at]
-        if turn.role == "other" and turn.marked:
-            continue
-        own = _within(mentions, turn.start, turn.end)
-        if own:
-            return own[-1], turn.role == "other" and at == place - 1
-    return None
-
-
-def _about_earlier(
-    text: str, read: Sequence[Sentence], mention: Mention, introduced: bool
-) -> Iterator[Question]:
-    """The questions of a turn that names nobody: "And who is its CEO?", "What about the CEO?"."""
-    for order, sentence in enumerate(read):
-        said = text[sentence.start : sentence.end]
-        if forms.is_courtesy(said) or forms.is_statement(said):
-            continue
-        stands_in = forms.with_slot(said)
-        if stands_in is not None:
-            yield Question(stands_in, mention, "pronoun", sentence.end, order=order)
-        elif forms.goes_on(said) or (introduced and forms.leaves_name_out(said)):
-            ellipsis = f"{forms.clean(said).rstrip('?!. ')} {SLOT}?"
-            yield Question(ellipsis, mention, "ellipsis", sentence.end, order=order)
+def _meant_in_answer(
+    dialogue: Dialogue, read: Sequence[Sentence], put: Sequence[Put], standing: standins.StandIn
+) -> list[Mention]:
+    """Whom a pronoun of an answer may mean: a name of the answer, else whom it was asked about."""
+    about = [one for question in put[:1] for one in question.about[:1]]
+    if standing.means == "self":
+        return dialogue.referents(len(dialogue.spoken) - 1, standing) or about
+    meant = list(_meant(dialogue, read, standing))
+    if meant or dialogue.within(dialogue.spoken[-1].start, read[-1].start):
+        return meant
+    of_person = standing.means == "person" and any(one.of_person for one in put)
+    return [
+        one for one in about if not of_person and standins.may_mean(standing, dialogue.text, one)
+    ]

@@ -9,20 +9,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from revisor.bench.deciding import DEFAULT, encoder_named
 from revisor.bench.firing import gate_fires
 from revisor.bench.methods.binding import Binding
 from revisor.bench.protocol import Failure, Fires
-from revisor.config import PROBES
+from revisor.config import PROBES, STRICTNESS
 from revisor.engines.transformers import attached
 from revisor.errors import UsageError
 from revisor.facts.changes import Put, Remove
 from revisor.facts.fact import Fact
 from revisor.facts.ledger import Ledger
-from revisor.gate.decide import NORMAL
+from revisor.gate.decide import THRESHOLDS
 from revisor.gate.gate import FactGate
 from revisor.gate.probe import load_probe, require
-from revisor.index import FactIndex
-from revisor.question.encoder import default_encoder
+from revisor.index import FactIndex, View
 
 ACTOR = "eval"
 
@@ -32,12 +32,14 @@ class GateOptions:
     """How the gate decides.
 
     Attributes:
-        threshold: least score of a decision, 0..1.
         probe: `auto`, or `off` to go by the text alone, as of `revisor init`.
+        strictness: how surely a fact has to be asked for, as of `revisor init`.
+        encoder: what compares questions; see `encoder_named`.
     """
 
-    threshold: float = NORMAL
     probe: str = "auto"
+    strictness: str = "normal"
+    encoder: str = DEFAULT
 
 
 class GateMethod:
@@ -54,14 +56,19 @@ class GateMethod:
 
     Raises:
         UsageError: an unknown option's value.
+        ModelUnavailable, NotSupported: the encoder cannot be used.
         ProbeFailed: the model's logits do not tell where an answer is due.
     """
 
     def __init__(self, binding: Binding, options: GateOptions, *, name: str) -> None:
-        if options.probe not in PROBES:
-            raise UsageError(
-                f"There is no probe '{options.probe}'.", f"Choose one of: {', '.join(PROBES)}."
-            )
+        for what, value, known in (
+            ("probe", options.probe, PROBES),
+            ("strictness", options.strictness, STRICTNESS),
+        ):
+            if value not in known:
+                raise UsageError(
+                    f"There is no {what} '{value}'.", f"Choose one of: {', '.join(known)}."
+                )
         self.name = name
         self._loaded = binding.loaded
         probe = None
@@ -71,13 +78,14 @@ class GateMethod:
         folder = tempfile.TemporaryDirectory(prefix="revisor-eval-")
         self._ledger = Ledger.open(Path(folder.name) / "ledger.sqlite", create=True)
         self._index = FactIndex.open(self._ledger)
+        self._within: Collection[str] | None = None
         weakref.finalize(self, _close, self._index, self._ledger, folder)
         self.gate = FactGate(
-            view=self._index.view,
+            view=self._view,
             tokenizer=binding.loaded.tokenizer,
-            encoder=default_encoder(),
+            encoder=encoder_named(options.encoder),
             probe=probe,
-            threshold=options.threshold,
+            threshold=THRESHOLDS[options.strictness],
         )
 
     def fit(self, facts: Sequence[Fact]) -> list[Failure]:
@@ -97,6 +105,18 @@ class GateMethod:
         """The model with the facts; on exit it is the base again."""
         with attached(self._loaded.model, self._loaded.tokenizer, self.gate):
             yield
+
+    @contextmanager
+    def within(self, namespaces: Collection[str]) -> Iterator[None]:
+        """Meanwhile only facts of these namespaces are found."""
+        self._within = namespaces
+        try:
+            yield
+        finally:
+            self._within = None
+
+    def _view(self) -> View:
+        return self._index.view(namespaces=self._within)
 
     def reword(self, prompt: str, fact: Fact | None = None) -> str:
         """The prompt as it is: the facts are found in it."""

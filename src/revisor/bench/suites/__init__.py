@@ -9,6 +9,7 @@ from revisor.bench.suites.base import Suite
 from revisor.bench.suites.facts import FactSuite
 from revisor.bench.suites.general import General
 from revisor.bench.suites.hops import MultiHop
+from revisor.bench.suites.questions import Questions
 from revisor.bench.suites.scale import Scale
 from revisor.bench.suites.subjects import SameSubject
 from revisor.bench.suites.text import Gate, Perplexity
@@ -36,6 +37,7 @@ SUITES: Mapping[str, Callable[[], Suite]] = {
     "perplexity": Perplexity,
     "gate": Gate,
     "scale": Scale,
+    "questions": Questions,
 }
 
 

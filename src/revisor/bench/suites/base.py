@@ -103,6 +103,19 @@ class Suite(ABC):
         """Scores that follow from other scores, or from several cases together."""
         return {}
 
+    def tell(
+        self,
+        plan: Plan,
+        cases: Mapping[str, Sequence[Case]],
+        options: Mapping[str, Mapping[str, Any]],
+    ) -> dict[str, Any]:
+        """What a result says besides scores.
+
+        Args:
+            cases, options: by method.
+        """
+        return {}
+
 
 def chosen(source: Source, name: str, sizes: Sizes) -> tuple[Read, int, int]:
     """The facts of a suite's file, of the user's own, or of a store: (read, measured, edited).

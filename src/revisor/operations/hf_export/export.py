@@ -22,7 +22,7 @@ from revisor.gate.gate import FactGate
 from revisor.index.base import Base
 from revisor.index.build import build
 from revisor.index.merge import merged
-from revisor.language.lists import LANGUAGES, word_list
+from revisor.language.lists import LANGUAGES, word_forms, word_list
 from revisor.models.folder import (
     CONFIG,
     MANIFEST,
@@ -59,11 +59,17 @@ from __future__ import annotations
 
 LANGUAGES = {languages!r}
 _LISTS = {lists!r}
+_FORMS = {forms!r}
 
 
 def word_list(language: str) -> str:
     """The text of a language's lists."""
     return _LISTS[language]
+
+
+def word_forms(language: str) -> str:
+    """The text of a language's commonest word forms."""
+    return _FORMS[language]
 '''
 
 
@@ -85,8 +91,8 @@ def export_model(
     must_be_free(folder)
     if gate.encoder is not default_encoder():
         raise NotSupported(
-            f"The encoder {gate.encoder.name} cannot be put into a folder.",
-            "Export the model with the encoder that is shipped.",
+            f"The encoder {gate.encoder.name} cannot be put into a folder; the shipped one can.",
+            "Leave `encoder` out of store.toml, or serve the store instead.",
         )
     generation, now = ws.ledger.live_generation(), ws.clock()
     rows = map(Row._make, Follower(ws.ledger).rows(generation))
@@ -153,7 +159,9 @@ def _is_over(valid_to: str | None, now: datetime) -> bool:
 def _write_code(folder: Path) -> None:
     """The modules of the gate, beside the one that `write_model` writes."""
     lists = _LISTS_CODE.format(
-        languages=LANGUAGES, lists={language: word_list(language) for language in LANGUAGES}
+        languages=LANGUAGES,
+        lists={language: word_list(language) for language in LANGUAGES},
+        forms={language: word_forms(language) for language in LANGUAGES},
     )
     for name, text in flat_modules(_CARRIED, {_LISTS: lists}).items():
         head = f"# Of revisor {__version__}, Apache-2.0.\n"

@@ -1,0 +1,141 @@
+"""The shipped question encoder: a small transformer that was taught scope, in one file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from importlib.resources import files
+from typing import IO, Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from revisor.question.transformer import Encoded, Shape, Transformer
+
+FILE = "question_encoder.npz"
+SLOT = "{}"
+_AHEAD = 28  # tokens ahead of the name that are kept where a text is too long
+_STEP = 1e-3  # scores are told in steps of it, so that machines agree
+
+
+class ScopeEncoder:
+    """A `QuestionEncoder` (`revisor.question.encoder`).
+
+    Args:
+        head: what the file tells: `name`, `shape`, `open`, `close` (tokens around a text) and
+            `unseen`.
+        network: what compares tokens.
+        tokenizer: of its vocabulary.
+
+    Attributes:
+        name: names its version.
+        unseen: data sets whose relations it was trained without.
+    """
+
+    def __init__(self, head: dict[str, Any], network: Transformer, tokenizer: Tokenizer) -> None:
+        self.name = str(head["name"])
+        self.unseen = frozenset(head["unseen"])
+        self._open, self._close = int(head["open"]), int(head["close"])
+        self._network = network
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def shipped(cls) -> ScopeEncoder:
+        """The one of the package."""
+        with (files("revisor.data") / FILE).open("rb") as file:
+            return cls.read(file)
+
+    @classmethod
+    def read(cls, file: IO[bytes]) -> ScopeEncoder:
+        """The one in a file that `write` wrote."""
+        arrays = np.load(file, allow_pickle=False)
+        head = json.loads(arrays["head"].tobytes())
+        weights = {name: _unpacked(arrays, name) for name in head["weights"]}
+        weights["words.weight"], weights["words.weight scale"] = (
+            arrays["words.weight"],
+            arrays["words.weight scale"],
+        )
+        network = Transformer(Shape(**head["shape"]), weights)
+        return cls(head, network, Tokenizer.from_str(arrays["tokenizer"].tobytes().decode()))
+
+    def tokens(self, text: str) -> list[int]:
+        """The tokens of a text with `{}` for the name."""
+        shape = self._network.shape
+        return text_tokens(text, self._tokenizer, shape, self._open, self._close)
+
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        """Texts as `scope` compares them; each by itself, so that none depends on the others."""
+        return [self._network.encode(self.tokens(text)) for text in texts]
+
+    def logit(self, question: Encoded, template: Encoded) -> float:
+        """The log-odds of `scope`."""
+        return self._network.compare(question, template)
+
+    def scope(self, question: Encoded, template: Encoded) -> float:
+        """The probability that a question asks for what a template asks for."""
+        logit = min(max(self.logit(question, template), -30.0), 30.0)
+        return round(1 / (1 + math.exp(-logit)) / _STEP) * _STEP
+
+
+def text_tokens(
+    text: str, tokenizer: Tokenizer, shape: Shape, opening: int, closing: int
+) -> list[int]:
+    """The tokens of a text with `{}` for the name, between two more; of a long one those around
+    the name."""
+    ahead, slot, behind = text.partition(SLOT)
+    before, after = _ids(ahead, tokenizer), _ids(behind, tokenizer)
+    room = shape.positions - 3
+    if len(before) + len(after) > room:
+        before = before[-max(_AHEAD, room - len(after)) :]
+        after = after[: room - len(before)]
+    name = [shape.name] if slot else []
+    return [opening, *before, *name, *after, closing]
+
+
+def _ids(text: str, tokenizer: Tokenizer) -> list[int]:
+    if not text.strip():
+        return []
+    found: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+    return found
+
+
+def write(
+    file: IO[bytes],
+    shape: Shape,
+    weights: Mapping[str, np.ndarray],
+    tokenizer: Tokenizer,
+    head: Mapping[str, Any],
+) -> None:
+    """Write an encoder, its matrices in whole numbers of eight bits with a scale a row.
+
+    Args:
+        head: `name`, `open`, `close`, `unseen`.
+    """
+    told = {**head, "shape": asdict(shape), "weights": list(weights)}
+    arrays = {
+        "head": np.frombuffer(json.dumps(told).encode(), np.uint8),
+        "tokenizer": np.frombuffer(tokenizer.to_str().encode(), np.uint8),
+    }
+    for name, value in weights.items():
+        arrays.update(_packed(name, value))
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def _packed(name: str, value: np.ndarray) -> Iterable[tuple[str, np.ndarray]]:
+    if value.ndim < 2:
+        return [(name, value.astype(np.float32))]
+    scale = np.maximum(np.abs(value).max(1), 1e-8) / 127
+    return [
+        (name, np.rint(value / scale[:, None]).astype(np.int8)),
+        (f"{name} scale", scale.astype(np.float32)),
+    ]
+
+
+def _unpacked(arrays: Any, name: str) -> np.ndarray:
+    value: np.ndarray = arrays[name]
+    if value.dtype != np.int8:
+        return value
+    scaled: np.ndarray = value * arrays[f"{name} scale"][:, None]
+    return scaled

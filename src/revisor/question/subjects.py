@@ -1,0 +1,222 @@
+"""Of which of its names a sentence asks."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from revisor.language.lexicon import lexicon
+from revisor.language.names import Mention
+from revisor.language.sentences import Sentence
+from revisor.language.words import words
+from revisor.question import forms
+from revisor.question.clauses import contrasted, is_example
+from revisor.question.forms import SLOT, clean, opening
+
+_MOST = 2  # names of a clause, each of which may be the one
+_OWNS = re.compile(r"(?:['\u2019]s?|s['\u2019])\s+((?:[\w-]+\s+){0,3})$")
+_AND = re.compile(r",?\s+(?:and|or|und|oder|sowie|as well as|&)\s+(?:the\s+)?")
+_COMMA = re.compile(r",\s+(?:the\s+)?")
+_LISTED = re.compile(r",\s+(?:and|or|und|oder)\s")
+_BEFORE = re.compile(r"\b[A-Z][\w.&-]*\s*(?:,?\s+(?:and|or|und|oder)\s+|\s&\s)(?:the\s+)?$")
+_BEHIND = re.compile(
+    r"(?:,?\s+(?:and|or|und|oder)\s+|\s&\s)(?:the\s+)?[A-Z][\w.&-]*(?:\s[A-Z]\w*)*"
+)
+_NEW_CLAUSE = re.compile(r"(?:,?\s+(?:and|but|while|whereas|und|aber)|;)\s+(?:the\s+)?$")
+_CLOSED = re.compile(r"[^,()]*,\s+(?=\w)|[^,()]*\)\s+(?=\w)")
+
+
+def asked_of(text: str, sentence: Sentence, own: Sequence[Mention]) -> list[Mention]:
+    """The names that a sentence may ask of where it ends, the likeliest first.
+
+    Of "Unlike Bolt, ACME is led by", "Bolt's rival ACME is led by", "Bolt was sold and ACME is led
+    by", "According to Bolt, ACME is led by" and "ACME, which owns Bolt, is led by" only ACME; of
+    "ACME bought Bolt in" both; of "Bolt and ACME are led by", whose answer would be of both, none.
+
+    Args:
+        own: the names in the sentence, in order.
+    """
+    if len(own) == 1:
+        ahead = text[sentence.start : own[0].start]
+        other = contrasted(ahead) and forms.names_another(ahead + text[own[0].end : sentence.end])
+        return [] if other or is_example(ahead) or _is_joint(text, sentence, own, 0) else list(own)
+    begin = max(
+        (one.start for at, one in enumerate(own) if at and _opens_clause(text, sentence, own, at)),
+        default=sentence.start,
+    )
+    kept = [
+        one
+        for at, one in enumerate(own)
+        if one.start >= begin and not _is_beside(text, sentence, own, at)
+    ]
+    return kept[: -_MOST - 1 : -1]
+
+
+def coordinated(text: str, own: Sequence[Mention]) -> list[list[Mention]]:
+    """Names that stand together: "Bolt, Tarn and ACME"."""
+    runs: list[list[Mention]] = []
+    run: list[Mention] = []
+    for at, mention in enumerate(own):
+        run.append(mention)
+        between = text[mention.end : own[at + 1].start] if at + 1 < len(own) else ""
+        if _COMMA.fullmatch(between):
+            continue
+        clause = between.startswith(",") and len(run) == 1 and _is_subject(text, own[at + 1])
+        if not _AND.fullmatch(between) or clause:
+            # A run of commas alone is no list.
+            if len(run) > 1 and _AND.fullmatch(text[run[-2].end : mention.start]):
+                runs.append(run)
+            run = []
+    return runs
+
+
+def _is_subject(text: str, mention: Mention) -> bool:
+    """Whether something is said of a name behind it: "Bolt is"."""
+    following = words(text[mention.end : mention.end + 40])[:1]
+    return bool(following) and text[mention.end : mention.end + 1] == " "
+
+
+def coordinated_with_another(
+    text: str, sentence: Sentence, mention: Mention
+) -> tuple[bool, str] | None:
+    """Of a question about a name and one that is not known, "Who leads Globex and ACME?", whether
+    the other comes first, and the question with `{}` for both; None if there is none."""
+    ahead = _BEFORE.search(text[sentence.start : mention.start])
+    if ahead is not None and words(text[sentence.start : sentence.start + ahead.start()]):
+        begin = sentence.start + ahead.start()
+        return True, clean(text[sentence.start : begin] + SLOT + text[mention.end : sentence.end])
+    behind = _BEHIND.match(text, mention.end, sentence.end)
+    if behind is None or words(behind.group())[1].text in lexicon(behind.group()).asked_nouns:
+        return None
+    whole = text[sentence.start : mention.start] + SLOT + text[behind.end() : sentence.end]
+    return False, clean(whole)
+
+
+def _is_beside(text: str, sentence: Sentence, own: Sequence[Mention], at: int) -> bool:
+    """Whether a name is only told beside the one that is asked of."""
+    mention = own[at]
+    return (
+        contrasted(text[sentence.start : mention.start])
+        or is_example(text[sentence.start : mention.start])
+        or _is_joint(text, sentence, own, at)
+        or _introduces(text, sentence, own, at)
+        or _owns_next(text, sentence, own, at)
+        or _is_in_aside(text, sentence, own, at)
+    )
+
+
+def _is_joint(text: str, sentence: Sentence, own: Sequence[Mention], at: int) -> bool:
+    """Whether a name stands with another and the same is said of both: "Bolt and ACME are"."""
+    mention = own[at]
+    if any(mention in run for run in coordinated(text, own)):
+        return True
+    behind = text[mention.end : sentence.end]
+    ahead = _BEFORE.search(text[sentence.start : mention.start])
+    other = _BEHIND.match(behind)
+    following = words(behind[other.end() if other else 0 :])[:1]
+    plural = bool(following) and following[0].text in lexicon(behind).plural_verbs
+    return plural and (ahead is not None or other is not None)
+
+
+def _introduces(text: str, sentence: Sentence, own: Sequence[Mention], at: int) -> bool:
+    """Whether a name stands in what introduces a clause about another: "According to Bolt, ACME
+    is", "While Bolt is in Rome, ACME is", "Regarding Bolt: who leads ACME?"."""
+    said = text[sentence.start : sentence.end]
+    rules = lexicon(said)
+    if not opening(said, rules.attributions | rules.subordinators | rules.topic_openers):
+        return False
+    mention = own[at]
+    comma = re.compile(r"[,:]\s").search(text, mention.end, sentence.end)
+    if comma is None or any(sign in text[sentence.start : mention.start] for sign in ",:"):
+        return False
+    return any(one.start >= comma.end() for one in own[at + 1 :])
+
+
+def _owns_next(text: str, sentence: Sentence, own: Sequence[Mention], at: int) -> bool:
+    """Whether a name tells whose the next one is, or is told to be by it: "Bolt's rival ACME",
+    "The CEO of ACME, Jane Roe, was"."""
+    if at + 1 == len(own):
+        return False
+    mention, other = own[at], own[at + 1]
+    between = text[mention.end : other.start]
+    owns = _OWNS.fullmatch(between)
+    if owns is not None:
+        functions = lexicon(text[sentence.start : sentence.end]).function_words
+        return all(word.text not in functions for word in words(owns.group(1)))
+    behind = text[other.end : sentence.end]
+    apposed = _COMMA.fullmatch(between) and behind.startswith(",")
+    return bool(apposed) and not _LISTED.match(behind) and mention.start > sentence.start
+
+
+def _is_in_aside(text: str, sentence: Sentence, own: Sequence[Mention], at: int) -> bool:
+    """Whether a name stands between commas or in brackets behind another, of which the sentence
+    goes on to speak: "ACME, the rival of Bolt, is"."""
+    mention = own[at]
+    for other in own[:at]:
+        ahead = text[other.end : mention.start]
+        opened = ahead.lstrip()[:1]
+        if opened not in (",", "(") or not ahead.startswith((",", " (")) or "," in ahead[1:]:
+            continue
+        if _COMMA.fullmatch(ahead):
+            continue
+        closed = _CLOSED.match(text, mention.end, sentence.end)
+        following = words(text[closed.end() : sentence.end])[:1] if closed else []
+        rules = lexicon(text[sentence.start : sentence.end])
+        if following and following[0].text not in rules.adding | rules.joining:
+            return True
+    return False
+
+
+def _opens_clause(text: str, sentence: Sentence, own: Sequence[Mention], at: int) -> bool:
+    """Whether a name begins a clause of its own behind one about another: "Bolt is in Rome and ACME
+    is"."""
+    mention = own[at]
+    between = text[own[at - 1].end : mention.start]
+    joined = _NEW_CLAUSE.search(between)
+    if joined is None:
+        return False
+    return bool(words(between[: joined.start()])) or (
+        between.startswith((",", ";")) and _is_subject(text, mention)
+    )
+
+
+def speaks_of_another(said: str) -> bool:
+    """Whether a sentence speaks of a name that is not known: "Globex makes rockets."."""
+    rules, read = forms.parsed(said)
+    if len(read) < 2 or not said[read[0].start].isupper() or forms.is_plain(read[0].text, rules):
+        return False
+    verb = read[1].text
+    told = verb in rules.auxiliaries | rules.participles
+    return told or (verb.endswith("s") and len(verb) > 2 and said[read[1].start].islower())
+
+
+def main_name(
+    text: str, inside: Sequence[Mention], read: Sequence[Sentence], *, document: bool = False
+) -> Mention | None:
+    """The name that some text is about: of a document, or anything longer, that which stands in it
+    most often; else that with which its last sentence with names begins, or the last one.
+
+    "I moved from Bolt to ACME. Who is the CEO?" asks of ACME, "ACME competes with Bolt." of ACME.
+
+    Args:
+        inside: the names in it, in order.
+        read: its sentences.
+        document: it is pasted, and nobody's own words.
+    """
+    if not inside:
+        return None
+    named = [
+        own
+        for one in read
+        if (own := [name for name in inside if one.start <= name.start and name.end <= one.end])
+    ]
+    if document or len(named) > _MOST:
+        counts = Counter(one.facts for one in inside)
+        most = max(counts.values())
+        if document or most > 1:
+            return next(one for one in inside if counts[one.facts] == most)
+    last = named[-1] if named else list(inside)
+    begin = max((one.start for one in read if one.start <= last[0].start), default=0)
+    rules, ahead = forms.parsed(text[begin : last[0].start])
+    return last[0] if all(word.text in rules.articles for word in ahead) else last[-1]

