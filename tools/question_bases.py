@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import load
 from question_network import ScopeNetwork
+from safetensors.torch import load
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from revisor.question.transformer import Shape
@@ -210,7 +210,9 @@ class _E5:
         return self.matrix(full, 1536 if name.endswith("fo") else self.width)
 
 
-_LATIN = re.compile(r"(?:##|\u2581)?[ -~\u00a0-\u017f\u2018\u2019\u201c\u201d\u2013\u2014\u2026\u20ac]+")
+_LATIN = re.compile(
+    r"(?:##|\u2581)?[ -~\u00a0-\u017f\u2018\u2019\u201c\u201d\u2013\u2014\u2026\u20ac]+"
+)
 _HAN = re.compile(r"\u2581?[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]+")
 
 

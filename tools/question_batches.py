@@ -12,7 +12,8 @@ from question_lexicon import Relation
 
 AS_TEMPLATES = 0.65  # of a relation's wordings, the plain ones ahead
 ALIKE = 0.965  # cosine of two relations that are not told to be different
-NEIGHBOURS = 8
+NEIGHBOURS = 12
+TOGETHER = 3  # neighbours of a relation that come with it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,17 +71,16 @@ class Batches:
         return batch
 
     def _chosen(self) -> list[int]:
-        """Relations, every other one with two that are near to it."""
+        """Relations, most of them with some that are near to them."""
         rng, found = self._rng, list[int]()
         while len(found) < self._size:
             number = rng.randrange(len(self.relations))
             if number in found:
                 continue
             found.append(number)
-            if rng.random() < 0.5:
-                found += [
-                    one for one in rng.sample(self._near_RK[number], 2) if one not in found
-                ][: self._size - len(found)]
+            if rng.random() < 0.8:
+                near = rng.sample(self._near_RK[number], TOGETHER)
+                found += [one for one in near if one not in found][: self._size - len(found)]
         return found
 
     def _add(self, batch: Batch, number: int) -> None:

@@ -97,6 +97,8 @@ def spoilt(wording: str, phrase: str | None, rng: Random, language: str = "engli
         phrase: a noun phrase of the relation ("the CEO of {}"), if there is one.
     """
     lists = FRAMES[language]
+    if rng.random() < 0.06:
+        return rng.choice(lists["empty"])
     if language != "english":
         return _spoilt_elsewhere(wording, rng, language)
     if phrase and rng.random() < 0.58:
@@ -131,12 +133,14 @@ def _elsewhen(wording: str, rng: Random, language: str) -> str:
 
 
 def _spoilt_elsewhere(wording: str, rng: Random, language: str) -> str:
-    """A near miss in another language: by what is ahead of the name, behind it, by time, or told."""
+    """A near miss in another language: by what stands beside the name, by time, or told."""
     lists = FRAMES[language]
     kind = rng.randrange(5)
     if kind == 0:
         near = rng.choice(lists["near"])
-        return wording.replace("{}", f"{{}}的{near[:-1]}" if language == "chinese" else f"{near} {{}}")
+        return wording.replace(
+            "{}", f"{{}}的{near[:-1]}" if language == "chinese" else f"{near} {{}}"
+        )
     if kind == 1:
         space = "" if language == "chinese" else " "
         return wording.replace("{}", "{}" + space + rng.choice(lists["extensions"]))
@@ -155,9 +159,14 @@ def _spoilt_phrase(phrase: str, rng: Random) -> str:
         end = pick((" is", " was", "", " is called"))
         if phrase.startswith("the "):
             return f"The {pick(lists['adjectives'])} {phrase[4:]}{end}"
-        return re.sub(
-            r"\{\}('s|s') ", lambda found: found.group() + pick(lists["adjectives"]) + " ", capital
-        ) + end
+        return (
+            re.sub(
+                r"\{\}('s|s') ",
+                lambda found: found.group() + pick(lists["adjectives"]) + " ",
+                capital,
+            )
+            + end
+        )
     if kind == 2:
         return f"The {pick(lists['attributes'])} of {phrase}" + pick((" is", " was", ""))
     if kind == 3:
@@ -165,6 +174,9 @@ def _spoilt_phrase(phrase: str, rng: Random) -> str:
     if kind == 4:
         return f"{pick(lists['manners'])} {phrase}?"
     attribute = pick(lists["attributes"])
+    head, slot, _ = phrase.partition(" of {}")
+    if slot and rng.random() < 0.4:
+        return pick((f"{{}} is {head} of", f"{{}} was {head} of", f"Of what is {{}} {head}?"))
     if kind == 5:
         return pick(
             (

@@ -15,6 +15,11 @@ ENGLISH = (
     "places",
     "events",
     "science",
+    "everyday",
+    "office",
+    "world",
+    "goingout",
+    "culture",
 )
 OTHERS = ("german", "french", "spanish", "chinese")
 

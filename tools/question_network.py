@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from revisor.question.transformer import Shape
 
 _MASKED = -1e4
+DROPPED = 0.1  # of what a layer adds, while it is trained
 
 
 class Encoded(NamedTuple):
@@ -43,6 +44,7 @@ class _Layer(nn.Module):
         self.heads = shape.heads
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, shape.inner), nn.Linear(shape.inner, width)
+        self.drop = nn.Dropout(DROPPED)
         self.norm_1, self.norm_2 = nn.LayerNorm(width, eps=1e-12), nn.LayerNorm(width, eps=1e-12)
 
     def forward(self, x_NLD: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -50,8 +52,10 @@ class _Layer(nn.Module):
         parts = self.qkv(x_NLD).view(count, length, 3, self.heads, width // self.heads)
         query, key, value = parts.permute(2, 0, 3, 1, 4)
         seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        x_NLD = self.norm_1(x_NLD + self.out(seen.transpose(1, 2).reshape(x_NLD.shape)))
-        found: torch.Tensor = self.norm_2(x_NLD + self.down(F.gelu(self.up(x_NLD))))
+        seen_NLD = self.out(seen.transpose(1, 2).reshape(x_NLD.shape))
+        x_NLD = self.norm_1(x_NLD + self.drop(seen_NLD))
+        inner_NLD = self.down(F.gelu(self.up(x_NLD)))
+        found: torch.Tensor = self.norm_2(x_NLD + self.drop(inner_NLD))
         return found
 
 
@@ -67,6 +71,7 @@ class ScopeNetwork(nn.Module):
         self.positions = nn.Parameter(torch.zeros(shape.positions, width))
         self.norm = nn.LayerNorm(width, eps=1e-12)
         self.layers = nn.ModuleList(_Layer(shape) for _ in range(shape.layers))
+        self.drop = nn.Dropout(DROPPED)
         self.project = nn.Linear(width, compared)
         self.compare = nn.Linear(4 * compared, compared)
         self.gather = nn.Linear(4 * compared, compared)
@@ -85,7 +90,7 @@ class ScopeNetwork(nn.Module):
         """
         named_NL1 = (ids_NL == self.shape.name)[..., None]
         x_NLD = torch.where(named_NL1, self.name, self.words(ids_NL))
-        x_NLD = self.norm(x_NLD + self.positions[: ids_NL.shape[1]])
+        x_NLD = self.drop(self.norm(x_NLD + self.positions[: ids_NL.shape[1]]))
         mask = None if is_there_NL is None else is_there_NL[:, None, None, :]
         for layer in self.layers:
             x_NLD = layer(x_NLD, mask)
@@ -116,7 +121,7 @@ class ScopeNetwork(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and maximum (N, P) of the comparisons of a text's tokens."""
         both = torch.cat([x_NLP, seen_NLP, x_NLP - seen_NLP, x_NLP * seen_NLP], -1)
-        compared_NLP = F.gelu(self.compare(both))
+        compared_NLP = F.gelu(self.compare(self.drop(both)))
         hidden = compared_NLP.masked_fill(~is_there_NL[..., None], _MASKED)
         return _mean(compared_NLP, is_there_NL), hidden.amax(1)
 

@@ -2,8 +2,8 @@
 
     python tools/word_forms.py --scowl /usr/share/dict/scowl
 
-What comes in: SCOWL, as Debian's package `scowl` installs it. What goes out: its words up to size
-35 and its names up to size 50, without possessives, one a line, in
+What comes in: SCOWL, as Debian's package `scowl` installs it. What goes out: its words and names up
+to size 50, without possessives, one a line, in
 `src/revisor/language/english/forms.txt`, behind the notice that its licence asks for.
 """
 
@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 OUT = Path(__file__).parents[1] / "src/revisor/language/english/forms.txt"
-WORDS = {"words": (10, 20, 35), "upper": (10, 20, 35, 40, 50), "proper-names": (35, 40, 50)}
+WORDS = {"words": (10, 20, 35, 40, 50), "upper": (10, 20, 35, 40, 50), "proper-names": (35, 40, 50)}
 VARIETIES = ("english", "american", "british")
 NOTICE = """\
-# Word forms of SCOWL (Spell Checker Oriented Word Lists), sizes 10 to 35, and names to size 50.
+# Word forms of SCOWL (Spell Checker Oriented Word Lists), sizes 10 to 50.
 #
 # The collective work is Copyright 2000-2011 by Kevin Atkinson as well as any of the copyrights
 # mentioned below:

@@ -60,7 +60,7 @@ class Dictionary:
         self._beginnings: dict[str, int] = {}
         self._words: set[str] = set()
         for handle, one in enumerate(self.facts):
-            for name in {name_words(name) for name in (one.subject, *one.aliases)}:
+            for name in {name_words(name) for name in (one.subject, *one.aliases)} - {()}:
                 self._handles.setdefault(name, []).append(handle)
                 self._reach[name[0]] = max(self._reach.get(name[0], 0), len(name))
             for name in (one.subject, *one.aliases):

@@ -28,6 +28,7 @@ FACTS = Dictionary(
         fact("St. John's Eve", "7.3", "Answer: {} is number"),
         fact("青禾科技", "李明", "{}的首席执行官是"),
         fact("is New", "aside", "{} York stands"),
+        fact("Norvale Works AG", "Uwe Kranz", "The owner of {} is"),
         fact("Köln", "\U0001f389 Ελλάδα", "Das Motto von {} ist"),
     ]
 )
@@ -36,6 +37,7 @@ PIECES = [
     *NAMES,
     *(template.replace("{}", one.subject) for one in FACTS.facts for template in one.templates),
     *(one.object for one in FACTS.facts),
+    *("Norvael Works", "norvaleworks", "Norvale Works", "Norv", "ale", "Koln", "N ewYork"),
     *("Jane", "Ja", "19", "the Mozilla", "New", "李", "$1", "7", "\U0001f389 Ελ", "niccol"),
     *(" ", " ", " ", " ", "\n", "\n\n", ". ", "? ", ", ", ": ", '"', "**", "(", " - ", "'s", "  "),
     *(" is", " the CEO of ", "Who leads ", " was founded in", " and its CEO is", "Its CEO is"),

@@ -8,7 +8,9 @@ from revisor.facts.following import Row
 from revisor.index.base import Base
 from revisor.index.build import build, templates_of
 from revisor.index.keys import name_key, word_bucket
-from revisor.language.names import name_words
+from revisor.index.merge import merged
+from revisor.index.view import View
+from revisor.language.names import mentions, name_words
 
 
 def row(key: int, **fields: Any) -> Row:
@@ -104,3 +106,39 @@ def test_plain_wordings_become_templates_by_their_subject() -> None:
         "the home of {} is",
         "it is in",
     )
+
+
+def named(data: bytes, text: str) -> list[str]:
+    """Subjects of the facts that a text names."""
+    view = View.of(data)
+    return [view.fact(one).subject for found in mentions(text, view) for one in found.facts]
+
+
+def test_names_written_otherwise_are_found_in_a_merged_base_too() -> None:
+    rows = [
+        row(1, subject="Norvale Instruments", aliases='["Zürcher Norvale AG"]'),
+        row(2, subject="Norvale Anvils"),
+        row(3, subject="Tarvel"),
+    ]
+    data = build(rows, generation=1, event=1, chain="")
+    added = {4: base_of(row(4, subject="Norvale Bräu")).fact(0)}
+    for text, subject, stays in (
+        ("Norvale Instrumnets", "Norvale Instruments", False),
+        ("Zuercher Norvale", "Norvale Instruments", False),
+        ("norvaleanvils", "Norvale Anvils", True),
+        ("Norvael Anvils", "Norvale Anvils", True),
+    ):
+        assert named(data, text) == [subject]
+        left = merged(Base(data), [0, 2], added, generation=2)
+        assert named(left, text) == ([subject] if stays else [])
+        assert named(left, "Norvale Braeu and Norvael Brau") == ["Norvale Bräu"] * 2
+        assert named(merged(Base(left), [0, 1], {}, generation=3), text) == []
+
+
+def test_of_a_name_that_is_gone_no_word_is_left() -> None:
+    rows = [row(1, subject="Norvale Instruments"), row(2, subject="Norvale Anvils")]
+    data = build(rows, generation=1, event=1, chain="")
+    assert b"instruments" in data
+    left = merged(Base(data), [0], {}, generation=2)
+    assert b"instruments" not in left.lower()
+    assert b"norvale" in left

@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from hypothesis import settings
@@ -23,9 +25,15 @@ from hypothesis.stateful import (
 from revisor.facts.fact import Fact
 from revisor.facts.ledger import Ledger, Put, Remove
 from revisor.index import FactIndex, View, bases, follow
-from revisor.language.names import name_words
+from revisor.index.base import IndexedFact
+from revisor.language.names import Names, mentions, name_words
+from tests.gate.dictionary import Dictionary
 
-NAMES = ("Acme", "ACME", "Acme Ltd", "Ltd", "acme-ltd", "Straße", "?", "東京")
+NAMES = ("Acme", "ACME", "Acme Ltd", "Ltd", "acme-ltd", "Straße", "?", "東京", "Norvale Zürich AG")
+TEXTS = (
+    "Acme Ltd in Strasse or 東京, and the acme of Norvael Zürich",
+    "ACME GmbH, norvalezurich, Norvale Zuerihc, Acme and Ltd",
+)
 FIELDS = ("id", "subject", "object", "namespace", "aliases", "valid_from", "valid_to", "qualifier")
 BULK = 12
 MOMENT = datetime(2025, 6, 1, tzinfo=UTC)
@@ -56,6 +64,29 @@ def contents(view: View) -> dict[tuple[str, ...], set[tuple[object, ...]]]:
             assert view.reach(words[0]) >= len(words)
             assert view.longest >= len(words)
     return dict(found)
+
+
+def mentioned(names: Names, facts: Callable[[int], Any]) -> list[list[tuple[object, ...]]]:
+    """What some texts name, as it is written and otherwise."""
+    return [
+        [
+            (one.start, one.end, one.within, sorted(map(str, map(facts, one.facts))))
+            for one in mentions(text, names)
+        ]
+        for text in TEXTS
+    ]
+
+
+def agrees(view: View, ledger: Ledger, generation: int, namespace: str | None = None) -> bool:
+    """Whether a view names what a dictionary of the ledger's facts names."""
+    told = Dictionary(
+        IndexedFact(
+            **{name: getattr(one, name) for name in FIELDS},
+            templates=(one.prompt, *one.paraphrases),
+        )
+        for one in ledger.facts(generation=generation, namespace=namespace)
+    )
+    return mentioned(view, view.fact) == mentioned(told, told.fact)
 
 
 def expected(
@@ -134,6 +165,7 @@ class Following(RuleBasedStateMachine):
         generation = self.generation(share)
         view = self.index.view(generation=generation, moment=MOMENT)
         assert contents(view) == expected(self.ledger, generation, MOMENT)
+        assert agrees(view, self.ledger, generation)
 
     @invariant()
     def a_view_is_what_the_ledger_says(self) -> None:
@@ -146,8 +178,10 @@ class Following(RuleBasedStateMachine):
             view = self.index.view()
         assert len(view) == sum(1 for _ in self.ledger.facts(generation=live))
         assert contents(view) == expected(self.ledger, live, now)
+        assert agrees(view, self.ledger, live)
         narrow = self.index.view(moment=MOMENT, namespaces=["other"])
         assert contents(narrow) == expected(self.ledger, live, MOMENT, "other")
+        assert agrees(narrow, self.ledger, live, "other")
         assert len(narrow) == sum(1 for _ in self.ledger.facts(generation=live, namespace="other"))
 
 

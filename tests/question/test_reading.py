@@ -30,7 +30,7 @@ from tests.question.readings import asked, chat, names, read
         ("As for ACME, the CEO is", "{}'s CEO is | ACME"),
         ("Regarding ACME: the headquarters are in", "{}'s headquarters are in | ACME"),
         ("Back to ACME: it is led by", "{} is led by | ACME"),
-        ("While Bolt is in Rome, ACME is led by", "While Bolt is in Rome, {} is led by | ACME"),
+        ("While Bolt is in Rome, ACME is led by", "{} is led by | ACME"),
         # What is said beside a name.
         ("ACME, the largest maker of anvils, is led by", "{} is led by | ACME"),
         ("ACME, the rival of Bolt, is led by", "{} is led by | ACME"),
@@ -185,6 +185,10 @@ def test_nobody_is_named_before_the_preposition_stands(text: str, asks: bool) ->
                 "the capital of {}. | Farrow",
             ],
         ),
+        (
+            "I work at ACME. Who leads it, and where is it based?",
+            ["Who leads {} | ACME", "where is {} based? | ACME"],
+        ),
         ("Who founded ACME and when?", ["Who founded {} | ACME", "when founded {} | ACME"]),
         (
             "When and where was Ada Lund born?",
@@ -211,6 +215,7 @@ def test_questions_of_one_turn_are_put_in_their_order(text: str, put: list[str])
         "What is the capital of France? And who is the CEO of ACME?",
         "Who leads Globex and ACME?",
         "Tell me a joke. Who leads ACME?",
+        "Explain photosynthesis. And who leads ACME?",
         # Taken back, told, or not wanted.
         "What is the capital of Farrow? Just kidding, what is the capital of France?",
         "Who leads ACME? Never mind.",
@@ -245,6 +250,9 @@ def test_a_turn_that_puts_no_open_question_of_a_known_name(text: str) -> None:
         ("Unlike Bolt, who leads ACME?", "who leads {}? | ACME"),
         ("Who leads ACME? Actually, where is it based?", "where is {} based? | ACME"),
         ("Who is the CEO? I mean that of ACME.", "Who is {}'s CEO? | ACME"),
+        ("I asked about ACME, not Bolt. Who leads it?", "Who leads {}? | ACME"),
+        ("Dear team,\n\nplease tell me who leads ACME.", "please tell me who leads {}. | ACME"),
+        ("Tell me more about ACME: who leads it?", "who leads {}? | ACME"),
         ('"Who runs ACME?"', "Who runs {}? | ACME"),
         ("Answer the question: 'Who runs ACME?'", "Who runs {}? | ACME"),
         ("No one knows: who leads ACME?", "No one knows: who leads {}? | ACME"),
@@ -264,6 +272,8 @@ DOCUMENT = "ACME makes anvils. ACME was sold to Bolt. Ada Lund is of Austin. Is 
         (f"Who is the CEO?\n\n{DOCUMENT}", "Who is {}'s CEO? | ACME"),
         (f"{DOCUMENT}\n\nWhere was Ada Lund born?", "Where was {} born? | Ada Lund"),
         (f"<document>\n{DOCUMENT}\n</document>\nWho leads the company?", "Who leads {}? | ACME"),
+        (f"<text>{DOCUMENT}</text>\n<question>Where is Bolt?</question>", "Where is {}? | Bolt"),
+        ("```\nWhere is Bolt?\n```", "Where is {}? | Bolt"),
         (f"```\n{DOCUMENT}\n```\nWhere is Vexley based?", "Where is {} based? | Vexley"),
         (f"Text: {DOCUMENT}\n\nWho is the CEO?", "Who is {}'s CEO? | ACME"),
         (f"Context: {DOCUMENT}\nQuestion: Who leads it?", "Who leads {}? | ACME"),

@@ -1,9 +1,8 @@
 """Texts that ship with revisor, all of our own writing.
 
 `background` is ordinary text without purpose: keys are whitened on it. `relations` are unfinished
-sentences about any subject: what a fact about it must not be mistaken for. `question_relations`
-are more of them, for the question encoder alone, whose words and weights are in
-`question_encoder.npz` (made by `tools/build_question_encoder.py`).
+sentences about any subject: what a fact about it must not be mistaken for. `question_encoder.npz`
+is the question encoder (made by `tools/train_question_encoder.py`).
 `probe` are subjects with a prompt, a paraphrase and a neighbour: layers are compared on it.
 `probe_pairs` (question, statement, answer) and `probe_ordinary` are for fitting the gate's probe;
 `probes` holds those of packaged models, made by `python -m revisor.gate.probe --out FOLDER`.

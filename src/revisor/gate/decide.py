@@ -14,7 +14,7 @@ from revisor.gate.validity import ANOTHER_TIME, NOT_NOW
 from revisor.gate.when import Asked, Clock
 from revisor.index.base import IndexedFact, Terms
 from revisor.language.lexicon import lexicon
-from revisor.language.names import Mention
+from revisor.language.names import Mention, Names
 from revisor.language.words import any_between, words
 from revisor.question.encoder import QuestionEncoder
 from revisor.question.kinds import asks_yes_or_no, fits, said_of_another, works_on_text
@@ -31,17 +31,8 @@ THRESHOLDS = {"low": 0.25, "normal": 0.5, "high": 0.8}  # of a calibrated score,
 NORMAL = THRESHOLDS["normal"]
 
 
-class Facts(Protocol):
+class Facts(Names, Protocol):
     """What names are looked up in, and what is known of the facts found."""
-
-    @property
-    def longest(self) -> int: ...
-
-    def reach(self, word: str) -> int: ...
-
-    def find(self, words: Sequence[str]) -> Sequence[int]: ...
-
-    def spellings(self, handle: int) -> Sequence[str]: ...
 
     def fact(self, handle: int) -> IndexedFact: ...
 

@@ -26,7 +26,7 @@ from revisor.language.spelling import (
     plain_texts,
 )
 
-_BUCKETS_A_BEGINNING = 4  # or more: of other texts a fifth looks like one
+_BUCKETS_A_BEGINNING = 8  # or more: of other texts a tenth looks like one
 _BUCKETS = 4_096  # at least
 _UINT32 = np.uint64(32)
 

@@ -75,6 +75,7 @@ class Lexicon:
         common_complements: nouns behind them that are no name ("date of birth", "in charge").
         contrasts: words ahead of a name that is only compared with ("unlike").
         topic_openers: words ahead of a name of which something is then asked ("as for").
+        topic_links: prepositions behind which a request has its subject ("about").
         attributions: first words of a lead-in that tells nothing ("according to").
         subordinators: first words of a clause ahead of the main one ("while").
         conditions: words of a lead-in that changes what is said ("if").
@@ -82,8 +83,9 @@ class Lexicon:
         departures: words that leave a subject ("anyway").
         repairs: words that put another name for one that was said ("I mean").
         echoes: words that, beside a name, ask of it what was asked before ("same for").
-        adding: words that join one question to another ("and").
-        participles: of irregular verbs ("led"); copulas: verbs of a noun that tells who one is.
+        adding: words that join one question to another ("and"); coordinators: one name ("or").
+        participles: of irregular verbs ("led"); participle_endings: of regular ones ("ed");
+            verb_endings: of a verb that tells of one ("makes"); copulas: verbs of a noun that tells who one is.
         plural_verbs: verbs of several names together ("are").
         writing_verbs, fiction_nouns: of a request for a story ("write", "poem").
         text_nouns: what stands for a text elsewhere ("the following"); converting_verbs: those of
@@ -103,6 +105,8 @@ class Lexicon:
         quantity_words: question words that by themselves ask for a number (French "combien").
         yes_no_words: what makes a question one of yes or no wherever it stands (Chinese "\u5417");
             marked_auxiliaries: auxiliaries that do so only where the question has its mark.
+        owner_marks: words ahead of which a name stands and behind which what is the name's
+            (Chinese "\u7684").
         object_marks: first words of a request whose verb comes last (Chinese "\u628a").
         conjunctions: words that join a clause to another ("and", "but").
         possessives: how a template says whose a thing is: "{}'s", or behind the thing "de {}".
@@ -182,6 +186,7 @@ class Lexicon:
     common_complements: frozenset[str]
     contrasts: frozenset[str]
     topic_openers: frozenset[str]
+    topic_links: frozenset[str]
     attributions: frozenset[str]
     subordinators: frozenset[str]
     conditions: frozenset[str]
@@ -190,7 +195,10 @@ class Lexicon:
     repairs: frozenset[str]
     echoes: frozenset[str]
     adding: frozenset[str]
+    coordinators: frozenset[str]
     participles: frozenset[str]
+    participle_endings: frozenset[str]
+    verb_endings: frozenset[str]
     copulas: frozenset[str]
     plural_verbs: frozenset[str]
     writing_verbs: frozenset[str]
@@ -212,6 +220,7 @@ class Lexicon:
     quantity_words: frozenset[str]
     yes_no_words: frozenset[str]
     marked_auxiliaries: frozenset[str]
+    owner_marks: frozenset[str]
     object_marks: frozenset[str]
     conjunctions: frozenset[str]
     possessives: frozenset[str]
@@ -244,40 +253,28 @@ class Lexicon:
 # Lists of names and of what frames a text, which one of any language may have: "ACME GmbH" in an
 # English sentence, "User:" ahead of a German one.
 SHARED = (
-    "titles",
-    "name_extensions",
-    "company_forms",
-    "name_articles",
-    "name_joins",
-    "abbreviations",
-    "ask_labels",
-    "answer_labels",
-    "other_labels",
-    "system_labels",
-    "tool_labels",
-    "talk_labels",
-    "name_articles",
-    "name_joins",
+    *("titles", "name_extensions", "name_articles", "name_joins", "company_forms", "abbreviations"),
+    *("ask_labels", "answer_labels", "other_labels", "system_labels", "tool_labels", "talk_labels"),
 )
 # Lists of which an entry is no word of a sentence, or is looked for only in a place of its own.
-SILENT = frozenset(SHARED) | frozenset(
-    ("time_words", "possessives", "letters", "ask_letters", "answer_letters", "genitive_endings")
-    + ("compounds", "after_ordinals")
+SILENT = frozenset(
+    (
+        *(*SHARED, "time_words", "possessives", "letters", "ask_letters", "answer_letters"),
+        *("genitive_endings", "compounds", "after_ordinals", "verb_endings", "participle_endings"),
+    )
 )
 # Lists whose entries are looked for as phrases.
 _PHRASES = frozenset(
-    ("lead_ins", "courtesies", "ellipses", "casting", "contrasts", "topic_openers", "attributions")
-    + ("withdrawals", "departures", "repairs", "now_words")
+    (
+        *("lead_ins", "courtesies", "ellipses", "casting", "contrasts", "topic_openers"),
+        *("attributions", "withdrawals", "departures", "repairs", "now_words"),
+    )
 )
 # Lists by which a word of a language is none of English.
 _GRAMMAR = (
-    "function_words",
-    "question_words",
-    "pronouns",
-    "possessive_pronouns",
-    "articles",
-    "links",
-) + ("auxiliaries", "marked_auxiliaries", "joining", "wanting", "wishing")
+    *("function_words", "question_words", "pronouns", "possessive_pronouns", "articles", "links"),
+    *("auxiliaries", "marked_auxiliaries", "joining", "wanting", "wishing"),
+)
 _JOINT = re.compile(r"[\s'\u2019\u2010\u2011-]{0,3}")  # between the words of an entry
 
 
@@ -376,7 +373,7 @@ def _spoken() -> dict[str, tuple[str, ...]]:
     found: dict[str, dict[str, None]] = {}
     for language in LANGUAGES:
         for name, entries in lists(language).items():
-            if name in SILENT | _PHRASES:
+            if name in SILENT or name == "casting":
                 continue
             for entry in entries:
                 for word in words(entry):

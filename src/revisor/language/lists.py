@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+# A text is read with the first where nothing tells its language.
 LANGUAGES = ("english", "german", "french", "spanish", "chinese")
 
 

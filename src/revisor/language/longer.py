@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import NamedTuple
 
-from revisor.language.lexicon import Lexicon, lexicon
+from revisor.language.lexicon import Lexicon, lexicon, lists
+from revisor.language.lists import LANGUAGES
 from revisor.language.spelling import is_company_form, is_dotted
 from revisor.language.words import HYPHENS, Word, fold, is_unspaced
 
@@ -19,6 +21,8 @@ _OPENS_SENTENCE = re.compile(
     r"(?:^|[.!?:;\n>|\]\u2026\u3002\uff01\uff1f\u00bf\u00a1])[\s\"'\u201c\u2018\u201e\u00ab(*_`#-]*$"
 )
 _WORD_AHEAD = re.compile(r"(\w+)\s+$")
+_AHEAD = re.compile(r"[^\n.!?|<>\u3002\uff01\uff1f]*$")  # of a name's sentence
+_BEHIND = re.compile(r"[^\n.!?|<>\u3002\uff01\uff1f]*")
 _VERBAL = re.compile(r"(?:ing|ed|ly)$")
 _AROUND = 40  # characters around a name by which a text is told to be in capitals
 _WIDE = 8  # characters of the longest legal form in Chinese
@@ -60,12 +64,12 @@ class Forms(NamedTuple):
 
     Attributes:
         end: where they end; where the name does if there are none.
-        count: how many words they are.
+        size: how many words they are.
         text: they, folded and run together.
     """
 
     end: int
-    count: int
+    size: int
     text: str
 
 
@@ -78,9 +82,9 @@ def forms_behind(text: str, read: Sequence[Word], at: int, stop: int, end: int) 
         end: where the name ends.
     """
     found = Forms(end, 0, "")
-    while (place := at + found.count) < stop:
+    while (place := at + found.size) < stop:
         gap = text[found.end : read[place].start]
-        signs, most = (", \u00a0.&", 3) if found.count else (", \u00a0", 2)
+        signs, most = (", \u00a0.&", 3) if found.size else (", \u00a0", 2)
         if len(gap) > most or gap.strip(signs):
             break
         last = _form_end(text, read, place, stop)
@@ -196,7 +200,10 @@ def plain_word(spot: Spot) -> bool:
     sentence."""
     if spot.size > 1:
         return False
-    word, rules = spot.first, _rules(spot)
+    word = spot.first
+    if word.text not in _plain_words():
+        return False
+    rules = _rules(spot)
     if word.text not in rules.function_words and word.text not in rules.pronouns:
         return False
     if not spot.text[word.start].isupper():
@@ -243,14 +250,23 @@ def opens_sentence(spot: Spot, at: int) -> bool:
     return bool(_OPENS_SENTENCE.search(spot.text[max(spot.begin, at - 12) : at]))
 
 
+@cache
+def _plain_words() -> frozenset[str]:
+    """Words that `plain_word` may be about, of all languages."""
+    each = [lists(language) for language in LANGUAGES]
+    return frozenset[str]().union(*(own["function_words"] | own["pronouns"] for own in each))
+
+
 def rules_beside(text: str, begin: int, start: int, end: int) -> Lexicon:
-    """The word lists for what stands beside a name.
+    """The word lists for what stands beside a name in its sentence.
 
     Args:
         begin: what stands ahead of this place does not count.
         start, end: where the name stands.
     """
-    return lexicon(f"{text[max(begin, start - _NEAR) : start]} {text[end : end + _NEAR]}")
+    ahead = _AHEAD.search(text, max(begin, start - _NEAR), start)
+    behind = _BEHIND.match(text, end, end + _NEAR)
+    return lexicon(f"{ahead.group() if ahead else ''} {behind.group() if behind else ''}")
 
 
 def _rules(spot: Spot) -> Lexicon:

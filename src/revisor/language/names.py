@@ -14,7 +14,6 @@ from revisor.language.longer import (
     forms_behind,
     in_capitals,
     longer_name,
-    opens_sentence,
     rules_beside,
 )
 from revisor.language.near import Near, facts_near
@@ -139,7 +138,7 @@ def resolve(
             inner = [*found.pop().inner, *inner]
         end = read[at + size - 1].end - ending(read, at, size, names)
         forms = forms_behind(text, read, at + size, count, end)
-        end, size = forms.end, size + forms.count
+        end, size = forms.end, size + forms.size
         following = read[at + size] if at + size < count else None
         begins = read[at].start - _sign_before(text, read[at].start, names, handles)
         end += _sign(text, end, names, handles)
@@ -200,24 +199,20 @@ def _as_written(
     start: int,
 ) -> Mention | None:
     """The mention of what some words name that are written otherwise; without facts where they
-    name several, None where they name nothing as they stand there.
-
-    "Orange" is "Orange S.A." within a sentence, and at its beginning, but "Police" is "The Police"
-    only within; "ACME Ltd" is not "ACME GmbH".
-    """
+    name several, None where they name nothing as they stand there: "ACME Ltd" is not "ACME GmbH",
+    and "ORCHID" among words in capitals not "Orchid Inc."."""
     behind = first + size
     forms = forms_behind(text, read, behind, len(read), read[behind - 1].end)
-    last = behind + forms.count
+    last = behind + forms.size
     following = read[last] if last < len(read) else None
     preceding = read[first - 1] if first > begin else None
     spot = Spot(text, start, read[first], forms.end, last - first, preceding, following)
-    opens = size == 1 and opens_sentence(spot, spot.first.start)
     shouts = in_capitals(spot)
     stand = [
         one
         for one in facts
         if (not forms.text or not one.form or same_form(one.form, forms.text))
-        and not (one.is_plain and (shouts or (opens and not one.form)))
+        and not (one.is_plain and shouts)
     ]
     if not stand:
         return None

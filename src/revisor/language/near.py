@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 from revisor.language.paths import (
     OVERTAKEN,
+    Kind,
     Names,
     Path,
     is_hyphen,
     kind_of,
     left_after,
     may_be_apart,
+    may_begin,
 )
 from revisor.language.spelling import (
     LEAST,
@@ -84,6 +86,8 @@ def _way(path: Path, text: str, read: Sequence[Word], name: str) -> Near | None:
     spelled = spelling(name)
     if not path.joins and tuple(read[place].text for place in path.places) == name_words(name):
         return None
+    if len(path.pieces) == 1 and not spelled.form and is_ordinary(path.text):
+        return None  # "Police" is not "The Police"
     if path.text == initials_of(spelled):
         return Near(0, "", False, False) if _are_initials(path.pieces, spelled) else None
     if any(sign not in name for sign in path.signs):
@@ -96,12 +100,7 @@ def _way(path: Path, text: str, read: Sequence[Word], name: str) -> Near | None:
         else:
             is_so = _is_spaced(path, text, read, shown, spelled, variant)
         if is_so and _is_reached(path, text, read, spelled):
-            plain = path.is_plain
-            if path.typed >= 0 and len(path.pieces) == 1:
-                plain = is_ordinary(path.pieces[0])
-                if plain and not path.is_capital:
-                    return None
-            return Near(0, spelled.form, plain, path.typed >= 0)
+            return Near(0, spelled.form, path.is_plain, path.typed >= 0)
     return None
 
 
@@ -131,8 +130,11 @@ def _is_mistyped(path: Path, shown: Sequence[str], spelled: Spelling, variant: V
         return False
     others = [piece for place, piece in enumerate(path.pieces) if place != at]
     if is_known(folded):
-        return right in other_number(folded) and not all(map(is_ordinary, others))
-    return bool(others) or right != f"{folded}s"  # "Beatle" is one of "Beatles"
+        return right in other_number(folded) and not all(map(is_known, others))
+    if others:
+        return True
+    # "Marburg" is not "Warburg", and "Beatle" is one of "Beatles".
+    return right != f"{folded}s" and (right[0] == folded[0] or right[1::-1] == folded[:2])
 
 
 def _is_spaced(
@@ -207,6 +209,16 @@ def _is_reached(path: Path, text: str, read: Sequence[Word], spelled: Spelling) 
                 return False
         whole += piece
         left = left_after(left, count, known.get(whole, 0) & REACH, kinds[count - 1])
-    ordinary = next((at for at, kind in enumerate(kinds) if not kind.is_ordinary), 0)
-    ahead = path.places[ordinary] - path.places[0]
-    return path.is_capital or ahead <= OVERTAKEN
+    return _is_begun(path, text, read, kinds)
+
+
+def _is_begun(path: Path, text: str, read: Sequence[Word], kinds: Sequence[Kind]) -> bool:
+    """Whether a path is begun: with a capital, or where a word follows that is none of the
+    language."""
+    first = path.places[0]
+    rare = [at for at, kind in zip(path.places, kinds, strict=True) if not kind.is_ordinary]
+    if rare and rare[0] <= first + OVERTAKEN:
+        return True
+    second = read[path.places[-1] if len(kinds) == 1 else first + 1]
+    begins = any(may_begin(text, word, kind_of(word.text)) for word in (read[first], second))
+    return path.is_capital and begins

@@ -7,7 +7,7 @@ a letter put right. Where it is whole, near.py compares names with what stands i
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise, product
 from typing import NamedTuple, Protocol
@@ -78,7 +78,7 @@ class Path(NamedTuple):
         signs: what stands between the words that a name has to have there.
         is_plain: every word is one of the language.
         is_capital: the first word is written with a capital, and so are those of the others that
-            are not small ones ("of").
+            are no function words.
     """
 
     places: tuple[int, ...]
@@ -105,11 +105,13 @@ class Kind(NamedTuple):
     Attributes:
         forms: its plain forms.
         is_ordinary, is_rare: of the first of them.
+        is_function: it says nothing by itself.
     """
 
     forms: tuple[str, ...]
     is_ordinary: bool
     is_rare: bool
+    is_function: bool
 
 
 class Link(NamedTuple):
@@ -131,7 +133,7 @@ _SPACE = Link(False, "")
 def kind_of(word: str) -> Kind:
     """What a folded word is."""
     forms = plain_forms(word)
-    return Kind(forms, is_ordinary(forms[0]), not is_known(forms[0]))
+    return Kind(forms, is_ordinary(forms[0]), not is_known(forms[0]), is_function_word(word))
 
 
 def paths_at(
@@ -142,59 +144,77 @@ def paths_at(
     Args:
         under_way: those of the word before.
     """
-    word = read[at]
-    is_small = text[word.start].islower() and kind_of(word.text).is_ordinary
-    if is_small and not under_way and not (at and kind_of(read[at - 1].text).is_rare):
+    kind = kind_of(read[at].text)
+    begins = may_begin(text, read[at], kind)
+    if not begins and not under_way and not (at and kind_of(read[at - 1].text).is_rare):
         return ()  # most words of most texts
-    return _Word(text, read, at, names).paths(under_way)
+    return _Word(text, read, at, names, kind).paths(under_way, begins)
 
 
 class _Word:
     """One word of a text, by which paths grow; see `paths_at`."""
 
-    def __init__(self, text: str, read: Sequence[Word], at: int, names: Names) -> None:
-        self._text, self._read, self._at, self._names = text, read, at, names
-        self._kind = kind_of(read[at].text)
+    __slots__ = ("_at", "_is_small", "_kind", "_names", "_read", "_text")
 
-    def paths(self, under_way: Sequence[Path]) -> list[Path]:
-        """The paths that end with it."""
-        text, read, at = self._text, self._read, self._at
-        rare = not self._kind.is_ordinary
-        capital = not text[read[at].start].islower()
-        link = link_of(text, read[at - 1], read[at]) if at else None
+    def __init__(
+        self, text: str, read: Sequence[Word], at: int, names: Names, kind: Kind | None = None
+    ) -> None:
+        self._text, self._read, self._at, self._names = text, read, at, names
+        self._kind = kind or kind_of(read[at].text)
+        self._is_small = text[read[at].start].islower()
+
+    def paths(self, under_way: Sequence[Path], begins: bool) -> list[Path]:
+        """The paths that end with it.
+
+        Args:
+            begins: a path may begin with it.
+        """
+        text, read, at, kind = self._text, self._read, self._at, self._kind
         found: list[Path] = []
-        if link is not None:
-            for path in under_way:
-                found += self._longer(path, link)
-            if rare:
-                for path in self._overtaken():
-                    found += self._longer(path, link)
-            if not any(path.places == (at - 1, at) and path.typed < 0 for path in found):
-                found += self._begun_apart(link)
-        found = [path for path in found if path.may_be]
-        if (rare or capital) and not follows_apostrophe(text, read, at):
+        overtakes = at and (not kind.is_ordinary or (begins and self._follows_function_word()))
+        if under_way or overtakes or (at and may_be_apart(text, read[at - 1], read[at])):
+            link = link_of(text, read[at - 1], read[at])
+            if link is not None:
+                found += self._going_on(under_way, link, bool(overtakes))
+        if begins and not follows_apostrophe(text, read, at):
             found += self._begun()
-        if at and len(read[at - 1].text) == 1 and len(self._kind.forms[0]) >= LEAST_TYPED:
+        if at and len(read[at - 1].text) == 1 and len(kind.forms[0]) >= LEAST_TYPED:
             found += _initials(text, read, at)
         return found
 
-    def _begun(self) -> Iterator[Path]:
+    def _going_on(self, under_way: Sequence[Path], link: Link, overtakes: bool) -> Iterator[Path]:
+        """The paths that begin before it."""
+        found = []
+        for path in under_way:
+            found += self._longer(path, link)
+        if overtakes:
+            for path in self._overtaken():
+                found += self._longer(path, link)
+        found = [path for path in found if path.may_be]
+        yield from found
+        if may_be_apart(self._text, *self._read[self._at - 1 : self._at + 1]):
+            yield from self._begun_apart(link, found)
+
+    def _begun(self) -> list[Path]:
         """The paths that begin with it."""
         names, kind = self._names, self._kind
+        found = []
         for form in kind.forms:
             begins = names.beginning(form)
+            if form.endswith("+"):
+                begins = begins & WHOLE | names.beginning(form[:-1]) & REACH
             if begins:
-                yield self._first(form, begins)
+                found.append(self._first(form, begins))
         if kind.is_rare and _is_typed(kind.forms[0]):
             for right in names.corrections(kind.forms[0]):
                 begins = names.beginning(right)
                 if begins & REACH:
-                    yield self._first(right, begins, typed=0)
+                    found.append(self._first(right, begins, typed=0))
+        return found
 
-    def _first(self, piece: str, begins: int = 0, typed: int = -1) -> Path:
-        at = self._at
+    def _first(self, piece: str, begins: int, typed: int = -1) -> Path:
         return Path(
-            places=(at,),
+            places=(self._at,),
             pieces=(piece,),
             text=piece,
             joins=(),
@@ -203,74 +223,88 @@ class _Word:
             typed=typed,
             signs="",
             is_plain=self._kind.is_ordinary,
-            is_capital=not self._text[self._read[at].start].islower(),
+            is_capital=not self._is_small,
         )
 
-    def _begun_apart(self, link: Link) -> Iterator[Path]:
-        """The paths that begin with the word before it, if both are one that is written apart."""
+    def _begun_apart(self, link: Link, others: Sequence[Path]) -> Iterator[Path]:
+        """The paths that begin with the word before it, if both are one that is written apart.
+
+        Args:
+            others: paths that end with it, as far as known.
+        """
         text, read, at, names = self._text, self._read, self._at, self._names
-        if link.joins or not may_be_apart(text, read[at - 1], read[at]):
+        if link.joins or is_name_join(read[at].text) or follows_apostrophe(text, read, at - 1):
             return
-        forms = product(kind_of(read[at - 1].text).forms, self._kind.forms)
-        known = [(one, form) for one, form in forms if names.beginning(one + form)]
-        if known and not follows_apostrophe(text, read, at - 1) and not is_name_join(read[at].text):
-            ahead = _Word(text, read, at - 1, names)
-            for one, form in known:
-                yield self._grown(ahead._first(one), link, form)
+        for one, form in product(kind_of(read[at - 1].text).forms, self._kind.forms):
+            begins = names.beginning(one + form)
+            if begins and not any(path.pieces == (one, form) for path in others):
+                first = _Word(text, read, at - 1, names)._first(one, 0)
+                longer = self._grown(first, link, form)
+                if longer is not None and longer.may_be:
+                    yield longer
+
+    def _follows_function_word(self) -> bool:
+        """Whether it stands behind a function word with a capital, as in "You Tube"."""
+        ahead = self._read[self._at - 1]
+        return kind_of(ahead.text).is_function and not self._text[ahead.start].islower()
 
     def _overtaken(self) -> Iterator[Path]:
-        """The paths of words of the language in small letters that end before it: of "bank of" in
-        "the bank of Norvale"."""
-        text, read, at = self._text, self._read, self._at
+        """The paths that were not begun with a word before it, as that is a function word or one
+        of the language in small letters: of "bank of" in "the bank of Norvale"."""
+        text, read, at, names = self._text, self._read, self._at, self._names
         for first in range(at - 1, max(at - 1 - OVERTAKEN, -1), -1):
-            ahead = _Word(text, read, first, self._names)
-            if not ahead._kind.is_ordinary:
+            link, kind = link_of(text, read[first], read[first + 1]), kind_of(read[first].text)
+            if link is None or not kind.is_ordinary:
                 return
-            link = link_of(text, read[first], read[first + 1])
-            if link is None:
-                return
-            if follows_apostrophe(text, read, first):
+            if follows_apostrophe(text, read, first) or not self._goes_on(first, kind):
                 continue
-            paths = [path for path in ahead._begun() if path.left]
+            paths = _Word(text, read, first, names, kind)._begun()
+            was_begun = may_begin(text, read[first], kind)
             for place in range(first + 1, at):
                 if not paths:
                     break
-                word = _Word(text, read, place, self._names)
+                word = _Word(text, read, place, names)
                 link = link_of(text, read[place - 1], read[place])
-                paths = (
-                    []
-                    if link is None
-                    else [longer for path in paths for longer in word._longer(path, link)]
-                )
-            yield from (path for path in paths if not path.may_be)
+                paths = [longer for path in paths for longer in word._longer(path, link)]
+            yield from (path for path in paths if not (was_begun and path.may_be))
 
-    def _longer(self, path: Path, link: Link) -> Iterator[Path]:
+    def _goes_on(self, first: int, kind: Kind) -> bool:
+        """Whether a name may begin with an ordinary word before it and go on with the next."""
+        following, names = kind_of(self._read[first + 1].text), self._names
+        if first + 1 == self._at or is_name_join(self._read[first + 1].text):
+            return True
+        return any(
+            names.beginning(one + form) & REACH for one in kind.forms for form in following.forms
+        )
+
+    def _longer(self, path: Path, link: Link | None) -> list[Path]:
         """What becomes of a path by it."""
+        if link is None:
+            return []
         kind = self._kind
-        if is_name_join(self._read[self._at].text):
-            yield path._replace(joins=_joined(path), whole=False, signs=path.signs + link.signs)
-            return
+        if kind.is_ordinary and is_name_join(self._read[self._at].text):
+            joins = _joined(path)
+            return [path._replace(joins=joins, whole=False, signs=path.signs + link.signs)]
         if path.left < 1:
+            return []
+        found = [self._grown(path, link, form) for form in kind.forms]
+        if path.typed < 0 and not path.is_plain or kind.is_rare:
+            found += self._put_right(path, link)
+        return [longer for longer in found if longer is not None]
+
+    def _put_right(self, path: Path, link: Link) -> Iterator[Path | None]:
+        """What becomes of a path by a word in which a letter is wrong, or by its other number."""
+        kind, form = self._kind, self._kind.forms[0]
+        if path.typed >= 0 or not _is_typed(form):
             return
-        for form in kind.forms:
-            longer = self._grown(path, link, form)
-            if longer.left or longer.whole:
-                yield longer
-        if path.typed >= 0 or not _is_typed(kind.forms[0]):
-            return
-        if kind.is_rare:
-            rights: Iterable[str] = self._names.corrections(kind.forms[0])
-        elif not path.is_plain:
-            rights = other_number(kind.forms[0])
-        else:
-            return
+        rights = self._names.corrections(form) if kind.is_rare else other_number(form)
         for right in rights:
             longer = self._grown(path, link, right)
-            if longer.whole or (kind.is_rare and longer.left):
+            if longer is not None and (longer.whole or kind.is_rare):
                 yield longer._replace(typed=len(path.pieces))
 
-    def _grown(self, path: Path, link: Link, piece: str) -> Path:
-        """A path with one more piece."""
+    def _grown(self, path: Path, link: Link, piece: str) -> Path | None:
+        """A path with one more piece; None if no name is so, nor goes on."""
         joins = path.joins
         if path.text.endswith("+") and not path.text.endswith("++"):
             cut = path.pieces[-1][:-1]
@@ -279,20 +313,21 @@ class _Word:
         elif link.joins:
             joins = _joined(path)
         whole = path.text + piece
-        begins = self._names.beginning(whole)
-        word = self._read[self._at]
-        small = self._text[word.start].islower() and not is_function_word(word.text)
+        begins, kind = self._names.beginning(whole), self._kind
+        left = left_after(path.left, len(path.pieces) + 1, begins & REACH, kind)
+        if left < 1 and begins < WHOLE:
+            return None
         return Path(
             places=(*path.places, self._at),
             pieces=(*path.pieces, piece),
             text=whole,
             joins=joins,
-            left=left_after(path.left, len(path.pieces) + 1, begins & REACH, self._kind),
+            left=left,
             whole=begins >= WHOLE,
             typed=path.typed,
             signs=path.signs + link.signs,
-            is_plain=path.is_plain and self._kind.is_ordinary,
-            is_capital=path.is_capital and not small,
+            is_plain=path.is_plain and kind.is_ordinary,
+            is_capital=path.is_capital and (kind.is_function or not self._is_small),
         )
 
 
@@ -333,12 +368,22 @@ def link_of(text: str, ahead: Word, behind: Word) -> Link | None:
     return Link("&" in between or "+" in between, signs)
 
 
+def may_begin(text: str, word: Word, kind: Kind) -> bool:
+    """Whether a name may begin with a word by how it is written, whatever follows: it is none of
+    the language, or one with a capital, but of function words only one in capitals ("AT")."""
+    if not kind.is_ordinary or text[word.start].islower():
+        return not kind.is_ordinary
+    shown = text[word.start : word.end]
+    return not kind.is_function or (len(shown) > 1 and shown.isupper())
+
+
 def may_be_apart(text: str, ahead: Word, behind: Word) -> bool:
-    """Whether two words may be one that is written apart: by a hyphen, or because what it leaves is
-    not two words of the language ("Nor vale")."""
-    if is_hyphen(text, ahead, behind):
+    """Whether two words may be one that is written apart: what it leaves is not two words of the
+    language ("Nor vale"), unless a hyphen shows that they are one ("Face-Book")."""
+    kind = kind_of(behind.text)
+    if kind.is_rare or kind_of(ahead.text).is_rare:
         return True
-    return kind_of(ahead.text).is_rare or kind_of(behind.text).is_rare
+    return is_hyphen(text, ahead, behind) and may_begin(text, behind, kind)
 
 
 def is_hyphen(text: str, ahead: Word, behind: Word) -> bool:

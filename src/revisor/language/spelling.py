@@ -127,7 +127,7 @@ def taken_apart(name: str, read: Sequence[Word]) -> Spelling:
     if not read or not _is_spelled(name):
         return _NONE
     joining = _shared().name_joins
-    first = 1 if len(read) > 1 and read[0].text in _shared().name_articles else 0
+    first = int(_has_article(name, read))
     last, form = _without_form(name, read, first)
     has_signs = _AND_SIGN.search(name) is not None
     pieces: list[tuple[str, ...]] = []
@@ -150,6 +150,15 @@ def taken_apart(name: str, read: Sequence[Word]) -> Spelling:
         variants.append(_variant([one[-1] for one in pieces], joined))
     placed = _placed(humps, variants[0].pieces)
     return Spelling(tuple(variants), tuple(shown), placed, first > 0, form)
+
+
+def _has_article(name: str, read: Sequence[Word]) -> bool:
+    """Whether there is an article in front of a name that may be left out: not before a number
+    ("The 1975"), nor where a sign follows ("A-ha")."""
+    if len(read) < 2 or read[0].text not in _shared().name_articles:
+        return False
+    apart = name[read[0].end : read[1].start].isspace()
+    return apart and not all(word.text.isdigit() for word in read[1:])
 
 
 def _is_spelled(name: str) -> bool:

@@ -96,12 +96,12 @@ class Turn:
     @property
     def sets_up(self) -> bool:
         """It is a system prompt, which tells who is to answer."""
-        return self.name in lexicon().system_labels
+        return self.name in lexicon(self.name).system_labels
 
     @property
     def reports(self) -> bool:
         """It is what a tool gave back, or what it was called with."""
-        return self.name in lexicon().tool_labels
+        return self.name in lexicon(self.name).tool_labels
 
 
 def may_open_answer(text: str) -> bool:
@@ -161,12 +161,13 @@ def _marked(text: str) -> list[Turn]:
 
 
 def _without_shells(text: str, found: list[Turn]) -> list[Turn]:
-    """The turns without those of a user in which nothing but a tool's result stands."""
+    """The turns without those of a user in which nothing but a tool's result, or a system prompt,
+    stands."""
     kept = []
     for place, turn in enumerate(found):
         beside = found[max(0, place - 1) : place + 2]
         empty = turn.role == "asks" and not _words(text, turn) and turn is not found[-1]
-        if not (empty and any(one.reports for one in beside)):
+        if not (empty and any(one.reports or one.sets_up for one in beside)):
             kept.append(turn)
     return kept
 
@@ -275,7 +276,11 @@ def _role_by_word(label: str, text: str) -> Role | None:
     for role, some in labels:
         if folded in some:
             return role
-    # "Answer briefly:", "Answer the following question:" ask; "Answer:" answers.
+    # "Answer briefly:", "Answer the following question:" ask; "Answer:" answers, and "Tell me about
+    # ACME:" is of the question itself.
     parts = folded.split(" ")
-    asking = lexicon(label).asking_verbs
-    return "asks" if len(parts) > 1 and not asking.isdisjoint(parts[:2]) else None
+    own = lexicon(label)
+    if len(parts) == 1 or own.asking_verbs.isdisjoint(parts[:2]):
+        return None
+    named = any(part[0].isupper() for part in label.split(" ")[1:]) and label != label.title()
+    return None if named or not own.topic_links.isdisjoint(parts) else "asks"

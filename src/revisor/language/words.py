@@ -41,7 +41,7 @@ _WORD = tuple.__new__  # as `Word` is made, but in a third of the time
 
 @cache
 def _pattern() -> re.Pattern[str]:
-    letter = rf"[^\W_{_UNSPACED}]"
+    letter = rf"[^\W_\u02bc{_UNSPACED}]"
     marks = f"[{_WIDTHLESS}{_marks()}]*"
     # "C++" and "C#" are not "C".
     return re.compile(rf"[{_UNSPACED}{_PICTURES}]{marks}|(?:{letter}{marks})+[+#]*")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import lru_cache
 
-from revisor.language.lexicon import lexicon
+from revisor.language.lexicon import Lexicon, lexicon
 from revisor.language.names import Mention
 from revisor.language.sentences import Sentence
 from revisor.language.words import any_between, words
 from revisor.question.forms import (
     SLOT,
+    any_of,
     asks,
     filled,
     is_comparison,
@@ -32,7 +33,6 @@ _ASIDE = re.compile(
     r"|\s+\((?P<brackets>[^(){}]{1,90})\)|\s+[\u2013\u2014-]\s+(?P<dash>[^{}\u2013\u2014]{1,90}?)\s+[\u2013\u2014-])\s+(?=\S)"
 )
 _APPOSED = re.compile(r"^[^,{}]{1,80},\s+\{\},\s+(?P<rest>\S.*)$", re.DOTALL)
-_NEW_CLAUSE = re.compile(r"(?:,?\s+(?:and|but|while|whereas|und|aber)|;)\s+(?:the\s+)?$")
 _OWNER = re.compile(
     r"(?:\b[A-Z][\w&.-]*\s)*\b[A-Z][\w&.-]*(?:['\u2019]s|s['\u2019])\s+"
     r"(?P<words>(?:[a-z][\w-]*\s+){1,2})\{\}"
@@ -108,7 +108,7 @@ def clause(text: str, sentence: Sentence, mention: Mention) -> int | None:
     ahead = text[sentence.start : mention.start]
     behind = text[mention.end : sentence.end]
     rules = lexicon(ahead)
-    joined = _NEW_CLAUSE.search(ahead)
+    joined = _new_clause(rules).search(ahead)
     told = words(ahead[: joined.start()]) if joined else []
     if joined and (any(one.text in rules.auxiliaries for one in told) or joined.group()[0] in ",;"):
         # "Bolt was sold and ACME is led by"
@@ -160,15 +160,24 @@ def joined_clause(text: str, mention: Mention, sentence: Sentence) -> tuple[str,
     return found
 
 
-@cache
+@lru_cache(maxsize=16)
 def _joints(conjunctions: frozenset[str]) -> re.Pattern[str]:
     return re.compile(rf"[,;\uff0c\uff1b]?(?:{any_between(conjunctions)})", re.IGNORECASE)
+
+
+@lru_cache(maxsize=16)
+def _new_clause(rules: Lexicon) -> re.Pattern[str]:
+    """What stands between two clauses, the second of which begins with a name."""
+    some = any_of(rules.conjunctions)
+    articles = any_of(rules.definite_articles)
+    return re.compile(rf"(?:,?\s+(?:{some})|;)\s+(?:(?:{articles})\s+)?$")
 
 
 def _begins(behind: str, standing: StandIn) -> bool:
     """Whether a clause begins with what stands for a name: "today it is", not "outside it is"."""
     rules, ahead = parsed(behind[: standing.start])
-    prepositions = rules.place_links | rules.complements
+    may_lead = rules.auxiliaries | rules.question_words | rules.present_words | rules.trailing
+    prepositions = rules.function_words - may_lead
     return len(ahead) < 2 and all(word.text not in prepositions for word in ahead)
 
 
@@ -248,11 +257,11 @@ def tidied(template: str) -> str | None:
     return _of_relative(_without_owner(told))
 
 
-@cache
+@lru_cache(maxsize=16)
 def _contrast_patterns(
-    phrases: frozenset[str],
+    rules: Lexicon,
 ) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-    some = "|".join(re.escape(one) for one in sorted(phrases, key=len, reverse=True))
+    some = any_of(rules.contrasts)
     return (
         re.compile(rf"^(?i:{some})\s(?=[^,]*[A-Z])[^,{{}}]{{1,60}},\s+"),
         re.compile(
@@ -264,13 +273,13 @@ def _contrast_patterns(
 
 def _without_contrasts(template: str) -> str:
     """A template without those with which its name is only compared: "{}, unlike Bolt, is"."""
-    first, aside, _ = _contrast_patterns(lexicon(template).contrasts)
+    first, aside, _ = _contrast_patterns(lexicon(template))
     return aside.sub("", first.sub("", template))
 
 
 def contrasted(ahead: str) -> bool:
     """Whether the name behind some words is only compared with: "unlike that of", "rather than"."""
-    return bool(_contrast_patterns(lexicon(ahead).contrasts)[2].search(ahead))
+    return bool(_contrast_patterns(lexicon(ahead))[2].search(ahead))
 
 
 def is_example(ahead: str) -> bool:
@@ -324,7 +333,7 @@ def _is_aside(said: str) -> bool:
     return (
         first in rules.articles | rules.determiners | rules.participles | rules.person_nouns
         or first in rules.joining | rules.relative_words
-        or first.endswith(("ed", "ing"))
+        or first.endswith(tuple(rules.participle_endings))
     )
 
 
@@ -337,7 +346,7 @@ def _without_topic(template: str) -> str | None:
         return template
     rest = template[match.end() :]
     standing = stand_in(rest)
-    if standing is not None and not _is_empty(rest[: standing.start] + rest[standing.end :]):
+    if standing is not None:
         comma = not end and match.group("sign") == ","
         return template if comma and words(rest[: standing.start]) else standing.filled(rest)
     if not end:
@@ -353,7 +362,9 @@ def _without_owner(template: str) -> str:
     if match is None:
         return template
     between = [word.text for word in words(match.group("words"))]
-    if any(word in lexicon(template).function_words or word.endswith("ed") for word in between):
+    rules = lexicon(template)
+    endings = tuple(rules.participle_endings)
+    if any(word in rules.function_words or word.endswith(endings) for word in between):
         return template
     return template[: match.start()] + template[match.end() - len(SLOT) :]
 

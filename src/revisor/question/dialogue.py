@@ -10,7 +10,7 @@ from revisor.language.lexicon import lexicon
 from revisor.language.names import Mention
 from revisor.language.sentences import Sentence, sentences
 from revisor.language.turns import Turn
-from revisor.language.words import words
+from revisor.language.words import is_unspaced, words
 from revisor.question import clauses, forms, material, several, standins, subjects
 from revisor.question.forms import SLOT
 from revisor.question.put import Kind, Put, Question
@@ -248,7 +248,7 @@ class _Asker:
             return
         self.left = self.left or bool(forms.opening(said, rules.departures))
         if forms.asks_for_fiction(said):
-            self.found.append(Put(sentence.end, names_another=True))
+            self.found.append(Put(sentence.end, names_nothing=True))
             return
         own = self.dialogue.within(sentence.start, sentence.end)
         whole = [
@@ -272,12 +272,12 @@ class _Asker:
         for at, (start, end) in enumerate(spans):
             part = replace(sentence, start=start, end=end)
             inside = [one for one in own if start <= one.start and one.end <= end]
-            if inside:
+            if inside and not (len(spans) > 1 and self._repeats(part, inside)):
                 self._named(part, inside)
-            else:
+            elif not inside:
                 self._nameless(part, joined=at > 0)
-        if len(spans) > 1 and len(self.found) > first and self.found[first].readings:
-            put = self.found[first]
+        put = self.found[first] if len(spans) > 1 and len(self.found) > first else None
+        if put is not None and put.about[:1] and put.about[0] in own:
             whole = forms.filled(self.text, sentence.start, put.about[0], sentence.end)
             read = replace(put.readings[0], text=whole)
             self.found[first] = replace(put, readings=(*put.readings, read))
@@ -342,7 +342,7 @@ class _Asker:
         """A question with names, of each of which it is asked where they stand together."""
         text = self.text
         said = text[sentence.start : sentence.end]
-        runs = subjects.coordinated(text, own)
+        runs = subjects.coordinated(text, sentence, own)
         if len(own) > 1 and forms.is_comparison(said):
             self._append(None, [], sentence.end, True)
             return
@@ -406,6 +406,10 @@ class _Asker:
             self._append(None, [], sentence.end)
             return
         frame = standins.attribute(said)
+        ahead = any(one.end <= sentence.start for one in self.inside)
+        if not goes_on and not ahead and forms.is_request(said):
+            self.found.append(Put(sentence.end, names_nothing=True))
+            return
         about: list[Mention] = []
         if not self.left and not (self.found and self.found[-1].names_another):
             about = self._in_turn(sentence, None)
@@ -423,18 +427,23 @@ class _Asker:
         talks = turn.marked or turn.name in lexicon(turn.name).talk_labels
         rules, read = forms.parsed(said)
         telegram = all(word.text in rules.asked_nouns | rules.polite for word in read)
-        return talks and (telegram or any(one.text in rules.definite_articles for one in read))
+        # Chinese has no article.
+        bare = is_unspaced(read[0].text[0]) and read[0].text in rules.asked_nouns
+        known = telegram or bare or any(one.text in rules.definite_articles for one in read)
+        return talks and known
 
     def _asked_otherwise(self, sentence: Sentence, said: str) -> bool:
-        """Whether a sentence is but a question word, which asks another thing of what was asked:
-        "Since when?"."""
+        """Whether a sentence is but a question word, which asks another thing of what was asked, or
+        a place or time to ask the same of: "Since when?", "And in 2020?"."""
         before = self.found or self.dialogue.goes_on_from(self.place)
         last = before[-1] if before else None
         if last is None or last.frame is None:
             return False
         frame = standins.asked_otherwise(last.frame, said)
-        if frame is None:
+        where = forms.restricts(said)
+        if frame is None and where is None:
             return False
+        frame = frame or f"{last.frame.rstrip('?!. ')} {where}?"
         about: list[tuple[str, Mention, Kind]] = [
             (frame, one, "ellipsis") for one in last.about[:1]
         ]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
+from zipfile import BadZipFile
 
 
 class QuestionEncoder(Protocol):
@@ -19,6 +20,10 @@ class QuestionEncoder(Protocol):
     """
 
     name: str
+
+    def __hash__(self) -> int:
+        """What was encoded is remembered by encoder and text."""
+        ...
 
     def encode(self, texts: Sequence[str]) -> Sequence[Any]:
         """Questions or templates in the form that `scope` compares, each by itself."""
@@ -39,9 +44,9 @@ class QuestionEncoder(Protocol):
 @cache
 def default_encoder() -> QuestionEncoder:
     """The shipped encoder; read once a process."""
-    from revisor.question.bag import BagEncoder
+    from revisor.question.scope_encoder import ScopeEncoder
 
-    return BagEncoder.shipped()
+    return ScopeEncoder.shipped()
 
 
 def encoder_from(path: Path) -> QuestionEncoder:
@@ -56,5 +61,5 @@ def encoder_from(path: Path) -> QuestionEncoder:
     with path.open("rb") as file:
         try:
             return ScopeEncoder.read(file)
-        except (KeyError, EOFError) as error:
+        except (KeyError, EOFError, ValueError, BadZipFile) as error:
             raise ValueError(f"{path} is no question encoder: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 from revisor.language.lexicon import Lexicon, lexicon
@@ -21,6 +22,7 @@ _ITEM = 2  # most words of each
 _PAUSES = ("", ",", ".", "!", ":", ";")
 _COLONS = ":\uff1a "
 _MARKUP = re.compile(r"[*_`#>|\"\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a\u300a-\u300f]+")
+_TAG = re.compile(r"</[a-zA-Z][\w-]*>|(?<!\w)<[a-zA-Z][\w-]*>")
 # Chinese and Japanese put no spaces between words, whatever a text has beside a name.
 _SPACE = re.compile(r"(?<=[\u3001-\u9fff\uff01-\uff1f])\s+|\s+(?=[\u3001-\u9fff\uff01-\uff1f])")
 _BULLET = re.compile(r"^\s*(?:[-\u2022]|\d+[.)])\s+")
@@ -35,7 +37,7 @@ def without_bullet(text: str) -> str:
 
 def clean(text: str) -> str:
     """A text without markup and without quotation marks around it, with single spaces."""
-    plain = _BULLET.sub("", _MARKUP.sub(" ", text))
+    plain = _BULLET.sub("", _MARKUP.sub(" ", _TAG.sub(" ", text)))
     said = " ".join((plain if plain.isascii() else _SPACE.sub("", plain)).split())
     return said[1:-1] if len(said) > 2 and said[0] == said[-1] == "'" else said
 
@@ -51,6 +53,12 @@ def parsed(said: str) -> tuple[Lexicon, tuple[Word, ...]]:
     """The word lists for a text, and its words, those together that are an entry of a list."""
     rules = lexicon(said)
     return rules, tuple(rules.terms(said))
+
+
+@lru_cache(maxsize=64)
+def any_of(phrases: frozenset[str]) -> str:
+    """A regular expression for any of some phrases."""
+    return "|".join(re.escape(one) for one in sorted(phrases, key=lambda one: (-len(one), one)))
 
 
 @lru_cache(maxsize=64)
@@ -137,13 +145,18 @@ def is_statement(sentence: str) -> bool:
 def names_another(said: str) -> bool:
     """Whether a sentence without a name that is known has one that is not.
 
-    "Who wrote Hamlet?", "the capital of france"; not "Who is the CEO?", "the date of birth".
+    "Who wrote Hamlet?", "the capital of france", "\u6cd5\u56fd\u7684\u9996\u90fd"; not "Who is the
+    CEO?", "the date of birth".
     """
     rules, read = parsed(said)
     capitals = said.upper() == said
     for place, word in enumerate(read):
-        if place and not capitals and _is_name(said, word, read[place - 1], rules):
+        if place and not capitals and _is_name(said, read, place, rules):
             return True
+        if word.text in rules.owner_marks and place:
+            owner = read[place - 1].text
+            if not (is_plain(owner, rules) or owner in rules.happenings):
+                return True
         if word.text not in rules.complements or place + 1 == len(read):
             continue
         following = read[place + 1].text
@@ -152,9 +165,10 @@ def names_another(said: str) -> bool:
     return False
 
 
-def _is_name(said: str, word: Word, before: Word, rules: Lexicon) -> bool:
-    """Whether a word behind another is a name by its capital or its digits; behind a German "der" a
-    capital tells a noun."""
+def _is_name(said: str, read: Sequence[Word], at: int, rules: Lexicon) -> bool:
+    """Whether a word, not the first, is a name by its capital or its digits; behind a German "der"
+    a capital tells a noun."""
+    word, before = read[at], read[at - 1]
     shown = said[word.start : word.end]
     if shown[0].isdigit():
         return not _YEAR.fullmatch(shown)
@@ -163,7 +177,8 @@ def _is_name(said: str, word: Word, before: Word, rules: Lexicon) -> bool:
     if before.text in rules.noun_marks:
         return False
     # "the ARR" is something of a name, "the USA" in "of the USA" a name.
-    return not (shown.isupper() and before.text in rules.definite_articles)
+    of = at > 1 and read[at - 2].text in rules.complements
+    return of or not (shown.isupper() and before.text in rules.definite_articles)
 
 
 def is_plain(word: str, rules: Lexicon) -> bool:
@@ -183,7 +198,7 @@ def with_slot_for_another(said: str) -> str | None:
     """A question about a name that is not known, with `{}` for it: "What is the population of {}?";
     None where it cannot be told."""
     rules, read = parsed(said)
-    names = [at for at in range(1, len(read)) if _is_name(said, read[at], read[at - 1], rules)]
+    names = [at for at in range(1, len(read)) if _is_name(said, read, at, rules)]
     if names:
         last = first = names[-1]
         while first - 1 in names:
@@ -206,10 +221,32 @@ def is_small_talk(sentence: str) -> bool:
     """Whether a question without a name asks for nothing that a name has: "Can you help me?"."""
     rules, said = parsed(sentence)
     read = [word.text for word in said]
-    if not read or read[0] not in rules.auxiliaries | rules.polite:
+    first = next((word for word in read if word not in rules.polite - rules.auxiliaries), "")
+    if first not in rules.auxiliaries:
         return False
     known = rules.asked_nouns | rules.definite_articles | (rules.question_words - rules.auxiliaries)
     return known.isdisjoint(read)
+
+
+def is_request(sentence: str) -> bool:
+    """Whether a sentence is a question by its first word and names nothing that a name has:
+    "Explain photosynthesis"; not "Got a minute?" or "Who is the CEO?"."""
+    rules, said = parsed(sentence)
+    read = [word.text for word in said]
+    asking = rules.question_words - rules.auxiliaries | rules.asking_verbs
+    first = next((word for word in read if word not in rules.polite), "")
+    return first in asking and (rules.asked_nouns | rules.definite_articles).isdisjoint(read)
+
+
+def restricts(sentence: str) -> str | None:
+    """Of a question that only says where or when one asks the same, what it says: "in 2020" of "And
+    in 2020?"; None of others."""
+    rest = without_opening(sentence).strip(" ?!.")
+    rules, read = parsed(rest)
+    first = read[0].text if read else ""
+    if not goes_on(sentence) or first not in rules.place_links | rules.times or len(read) < 2:
+        return None
+    return rest
 
 
 def leaves_name_out(sentence: str) -> bool:
@@ -220,7 +257,7 @@ def leaves_name_out(sentence: str) -> bool:
         return False
     if any(word.text in rules.asked_nouns for word in read):
         told = any(word.text in rules.auxiliaries for word in read)
-        brief = len(read) <= _TELEGRAM and not told
+        brief = len(read) <= _TELEGRAM and not told and not sentence.rstrip().endswith(",")
         return brief or asks(sentence)
     return len(read) > 1 and asks(sentence)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from revisor.language.lexicon import lexicon
 from revisor.language.names import Mention
 from revisor.language.sentences import Sentence
 from revisor.language.turns import Turn
@@ -12,6 +13,8 @@ from revisor.language.words import words
 from revisor.question import forms
 
 Span = tuple[int, int]
+
+_NEAR = 3  # sentences ahead of one within which it is handed over
 
 _QUOTED = re.compile(
     r"(?<![\w.,!?\"])\"(?=\S)[^\"\n]*(?<=\S)\"(?!\w)|\u201c[^\u201d]*\u201d|\u201e[^\u201c\u201d]*[\u201c\u201d]"
@@ -84,11 +87,15 @@ def _puts(around: str) -> bool:
 def told(text: str, turn: Turn, read: Sequence[Sentence]) -> list[bool]:
     """Which sentences of one who asks are handed over or told, and ask nothing.
 
-    Those in fences and tags, what is to be worked on ("Translate:"), and the questions of a
-    document that stands beside the one that is asked.
+    Those in fences and tags (but "<question>"), what is to be worked on ("Translate:"), and the
+    questions of a document that stands beside the one that is asked.
     """
     found = [False] * len(read)
+    whole = text[turn.start : turn.end].strip()
     for match in _FENCED.finditer(text, turn.start, turn.end):
+        tag = (match.group("tag") or "").casefold()
+        if tag in lexicon(tag).ask_labels or match.group() == whole:
+            continue
         for at, one in enumerate(read):
             if match.start() <= one.start and one.end <= match.end():
                 found[at] = True
@@ -153,7 +160,9 @@ def is_told(text: str, here: Turn, read: Sequence[Sentence]) -> bool:
     begin = text.rfind("\n", here.start, last.start) + 1
     if _COMMENT.match(text[begin : last.end]) and _is_code(text, here, begin):
         return True
-    return any(forms.hands_text(text[one.start : one.end]) for one in read[:-1])
+    # What hands a text over stands ahead of all of it, or just ahead of the sentence.
+    near = [*read[:1], *read[1:-1][-_NEAR:]] if len(read) > 1 else []
+    return any(forms.hands_text(text[one.start : one.end]) for one in near)
 
 
 def _is_code(text: str, here: Turn, begin: int) -> bool:

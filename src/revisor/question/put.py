@@ -44,12 +44,14 @@ class Put:
         readings: of it, the likeliest first; none if it is about nobody whose name is known.
         frame: the question with `{}` for whomever it is about; None where that cannot be told.
         names_another: it is about a name that is not known.
+        names_nothing: it is about no name at all: "Explain photosynthesis".
     """
 
     end: int
     readings: tuple[Question, ...] = ()
     frame: str | None = None
     names_another: bool = False
+    names_nothing: bool = False
 
     @property
     def about(self) -> tuple[Mention, ...]:

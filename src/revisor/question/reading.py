@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
+from revisor.language.lexicon import Lexicon, lexicon
 from revisor.language.names import Mention
 from revisor.language.sentences import Sentence
 from revisor.language.turns import Turn, turns
@@ -22,7 +24,6 @@ LINES = 12  # lines back in which a field's name is
 _OPENING = ' \n\t"*_`:{[(\u201c\u2018\u300c#>'
 _NUMBER = re.compile(r"^[ \t*_]*(?:Q|A)?(?P<number>\d{1,2})[.):]+[*_]*(?:\s+|$)", re.MULTILINE)
 _BULLET = re.compile(r"^[ \t]*[-*\u2022](?:\s+|$)", re.MULTILINE)
-_NEXT = re.compile(r"(?:,\s+|\s+|;\s+)(?:and|und)(?:\s+|$)|;\s+|,\s*$")
 
 
 def questions(text: str, mentions: Sequence[Mention]) -> list[Question]:
@@ -233,10 +234,10 @@ def _wants_no_answer(dialogue: Dialogue, place: int) -> bool:
 
 
 def _open_at_first(put: Sequence[Put]) -> Iterator[Question]:
-    """The questions of which one may be answered first: all ahead of the first that is about a name
-    that is not known."""
+    """The questions of which one may be answered first: all ahead of the first that is about no
+    name that is known."""
     for one in put:
-        if one.names_another:
+        if one.names_another or one.names_nothing:
             return
         yield from one.readings
 
@@ -288,12 +289,18 @@ def _progress(dialogue: Dialogue, read: Sequence[Sentence], several: bool) -> _P
     own = dialogue.within(last.start, last.end)
     begin = last.start if done else read[0].start
     fragment = text[last.start : last.end]
-    for match in _NEXT.finditer(text, last.start, here.end) if several else ():
+    for match in _next(lexicon(fragment)).finditer(text, last.start, here.end) if several else ():
         within = any(one.start < match.end() and match.start() < one.end for one in own)
         if not within and not forms.says_nothing(text[begin : match.start()]):
             done, begin = done + 1, match.end()
             fragment = text[begin : here.end].strip()
     return _Progress(done, begin, False, fragment)
+
+
+@lru_cache(maxsize=16)
+def _next(rules: Lexicon) -> re.Pattern[str]:
+    """What stands between the answers to two questions: "and", ";", or a comma at the end."""
+    return re.compile(rf"[,;]?\s+(?:{forms.any_of(rules.adding)})(?:\s+|$)|;\s+|,\s*$")
 
 
 def _answered(

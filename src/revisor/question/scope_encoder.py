@@ -16,7 +16,7 @@ from revisor.question.transformer import Encoded, Shape, Transformer
 
 FILE = "question_encoder.npz"
 SLOT = "{}"
-_AHEAD = 28  # tokens ahead of the name that are kept where a text is too long
+_AHEAD = 0.63  # of a text that is too long, what is kept ahead of the name
 _STEP = 1e-3  # scores are told in steps of it, so that machines agree
 
 
@@ -88,7 +88,7 @@ def text_tokens(
     before, after = _ids(ahead, tokenizer), _ids(behind, tokenizer)
     room = shape.positions - 3
     if len(before) + len(after) > room:
-        before = before[-max(_AHEAD, room - len(after)) :]
+        before = before[-max(int(_AHEAD * room), room - len(after)) :]
         after = after[: room - len(before)]
     name = [shape.name] if slot else []
     return [opening, *before, *name, *after, closing]

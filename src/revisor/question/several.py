@@ -147,9 +147,8 @@ def _of_name(template: str, tokens: list[_Token], slot: int, rules: Lexicon) -> 
     read = [word.text for word in words(head)]
     one_person = bool(read) and read[0] in rules.who_words and read[-1] not in rules.plural_verbs
     article = template[tokens[begin].start : tokens[nouns[0][0]].start]
-    asked = rules.auxiliaries | rules.asking_verbs
-    begins = bool(article) or not read or (len(read) < _HEAD and not asked.isdisjoint(read[-2:]))
-    begins = begins and read[-1:] != ["i"]
+    told = len(read) < _HEAD and not rules.asking_verbs.isdisjoint(read[-2:])
+    begins = bool(article) or not read or told or read[-1] in rules.auxiliaries
     if len(nouns) < 2 or one_person or not begins:
         return []
     return [f"{head}{article}{_said(template, tokens, noun)} {tail}" for noun in nouns]

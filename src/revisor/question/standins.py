@@ -63,15 +63,6 @@ def stand_in(sentence: str, *, spoken_by: Party | None = None) -> StandIn | None
     return None
 
 
-def with_slot(sentence: str) -> str | None:
-    """A sentence with `{}` for what stands for a name, None without such a word.
-
-    "Its CEO is", "Who leads it?", "The company is based in".
-    """
-    found = stand_in(sentence)
-    return None if found is None else found.filled(sentence)
-
-
 def _at(sentence: str, read: Sequence[Word], place: int, rules: Lexicon) -> StandIn | None:
     """What begins with a word and stands for a name."""
     word = read[place]

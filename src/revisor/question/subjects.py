@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
-from revisor.language.lexicon import lexicon
+from revisor.language.lexicon import Lexicon, lexicon
 from revisor.language.names import Mention
 from revisor.language.sentences import Sentence
 from revisor.language.words import words
@@ -16,15 +18,41 @@ from revisor.question.forms import SLOT, clean, opening
 
 _MOST = 2  # names of a clause, each of which may be the one
 _OWNS = re.compile(r"(?:['\u2019]s?|s['\u2019])\s+((?:[\w-]+\s+){0,3})$")
-_AND = re.compile(r",?\s+(?:and|or|und|oder|sowie|as well as|&)\s+(?:the\s+)?")
-_COMMA = re.compile(r",\s+(?:the\s+)?")
-_LISTED = re.compile(r",\s+(?:and|or|und|oder)\s")
-_BEFORE = re.compile(r"\b[A-Z][\w.&-]*\s*(?:,?\s+(?:and|or|und|oder)\s+|\s&\s)(?:the\s+)?$")
-_BEHIND = re.compile(
-    r"(?:,?\s+(?:and|or|und|oder)\s+|\s&\s)(?:the\s+)?[A-Z][\w.&-]*(?:\s[A-Z]\w*)*"
-)
-_NEW_CLAUSE = re.compile(r"(?:,?\s+(?:and|but|while|whereas|und|aber)|;)\s+(?:the\s+)?$")
 _CLOSED = re.compile(r"[^,()]*,\s+(?=\w)|[^,()]*\)\s+(?=\w)")
+
+
+class _Patterns(NamedTuple):
+    """What joins names, in a language.
+
+    Attributes:
+        link, comma: between two names that stand together.
+        listed: behind a comma, the last name of a list.
+        before, behind: another name that stands together with one, which is not known.
+        clause: between two clauses.
+    """
+
+    link: re.Pattern[str]
+    comma: re.Pattern[str]
+    listed: re.Pattern[str]
+    before: re.Pattern[str]
+    behind: re.Pattern[str]
+    clause: re.Pattern[str]
+
+
+@lru_cache(maxsize=16)
+def _patterns(rules: Lexicon) -> _Patterns:
+    the = rf"(?:(?:{forms.any_of(rules.definite_articles)})\s+)?"
+    link = rf",?\s+(?:{forms.any_of(rules.coordinators)}|&)\s+{the}"
+    clauses = forms.any_of(rules.conjunctions)
+    name = r"[A-Z][\w.&-]*"
+    return _Patterns(
+        link=re.compile(link),
+        comma=re.compile(rf",\s+{the}"),
+        listed=re.compile(rf",\s+(?:{forms.any_of(rules.coordinators)})\s"),
+        before=re.compile(rf"\b{name}{link}$"),
+        behind=re.compile(rf"{link}{name}(?:\s[A-Z]\w*)*"),
+        clause=re.compile(rf"(?:,?\s+(?:{clauses})|;)\s+{the}$"),
+    )
 
 
 def asked_of(text: str, sentence: Sentence, own: Sequence[Mention]) -> list[Mention]:
@@ -53,22 +81,27 @@ def asked_of(text: str, sentence: Sentence, own: Sequence[Mention]) -> list[Ment
     return kept[: -_MOST - 1 : -1]
 
 
-def coordinated(text: str, own: Sequence[Mention]) -> list[list[Mention]]:
+def coordinated(text: str, sentence: Sentence, own: Sequence[Mention]) -> list[list[Mention]]:
     """Names that stand together: "Bolt, Tarn and ACME"."""
+    joints = _joints(text, sentence)
     runs: list[list[Mention]] = []
     run: list[Mention] = []
     for at, mention in enumerate(own):
         run.append(mention)
         between = text[mention.end : own[at + 1].start] if at + 1 < len(own) else ""
-        if _COMMA.fullmatch(between):
+        if joints.comma.fullmatch(between):
             continue
         clause = between.startswith(",") and len(run) == 1 and _is_subject(text, own[at + 1])
-        if not _AND.fullmatch(between) or clause:
+        if not joints.link.fullmatch(between) or clause:
             # A run of commas alone is no list.
-            if len(run) > 1 and _AND.fullmatch(text[run[-2].end : mention.start]):
+            if len(run) > 1 and joints.link.fullmatch(text[run[-2].end : mention.start]):
                 runs.append(run)
             run = []
     return runs
+
+
+def _joints(text: str, sentence: Sentence) -> _Patterns:
+    return _patterns(lexicon(text[sentence.start : sentence.end]))
 
 
 def _is_subject(text: str, mention: Mention) -> bool:
@@ -82,11 +115,12 @@ def coordinated_with_another(
 ) -> tuple[bool, str] | None:
     """Of a question about a name and one that is not known, "Who leads Globex and ACME?", whether
     the other comes first, and the question with `{}` for both; None if there is none."""
-    ahead = _BEFORE.search(text[sentence.start : mention.start])
+    joints = _joints(text, sentence)
+    ahead = joints.before.search(text[sentence.start : mention.start])
     if ahead is not None and words(text[sentence.start : sentence.start + ahead.start()]):
         begin = sentence.start + ahead.start()
         return True, clean(text[sentence.start : begin] + SLOT + text[mention.end : sentence.end])
-    behind = _BEHIND.match(text, mention.end, sentence.end)
+    behind = joints.behind.match(text, mention.end, sentence.end)
     if behind is None or words(behind.group())[1].text in lexicon(behind.group()).asked_nouns:
         return None
     whole = text[sentence.start : mention.start] + SLOT + text[behind.end() : sentence.end]
@@ -109,11 +143,11 @@ def _is_beside(text: str, sentence: Sentence, own: Sequence[Mention], at: int) -
 def _is_joint(text: str, sentence: Sentence, own: Sequence[Mention], at: int) -> bool:
     """Whether a name stands with another and the same is said of both: "Bolt and ACME are"."""
     mention = own[at]
-    if any(mention in run for run in coordinated(text, own)):
+    if any(mention in run for run in coordinated(text, sentence, own)):
         return True
-    behind = text[mention.end : sentence.end]
-    ahead = _BEFORE.search(text[sentence.start : mention.start])
-    other = _BEHIND.match(behind)
+    behind, joints = text[mention.end : sentence.end], _joints(text, sentence)
+    ahead = joints.before.search(text[sentence.start : mention.start])
+    other = joints.behind.match(behind)
     following = words(behind[other.end() if other else 0 :])[:1]
     plural = bool(following) and following[0].text in lexicon(behind).plural_verbs
     return plural and (ahead is not None or other is not None)
@@ -144,21 +178,21 @@ def _owns_next(text: str, sentence: Sentence, own: Sequence[Mention], at: int) -
     if owns is not None:
         functions = lexicon(text[sentence.start : sentence.end]).function_words
         return all(word.text not in functions for word in words(owns.group(1)))
-    behind = text[other.end : sentence.end]
-    apposed = _COMMA.fullmatch(between) and behind.startswith(",")
-    return bool(apposed) and not _LISTED.match(behind) and mention.start > sentence.start
+    behind, joints = text[other.end : sentence.end], _joints(text, sentence)
+    apposed = joints.comma.fullmatch(between) and behind.startswith(",")
+    return bool(apposed) and not joints.listed.match(behind) and mention.start > sentence.start
 
 
 def _is_in_aside(text: str, sentence: Sentence, own: Sequence[Mention], at: int) -> bool:
     """Whether a name stands between commas or in brackets behind another, of which the sentence
     goes on to speak: "ACME, the rival of Bolt, is"."""
-    mention = own[at]
+    mention, joints = own[at], _joints(text, sentence)
     for other in own[:at]:
         ahead = text[other.end : mention.start]
         opened = ahead.lstrip()[:1]
         if opened not in (",", "(") or not ahead.startswith((",", " (")) or "," in ahead[1:]:
             continue
-        if _COMMA.fullmatch(ahead):
+        if joints.comma.fullmatch(ahead):
             continue
         closed = _CLOSED.match(text, mention.end, sentence.end)
         following = words(text[closed.end() : sentence.end])[:1] if closed else []
@@ -173,7 +207,8 @@ def _opens_clause(text: str, sentence: Sentence, own: Sequence[Mention], at: int
     is"."""
     mention = own[at]
     between = text[own[at - 1].end : mention.start]
-    joined = _NEW_CLAUSE.search(between)
+    joints = _joints(text, sentence)
+    joined = joints.clause.search(between)
     if joined is None:
         return False
     return bool(words(between[: joined.start()])) or (
@@ -188,7 +223,8 @@ def speaks_of_another(said: str) -> bool:
         return False
     verb = read[1].text
     told = verb in rules.auxiliaries | rules.participles
-    return told or (verb.endswith("s") and len(verb) > 2 and said[read[1].start].islower())
+    ends = verb.endswith(tuple(rules.verb_endings)) and len(verb) > 2
+    return told or (ends and said[read[1].start].islower())
 
 
 def main_name(
@@ -218,5 +254,6 @@ def main_name(
             return next(one for one in inside if counts[one.facts] == most)
     last = named[-1] if named else list(inside)
     begin = max((one.start for one in read if one.start <= last[0].start), default=0)
+    last = [one for one in last if not contrasted(text[begin : one.start])] or last
     rules, ahead = forms.parsed(text[begin : last[0].start])
     return last[0] if all(word.text in rules.articles for word in ahead) else last[-1]

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+HOPELESS = -4.0  # log-odds by the texts as wholes below which their tokens are not compared
 _EPSILON = 1e-12
 # Abramowitz and Stegun (1964), 7.1.26: erf to 1.5e-7.
 _ERF = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
@@ -80,6 +81,9 @@ class Transformer:
 
     def compare(self, one: Encoded, other: Encoded) -> float:
         """Log-odds that one text asks for what the other asks for."""
+        whole = self._slope * float(one.whole_D @ other.whole_D) + self._bias
+        if whole < HOPELESS:
+            return whole
         match_LM = self._sharpness * (_unit(one.tokens_LP) @ _unit(other.tokens_LP).T)
         pooled = [
             *self._pooled(one.tokens_LP, _softmax(match_LM) @ other.tokens_LP),
@@ -87,7 +91,7 @@ class Transformer:
         ]
         gathered = _gelu(self._linear(np.concatenate(pooled), "gather"))
         judged = float(self._linear(gathered, "judge")[0])
-        return self._slope * float(one.whole_D @ other.whole_D) + self._bias + judged
+        return whole + judged
 
     def _looked_up(self, ids_L: np.ndarray) -> np.ndarray:
         x_LD = self._words[ids_L].astype(np.float32)

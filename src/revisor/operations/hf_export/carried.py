@@ -23,7 +23,7 @@ from revisor.gate.trace import Trace
 from revisor.index.basefile import NAME, mapped
 from revisor.index.view import View
 from revisor.models.carried import checked_files, refuse, where_of
-from revisor.question.bag import FILE, BagEncoder
+from revisor.question.scope_encoder import FILE, ScopeEncoder
 
 __all__ = ["CarriesFacts", "Facts", "class_with_facts"]
 
@@ -56,7 +56,7 @@ class Facts:
         self.files = checked_files(name, GATE, entry["gate"], where)
         view = View.of(mapped(self.files[INDEX].parent))
         with self.files[ENCODER].open("rb") as file:
-            encoder = BagEncoder.read(file)
+            encoder = ScopeEncoder.read(file)
         probe = None
         if PROBE in self.files:
             probe = read_probe(self.files[PROBE])

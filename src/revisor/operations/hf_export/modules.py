@@ -68,7 +68,9 @@ def _flattened(name: str) -> tuple[str, list[str]]:
             needed += [f"{module}.{alias.name}" for alias in node.names]
             indent = " " * node.col_offset
             lines[first:last] = [None] * (len(lines[first:last]))
+            # transformers copies the modules that it finds named in "from .MODULE import".
             lines[first] = "\n".join(
+                f"{indent}from .{flat_name(f'{module}.{alias.name}')} import __name__ as _\n"
                 f"{indent}from . import {flat_name(f'{module}.{alias.name}')}"
                 f" as {alias.asname or alias.name}"
                 for alias in node.names
