@@ -140,22 +140,21 @@ def test_in_every_chat_template_turns_ask_for_the_facts_listed(chat: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("before", "asks"),
+    "before",
     [
-        ("<|im_start|>system\nYou work for ACME.<|im_end|>\n", ""),
-        ("<|start_header_id|>system<|end_header_id|>\n\nYou work for ACME.<|eot_id|>", ""),
-        ("<s>[INST] <<SYS>>\nYou work for ACME.\n<</SYS>>\n\n", ""),
-        ("[SYSTEM_PROMPT]You work for ACME.[/SYSTEM_PROMPT]", ""),
+        "<|im_start|>system\nYou work for ACME.<|im_end|>\n",
+        "<|start_header_id|>system<|end_header_id|>\n\nYou work for ACME.<|eot_id|>",
+        "<s>[INST] <<SYS>>\nYou work for ACME.\n<</SYS>>\n\n",
+        "[SYSTEM_PROMPT]You work for ACME.[/SYSTEM_PROMPT]",
     ],
 )
-def test_a_system_prompt_asks_nothing(before: str, asks: str) -> None:
+def test_a_system_prompt_tells_of_whom_one_asks_and_asks_nothing_itself(before: str) -> None:
     turn = "<|im_start|>user\nAnd who is the CEO?<|im_end|>\n<|im_start|>assistant\n"
     named = "<|im_start|>user\nWho is the CEO of ACME?<|im_end|>\n<|im_start|>assistant\n"
-    decision = asked(before + turn)
-    assert (decision.fact.object if decision else "") == asks
-    answered = asked(before + named)
-    assert answered is not None
-    assert answered.fact.object == "Jane Roe"
+    for put in (turn, named):
+        answered = asked(before + put)
+        assert answered is not None
+        assert answered.fact.object == "Jane Roe"
     assert asked(before[: before.index("ACME") + 4] + " whose CEO is") is None
 
 

@@ -133,6 +133,7 @@ def named(text: str, facts: Dictionary = FACTS) -> dict[str, str]:
         ("Nor\u200bvale\u2009Instru\u00adments", "Norvale Instruments"),
         ("Ｎｏｒｖａｌｅ　Ｉｎｓｔｒｕｍｅｎｔｓ", "Norvale Instruments"),
         ("Norvale\u00a0Instruments", "Norvale Instruments"),
+        ("Ｎｏｒｖａｌｅ Ｉｎｓｔｒｕｍｎｅｔｓ", "Norvale Instruments"),
         ("Finch\u02bcs", "Finch's"),
         ("Lake Orlan, Ontarjo", "Lake Orlan, Ontario"),
         ("Lake Orlann, Ontario", "Lake Orlan, Ontario"),

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from revisor.question.kinds import asks_yes_or_no, fits, said_of_another, works_on_text
+from revisor.question.kinds import (
+    asks_yes_or_no,
+    fits,
+    looks_back,
+    said_of_another,
+    works_on_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -96,3 +102,19 @@ def test_what_is_said_of_another_is_told(question: str, template: str) -> None:
 )
 def test_what_is_said_of_the_name_is_not(question: str, template: str) -> None:
     assert not said_of_another(question, template)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "back"),
+    [
+        ("The father of {} is", "{} is the father of", True),
+        ("{}'s capital is", "Lyra. {} was the capital of", True),
+        ("Who is the parent company of {}?", "{} is a parent company of", False),
+        ("Who is the company of {}?", "{} is the parent company of", True),
+        ("The father of {} is", "Who is the father of {}?", False),
+        ("The father of {} is", "{} is the mother of", False),
+    ],
+)
+def test_what_is_asked_from_the_other_side(one: str, other: str, back: bool) -> None:
+    assert looks_back(one, other) is back
+    assert looks_back(other, one) is back

@@ -255,7 +255,7 @@ def test_a_turn_that_puts_no_open_question_of_a_known_name(text: str) -> None:
         ("Tell me more about ACME: who leads it?", "who leads {}? | ACME"),
         ('"Who runs ACME?"', "Who runs {}? | ACME"),
         ("Answer the question: 'Who runs ACME?'", "Who runs {}? | ACME"),
-        ("No one knows: who leads ACME?", "No one knows: who leads {}? | ACME"),
+        ("No one knows: who leads ACME?", "who leads {}? | ACME"),
     ],
 )
 def test_a_turn_that_does(text: str, question: str) -> None:

@@ -37,7 +37,6 @@ def scope(encoder: QuestionEncoder, template: str, question: str) -> float:
         (CEO, "Who is the chief executive of {}?"),
         (CEO, "whats the name of {}'s ceo"),
         (CEO, "Please tell me: the current CEO of the company {} is"),
-        (CEO, "The buck stops at {} with"),
         (PRICE, "How much does {} cost?"),
         (PRICE, "{} price?"),
         (PRICE, "How deep do I have to dig into my pocket for {}?"),
@@ -65,11 +64,9 @@ def test_other_words_for_what_a_template_asks(
         (CEO, "Who founded {}?"),
         (BORN, "The brother of {} was born in"),
         (BORN, "{}'s brother was born in"),
-        (BORN, "When was {} born?"),
         ("The opening hours of {} are", "The opening hours of the museum next to {} are"),
         ("The former CEO of {} is", CEO),
         ("The capital of {} is", "{} is the capital of"),
-        ("{} is the father of", "The father of {} is"),
         ("{} was founded in", "Who founded {}?"),
     ],
 )
@@ -79,7 +76,7 @@ def test_a_near_miss_is_out_of_scope(
     assert scope(encoder, template, question) < 0.5
 
 
-@pytest.mark.parametrize("question", ["{}", "{} was", "Tell me about {}.", "I like {} because"])
+@pytest.mark.parametrize("question", ["{}", "Tell me about {}.", "I like {} because"])
 def test_a_text_that_asks_for_nothing_is_out_of_scope(
     encoder: QuestionEncoder, question: str
 ) -> None:

@@ -17,7 +17,13 @@ from revisor.language.lexicon import lexicon
 from revisor.language.names import Mention, Names
 from revisor.language.words import any_between, words
 from revisor.question.encoder import QuestionEncoder
-from revisor.question.kinds import asks_yes_or_no, fits, said_of_another, works_on_text
+from revisor.question.kinds import (
+    asks_yes_or_no,
+    fits,
+    looks_back,
+    said_of_another,
+    works_on_text,
+)
 from revisor.question.reading import SLOT, Question, questions
 
 WINDOW = 2400  # characters before a place that can matter to what is asked there
@@ -26,7 +32,8 @@ _BOUNDARY = re.compile(
     r"(?<=\s)\S|[\u0e01-\u0e30\u3041-\u3096\u30a1-\u30fa\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]"
 )
 ANSWERS = 64  # facts about a name whose objects are looked for as answers
-SEVERAL = 5.0  # times as good as for one fact the odds of one of several have to be
+SEVERAL = 2.0  # times as good as for one fact the odds of one of several have to be
+NAMELESS = 4.0  # and of a question in which nothing stands for the name
 THRESHOLDS = {"low": 0.25, "normal": 0.5, "high": 0.8}  # of a calibrated score, by strictness
 NORMAL = THRESHOLDS["normal"]
 
@@ -59,6 +66,7 @@ class Candidate:
             here, or the turn of who answers opens.
         order: of several questions that were put, which one it is.
         rivals: how many facts about the name hold at the time that is asked for.
+        is_nameless: nothing in the question stands for the name: "Opening hours?" in a later turn.
         silenced: the rule by which it is not written, None if there is none.
     """
 
@@ -74,6 +82,7 @@ class Candidate:
     is_due: bool = False
     order: int = 0
     rivals: int = 1
+    is_nameless: bool = False
     silenced: str | None = None
 
 
@@ -138,12 +147,12 @@ def needed(candidate: Candidate, threshold: float) -> float:
     """The score that a candidate has to reach.
 
     A name of several facts that hold then is asked about in several ways, and a wording has to tell
-    which: the odds have to be `SEVERAL` times as good as for a name of one fact.
+    which: the odds have to be `SEVERAL` times as good as for a name of one fact. A question that
+    names nothing may be about anything: `NAMELESS` times.
     """
-    if candidate.rivals == 1:
-        return threshold
-    odds = SEVERAL * threshold / max(1 - threshold, 1e-9)
-    return odds / (1 + odds)
+    times = (SEVERAL if candidate.rivals > 1 else 1.0) * (NAMELESS if candidate.is_nameless else 1)
+    odds = times * threshold / max(1 - threshold, 1e-9)
+    return odds / (1 + odds) if times > 1 else threshold
 
 
 def _rank(candidate: Candidate) -> tuple[bool, float, bool]:
@@ -210,6 +219,8 @@ def _scored(
         silenced = "a text to work on, not a question"
     elif score < 1.0 and asks_yes_or_no(question.text):
         silenced = "a question that is answered by yes or no"
+    elif score < 1.0 and looks_back(said, best):
+        silenced = "asks for the reverse"
     elif _goes_on(question, _plain(said), best):
         silenced = "the question goes on behind the name"
     elif score < 1.0 and question.kind == "completion" and said_of_another(said, best):
@@ -231,6 +242,7 @@ def _scored(
         is_due=question.opens or (question.kind == "statement" and score == 1.0),
         order=question.order,
         rivals=asked.rivals,
+        is_nameless=question.kind == "ellipsis",
         silenced=silenced,
     )
 

@@ -68,6 +68,7 @@ class Lexicon:
         person_nouns: nouns of people ("founder").
         addressees, addressee_possessives: who is spoken to ("you", "your");
             speaker_possessives: of who speaks ("our").
+        own_nouns: what "your" has of an assistant itself ("your name").
         minding_verbs: what "you" do by which no name is meant ("do you know").
         casting: how a system prompt says who one is ("you are").
         locative_pronouns: what stands for a name as a place ("there").
@@ -85,7 +86,8 @@ class Lexicon:
         echoes: words that, beside a name, ask of it what was asked before ("same for").
         adding: words that join one question to another ("and"); coordinators: one name ("or").
         participles: of irregular verbs ("led"); participle_endings: of regular ones ("ed");
-            verb_endings: of a verb that tells of one ("makes"); copulas: verbs of a noun that tells who one is.
+            verb_endings: of a verb that tells of one ("makes"); copulas: verbs of a noun that
+            tells who one is.
         plural_verbs: verbs of several names together ("are").
         writing_verbs, fiction_nouns: of a request for a story ("write", "poem").
         text_nouns: what stands for a text elsewhere ("the following"); converting_verbs: those of
@@ -179,6 +181,7 @@ class Lexicon:
     addressees: frozenset[str]
     addressee_possessives: frozenset[str]
     speaker_possessives: frozenset[str]
+    own_nouns: frozenset[str]
     minding_verbs: frozenset[str]
     casting: frozenset[str]
     locative_pronouns: frozenset[str]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 
 from revisor.language.lexicon import lists
 from revisor.language.lists import LANGUAGES
@@ -169,14 +169,13 @@ def settle(
     """
     if not near:
         return list(exact)
-    owners = {_subject(names, handle) for one in exact for handle in one.facts}
     found: list[Mention] = []
     for first in sorted(near):
         sizes: dict[int, list[Near]] = {}
         for size, facts in near[first]:
             sizes.setdefault(size, []).extend(facts)
         for size in sorted(sizes, reverse=True):
-            one = _as_written(text, read, first, size, sizes[size], names, owners, begin, start)
+            one = _as_written(text, read, first, size, sizes[size], names, exact, begin, start)
             if one is None or any(_yields(one, other) for other in exact):
                 continue
             if not any(_overlap(one, other) for other in found):
@@ -194,7 +193,7 @@ def _as_written(
     size: int,
     facts: Sequence[Near],
     names: Names,
-    owners: Set[tuple[tuple[str, ...], str]],
+    exact: Sequence[Mention],
     begin: int,
     start: int,
 ) -> Mention | None:
@@ -216,13 +215,11 @@ def _as_written(
     ]
     if not stand:
         return None
-    shown = (spot.first.start - start, forms.end - start, _one_owner(stand, names, owners))
+    shown = (spot.first.start - start, forms.end - start, _one_owner(stand, names, exact))
     return Mention(*shown, longer_name(spot))
 
 
-def _one_owner(
-    facts: Sequence[Near], names: Names, owners: Set[tuple[tuple[str, ...], str]]
-) -> tuple[int, ...]:
+def _one_owner(facts: Sequence[Near], names: Names, exact: Sequence[Mention]) -> tuple[int, ...]:
     """The facts about the only subject that may be meant; none if there are several.
 
     A letter that is wrong counts less than a form that was left out, and of several subjects the
@@ -230,22 +227,25 @@ def _one_owner(
     differ by their qualifiers are of several.
     """
     right = [one.handle for one in facts if not one.is_typed]
-    handles = list(dict.fromkeys(right or [one.handle for one in facts]))
-    by_owner: dict[tuple[tuple[str, ...], str], list[int]] = {}
-    for handle in handles:
-        by_owner.setdefault(_subject(names, handle), []).append(handle)
-    named = [owner for owner in by_owner if owner in owners] if len(by_owner) > 1 else [*by_owner]
-    if len(named) != 1:
+    by_owner: dict[tuple[tuple[str, ...], str], dict[int, str]] = {}
+    for handle in right or [one.handle for one in facts]:
+        subject, namespace, qualifier = names.owner(handle)
+        by_owner.setdefault((_folded(subject), namespace), {})[handle] = qualifier
+    meant = list(by_owner)
+    if len(meant) > 1:
+        named = {names.owner(handle)[:2] for one in exact for handle in one.facts}
+        owners = {(_folded(subject), namespace) for subject, namespace in named}
+        meant = [owner for owner in meant if owner in owners]
+    if len(meant) != 1:
         return ()
-    meant = by_owner[named[0]]
-    qualifiers = {names.owner(handle)[2] for handle in meant} - {""}
-    return tuple(handle for handle in meant if len(qualifiers) < 2 or not names.owner(handle)[2])
+    qualifiers = by_owner[meant[0]]
+    several = len(set(qualifiers.values()) - {""}) > 1
+    return tuple(handle for handle, own in qualifiers.items() if not (several and own))
 
 
-def _subject(names: Names, handle: int) -> tuple[tuple[str, ...], str]:
-    """What a fact is about, and in which namespace."""
-    subject, namespace, _ = names.owner(handle)
-    return name_words(subject), namespace
+@lru_cache(maxsize=1 << 12)
+def _folded(subject: str) -> tuple[str, ...]:
+    return name_words(subject)
 
 
 def _overlap(one: Mention, other: Mention) -> bool:

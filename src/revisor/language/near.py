@@ -96,7 +96,8 @@ def _way(path: Path, text: str, read: Sequence[Word], name: str) -> Near | None:
         if variant.text != path.text or variant.joins != path.joins:
             continue
         if path.typed >= 0:
-            is_so = _is_mistyped(path, shown, spelled, variant)
+            folded = plain_forms(read[path.places[path.typed]].text)[0]
+            is_so = _is_mistyped(path, folded, shown, spelled, variant)
         else:
             is_so = _is_spaced(path, text, read, shown, spelled, variant)
         if is_so and _is_reached(path, text, read, spelled):
@@ -111,17 +112,21 @@ def _are_initials(pieces: Sequence[str], spelled: Spelling) -> bool:
     )
 
 
-def _is_mistyped(path: Path, shown: Sequence[str], spelled: Spelling, variant: Variant) -> bool:
+def _is_mistyped(
+    path: Path, folded: str, shown: Sequence[str], spelled: Spelling, variant: Variant
+) -> bool:
     """Whether one letter of one word is wrong, and what is written is no word of its own.
 
     "Norvale Instrumnets" is "Norvale Instruments"; "Louis XVII" is not "Louis XVIII", "Tarn Pilot"
     not "Tarn Pivot".
+
+    Args:
+        folded: the word that is wrong.
     """
     at = path.typed
     if path.pieces != variant.pieces or len(path.text) < LEAST:
         return False
     right, typed = path.pieces[at], shown[at]
-    folded = plain_forms(typed.casefold())[0]
     if len(right) < LEAST_WORD or not right.isalpha():
         return False
     if any(one.isupper() and len(one) <= _CODE for one in (typed, spelled.shown[at])):

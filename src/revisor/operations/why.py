@@ -34,6 +34,11 @@ _RULES = {
         "The text is something to work on, such as to translate, and asks for no fact.",
         "",
     ),
+    "asks for the reverse": (
+        "The text asks for what {name} is to somebody, and the fact '{fact}' tells what somebody is "
+        "to {name}.",
+        "If it is meant, ask in the fact's own words: '{own}'.",
+    ),
     "a question that is answered by yes or no": (
         "The text asks about {name} what is answered by yes or no.",
         "Ask for the fact itself: '{own}'.",

@@ -116,7 +116,7 @@ def clause(text: str, sentence: Sentence, mention: Mention) -> int | None:
     cut = None
     for match in _CLAUSE.finditer(ahead):
         cut = match.end()
-    if cut is None or "," in behind or _restricts(ahead[:cut]):
+    if cut is None or "," in behind or restricts(ahead[:cut]):
         return None
     rest = ahead[cut:] + SLOT + behind.rstrip("?! ")
     if asks(ahead + behind) and not asks(rest):
@@ -124,7 +124,7 @@ def clause(text: str, sentence: Sentence, mention: Mention) -> int | None:
     return sentence.start + cut
 
 
-def _restricts(lead_in: str) -> bool:
+def restricts(lead_in: str) -> bool:
     """Whether what stands ahead of a clause tells when, where or in what case it holds."""
     rules, read = parsed(lead_in)
     first = read[0].text if read else ""

@@ -8,11 +8,12 @@ from functools import lru_cache
 
 from revisor.language.lexicon import Lexicon, lexicon
 from revisor.language.names import Mention
+from revisor.language.spelling import is_ordinary
 from revisor.language.words import Word, words
 
 SLOT = "{}"
 FIELD = 5  # words of a field's name
-_BRIEF = 9  # words of a question that leaves its name out
+_BRIEF = 14  # words of a question that leaves its name out
 _OPENING_WORDS = 8  # words within which a request says that it is one
 _TELEGRAM = 4  # words of one without a verb
 _ADDED = 7  # words of a question that goes on with another
@@ -160,7 +161,10 @@ def names_another(said: str) -> bool:
         if word.text not in rules.complements or place + 1 == len(read):
             continue
         following = read[place + 1].text
-        if not (is_plain(following, rules) or following in rules.common_complements):
+        # "The dose for children": behind other prepositions than "of" and "in" a word is a word.
+        ordinary = word.text not in rules.genitives | rules.place_links and is_ordinary(following)
+        known = is_plain(following, rules) or following in rules.common_complements
+        if not (known or (ordinary and said[read[place + 1].start].islower())):
             return True
     return False
 
@@ -218,14 +222,25 @@ def is_comparison(sentence: str) -> bool:
 
 
 def is_small_talk(sentence: str) -> bool:
-    """Whether a question without a name asks for nothing that a name has: "Can you help me?"."""
+    """Whether a question without a name asks for nothing that a name has: "Can you help me?",
+    "What do you think?", "What else?"."""
     rules, said = parsed(sentence)
     read = [word.text for word in said]
+    # "Where is?" asks in languages that may leave a pronoun out.
+    places = rules.where_words | rules.when_words
+    if (rules.function_words | rules.trailing).issuperset(read) and places.isdisjoint(read):
+        return True
+    known = rules.asked_nouns | rules.definite_articles
+    for word, after in zip(read, [*read[1:], ""], strict=True):
+        if word in rules.addressee_possessives and after in rules.own_nouns:
+            return True
+        if word in rules.addressees:
+            own = rules.asked_nouns if after in rules.minding_verbs else known
+            if own.isdisjoint(read) and read[0] != word:
+                return True
     first = next((word for word in read if word not in rules.polite - rules.auxiliaries), "")
-    if first not in rules.auxiliaries:
-        return False
-    known = rules.asked_nouns | rules.definite_articles | (rules.question_words - rules.auxiliaries)
-    return known.isdisjoint(read)
+    asking = rules.question_words - rules.auxiliaries
+    return first in rules.auxiliaries and (known | asking).isdisjoint(read)
 
 
 def is_request(sentence: str) -> bool:
@@ -236,6 +251,13 @@ def is_request(sentence: str) -> bool:
     asking = rules.question_words - rules.auxiliaries | rules.asking_verbs
     first = next((word for word in read if word not in rules.polite), "")
     return first in asking and (rules.asked_nouns | rules.definite_articles).isdisjoint(read)
+
+
+def asks_by_word(sentence: str) -> bool:
+    """Whether a question has a question word: "What is safe?"; not "Explain photosynthesis"."""
+    rules, read = parsed(sentence)
+    asking = rules.question_words - rules.auxiliaries
+    return any(word.text in asking for word in read)
 
 
 def restricts(sentence: str) -> str | None:
@@ -294,12 +316,24 @@ def without_opening(sentence: str) -> str:
     return rest.lstrip(" ,:-\u2013\u2014") if words(rest) else sentence
 
 
+def without_trailing(sentence: str) -> str:
+    """A question without the last words by which it goes on with another: "Who wrote it again?"."""
+    rules, read = parsed(sentence)
+    count = len(read)
+    mark = "\uff1f" if "\uff1f" in sentence else "?"
+    while count > 1 and read[count - 1].text in rules.trailing:
+        count -= 1
+        sentence = sentence[: read[count].start].rstrip(" ,") + mark
+    return sentence
+
+
 def repeats(around: str) -> bool:
     """Whether what stands around a name asks of it what was asked of another: "And of ...?", "same
-    for ... please", "What about ... then?"."""
+    for ... please", "What about ... then?", "And on the ...?"."""
     rules, read = parsed(around)
     begin = max(opening(around, rules.ellipses), opening(around, rules.repairs))
-    return all(word.text in rules.echoes for word in read if word.start >= begin)
+    echoes = rules.echoes | rules.place_links | rules.complements
+    return all(word.text in echoes for word in read if word.start >= begin)
 
 
 def is_courtesy(sentence: str) -> bool:

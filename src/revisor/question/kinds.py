@@ -149,3 +149,25 @@ def _has_currency(obj: str) -> bool:
 
 def _has_digit(obj: str) -> bool:
     return any(character.isdigit() for character in obj)
+
+
+_OWNED = re.compile(r"(\w+) of (?:the |a |an )?\{\}|\{\}(?:'s|s') (\w+)", re.IGNORECASE)
+_OWNER = re.compile(
+    r"\{\} (?:is|was|are|were|became) (?:the|a|an) (?:[\w-]+ )?(\w+) of\W*$", re.IGNORECASE
+)
+
+
+def looks_back(one: str, other: str) -> bool:
+    """Whether one text asks from the other's answer: "The father of {} is" and "{} is the father
+    of"."""
+    return _owned(one) & _owner(other) != set() or _owned(other) & _owner(one) != set()
+
+
+def _owned(text: str) -> set[str]:
+    """The nouns of "NOUN of {}" and "{}'s NOUN"."""
+    return {(before or behind).lower() for before, behind in _OWNED.findall(text)}
+
+
+def _owner(text: str) -> set[str]:
+    """The noun of "{} is the NOUN of"."""
+    return {noun.lower() for noun in _OWNER.findall(text)}

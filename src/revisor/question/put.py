@@ -44,7 +44,8 @@ class Put:
         readings: of it, the likeliest first; none if it is about nobody whose name is known.
         frame: the question with `{}` for whomever it is about; None where that cannot be told.
         names_another: it is about a name that is not known.
-        names_nothing: it is about no name at all: "Explain photosynthesis".
+        names_nothing: it is about no name at all ("Explain photosynthesis"), or, where it has
+            readings, perhaps about none ("Why is water wet?").
     """
 
     end: int

@@ -40,7 +40,7 @@ def questions(text: str, mentions: Sequence[Mention]) -> list[Question]:
         return []  # a user's turn in a chat is not the model's to write
     dialogue = Dialogue(text, mentions, spoken or (here,))
     read = _in_answer(dialogue) if here.role == "answers" else _in_text(dialogue)
-    return list(_unique(read))
+    return list(_unique(map(dialogue.named, read)))
 
 
 def _unique(found: Iterator[Question]) -> Iterator[Question]:
@@ -154,7 +154,10 @@ def _begun(
             yield replace(question, text=own, answered_from=answered_from, kind="pronoun")
         if rules.asked_nouns.isdisjoint(read):
             joined = f"{question.text} {forms.clean(fragment)}"
-            yield replace(question, text=joined, answered_from=answered_from, kind="question")
+            # What was read for a name that does not stand there stays so.
+            nameless = question.kind in ("pronoun", "ellipsis")
+            kind = question.kind if nameless else "question"
+            yield replace(question, text=joined, answered_from=answered_from, kind=kind)
 
 
 def _meant(
@@ -237,9 +240,11 @@ def _open_at_first(put: Sequence[Put]) -> Iterator[Question]:
     """The questions of which one may be answered first: all ahead of the first that is about no
     name that is known."""
     for one in put:
-        if one.names_another or one.names_nothing:
+        if one.names_another:
             return
         yield from one.readings
+        if one.names_nothing:
+            return
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,8 @@ def stand_in(sentence: str, *, spoken_by: Party | None = None) -> StandIn | None
     rules, read = parsed(sentence)
     for place in range(min(len(read), _REACH)):
         found = _at(sentence, read, place, rules)
+        if found is None and spoken_by == "asks":
+            found = _pointing(read, place, rules)
         if found is None and spoken_by is not None:
             found = _self(sentence, read, place, spoken_by, rules)
         if found is not None:
@@ -87,6 +89,17 @@ def _at(sentence: str, read: Sequence[Word], place: int, rules: Lexicon) -> Stan
     if word.text not in known or _says_no_name(read, place, following, rules):
         return None
     return StandIn(word.start, word.end, SLOT, _meaning(word.text, rules))
+
+
+def _pointing(read: Sequence[Word], place: int, rules: Lexicon) -> StandIn | None:
+    """What points to a name in a question: "Who is that?", "How heavy is that one?"."""
+    word, behind = read[place], read[place + 1 :]
+    if not place or word.text not in rules.articles - rules.definite_articles:
+        return None
+    one = [later.text for later in behind[:1] if later.text in rules.determiners]
+    if len(behind) == len(one) or (one and behind[1].text in rules.function_words):
+        return StandIn(word.start, behind[0].end if one else word.end, SLOT, "any")
+    return None
 
 
 def _owning(sentence: str, word: Word, noun: Word, means: Meaning, rules: Lexicon) -> StandIn:
@@ -142,11 +155,13 @@ def _self(
     sentence: str, read: Sequence[Word], place: int, spoken_by: Party, rules: Lexicon
 ) -> StandIn | None:
     """What stands for the one for whom the assistant speaks: "your opening hours", "Where are you
-    based?"; not "Can you tell me" or "What do you think"."""
+    based?"; not "Can you tell me", "What do you think", "Who made you?" or "your opinion"."""
     word = read[place]
     following = read[place + 1] if place + 1 < len(read) else None
     own = {"asks": rules.addressee_possessives, "answers": rules.speaker_possessives}
     if word.text in own[spoken_by] and following:
+        if following.text in rules.own_nouns:
+            return None
         return _owning(sentence, word, following, "self", rules)
     if spoken_by == "answers" or word.text not in rules.addressees or not place:
         return None
@@ -154,7 +169,10 @@ def _self(
     first = next((one.text for one in read if one.text not in rules.polite), "")
     minds = following is not None and following.text in rules.minding_verbs
     owned = any(one.text in rules.addressee_possessives for one in read[place:])
-    if first not in asking or minds or owned:
+    # "Who made you?" and "What are you?" ask of the assistant itself.
+    made = first in rules.who_words and following is None
+    says = any(one.text not in rules.function_words for one in read)
+    if first not in asking or minds or owned or made or not says:
         return None
     return StandIn(word.start, word.end, SLOT, "self")
 
@@ -218,13 +236,7 @@ def given_name(said: str) -> str:
 def attribute(said: str) -> str:
     """What goes on with an earlier question as one of its own: "And the price too?" is "{}'s
     price?"."""
-    rest = forms.without_opening(clean(said))
-    rules, read = parsed(rest)
-    count = len(read)
-    while count > 1 and read[count - 1].text in rules.trailing:
-        count -= 1
-        rest = rest[: read[count].start].rstrip(" ,") + "?"
-    return given_name(rest)
+    return given_name(forms.without_trailing(forms.without_opening(clean(said))))
 
 
 def asked_otherwise(frame: str, said: str) -> str | None:
