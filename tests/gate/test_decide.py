@@ -34,7 +34,7 @@ def test_a_decision_tells_fact_score_threshold_and_runner_up() -> None:
     found = asked("The CEO of ACME is", CEO, SEAT)
     assert found is not None
     assert (found.fact.object, found.fact.score, found.fact.is_due) == ("Jane Roe", 1.0, True)
-    assert found.threshold == pytest.approx(5 / 6)
+    assert found.threshold == pytest.approx(2 / 3)
     assert found.runner_up is not None
     assert found.runner_up.object == "Lisbon"
     assert found.runner_up.score < 1.0

@@ -50,10 +50,7 @@ def test_an_encoder_is_calibrated_once_and_kept_by_its_files(
     encoders._sentence_encoder.cache_clear()
     again = open_encoder(str(folder), cache=tmp_path)
     question, template = "Who is the CEO of {}?", "The CEO of {} is"
-    scores = [
-        one.scope(*one.encode([question, template]))
-        for one in (first, again)
-    ]
+    scores = [one.scope(*one.encode([question, template])) for one in (first, again)]
     assert scores[0] == scores[1] > 0.5
     monkeypatch.setattr(encoders, "calibrated", _anew_calibration)
     kept.write_text("{")
@@ -67,7 +64,8 @@ def test_an_encoder_works_where_nothing_can_be_kept(
 ) -> None:
     (tmp_path / "file").touch()
     with caplog.at_level(logging.WARNING):
-        assert open_encoder(str(folder), cache=tmp_path / "file" / "cache").encode(["{} CEO"]).any()
+        encoder = open_encoder(str(folder), cache=tmp_path / "file" / "cache")
+        assert encoder.encode(["{} CEO"])[0].any()
     assert "cannot be kept" in caplog.text
 
 

@@ -227,7 +227,7 @@ def test_only_facts_that_hold_then_count_as_rivals() -> None:
     ):
         one = told(text)[obj]
         assert one.rivals == count, text
-        assert needed(one, 0.5) == pytest.approx(0.5 if count == 1 else 5 / 6)
+        assert needed(one, 0.5) == pytest.approx(0.5 if count == 1 else 2 / 3)
 
 
 def test_the_object_of_a_fact_that_is_over_answers_no_question() -> None:

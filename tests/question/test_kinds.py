@@ -109,7 +109,7 @@ def test_what_is_said_of_the_name_is_not(question: str, template: str) -> None:
     [
         ("The father of {} is", "{} is the father of", True),
         ("{}'s capital is", "Lyra. {} was the capital of", True),
-        ("Who is the parent company of {}?", "{} is a parent company of", False),
+        ("Who is the parent company of {}?", "{} is a parent company of", True),
         ("Who is the company of {}?", "{} is the parent company of", True),
         ("The father of {} is", "Who is the father of {}?", False),
         ("The father of {} is", "{} is the mother of", False),

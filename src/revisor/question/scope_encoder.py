@@ -74,9 +74,10 @@ class ScopeEncoder:
         return self._network.compare(question, template)
 
     def scope(self, question: Encoded, template: Encoded) -> float:
-        """The probability that a question asks for what a template asks for."""
+        """The probability that a question asks for what a template asks for; never 0, which says
+        that nothing is asked."""
         logit = min(max(self.logit(question, template), -30.0), 30.0)
-        return round(1 / (1 + math.exp(-logit)) / _STEP) * _STEP
+        return max(round(1 / (1 + math.exp(-logit)) / _STEP), 1) * _STEP
 
 
 def text_tokens(

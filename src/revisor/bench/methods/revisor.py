@@ -78,10 +78,10 @@ class GateMethod:
         folder = tempfile.TemporaryDirectory(prefix="revisor-eval-")
         self._ledger = Ledger.open(Path(folder.name) / "ledger.sqlite", create=True)
         self._index = FactIndex.open(self._ledger)
-        self._within: Collection[str] | None = None
+        self._scope = _Scope(self._index)
         weakref.finalize(self, _close, self._index, self._ledger, folder)
         self.gate = FactGate(
-            view=self._view,
+            view=self._scope.view,
             tokenizer=binding.loaded.tokenizer,
             encoder=encoder_named(options.encoder),
             probe=probe,
@@ -109,14 +109,11 @@ class GateMethod:
     @contextmanager
     def within(self, namespaces: Collection[str]) -> Iterator[None]:
         """Meanwhile only facts of these namespaces are found."""
-        self._within = namespaces
+        self._scope.namespaces = namespaces
         try:
             yield
         finally:
-            self._within = None
-
-    def _view(self) -> View:
-        return self._index.view(namespaces=self._within)
+            self._scope.namespaces = None
 
     def reword(self, prompt: str, fact: Fact | None = None) -> str:
         """The prompt as it is: the facts are found in it."""
@@ -130,6 +127,17 @@ class GateMethod:
     def stored_bytes(self) -> int:
         """The index in the form of its file."""
         return len(self._index.snapshot()) if self._ledger.count() else 0
+
+
+class _Scope:
+    """The namespaces whose facts are found; None for all."""
+
+    def __init__(self, index: FactIndex) -> None:
+        self._index = index
+        self.namespaces: Collection[str] | None = None
+
+    def view(self) -> View:
+        return self._index.view(namespaces=self.namespaces)
 
 
 def _close(index: FactIndex, ledger: Ledger, folder: tempfile.TemporaryDirectory[str]) -> None:
