@@ -35,8 +35,7 @@ _RULES = {
         "",
     ),
     "asks for the reverse": (
-        "The text asks for what {name} is to somebody, and the fact '{fact}' tells what somebody is "
-        "to {name}.",
+        "The text asks what {name} is to somebody; the fact '{fact}' tells what somebody is to it.",
         "If it is meant, ask in the fact's own words: '{own}'.",
     ),
     "a question that is answered by yes or no": (
