@@ -254,7 +254,7 @@ def main() -> None:
     options.add_argument("--languages", type=float, default=0.0, help="share of other languages")
     options.add_argument("--without", type=Path, help="JSON: data set -> relations left out")
     options.add_argument("--pieces", type=int, default=40_000, help="of the vocabulary")
-    options.add_argument("--shift", type=float, default=0.0, help="of the log-odds at the end")
+    options.add_argument("--shift", type=float, default=1.1, help="of the log-odds at the end")
     options.add_argument("--name", default="scope-1")
     options.add_argument("--out", type=Path, default=Path("src/revisor/data/question_encoder.npz"))
     given = options.parse_args()

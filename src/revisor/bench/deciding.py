@@ -43,7 +43,8 @@ def encoder_named(name: str) -> QuestionEncoder:
         return encoder_from(Path(name))
     except (OSError, ValueError) as error:
         raise NotSupported(
-            f"No question encoder can be read from {name}: {error}", "Take the one that is shipped."
+            f"No question encoder can be read from {name} ({error}).",
+            "Take the one that is shipped, or a file of tools/train_question_encoder.py.",
         ) from error
 
 

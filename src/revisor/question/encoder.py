@@ -62,4 +62,4 @@ def encoder_from(path: Path) -> QuestionEncoder:
         try:
             return ScopeEncoder.read(file)
         except (KeyError, EOFError, ValueError, BadZipFile) as error:
-            raise ValueError(f"{path} is no question encoder: {error}") from error
+            raise ValueError(f"{path} is no question encoder") from error
