@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache, lru_cache
@@ -124,10 +124,9 @@ def candidates(
         offer(_own(text, own, clock.of_own(own)))
     whole = [mention for mention in mentions if mention.within is None]
     read = list(_open_questions(text, questions(text, whole), facts, clock))
-    known = _encoded(read, encoder)
     for asked in read:
         for handle in asked.question.mention.facts:
-            candidate = _scored(text, asked, known, handle, facts.fact(handle), encoder)
+            candidate = _scored(text, asked, handle, facts.fact(handle), encoder)
             if candidate.silenced is not None or not asked.is_answered:
                 offer(candidate)
     for mention in mentions:
@@ -159,12 +158,6 @@ def _rank(candidate: Candidate) -> tuple[bool, float, bool]:
     return candidate.silenced is None, candidate.score, candidate.is_due
 
 
-def _encoded(read: Sequence[Asked], encoder: QuestionEncoder) -> dict[str, Any]:
-    """Questions as the encoder compares them, with and without the words of their times."""
-    texts = list(dict.fromkeys(text for one in read for text in (one.when.text, one.when.plain)))
-    return {text: encoded(encoder, text) for text in texts}
-
-
 def _own(text: str, own: OwnPrompt, asked: Asked) -> Candidate:
     """The candidate of a fact in whose own wording the text ends.
 
@@ -193,7 +186,6 @@ def _own(text: str, own: OwnPrompt, asked: Asked) -> Candidate:
 def _scored(
     text: str,
     asked: Asked,
-    known: Mapping[str, Any],
     handle: int,
     fact: IndexedFact,
     encoder: QuestionEncoder,
@@ -207,7 +199,7 @@ def _scored(
             break
         if _is_empty(put):
             continue
-        value = encoder.scope(known[put], encoded(encoder, template))
+        value = encoder.scope(encoded(encoder, put), encoded(encoder, template))
         if value > score:
             best, score, said = template, value, put
     silenced = None
