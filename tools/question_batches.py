@@ -14,6 +14,7 @@ AS_TEMPLATES = 0.65  # of a relation's wordings, the plain ones ahead
 ALIKE = 0.965  # cosine of two relations that are not told to be different
 NEIGHBOURS = 12
 TOGETHER = 3  # neighbours of a relation that come with it
+TOLD = 8  # texts of a batch that only tell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class Batch:
         relations: their numbers.
         templates, questions: ask for the same.
         near, spoilt: do not, though they look like it; written by hand, and made from a wording.
+        told: running text that asks for nothing, with a template that is near to each.
     """
 
     relations: list[int]
@@ -31,6 +33,7 @@ class Batch:
     questions: list[str]
     near: list[str]
     spoilt: list[str]
+    told: list[tuple[str, str]]
 
 
 class Batches:
@@ -40,6 +43,7 @@ class Batches:
         relations: the English ones.
         others: those of other languages, by the same names.
         alike_RR: cosines of the relations' wordings; the diagonal counts for nothing.
+        told: running text that asks for nothing, each with templates that are near to it.
         share: of questions in another language, where the relation has one.
     """
 
@@ -48,6 +52,7 @@ class Batches:
         relations: Sequence[Relation],
         others: Sequence[Relation],
         alike_RR: torch.Tensor,
+        told: Sequence[tuple[str, Sequence[str]]],
         rng: Random,
         *,
         size: int = 24,
@@ -60,14 +65,18 @@ class Batches:
         self._near_RK = alike_RR.topk(min(NEIGHBOURS, len(relations) - 1)).indices.tolist()
         self.same_RR = _same(self.relations, alike_RR)
         self._phrases = [list(filter(None, map(noun_phrase, one.wordings))) for one in relations]
+        self._told = list(told)
         self._rng, self._size, self._share = rng, size, share
 
     def next(self) -> Batch:
         """The next batch."""
         chosen = self._chosen()
-        batch = Batch(relations=chosen, templates=[], questions=[], near=[], spoilt=[])
+        batch = Batch(relations=chosen, templates=[], questions=[], near=[], spoilt=[], told=[])
         for number in chosen:
             self._add(batch, number)
+        for text, near in self._rng.sample(self._told, TOLD):
+            said = dressed(text, self._rng) if self._rng.random() < 0.2 else text
+            batch.told.append((said, self._rng.choice(near)))
         return batch
 
     def _chosen(self) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ ENGLISH = (
     "culture",
 )
 OTHERS = ("german", "french", "spanish", "chinese")
+PROSE = ("people", "works", "places")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,25 @@ def english() -> list[Relation]:
     return [relation for part in ENGLISH for relation in read(part)]
 
 
-def others() -> list[Relation]:
-    """The relations of the other languages, each by the name of the English one."""
-    return [relation for part in OTHERS for relation in read(part)]
+def others(languages: Sequence[str] = OTHERS) -> list[Relation]:
+    """The relations of other languages, each by the name of the English one."""
+    return [relation for part in languages for relation in read(part)]
+
+
+def prose() -> list[str]:
+    """Running text about `{}`, cut off where it asks for nothing of it.
+
+    Raises:
+        ValueError: a line without `{}`, or without a cut behind it.
+    """
+    found = []
+    for part in PROSE:
+        file = FOLDER / f"prose_{part}.txt"
+        for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+            whole, *cuts = line.split("|")
+            if line.count("{}") != 1 or "{}" not in whole or not cuts:
+                raise ValueError(f"{file.name}:{number}: {{}} has to stand once, a cut behind it")
+            for cut in cuts:
+                found.append(" ".join(whole.split()))
+                whole += cut
+    return found

@@ -20,6 +20,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from random import Random
 
@@ -38,6 +39,8 @@ log = logging.getLogger(__name__)
 HARD = 6  # templates of other relations, the nearest, that each question is told from
 NEAREST = 10  # relations to each that is kept apart
 APART = 20  # relations that are kept apart, to see how far it is
+TOLD_APART = 150  # texts that only tell, too
+TOLD_NEAR = 40  # templates that each of them is told from, the nearest
 RATES = (1.2e-4, 1e-3)  # of the towers, and of what is new
 WARM = 50  # steps
 AVERAGED = 0.99  # of the average of weights that a step keeps
@@ -77,16 +80,17 @@ class Reader:
         return Encoded(*(torch.cat(part)[back] for part in zip(*parts, strict=True)))
 
     @torch.no_grad()
-    @torch.autocast("cpu", torch.bfloat16)
     def scores(self, pairs: Sequence[tuple[str, str]], size: int = 96) -> torch.Tensor:
         """Log-odds of pairs."""
         found = []
         self.network.eval()
         for start in range(0, len(pairs), size):
             some = pairs[start : start + size]
-            seen = self.encode([one for one, _ in some] + [other for _, other in some])
             places = torch.arange(len(some))
-            found.append(self.network(seen.at(places), seen.at(places + len(some))).float())
+            with _half():
+                seen = self.encode([one for one, _ in some] + [other for _, other in some])
+                scores = self.network(seen.at(places), seen.at(places + len(some)))
+            found.append(scores.float())
         self.network.train()
         return torch.cat(found)
 
@@ -99,6 +103,12 @@ class Reader:
         return self._known[text]
 
 
+def _half() -> AbstractContextManager[object]:
+    """Arithmetic of 16 bits where the processor has it; elsewhere it would be slower."""
+    has_it = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.autocast("cpu", torch.bfloat16, enabled=has_it)
+
+
 def _parted(order: Sequence[int], count: int) -> Iterator[Sequence[int]]:
     cuts = [len(order) * part // count for part in range(count + 1)]
     return (order[start:end] for start, end in zip(cuts, cuts[1:], strict=False))
@@ -109,6 +119,7 @@ class Apart:
 
     Args:
         near_pairs: each with one that is near to it.
+        told: running text, each with templates that are near to it.
     """
 
     def __init__(
@@ -116,9 +127,11 @@ class Apart:
         relations: Sequence[lexicon.Relation],
         others: Sequence[lexicon.Relation],
         near_pairs: Sequence[tuple[lexicon.Relation, lexicon.Relation]],
+        told: Sequence[tuple[str, Sequence[str]]],
     ) -> None:
         rng = Random(7)
         self.true, self.near, self.other = [], [], []
+        self.told = [(text, one) for text, near in told for one in rng.sample(list(near), 4)]
         for one in relations:
             plain = as_templates(one)
             phrases = list(filter(None, map(noun_phrase, one.wordings)))
@@ -141,19 +154,21 @@ class Apart:
 
     def report(self, reader: Reader) -> str:
         """How many true questions stand above a share of the near misses, and above 0."""
-        true, near, other = map(reader.scores, (self.true, self.near, self.other))
+        some = (self.true, self.near, self.other, self.told)
+        true, near, other, told = map(reader.scores, some)
         at = ", ".join(
             f"{100 * (true > near.quantile(1 - share)).float().mean():.0f} at {share:.0%}"
             for share in (0.1, 0.05, 0.02)
         )
-        told = (
+        line = (
             f"true questions above near misses: {at}; above 0: "
-            f"{_percent(true)} of true, {_percent(near)} of near, {_percent(other)} of others"
+            f"{_percent(true)} of true, {_percent(near)} of near, {_percent(other)} of others, "
+            f"{_percent(told)} of prose"
         )
         if self.far_true:
             far, missed = reader.scores(self.far_true), reader.scores(self.far_near)
-            told += f"; other languages {_percent(far)}, near {_percent(missed)}"
-        return told
+            line += f"; other languages {_percent(far)}, near {_percent(missed)}"
+        return line
 
 
 def _percent(scores: torch.Tensor) -> str:
@@ -172,26 +187,79 @@ def alike(reader: Reader, relations: Sequence[lexicon.Relation]) -> torch.Tensor
     return (mean_RD @ mean_RD.T).fill_diagonal_(-1)
 
 
+def with_templates(
+    reader: Reader, told: Sequence[str], relations: Sequence[lexicon.Relation]
+) -> list[tuple[str, Sequence[str]]]:
+    """Texts, each with the templates that are nearest by what the base makes of them."""
+    templates = list(dict.fromkeys(text for one in relations for text in as_templates(one)))
+    reader.network.eval()
+    with torch.no_grad():
+        told_ND, templates_MD = (
+            torch.cat(
+                [
+                    F.normalize(reader.encode(texts[start : start + 200]).whole_ND, dim=-1)
+                    for start in range(0, len(texts), 200)
+                ]
+            )
+            for texts in (list(told), templates)
+        )
+    reader.network.train()
+    places_NK = (told_ND @ templates_MD.T).topk(TOLD_NEAR).indices.tolist()
+    return [
+        (text, [templates[place] for place in places])
+        for text, places in zip(told, places_NK, strict=True)
+    ]
+
+
 def loss_of(reader: Reader, batch: Batch, same_RR: torch.Tensor) -> torch.Tensor:
     """Binary cross-entropy of a batch of R relations: true questions, near misses of both kinds,
-    and the templates of other relations that are nearest; and the same by whole texts."""
+    and the templates of other relations that are nearest; T running texts with a template that is
+    near to each; and the same by whole texts."""
     count, network = len(batch.relations), reader.network
+    told, near = zip(*batch.told, strict=True)
     places = torch.arange(count)
-    with torch.autocast("cpu", torch.bfloat16):
-        seen = reader.encode(batch.templates + batch.questions + batch.near + batch.spoilt)
-        templates, asked = seen.at(places), seen.at(torch.arange(count, 4 * count))
-        whole_RR = network.alike(seen.at(count + places), templates).float()
+    with _half():
+        seen = reader.encode(
+            [*batch.templates, *near, *batch.questions, *batch.near, *batch.spoilt, *told]
+        )
+        asked = seen.at(torch.arange(count + len(near), len(seen.whole_ND)))
+        templates = seen.at(places)
+        whole_RR = network.alike(asked.at(places), templates).float()
         same_RR = same_RR[batch.relations][:, batch.relations]
         with torch.no_grad():
             near_RR = whole_RR.masked_fill(same_RR, -99.0).fill_diagonal_(-99.0)
             hard_RH = (near_RR + torch.rand_like(near_RR)).topk(HARD).indices
             told_RH = (near_RR.gather(1, hard_RH) > -90).float()
-        questions = torch.cat([torch.arange(3 * count), places.repeat_interleave(HARD)])
-        partners = torch.cat([places, places, places, hard_RH.flatten()])
-        logits = network(asked.at(questions), templates.at(partners)).float()
+            told_T = 3 * count + torch.arange(len(told))
+            told_TR = network.alike(asked.at(told_T), templates).float()
+            hard_TH = told_TR.topk(HARD // 2).indices
+        questions = torch.cat(
+            [
+                torch.arange(3 * count),
+                places.repeat_interleave(HARD),
+                told_T,
+                told_T.repeat_interleave(HARD // 2),
+            ]
+        )
+        partners = torch.cat(
+            [
+                *(places, places, places),
+                hard_RH.flatten(),
+                count + torch.arange(len(near)),
+                hard_TH.flatten(),
+            ]
+        )
+        logits = network(asked.at(questions), seen.at(partners)).float()
     wanted = torch.zeros(len(questions))
     wanted[:count] = 1
-    weight = torch.cat([torch.full((count,), 2.0), torch.ones(2 * count), 0.7 * told_RH.flatten()])
+    weight = torch.cat(
+        [
+            torch.full((count,), 2.0),
+            torch.ones(2 * count),
+            0.7 * told_RH.flatten(),
+            torch.full((len(told) * (1 + HARD // 2),), 0.7),
+        ]
+    )
     whole_weight_RR = 0.1 * (~same_RR).float()
     whole_weight_RR[places, places] = 1.0
     return _weighted(logits, wanted, weight) + 0.3 * _weighted(
@@ -204,8 +272,14 @@ def _weighted(logits: torch.Tensor, wanted: torch.Tensor, weight: torch.Tensor) 
     return (each * weight).sum() / weight.sum()
 
 
-def train(reader: Reader, batches: Batches, apart: Apart, steps: int) -> None:
-    """Train a network, and print how far it is."""
+def train(
+    reader: Reader, batches: Batches, apart: Apart, steps: int, *, times: float = 1.0
+) -> None:
+    """Train a network, and print how far it is.
+
+    Args:
+        times: the rates.
+    """
     network = reader.network
     network.words.weight.requires_grad_(False)
     network.train()
@@ -217,7 +291,7 @@ def train(reader: Reader, batches: Batches, apart: Apart, steps: int) -> None:
     begun = time.monotonic()
     for step in range(1, steps + 1):
         for group, rate in zip(optimizer.param_groups, RATES, strict=True):
-            group["lr"] = rate * min(1.0, step / WARM) * max(0.02, 1 - step / steps)
+            group["lr"] = times * rate * min(1.0, step / WARM) * max(0.02, 1 - step / steps)
         loss = loss_of(reader, batches.next(), batches.same_RR)
         optimizer.zero_grad()
         loss.backward()
@@ -252,6 +326,8 @@ def main() -> None:
     options.add_argument("--layers", default="0,1,2,3,4,5")
     options.add_argument("--steps", type=int, default=1600)
     options.add_argument("--languages", type=float, default=0.0, help="share of other languages")
+    options.add_argument("--of", nargs="*", default=lexicon.OTHERS, choices=lexicon.OTHERS)
+    options.add_argument("--rate", type=float, default=1.0, help="times the rates")
     options.add_argument("--without", type=Path, help="JSON: data set -> relations left out")
     options.add_argument("--pieces", type=int, default=40_000, help="of the vocabulary")
     options.add_argument("--shift", type=float, default=1.1, help="of the log-odds at the end")
@@ -269,11 +345,14 @@ def main() -> None:
     rng.shuffle(relations)
     held, kept = relations[:APART], relations[APART:]
     names = {one.name for one in kept}
-    others = lexicon.others()
+    others = lexicon.others(given.of)
+    told = with_templates(reader, lexicon.prose(), relations)
+    rng.shuffle(told)
     batches = Batches(
         kept,
         [one for one in others if one.name in names],
         alike(reader, kept),
+        told[TOLD_APART:],
         rng,
         share=given.languages,
     )
@@ -283,8 +362,8 @@ def main() -> None:
         for one, row in zip(held, near, strict=True)
         for place in row.masked_fill(row > ALIKE, -1.0).topk(NEAREST).indices.tolist()
     ]
-    apart = Apart(held, others if given.languages else (), pairs)
-    train(reader, batches, apart, given.steps)
+    apart = Apart(held, others if given.languages else (), pairs, told[:TOLD_APART])
+    train(reader, batches, apart, given.steps, times=given.rate)
     head = {"name": given.name, "open": base.open, "close": base.close, "unseen": sorted(left_out)}
     base = pruned(base, given.pieces)
     base.network.bias.data += given.shift

@@ -125,8 +125,9 @@ def candidates(
     whole = [mention for mention in mentions if mention.within is None]
     read = list(_open_questions(text, questions(text, whole), facts, clock))
     for asked in read:
+        put = tuple(map(clock.timeless, asked.question.restates))
         for handle in asked.question.mention.facts:
-            candidate = _scored(text, asked, handle, facts.fact(handle), encoder)
+            candidate = _scored(text, asked, handle, facts.fact(handle), encoder, put)
             if candidate.silenced is not None or not asked.is_answered:
                 offer(candidate)
     for mention in mentions:
@@ -189,17 +190,20 @@ def _scored(
     handle: int,
     fact: IndexedFact,
     encoder: QuestionEncoder,
+    restated: Sequence[str],
 ) -> Candidate:
+    """A fact about the name of a question, with the wording of it that is nearest.
+
+    Args:
+        restated: questions that were put, which this one says again.
+    """
     question = asked.question
     best, score, said = fact.templates[0], 0.0, asked.when.plain
     for template in fact.templates:
         put = asked.when.asked_of(template)
-        if _plain(template) == _plain(put):
-            best, score, said = template, 1.0, put
-            break
-        if _is_empty(put):
-            continue
-        value = encoder.scope(encoded(encoder, put), encoded(encoder, template))
+        value = _scope(put, template, encoder)
+        if restated and value > score:
+            value = min(value, max(_scope(one, template, encoder) for one in restated))
         if value > score:
             best, score, said = template, value, put
     silenced = None
@@ -237,6 +241,15 @@ def _scored(
         is_nameless=question.kind == "ellipsis",
         silenced=silenced,
     )
+
+
+def _scope(question: str, template: str, encoder: QuestionEncoder) -> float:
+    """How surely a question asks for what a template asks for, 0..1; 1 for its very words."""
+    if _plain(template) == _plain(question):
+        return 1.0
+    if _is_empty(question):
+        return 0.0
+    return encoder.scope(encoded(encoder, question), encoded(encoder, template))
 
 
 def _open_questions(

@@ -66,6 +66,10 @@ class Clock:
             when = replace(when, carried=_periods(told))
         return self._at(question, when)
 
+    def timeless(self, text: str) -> str:
+        """A question without the times that it tells."""
+        return _when(text, self._today).plain
+
     def of_own(self, own: OwnPrompt) -> Asked:
         """A fact's own wording, with a time that stands ahead of it: "In 2019, ACME was led by"."""
         ahead = _lead(self._text, own.begin)

@@ -25,6 +25,8 @@ class Question:
         opens: an answer is to begin here, whatever the model: the turn of who answers has just
             opened, and who asks has put this question.
         order: of several questions that were put, which one it is.
+        restates: questions that were put, whose words an answer says again, fewer of them: it asks
+            for what they ask for, or for nothing.
     """
 
     text: str
@@ -33,6 +35,7 @@ class Question:
     answered_from: int
     opens: bool = False
     order: int = 0
+    restates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

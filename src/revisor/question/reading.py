@@ -16,6 +16,7 @@ from revisor.question.dialogue import Dialogue
 from revisor.question.forms import SLOT
 from revisor.question.put import Put, Question
 from revisor.question.records import field_asked
+from revisor.question.restated import restating
 
 __all__ = ["SLOT", "Question", "questions"]
 
@@ -151,7 +152,8 @@ def _begun(
             if forms.names_another(fragment):
                 return
             own = standins.given_name(fragment)
-            yield replace(question, text=own, answered_from=answered_from, kind="pronoun")
+            read_so = replace(question, text=own, answered_from=answered_from, kind="pronoun")
+            yield restating(read_so, readings)
         if rules.asked_nouns.isdisjoint(read):
             joined = f"{question.text} {forms.clean(fragment)}"
             # What was read for a name that does not stand there stays so.
@@ -214,18 +216,20 @@ def _in_answer(dialogue: Dialogue) -> Iterator[Question]:
     read = dialogue.sentences(here)
     own = dialogue.within(read[-1].start, read[-1].end)
     opens = not text[here.start : here.end].strip(_OPENING)
-    if own:
-        yield from _completions(dialogue, read[-1], own)
+    asked = () if place is None else dialogue.put(place)
+    readings = [one for put in asked for one in put.readings]
+    for question in _completions(dialogue, read[-1], own) if own else ():
+        yield restating(question, readings)
     if place is None:
         if not own:
             yield from _carried_on(dialogue, read)
     elif opens:
-        for question in _open_at_first(dialogue.put(place)):
+        for question in _open_at_first(asked):
             yield replace(question, answered_from=here.start, opens=True)
         for question in dialogue.statements(place):
             yield replace(question, answered_from=here.start)
     else:
-        yield from _answered(dialogue, read, dialogue.put(place), named=bool(own))
+        yield from _answered(dialogue, read, asked, named=bool(own))
 
 
 def _wants_no_answer(dialogue: Dialogue, place: int) -> bool:
@@ -332,8 +336,10 @@ def _answered(
     own = text[last.start : last.end]
     standing = standins.stand_in(own, spoken_by="answers")
     if standing is not None:
+        readings = [one for each in put for one in each.readings]
         for mention in _meant_in_answer(dialogue, read, put, standing):
-            yield Question(standing.filled(own), mention, "pronoun", last.start)
+            said = Question(standing.filled(own), mention, "pronoun", last.start)
+            yield restating(said, readings)
     elif forms.is_field(own):
         inside = dialogue.within(dialogue.spoken[-1].start, last.start)
         about = inside[-1:] or [one for question in put[:1] for one in question.about[:1]]

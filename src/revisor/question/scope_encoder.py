@@ -50,15 +50,8 @@ class ScopeEncoder:
     @classmethod
     def read(cls, file: IO[bytes]) -> ScopeEncoder:
         """The one in a file that `write` wrote."""
-        arrays = np.load(file, allow_pickle=False)
-        head = json.loads(arrays["head"].tobytes())
-        weights = {name: _unpacked(arrays, name) for name in head["weights"]}
-        weights["words.weight"], weights["words.weight scale"] = (
-            arrays["words.weight"],
-            arrays["words.weight scale"],
-        )
-        network = Transformer(Shape(**head["shape"]), weights)
-        return cls(head, network, Tokenizer.from_str(arrays["tokenizer"].tobytes().decode()))
+        head, weights, tokenizer = read(file)
+        return cls(head, Transformer(Shape(**head["shape"]), weights), tokenizer)
 
     def tokens(self, text: str) -> list[int]:
         """The tokens of a text with `{}` for the name."""
@@ -100,6 +93,19 @@ def _ids(text: str, tokenizer: Tokenizer) -> list[int]:
         return []
     found: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
     return found
+
+
+def read(file: IO[bytes]) -> tuple[dict[str, Any], dict[str, np.ndarray], Tokenizer]:
+    """What `write` wrote: the head, with `shape` beside, the weights and the tokenizer.
+
+    The vectors of words stay whole numbers of eight bits, with `words.weight scale` a row.
+    """
+    arrays = np.load(file, allow_pickle=False)
+    head = json.loads(arrays["head"].tobytes())
+    weights = {name: _unpacked(arrays, name) for name in head["weights"]}
+    for name in ("words.weight", "words.weight scale"):
+        weights[name] = arrays[name]
+    return head, weights, Tokenizer.from_str(arrays["tokenizer"].tobytes().decode())
 
 
 def write(
