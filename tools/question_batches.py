@@ -12,6 +12,8 @@ from question_lexicon import Relation
 
 AS_TEMPLATES = 0.65  # of a relation's wordings, the plain ones ahead
 ALIKE = 0.965  # cosine of two relations that are not told to be different
+ALIKE_ATTRIBUTE = 0.86  # the same where one is made of a noun, which nobody compared with the rest
+ATTRIBUTES = 0.4  # of the relations of a batch
 NEIGHBOURS = 12
 TOGETHER = 3  # neighbours of a relation that come with it
 TOLD = 8  # texts of a batch that only tell
@@ -62,8 +64,13 @@ class Batches:
         self._others: dict[str, list[Relation]] = {}
         for one in others:
             self._others.setdefault(one.name, []).append(one)
-        self._near_RK = alike_RR.topk(min(NEIGHBOURS, len(relations) - 1)).indices.tolist()
-        self.same_RR = _same(self.relations, alike_RR)
+        self.same_RR = same(self.relations, alike_RR)
+        apart_RR = alike_RR.masked_fill(self.same_RR, -1.0)
+        self._near_RK = apart_RR.topk(min(NEIGHBOURS, len(relations) - 1)).indices.tolist()
+        self._kinds = [
+            [at for at, one in enumerate(relations) if is_attribute(one) == wanted]
+            for wanted in (False, True)
+        ]
         self._phrases = [list(filter(None, map(noun_phrase, one.wordings))) for one in relations]
         self._told = list(told)
         self._rng, self._size, self._share = rng, size, share
@@ -83,7 +90,9 @@ class Batches:
         """Relations, most of them with some that are near to them."""
         rng, found = self._rng, list[int]()
         while len(found) < self._size:
-            number = rng.randrange(len(self.relations))
+            lexicon, attributes = self._kinds
+            drawn = attributes if attributes and rng.random() < ATTRIBUTES else lexicon
+            number = rng.choice(drawn)
             if number in found:
                 continue
             found.append(number)
@@ -116,8 +125,15 @@ def as_templates(relation: Relation) -> Sequence[str]:
     return relation.wordings[: max(5, int(len(relation.wordings) * AS_TEMPLATES))]
 
 
-def _same(relations: Sequence[Relation], alike_RR: torch.Tensor) -> torch.Tensor:
+def is_attribute(relation: Relation) -> bool:
+    """Whether a relation is made of a noun alone."""
+    return relation.name.startswith("attribute: ")
+
+
+def same(relations: Sequence[Relation], alike_RR: torch.Tensor) -> torch.Tensor:
     """Which relations may be one (R, R): of two parts of the lexicon, or hardly told apart."""
-    same_RR = alike_RR > ALIKE
+    made_R = torch.tensor([is_attribute(one) for one in relations])
+    made_RR = made_R[:, None] | made_R
+    same_RR = alike_RR > torch.where(made_RR, ALIKE_ATTRIBUTE, ALIKE)
     ahead = torch.tensor(["predecessor" in one.name for one in relations])
     return same_RR & (ahead[:, None] == ahead)

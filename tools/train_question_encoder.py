@@ -26,8 +26,9 @@ from random import Random
 
 import question_lexicon as lexicon
 import torch
+from question_attributes import attributes
 from question_bases import BASES, Base, pruned
-from question_batches import ALIKE, Batch, Batches, as_templates
+from question_batches import Batch, Batches, as_templates, same
 from question_frames import dressed, noun_phrase, spoilt
 from question_network import Encoded, ScopeNetwork
 from torch.nn import functional as F
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 HARD = 6  # templates of other relations, the nearest, that each question is told from
 NEAREST = 10  # relations to each that is kept apart
+LEFT_OUT = 0.75  # cosine with a relation that is left out from which another is, too
 APART = 20  # relations that are kept apart, to see how far it is
 TOLD_APART = 150  # texts that only tell, too
 TOLD_NEAR = 40  # templates that each of them is told from, the nearest
@@ -175,16 +177,31 @@ def _percent(scores: torch.Tensor) -> str:
     return f"{100 * (scores > 0).float().mean():.1f} %"
 
 
-def alike(reader: Reader, relations: Sequence[lexicon.Relation]) -> torch.Tensor:
-    """Cosines of relations (R, R), by what the base makes of their wordings."""
+@torch.no_grad()
+def meant(reader: Reader, relations: Sequence[lexicon.Relation]) -> torch.Tensor:
+    """What relations mean (R, D), by what the base makes of their wordings."""
     reader.network.eval()
-    with torch.no_grad():
-        means = [
-            F.normalize(reader.encode(one.wordings).whole_ND, dim=-1).mean(0) for one in relations
-        ]
-    mean_RD = F.normalize(torch.stack(means), dim=-1)
+    means = [
+        F.normalize(reader.encode(one.wordings[::2]).whole_ND, dim=-1).mean(0) for one in relations
+    ]
     reader.network.train()
+    return F.normalize(torch.stack(means), dim=-1)
+
+
+def alike(reader: Reader, relations: Sequence[lexicon.Relation]) -> torch.Tensor:
+    """Cosines of relations (R, R)."""
+    mean_RD = meant(reader, relations)
     return (mean_RD @ mean_RD.T).fill_diagonal_(-1)
+
+
+def apart_from(
+    reader: Reader, some: Sequence[lexicon.Relation], others: Sequence[lexicon.Relation]
+) -> list[lexicon.Relation]:
+    """Those of some relations that none of others is near to."""
+    if not others:
+        return list(some)
+    nearest_R = (meant(reader, some) @ meant(reader, others).T).amax(1)
+    return [one for one, near in zip(some, nearest_R.tolist(), strict=True) if near < LEFT_OUT]
 
 
 def with_templates(
@@ -329,6 +346,7 @@ def main() -> None:
     options.add_argument("--of", nargs="*", default=lexicon.OTHERS, choices=lexicon.OTHERS)
     options.add_argument("--rate", type=float, default=1.0, help="times the rates")
     options.add_argument("--without", type=Path, help="JSON: data set -> relations left out")
+    options.add_argument("--attributes", action="store_true", help="relations made of nouns, too")
     options.add_argument("--pieces", type=int, default=40_000, help="of the vocabulary")
     options.add_argument("--shift", type=float, default=1.1, help="of the log-odds at the end")
     options.add_argument("--name", default="scope-1")
@@ -341,26 +359,33 @@ def main() -> None:
     reader = Reader(base)
     left_out = json.loads(given.without.read_text("utf-8")) if given.without else {}
     gone = {name for names in left_out.values() for name in names}
-    relations = [one for one in lexicon.english() if one.name not in gone]
+    english = lexicon.english()
+    relations = [one for one in english if one.name not in gone]
     rng.shuffle(relations)
+    if given.attributes:
+        left = [one for one in english if one.name in gone]
+        relations += apart_from(reader, attributes(), left)
     held, kept = relations[:APART], relations[APART:]
     names = {one.name for one in kept}
     others = lexicon.others(given.of)
     told = with_templates(reader, lexicon.prose(), relations)
     rng.shuffle(told)
+    alike_RR = alike(reader, relations)
+    clear = ~same(relations, alike_RR)[:APART].any(0)  # of what is the same as one kept apart
+    clear[:APART] = False
+    kept = [one for one, fits in zip(relations, clear.tolist(), strict=True) if fits]
     batches = Batches(
         kept,
         [one for one in others if one.name in names],
-        alike(reader, kept),
+        alike_RR[clear][:, clear],
         told[TOLD_APART:],
         rng,
         share=given.languages,
     )
-    near = alike(reader, [*held, *kept])[: len(held)]
     pairs = [
-        (one, [*held, *kept][place])
-        for one, row in zip(held, near, strict=True)
-        for place in row.masked_fill(row > ALIKE, -1.0).topk(NEAREST).indices.tolist()
+        (one, relations[place])
+        for one, row in zip(held, alike_RR, strict=False)
+        for place in row.masked_fill(~clear, -1.0).topk(NEAREST).indices.tolist()
     ]
     apart = Apart(held, others if given.languages else (), pairs, told[:TOLD_APART])
     train(reader, batches, apart, given.steps, times=given.rate)
