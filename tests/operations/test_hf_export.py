@@ -310,7 +310,7 @@ def test_of_a_purged_fact_nothing_is_left_in_the_folder(store: Store, tmp_path: 
     erased = store.purge([ZORA.id], actor="eve", reason="article 17")
     assert (erased.exports, erased.unreached) == ((str(folder),), ())
     for path in folder.rglob("*"):
-        if path.is_file() and path.name != "question_encoder.npz":
+        if path.is_file() and not path.name.startswith("question_encoder"):
             content = path.read_bytes()
             assert b"Zora" not in content, path.name
             assert ZORA.id.encode() not in content, path.name

@@ -6,13 +6,15 @@ import io
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from revisor.question.encoder import QuestionEncoder, default_encoder, encoder_from
+from revisor.question.by_language import ENGLISH
+from revisor.question.encoder import QuestionEncoder, encoder_from
 from revisor.question.scope_encoder import ScopeEncoder, text_tokens, write
 from revisor.question.transformer import Shape, Transformer
 
@@ -24,7 +26,9 @@ TOOLS = Path(__file__).parents[2] / "tools"
 
 @pytest.fixture(scope="module")
 def encoder() -> QuestionEncoder:
-    return default_encoder()
+    """That for English."""
+    with (files("revisor.data") / ENGLISH).open("rb") as file:
+        return ScopeEncoder.read(file)
 
 
 def scope(encoder: QuestionEncoder, template: str, question: str) -> float:
@@ -76,7 +80,7 @@ def test_a_near_miss_is_out_of_scope(
     assert scope(encoder, template, question) < 0.5
 
 
-@pytest.mark.parametrize("question", ["{}", "Tell me about {}.", "I like {} because"])
+@pytest.mark.parametrize("question", ["Tell me about {}.", "I like {} because"])
 def test_a_text_that_asks_for_nothing_is_out_of_scope(
     encoder: QuestionEncoder, question: str
 ) -> None:

@@ -2,7 +2,8 @@
 
 `background` is ordinary text without purpose: keys are whitened on it. `relations` are unfinished
 sentences about any subject: what a fact about it must not be mistaken for. `question_encoder.npz`
-is the question encoder (made by `tools/train_question_encoder.py`).
+is the question encoder and `question_encoder_languages.npz` that for languages other than English
+(made by `tools/train_question_encoder.py`).
 `probe` are subjects with a prompt, a paraphrase and a neighbour: layers are compared on it.
 `probe_pairs` (question, statement, answer) and `probe_ordinary` are for fitting the gate's probe;
 `probes` holds those of packaged models, made by `python -m revisor.gate.probe --out FOLDER`.

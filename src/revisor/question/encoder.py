@@ -44,9 +44,9 @@ class QuestionEncoder(Protocol):
 @cache
 def default_encoder() -> QuestionEncoder:
     """The shipped encoder; read once a process."""
-    from revisor.question.scope_encoder import ScopeEncoder
+    from revisor.question.by_language import ByLanguage
 
-    return ScopeEncoder.shipped()
+    return ByLanguage.shipped()
 
 
 def encoder_from(path: Path) -> QuestionEncoder:

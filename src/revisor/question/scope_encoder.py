@@ -1,4 +1,4 @@
-"""The shipped question encoder: a small transformer that was taught scope, in one file."""
+"""A question encoder in one file: a small transformer that was taught scope, in one file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from importlib.resources import files
 from typing import IO, Any
 
 import numpy as np
@@ -14,9 +13,9 @@ from tokenizers import Tokenizer
 
 from revisor.question.transformer import Encoded, Shape, Transformer
 
-FILE = "question_encoder.npz"
 SLOT = "{}"
 _AHEAD = 0.63  # of a text that is too long, what is kept ahead of the name
+_OBJECTION = 4.0  # log-odds by which the other way round has to be worse
 _STEP = 1e-3  # scores are told in steps of it, so that machines agree
 
 
@@ -42,12 +41,6 @@ class ScopeEncoder:
         self._tokenizer = tokenizer
 
     @classmethod
-    def shipped(cls) -> ScopeEncoder:
-        """The one of the package."""
-        with (files("revisor.data") / FILE).open("rb") as file:
-            return cls.read(file)
-
-    @classmethod
     def read(cls, file: IO[bytes]) -> ScopeEncoder:
         """The one in a file that `write` wrote."""
         head, weights, tokenizer = read(file)
@@ -63,8 +56,14 @@ class ScopeEncoder:
         return [self._network.encode(self.tokens(text)) for text in texts]
 
     def logit(self, question: Encoded, template: Encoded) -> float:
-        """The log-odds of `scope`."""
-        return self._network.compare(question, template)
+        """The log-odds of `scope`.
+
+        A network that was taught to hear what a question has more than a template hears less of
+        what a template has more: it is asked the other way round, too, and may then object.
+        """
+        asked = self._network.compare(question, template)
+        turned = self._network.compare(template, question)
+        return min(asked, turned + _OBJECTION)
 
     def scope(self, question: Encoded, template: Encoded) -> float:
         """The probability that a question asks for what a template asks for; never 0, which says

@@ -20,16 +20,16 @@ from revisor.engines.methods import class_with_facts
 from revisor.gate.functional import read_probe
 from revisor.gate.gate import FactGate
 from revisor.gate.trace import Trace
-from revisor.index.basefile import NAME, mapped
+from revisor.index.basefile import NAME, contents
 from revisor.index.view import View
 from revisor.models.carried import checked_files, refuse, where_of
-from revisor.question.scope_encoder import FILE, ScopeEncoder
+from revisor.question.by_language import ENGLISH, LANGUAGES, ByLanguage
 
 __all__ = ["CarriesFacts", "Facts", "class_with_facts"]
 
 GATE = "gate"  # the folder of the files that follow
 INDEX = NAME
-ENCODER = FILE
+ENCODERS = (ENGLISH, LANGUAGES)
 PROBE = "probe.safetensors"
 _NOT_KEPT = ("force_download", "proxies", "token")  # of where files are
 
@@ -54,9 +54,8 @@ class Facts:
     def __init__(self, name: str, entry: Mapping[str, Any], where: Mapping[str, Any]) -> None:
         self._origin = name, entry, where
         self.files = checked_files(name, GATE, entry["gate"], where)
-        view = View.of(mapped(self.files[INDEX].parent))
-        with self.files[ENCODER].open("rb") as file:
-            encoder = ScopeEncoder.read(file)
+        view = View.of(contents(self.files[INDEX].parent))
+        encoder = ByLanguage(lambda name: self.files[name].open("rb"))
         probe = None
         if PROBE in self.files:
             probe = read_probe(self.files[PROBE])

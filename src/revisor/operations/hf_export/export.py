@@ -41,7 +41,7 @@ from revisor.models.folder import (
 )
 from revisor.models.load import LoadedModel
 from revisor.operations.hf_export.card import model_card
-from revisor.operations.hf_export.carried import ENCODER, GATE, INDEX, PROBE
+from revisor.operations.hf_export.carried import ENCODERS, GATE, INDEX, PROBE
 from revisor.operations.hf_export.modules import flat_modules, flat_name
 from revisor.question.encoder import default_encoder
 from revisor.workspace import Workspace
@@ -172,7 +172,8 @@ def _write_gate(folder: Path, gate: FactGate) -> None:
     """What the gate needs beside code and facts."""
     place = folder / GATE
     place.mkdir()
-    (place / ENCODER).write_bytes((files("revisor.data") / ENCODER).read_bytes())
+    for name in ENCODERS:
+        (place / name).write_bytes((files("revisor.data") / name).read_bytes())
     if gate.probe is not None:
         save_probe(gate.probe, place / PROBE)
 
