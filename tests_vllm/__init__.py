@@ -1,0 +1,1 @@
+"""Facts in vLLM; `make test-vllm` runs these in an environment of their own."""
