@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from revisor.errors import BadInput, Fault, NotFound, UsageError
+from revisor.facts.private import private
 
 METHODS = ("revisor", "neuraldb")
 DTYPES = ("fp32", "bf16", "fp16")
@@ -95,7 +96,9 @@ def write_settings(path: Path, settings: StoreSettings) -> None:
     }
     # A JSON string, number or boolean is a TOML one.
     text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in known.items())
-    path.write_text("# What this store is bound to; see docs/store.md.\n" + text, encoding="utf-8")
+    # The URL of a database may hold a password.
+    with open(path, "w", encoding="utf-8", opener=private) as stream:
+        stream.write("# What this store is bound to; see docs/store.md.\n" + text)
 
 
 def read_settings(path: Path) -> StoreSettings:
@@ -116,7 +119,7 @@ def read_settings(path: Path) -> StoreSettings:
         raise BadInput(
             f"{path} cannot be read: {error.strerror}.", "Have its owner let you read it."
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f"{path} is not TOML: {error}.", "Mend that line.") from error
     if "method" not in found and ("layer" in found or "preset" in found):
         found = _of_0_1(found)

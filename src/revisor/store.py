@@ -132,18 +132,10 @@ class Store:
             BadInput: it is no archive, or not what its manifest says.
             UsageError: there is something at `path` already.
         """
-        from revisor.operations.archive import file_hash, unpack
+        from revisor.operations.archive import unpack
 
-        unpack(Path(archive), Path(path), database=database)
-        store = cls.open(path)
-        store.ledger.record(
-            "restore",
-            actor=actor,
-            generation=store.ledger.generation,
-            archive=file_hash(Path(archive)),
-            settings=store.workspace.settings_digest(),
-        )
-        return store
+        unpack(Path(archive), Path(path), database=database, actor=actor)
+        return cls.open(path)
 
     @property
     def path(self) -> Path:
@@ -230,7 +222,7 @@ class Store:
             namespaces: only facts of these.
             moment: only facts that hold at this (aware) moment.
         """
-        return findings(_within(self.ledger.facts(at=moment), namespaces))
+        return findings(self.ledger.facts(at=moment, namespaces=namespaces))
 
     def ask_facts(
         self,
@@ -318,8 +310,7 @@ class Store:
         from revisor.operations.erase import purge
 
         ids = self.ledger.with_reverses(self.ledger.ids_of(fact_ids))
-        self.ledger.need_approval(ids, actor=actor, approved_by=approved_by)
-        erased = purge(self.workspace, ids, actor=actor, reason=reason)
+        erased = purge(self.workspace, ids, actor=actor, reason=reason, approved_by=approved_by)
         if self._index is not None:
             self._index.erase()
         return erased

@@ -317,8 +317,8 @@ class TestReading:
     def test_namespaces_are_read_apart(self, ledger: Ledger) -> None:
         other = fact(1, namespace="other")
         put(ledger, A, other)
-        assert list(ledger.facts(namespace="other")) == [other]
-        assert list(ledger.facts(namespace="none")) == []
+        assert list(ledger.facts(namespaces={"other"})) == [other]
+        assert list(ledger.facts(namespaces=["none"])) == []
 
     @pytest.mark.parametrize(
         ("text", "found"),

@@ -190,6 +190,7 @@ def test_an_archive_keeps_both_decisions(guarded: Ledger, tmp_path: Path) -> Non
         ExitStack() as open_files,
         Ledger.open(tmp_path / "other.sqlite", create=True) as copy,
     ):
-        copy.restore({n: open_files.enter_context(p.open("rb")) for n, p in paths.items()})
+        tables = {n: open_files.enter_context(p.open("rb")) for n, p in paths.items()}
+        copy.restore(tables, actor="eve")
         assert (copy.pinned(), copy.policies()) == (1, {"law": True})
         assert copy.verify() == []

@@ -159,7 +159,7 @@ def test_tables_written_before_there_were_reverses_are_restored(
         rows = [json.loads(line) for line in texts_of["revisions"].splitlines()]
         assert all(row.pop(name) is None for row in rows for name in LATER)
         texts_of["revisions"] = "".join(json.dumps(row) + "\n" for row in rows)
-        new.restore({name: io.BytesIO(text.encode()) for name, text in texts_of.items()})
+        new.restore({name: io.BytesIO(text.encode()) for name, text in texts_of.items()}, actor="")
         assert list(new.facts()) == [plain]
         assert new.verify() == []
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from revisor.index.basefile import NAME, Unusable, forget, mapped, pack, publish, unpack
+from revisor.index.basefile import NAME, Unusable, contents, forget, pack, publish, unpack
 
 ARRAYS = {
     "small": np.arange(5, dtype=np.uint8),
@@ -46,19 +46,19 @@ def test_bytes_appended_are_found() -> None:
         unpack(memoryview(DATA + bytes(64)))
 
 
-def test_a_published_file_is_mapped_and_a_reader_keeps_the_one_it_has(tmp_path: Path) -> None:
+def test_a_published_file_is_read_and_a_reader_keeps_the_one_it_has(tmp_path: Path) -> None:
     publish(tmp_path / "new", DATA)
-    first = mapped(tmp_path / "new")
+    first = contents(tmp_path / "new")
     publish(tmp_path / "new", pack({}, {"generation": 8}))
     assert bytes(first) == DATA
-    assert unpack(mapped(tmp_path / "new"))[1] == {"generation": 8}
+    assert unpack(contents(tmp_path / "new"))[1] == {"generation": 8}
     assert [path.name for path in (tmp_path / "new").iterdir()] == [NAME]
 
 
 def test_an_empty_file_is_unusable(tmp_path: Path) -> None:
     (tmp_path / NAME).touch()
     with pytest.raises(Unusable):
-        unpack(mapped(tmp_path))
+        unpack(contents(tmp_path))
 
 
 def test_to_forget_takes_the_file_away_and_what_a_killed_process_left(tmp_path: Path) -> None:

@@ -77,23 +77,23 @@ def mentioned(names: Names, facts: Callable[[int], Any]) -> list[list[tuple[obje
     ]
 
 
-def agrees(view: View, ledger: Ledger, generation: int, namespace: str | None = None) -> bool:
+def agrees(view: View, ledger: Ledger, generation: int, namespaces: set[str] | None = None) -> bool:
     """Whether a view names what a dictionary of the ledger's facts names."""
     told = Dictionary(
         IndexedFact(
             **{name: getattr(one, name) for name in FIELDS},
             templates=(one.prompt, *one.paraphrases),
         )
-        for one in ledger.facts(generation=generation, namespace=namespace)
+        for one in ledger.facts(generation=generation, namespaces=namespaces)
     )
     return mentioned(view, view.fact) == mentioned(told, told.fact)
 
 
 def expected(
-    ledger: Ledger, generation: int, at: datetime, namespace: str | None = None
+    ledger: Ledger, generation: int, at: datetime, namespaces: set[str] | None = None
 ) -> dict[tuple[str, ...], set[tuple[object, ...]]]:
     found = defaultdict(set)
-    for fact in ledger.facts(generation=generation, at=at, namespace=namespace):
+    for fact in ledger.facts(generation=generation, at=at, namespaces=namespaces):
         one = (*(getattr(fact, name) for name in FIELDS), (fact.prompt, *fact.paraphrases))
         for name in (fact.subject, *fact.aliases):
             if name_words(name):
@@ -180,9 +180,10 @@ class Following(RuleBasedStateMachine):
         assert contents(view) == expected(self.ledger, live, now)
         assert agrees(view, self.ledger, live)
         narrow = self.index.view(moment=MOMENT, namespaces=["other"])
-        assert contents(narrow) == expected(self.ledger, live, MOMENT, "other")
-        assert agrees(narrow, self.ledger, live, "other")
-        assert len(narrow) == sum(1 for _ in self.ledger.facts(generation=live, namespace="other"))
+        assert contents(narrow) == expected(self.ledger, live, MOMENT, {"other"})
+        assert agrees(narrow, self.ledger, live, {"other"})
+        others = self.ledger.facts(generation=live, namespaces={"other"})
+        assert len(narrow) == sum(1 for _ in others)
 
 
 def test_a_view_is_what_the_ledger_says() -> None:

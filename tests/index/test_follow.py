@@ -298,7 +298,7 @@ class TestFiles:
             builder = index._builder
             assert builder is not None
             builder.join()
-            assert follow.Base(follow.mapped(tmp_path)).count > 1
+            assert follow.Base(follow.contents(tmp_path)).count > 1
             assert (len(old), len(index.view())) == (1, 6)
             assert {len(objects(index.view(), f"firm {number}")) for number in range(6)} == {1}
 
@@ -431,6 +431,27 @@ def test_readers_see_whole_generations_while_others_write(local: Ledger, filed: 
         for reader in readers:
             reader.join()
     assert faults == []
+
+
+def test_an_own_commit_is_in_every_view_while_another_thread_reads_it(
+    local: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(local, fact(1))
+    with FactIndex.open(local) as index:
+        reading, news = threading.Event(), index._follower.news
+
+        def slow(*args: Any, **named: Any) -> Any:
+            reading.set()
+            time.sleep(0.3)
+            return news(*args, **named)
+
+        monkeypatch.setattr(index._follower, "news", slow)
+        put(local, fact(1, "two"))
+        first = threading.Thread(target=index.view)
+        first.start()
+        assert reading.wait(10)
+        assert objects(index.view(), "Firm 1") == {"two"}
+        first.join()
 
 
 def test_a_restored_ledger_is_not_taken_for_the_old_one(tmp_path: Path) -> None:

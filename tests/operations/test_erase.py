@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -103,6 +104,22 @@ def test_an_export_that_is_gone_or_was_changed_is_named(holding: Store) -> None:
     erased = holding.purge([SECRET.id])
     assert {Path(name).name for name in erased.unreached} == {"facts.jsonl", "all.zip"}
     assert b"Berlin" in facts.read_bytes(), "what somebody else changed is theirs"
+
+
+def test_a_hit_log_is_blanked_where_it_tells_of_it_or_cannot_be_read(holding: Store) -> None:
+    def line(number: int, fact: Fact) -> str:
+        used = [{"id": fact.id, "subject": fact.subject, "object": fact.object}]
+        return json.dumps({"id": f"a{number}", "generation": 4, "facts_used": used}) + "\n"
+
+    logs = holding.path / "logs"
+    logs.mkdir()
+    cut_short = line(2, SECRET)[:-9] + "\n"
+    (logs / "hits.jsonl").write_text(line(1, SECRET) + cut_short + "[[[\n" + line(3, ZORA))
+    (logs / "hits.1.jsonl").write_text(line(4, ZORA) + line(5, SECRET)[:60])
+    holding.purge([SECRET.id])
+    assert holders(holding.path) == set()
+    kept = [text for path in sorted(logs.iterdir()) for text in path.read_text().split("\n")]
+    assert [json.loads(text)["id"] for text in kept if text.strip()] == ["a4", "a3"]
 
 
 def test_a_reader_delays_the_last_of_it_and_gc_does_it(

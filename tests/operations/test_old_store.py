@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from revisor.facts.ledger import Ledger
 from revisor.operations.archive import pack
 from revisor.store import Store
 from tests.facts.test_migrations import ANN, make_ledger_of_0_1
@@ -67,11 +68,16 @@ def test_it_answers_and_takes_new_facts(old: Path) -> None:
         assert store.verify() == []
 
 
-def test_a_purge_takes_its_banks_along(old: Path) -> None:
+def test_a_purge_takes_its_banks_and_its_servers_jobs_along(old: Path) -> None:
+    with Ledger.open(old / "ledger.sqlite") as ledger, ledger._connection(writes=True) as server:
+        server.exec_driver_sql("CREATE TABLE serve_builds (id INTEGER, failed TEXT)")
+        server.exec_driver_sql("INSERT INTO serve_builds VALUES (1, 'Ann lives in Sydney')")
     done = run("rm", "--purge", ANN.id, "--json", "--store", old)
     assert done.code == 0
     assert [Path(name).name for name in done.json["banks"]] == ["gen-0000002"]
     assert not (old / "banks").exists()
+    assert not any(b"Sydney" in file.read_bytes() for file in old.glob("ledger.sqlite*"))
+    assert run("verify", "--store", old).code == 0
 
 
 def test_an_archive_of_0_1_is_restored(old: Path, tmp_path: Path) -> None:

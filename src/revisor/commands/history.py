@@ -34,6 +34,9 @@ GenerationArgument = Annotated[
     str, typer.Argument(metavar="GEN", help="A generation, or its tag; `revisor log` lists them.")
 ]
 
+# What the list of events shows of one beside what every event has.
+SHOWN = ("name", "namespaces", "role", "needs_approval", "approved_by", "share", "keys", "file")
+
 
 def log(
     limit: Annotated[
@@ -41,7 +44,10 @@ def log(
     ] = 20,
     events: Annotated[
         bool,
-        typer.Option("--events", help="List the audit: every write, build, load, export, purge."),
+        typer.Option(
+            "--events",
+            help="List the audit: every write, publication, policy, key, export, purge.",
+        ),
     ] = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
@@ -74,10 +80,13 @@ def _say_events(events: Sequence[Event], *, as_json: bool) -> None:
     if as_json:
         print_json({"events": [asdict(event) for event in events]})
         return
-    listing = table("event", "what", "gen", "who", "when", "hash", right=["event", "gen"])
+    numbers = ["event", "gen"]
+    listing = table("event", "what", "gen", "who", "when", "details", "hash", right=numbers)
     for event in events:
-        numbers = (str(event.seq), event.kind, str(event.generation))
-        listing.add_row(*numbers, event.actor, event.at, event.hash[:12])
+        first = (str(event.seq), event.kind, str(event.generation))
+        told = {key: event.details.get(key) for key in SHOWN}
+        shown = ", ".join(f"{key}: {value}" for key, value in told.items() if value is not None)
+        listing.add_row(*first, event.actor, event.at, shown, event.hash[:12])
     output().print(listing)
 
 

@@ -6,12 +6,16 @@ import importlib.util
 import logging
 import os
 import sys
-from typing import Annotated, Any
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from revisor.commands.common import (
     DEFAULT_STORE,
+    ActorOption,
     JsonOption,
     StoreOption,
     note,
@@ -22,6 +26,11 @@ from revisor.commands.common import (
     table,
 )
 from revisor.errors import UsageError
+
+if TYPE_CHECKING:
+    from revisor.server.batching import Scheduler
+    from revisor.server.service import ServeSettings
+    from revisor.store import Store
 
 NEEDED = ("fastapi", "uvicorn", "prometheus_client")
 
@@ -81,6 +90,33 @@ def serve(
         bool,
         typer.Option("--trace", help="OpenTelemetry traces; set up by the OTEL_* variables."),
     ] = False,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine",
+            metavar="ENGINE",
+            help="What runs the model: transformers, or llama for a GGUF file in llama.cpp.",
+        ),
+    ] = "transformers",
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model",
+            metavar="FILE.gguf",
+            help="With --engine llama: the model that answers, whatever the store was made for.",
+            show_default="the store's",
+        ),
+    ] = None,
+    context: Annotated[
+        int | None,
+        typer.Option(
+            "--context",
+            min=16,
+            metavar="N",
+            help="With --engine llama: tokens of prompt and answer together.",
+            show_default="the model's, at most 8192",
+        ),
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Serve the model with its facts: OpenAI's API, the ledger over HTTP, figures, a console.
@@ -90,9 +126,11 @@ def serve(
     """
     _need_extra("serve", NEEDED)
     from revisor.server.app import make_app
-    from revisor.server.connections import Server, allow_many_connections, listening
+    from revisor.server.connections import Server, listening
+    from revisor.server.logs import Sparing
     from revisor.server.service import ServeSettings, Service
 
+    make_scheduler = _scheduler_on(engine, model, context)
     settings = ServeSettings(
         host=host,
         port=port,
@@ -105,8 +143,10 @@ def serve(
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Sparing())
     with open_store(store) as opened:
-        service = Service(opened, settings)
+        service = Service(opened, settings, make_scheduler=make_scheduler)
         app: Any = make_app(service)
         if trace:
             from revisor.server.tracing import traced
@@ -115,7 +155,6 @@ def serve(
         place = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         access = "open to this machine" if service.is_open else "with API keys"
         note(f"{service.name} on {place}/ ({access}); OpenAI's API under {place}/v1", style=None)
-        allow_many_connections()
         config = listening(
             app,
             host=host,
@@ -124,6 +163,31 @@ def serve(
             patience_s=settings.patience_s,
         )
         Server(config, patience_s=settings.patience_s, break_off=service.scheduler.break_off).run()
+
+
+def _scheduler_on(
+    engine: str, model: Path | None, context: int | None
+) -> Callable[[Store, ServeSettings], Scheduler]:
+    """What makes the scheduler of an engine.
+
+    Raises:
+        UsageError: there is no such engine, its extra is not installed, or an option is another's.
+    """
+    if engine == "llama":
+        _need_extra("llama", ("llama_cpp",))
+        from revisor.server.llama import llama_scheduler
+
+        return partial(llama_scheduler, model=model, context=context)
+    if engine != "transformers":
+        raise UsageError(f"Unknown engine '{engine}'.", "Choose one of: transformers, llama.")
+    if model is not None or context is not None:
+        raise UsageError(
+            "--model and --context are of the engine llama.",
+            "Add --engine llama, or leave them out: the store says which model it is made for.",
+        )
+    from revisor.server.service import scheduler_of
+
+    return scheduler_of
 
 
 def mcp(store: StoreOption = DEFAULT_STORE) -> None:
@@ -172,6 +236,7 @@ def add_key(
         ),
     ] = None,
     store: StoreOption = DEFAULT_STORE,
+    actor: ActorOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Make a key. It is shown once; the store keeps a hash of it."""
@@ -180,7 +245,9 @@ def add_key(
 
     with open_store(store) as opened:
         database = Database.of(opened)
-        token = KeyBook(database).make(name, role_of(role), namespace or None)
+        token = KeyBook(database).make(
+            name, role_of(role), namespace or None, actor=actor or os_user()
+        )
         database.close()
     if as_json:
         print_json({"name": name, "role": role, "namespaces": namespace or None, "token": token})
@@ -217,6 +284,7 @@ def list_keys(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -
 def revoke_key(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of the key; `revisor keys ls`.")],
     store: StoreOption = DEFAULT_STORE,
+    actor: ActorOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """End a key; a running server refuses it from the next request on."""
@@ -225,7 +293,7 @@ def revoke_key(
 
     with open_store(store) as opened:
         database = Database.of(opened)
-        KeyBook(database).revoke(name)
+        KeyBook(database).revoke(name, actor=actor or os_user())
         database.close()
     if as_json:
         print_json({"revoked": name})

@@ -127,18 +127,26 @@ class _Index:
     def __init__(self) -> None:
         self.ids: dict[str, Fact] = {}
         self.names: set[str] = set()
-        # A fact may have a thousand keys, so a key is one number, and one list serves them all
-        # until a second fact has one of them.
+        # A fact may have a thousand keys, so a key is one number, and keys that the same facts
+        # have share one list of them.
         self._numbers: dict[tuple[str, ...], int] = {}
         self._answering: dict[int, list[Fact]] = {}
 
     def add(self, fact: Fact) -> None:
         self.ids[fact.id] = fact
         self.names.update(_names(fact))
-        mine = dict.fromkeys(self._keys(fact), [fact])
-        for key in mine.keys() & self._answering.keys():
-            mine[key] = [*self._answering[key], fact]
-        self._answering |= mine
+        alone = [fact]
+        longer: dict[int, list[Fact]] = {}
+        kept = []  # so that no id is given to another list meanwhile
+        for key in self._keys(fact):
+            others = self._answering.get(key)
+            if others is None:
+                self._answering[key] = alone
+                continue
+            if id(others) not in longer:
+                longer[id(others)] = [*others, fact]
+                kept.append(others)
+            self._answering[key] = longer[id(others)]
 
     def contradicted_by(self, fact: Fact, *, in_ledger: bool) -> Iterator[Finding]:
         """The first fact that says something else where `fact` answers, if any does."""
@@ -174,9 +182,13 @@ class _Index:
         return (one for one in self._others(self._keys(fact), fact) if _meet(fact, one))
 
     def _others(self, keys: Iterable[int], fact: Fact) -> Iterator[Fact]:
-        seen = {fact.id}
+        seen, read = {fact.id}, set[int]()
         for key in filter(self._answering.__contains__, keys):
-            for other in self._answering[key]:
+            others = self._answering[key]
+            if id(others) in read:
+                continue
+            read.add(id(others))
+            for other in others:
                 if other.id not in seen:
                     seen.add(other.id)
                     yield other

@@ -20,7 +20,16 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from revisor.errors import CannotWrite, Conflict, NotFound, StoreDamaged, UsageError
+from revisor.errors import (
+    BadInput,
+    CannotWrite,
+    Conflict,
+    NotFound,
+    StoreDamaged,
+    Unreachable,
+    UsageError,
+)
+from revisor.facts.private import make_private, private
 
 BUSY_SECONDS = 30
 WRITES = "revisor_writes"
@@ -119,10 +128,12 @@ def _connect_to_read(file: Path) -> sqlite3.Connection:
 def _check_file(file: Path, *, create: bool) -> None:
     if create:
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            make_private(file.parent)
+            if not file.exists():  # SQLite's log beside it gets the file's own mode
+                os.close(private(file, os.O_CREAT | os.O_WRONLY))
         except OSError as error:
             raise CannotWrite(
-                f"{file.parent} cannot be made: {error.strerror}.",
+                f"{file} cannot be made: {error.strerror}.",
                 "Name a folder in which you may write.",
             ) from error
     elif not file.is_file():
@@ -176,7 +187,7 @@ def transaction(engine: sa.Engine, name: str, *, writes: bool) -> Iterator[sa.Co
     """A transaction that is committed at the end of the block and undone by an exception.
 
     Raises:
-        Conflict, CannotWrite, UsageError, StoreDamaged: see `told_plainly`.
+        Conflict, CannotWrite, Unreachable, StoreDamaged: see `told_plainly`.
     """
     with (
         told_plainly(name),
@@ -217,13 +228,23 @@ def told_plainly(name: str) -> Iterator[None]:
     """Turn the driver's errors into those of revisor.
 
     Raises:
-        Conflict: another process holds the write lock.
+        Conflict: another process holds the write lock, or too many wait for the database.
+        BadInput: a value that the database cannot keep, such as a text with a NUL.
         CannotWrite: the disk is full, or the file may only be read.
-        UsageError: the database server cannot be reached.
+        Unreachable: the database server cannot be reached.
         StoreDamaged: the file is no database, or a broken one.
     """
     try:
         yield
+    except sa.exc.TimeoutError as error:
+        raise Conflict(
+            f"Too many wait for {name}.", "Nothing was changed. Run the command again."
+        ) from error
+    except (sa.exc.DataError, UnicodeEncodeError) as error:
+        told = str(getattr(error, "orig", error)).strip()
+        raise BadInput(
+            f"A value cannot be kept: {told}.", "Nothing was changed. Correct the value."
+        ) from error
     except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
         told = str(getattr(error, "orig", error)).strip()
         if "locked" in told or "lock timeout" in told:
@@ -243,7 +264,7 @@ def told_plainly(name: str) -> Iterator[None]:
             ) from error
         if isinstance(error, sa.exc.OperationalError) and "connection" in told:
             first = told.splitlines()[0]
-            raise UsageError(
+            raise Unreachable(
                 f"The database {name} cannot be reached: {first}.",
                 "Check that it runs, and the URL in store.toml.",
             ) from error

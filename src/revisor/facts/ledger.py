@@ -6,7 +6,8 @@ to a generation, so a long listing is exact while others write, and holds no loc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -33,6 +34,7 @@ from revisor.facts.queries import (
     last_generation,
     pinned,
     resolve,
+    within,
 )
 from revisor.facts.schema import (
     FACT_COLUMNS,
@@ -186,7 +188,7 @@ class Ledger(Upkeep):
         *,
         at: datetime | None = None,
         generation: int | str | None = None,
-        namespace: str | None = None,
+        namespaces: Collection[str] | None = None,
         subject: str | None = None,
         search: str | None = None,
         limit: int | None = None,
@@ -197,7 +199,7 @@ class Ledger(Upkeep):
         Args:
             at: only facts that hold at this (aware) moment, by `valid_from` and `valid_to`.
             generation: as of this generation; the last one by default.
-            namespace: only facts of this namespace.
+            namespaces: only facts of these.
             subject: only facts about this subject, in any spelling.
             search: only facts with this text in the subject, prompt or object, in any case.
             limit, offset: a part of the listing.
@@ -206,9 +208,7 @@ class Ledger(Upkeep):
             NotFound: there is no such generation.
         """
         with self._connection() as connection:
-            where = [live_at(pinned(connection, generation))]
-        if namespace is not None:
-            where.append(_C.namespace == namespace)
+            where = [live_at(pinned(connection, generation)), within(namespaces)]
         if subject is not None:
             where.append(_C.subject_normal == normal_form(subject))
         if search:
@@ -258,31 +258,38 @@ class Ledger(Upkeep):
             where = [live_at(pinned(connection, None)), _C.aliases != "[]"]
         return self._pages(where, None, 0)
 
-    def get(self, fact_id: str) -> Fact:
+    def get(self, fact_id: str, *, namespaces: Collection[str] | None = None) -> Fact:
         """The live fact with this id, or with the only live id that starts so (4 letters or more).
+
+        Args:
+            namespaces: facts of others are as if they were not there.
 
         Raises:
             NotFound: no such live fact, or several; says which ids are near, or that it was
                 removed and when.
         """
         with self._connection() as connection:
-            live = live_at(pinned(connection, None))
+            live = sa.and_(live_at(pinned(connection, None)), within(namespaces))
             try:
                 found = resolve(connection, fact_id, live)
             except NotFound:
-                explain_removed(connection, fact_id)
+                explain_removed(connection, fact_id, namespaces)
                 raise
             row = connection.execute(sa.select(*FACT_COLUMNS).where(_C.fact_id == found, live))
             return fact_from_row(row.one())
 
-    def history(self, fact_id: str) -> list[Revision]:
+    def history(self, fact_id: str, *, namespaces: Collection[str] | None = None) -> list[Revision]:
         """Every revision of a fact, the first one first; takes a unique prefix as `get` does.
+
+        Args:
+            namespaces: revisions of others are as if they were not there.
 
         Raises:
             NotFound: the ledger never held such a fact, or several ids start so.
         """
         with self._connection() as connection:
-            return history_of(connection, resolve(connection, fact_id, sa.true()))
+            whole = resolve(connection, fact_id, within(namespaces))
+            return history_of(connection, whole, namespaces)
 
     def log(self, limit: int | None = 20) -> list[Generation]:
         """The generations, the last one first."""
@@ -302,14 +309,24 @@ class Ledger(Upkeep):
         change = self.diff(generation, upto)
         return list(change.put), [fact.id for fact in change.removed]
 
-    def diff(self, start: int | str, end: int | str | None = None) -> Difference:
+    def diff(
+        self,
+        start: int | str,
+        end: int | str | None = None,
+        *,
+        namespaces: Collection[str] | None = None,
+    ) -> Difference:
         """How the facts of one generation (number or tag) differ from those of another.
+
+        Args:
+            namespaces: only facts of these; one that came from another namespace is added.
 
         Raises:
             NotFound: there is no such generation.
         """
         with self._connection() as connection:
-            return difference(connection, pinned(connection, start), pinned(connection, end))
+            low, high = pinned(connection, start), pinned(connection, end)
+            return difference(connection, low, high, namespaces)
 
     def known(self, fact_ids: Iterable[str], *, generation: int) -> dict[str, Fact]:
         """Those of these (whole) ids that are live at a generation, with their facts."""
@@ -353,3 +370,27 @@ class Ledger(Upkeep):
         with self._connection() as connection:
             wanted = sa.select(*FACT_COLUMNS).where(bounded, live_at(generation))
             return [fact_from_row(row) for row in connection.execute(wanted)]
+
+    @contextmanager
+    def locked(self) -> Iterator[Locked]:
+        """The ledger with its write lock held: all that is read and written by it in the block is
+        one transaction, which an exception undoes. By the ledger itself nothing can be written
+        meanwhile."""
+        with self._connection(writes=True) as connection:
+            yield Locked(self._engine, self.name, connection)
+
+
+class Locked(Ledger):
+    """A ledger within one transaction; see `Ledger.locked`.
+
+    Attributes:
+        connection: for other tables of the same database.
+    """
+
+    def __init__(self, engine: sa.Engine, name: str, connection: sa.Connection) -> None:
+        super().__init__(engine, name)
+        self.connection = connection
+
+    @contextmanager
+    def _connection(self, *, writes: bool = False) -> Iterator[sa.Connection]:
+        yield self.connection

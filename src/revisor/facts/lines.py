@@ -12,6 +12,7 @@ from typing import Any
 
 from revisor.errors import CannotWrite
 from revisor.facts.fact import Fact
+from revisor.facts.private import private
 
 
 def fact_line(fact: Fact) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def write_facts(facts: Iterable[Fact], file: Path) -> int:
     try:
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".revisor-") as scratch:
             written = Path(scratch) / "facts.jsonl"
-            with written.open("w", encoding="utf-8") as stream:
+            with open(written, "w", encoding="utf-8", opener=private) as stream:
                 for fact in facts:
                     stream.write(json.dumps(fact_line(fact), ensure_ascii=False) + "\n")
                     count += 1

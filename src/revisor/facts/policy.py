@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from revisor.errors import NeedsApproval
+from revisor.errors import BadInput, NeedsApproval
 from revisor.facts.audit import record
 from revisor.facts.fact import normal_form
 from revisor.facts.queries import last_generation
@@ -153,8 +153,17 @@ def _details(text: str) -> dict[str, Any]:
 
 
 def restore(connection: sa.Connection) -> None:
-    """Fill the tables from the audit, after it was read from an archive."""
+    """Fill the tables from the audit, after it was read from an archive.
+
+    Raises:
+        BadInput: a generation was published that is not there.
+    """
     pin, found = replayed(connection)
+    if pin is not None and not 0 <= pin <= last_generation(connection).number:
+        raise BadInput(
+            f"Generation {pin} is live, and not in the archive.",
+            "The archive was not written by `revisor export`.",
+        )
     _keep_published(connection, pin)
     _keep_policies(connection, found)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import sqlalchemy as sa
 
 from revisor.errors import NotFound
@@ -41,7 +43,14 @@ def pinned(connection: sa.Connection, generation: int | str | None) -> int:
     return generation
 
 
-def difference(connection: sa.Connection, start: int, end: int) -> Difference:
+def within(namespaces: Collection[str] | None) -> sa.ColumnElement[bool]:
+    """The condition under which a revision is of one of these namespaces; None for all."""
+    return sa.true() if namespaces is None else _C.namespace.in_(sorted(namespaces))
+
+
+def difference(
+    connection: sa.Connection, start: int, end: int, namespaces: Collection[str] | None = None
+) -> Difference:
     """What leads from the live facts of `start` to those of `end`, in either direction."""
     low, high = sorted((start, end))
     # A fact that differs has a revision that began or ended in between.
@@ -52,7 +61,7 @@ def difference(connection: sa.Connection, start: int, end: int) -> Difference:
             row[0]: tuple(row)
             for row in connection.execute(
                 sa.select(*FACT_COLUMNS)
-                .where(sa.or_(began, ended), live_at(generation))
+                .where(sa.or_(began, ended), live_at(generation), within(namespaces))
                 .order_by(_C.position)
             )
         }
@@ -68,13 +77,16 @@ def difference(connection: sa.Connection, start: int, end: int) -> Difference:
     )
 
 
-def history_of(connection: sa.Connection, fact_id: str) -> list[Revision]:
+def history_of(
+    connection: sa.Connection, fact_id: str, namespaces: Collection[str] | None = None
+) -> list[Revision]:
+    """The revisions of a fact (whole id) that are of these namespaces, the first one first."""
     more = (_C.revision, _C.generation, _C.until, _C.kind)
     made = (generations.c.actor, generations.c.reason, generations.c.at)
     rows = connection.execute(
         sa.select(*FACT_COLUMNS, *more, *made)
         .join(generations, generations.c.number == _C.generation)
-        .where(_C.fact_id == fact_id)
+        .where(_C.fact_id == fact_id, within(namespaces))
         .order_by(_C.revision)
     )
     names = [column.name for column in (*more, *made)]
@@ -123,10 +135,13 @@ def resolve(connection: sa.Connection, fact_id: str, condition: sa.ColumnElement
     raise NotFound(f"There is no fact {fact_id!r}.", hint)
 
 
-def explain_removed(connection: sa.Connection, fact_id: str) -> None:
+def explain_removed(
+    connection: sa.Connection, fact_id: str, namespaces: Collection[str] | None = None
+) -> None:
     """Raise a better NotFound where the id is that of a removed fact."""
     try:
-        last = history_of(connection, resolve(connection, fact_id, sa.true()))[-1]
+        whole = resolve(connection, fact_id, within(namespaces))
+        last = history_of(connection, whole, namespaces)[-1]
     except NotFound:
         return
     if last.state == "removed":

@@ -10,12 +10,12 @@ from typing import IO, Any, Self
 
 import sqlalchemy as sa
 
-from revisor.errors import CannotWrite, Conflict, NotFound, StoreDamaged, UsageError
+from revisor.errors import BadInput, CannotWrite, Conflict, NotFound, StoreDamaged, UsageError
 from revisor.facts import audit, dump, policy
 from revisor.facts.changes import Purged
 from revisor.facts.commits import count_commit
 from revisor.facts.database import scrub, transaction
-from revisor.facts.queries import pinned, resolve
+from revisor.facts.queries import last_generation, pinned, resolve
 from revisor.facts.schema import meta, revisions, tags
 from revisor.facts.seals import ledger_faults
 from revisor.facts.writing import chunks, erase
@@ -25,6 +25,8 @@ _R = revisions.c
 _SCRUB = meta.c.key == "unscrubbed"
 # What a server keeps in the same database: changes that wait for approval hold facts, too.
 _PROPOSALS = sa.table("serve_proposals", sa.column("fact_id"))
+_OF_SERVERS = "serve_"
+_KEPT = ("serve_keys", "serve_memory", _PROPOSALS.name)
 
 
 class Upkeep:
@@ -171,13 +173,23 @@ class Upkeep:
             return list(audit.events(connection, limit))
 
     def ids_of(self, fact_ids: Iterable[str]) -> list[str]:
-        """The whole ids meant by ids or unique prefixes, of facts that are or once were live.
+        """The whole ids meant by ids or unique prefixes, of facts that are or once were live, and
+        by whole ids, of facts that were only ever proposed.
 
         Raises:
             NotFound: one of them was never in the ledger, or is not unique.
         """
+        wanted = list(fact_ids)
         with self._connection() as connection:
-            return [resolve(connection, fact_id, sa.true()) for fact_id in fact_ids]
+            proposed: set[str] = set()
+            if sa.inspect(connection).has_table(_PROPOSALS.name):
+                for some in chunks(wanted):
+                    found = sa.select(_PROPOSALS.c.fact_id).where(_PROPOSALS.c.fact_id.in_(some))
+                    proposed |= set(connection.execute(found).scalars())
+            return [
+                fact_id if fact_id in proposed else resolve(connection, fact_id, sa.true())
+                for fact_id in wanted
+            ]
 
     def with_reverses(self, fact_ids: Iterable[str]) -> list[str]:
         """Whole ids, and those of all facts that ever were a reverse of one of these.
@@ -207,29 +219,53 @@ class Upkeep:
         Raises:
             NeedsApproval: nobody else than the actor approved it.
         """
-        with self._connection() as connection:
-            if not any(policy.namespace_policies(connection).values()):
-                return
-            approval = policy.Approval.of(connection, actor=actor, approved_by=approved_by)
-            for some in chunks(fact_ids):
-                wanted = sa.select(revisions.c.namespace).distinct()
-                found = connection.execute(wanted.where(revisions.c.fact_id.in_(some))).scalars()
-                approval.check(list(found))
+        if any(self.policies().values()):
+            with self._connection() as connection:
+                approval = policy.Approval.of(connection, actor=actor, approved_by=approved_by)
+            for spaces in self.namespaces_of(fact_ids).values():
+                approval.check(spaces)
 
-    def purge(self, fact_ids: Collection[str], *, actor: str, reason: str = "") -> Purged:
-        """Erase facts (whole ids) and all they ever were or were proposed to be; `scrub` must
-        follow.
+    def namespaces_of(self, fact_ids: Iterable[str]) -> dict[str, set[str]]:
+        """The namespaces in which facts of these (whole) ids are or once were."""
+        found: dict[str, set[str]] = {}
+        for chunk in chunks(fact_ids):
+            with self._connection() as connection:
+                wanted = sa.select(_R.fact_id, _R.namespace).distinct()
+                for row in connection.execute(wanted.where(_R.fact_id.in_(chunk))):
+                    found.setdefault(row.fact_id, set()).add(row.namespace)
+        return found
+
+    def purge(
+        self,
+        fact_ids: Collection[str],
+        *,
+        actor: str,
+        reason: str = "",
+        approved_by: str | None = None,
+    ) -> Purged:
+        """Erase facts (whole ids) and all they ever were or were proposed to be, approved or not;
+        `scrub` must follow.
+
+        Args:
+            approved_by: who approved it, where a namespace asks for approval.
 
         Raises:
             NotFound: the ledger has no such fact.
+            NeedsApproval: nobody else than the actor approved it.
         """
         whole = self.ids_of(fact_ids)
+        self.need_approval(whole, actor=actor, approved_by=approved_by)
         with self._connection(writes=True) as connection:
             connection.execute(meta.delete().where(_SCRUB))
             connection.execute(meta.insert().values(key="unscrubbed", value="1"))
-            if sa.inspect(connection).has_table(_PROPOSALS.name):
+            there = sa.inspect(connection).get_table_names()
+            if _PROPOSALS.name in there:
                 for some in chunks(whole):
                     connection.execute(sa.delete(_PROPOSALS).where(_PROPOSALS.c.fact_id.in_(some)))
+            for name in there:
+                # A server of version 0.1 kept jobs, which tell of facts, and nothing reads them.
+                if name.startswith(_OF_SERVERS) and name not in _KEPT:
+                    sa.Table(name, sa.MetaData()).drop(connection)
             return erase(connection, set(whole), actor=actor, reason=reason)
 
     @property
@@ -277,11 +313,22 @@ class Upkeep:
         for path in paths.values():
             path.unlink()
 
-    def restore(self, tables: Mapping[str, IO[bytes]]) -> None:
-        """Fill an empty ledger with tables that `dumped` wrote, in one transaction.
+    def restore(self, tables: Mapping[str, IO[bytes]], *, actor: str, **details: Any) -> None:
+        """Fill an empty ledger with tables that `dumped` wrote, in one transaction, and note that.
 
         Raises:
             UsageError: the ledger is not empty.
+            BadInput: a line is no row of its table, or the rows do not fit together.
         """
-        with self._connection(writes=True) as connection:
-            dump.read_tables(connection, tables)
+        try:
+            with self._connection(writes=True) as connection:
+                dump.read_tables(connection, tables)
+                generation = last_generation(connection).number
+                audit.record(
+                    connection, "restore", actor=actor, generation=generation, details=details
+                )
+        except StoreDamaged as error:
+            raise BadInput(
+                f"The tables do not fit together: {error.message}",
+                "The archive was not written by `revisor export`.",
+            ) from error

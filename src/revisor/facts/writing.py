@@ -137,12 +137,11 @@ def erase(
     rows = [{"erased": key, "fact_id": f"{PURGED}-{key}"} for key in keys]
     change = revisions.update().where(_C.key == sa.bindparam("erased"))
     ended = sa.func.coalesce(_C.until, number)
-    connection.execute(
-        change.values(
+    if rows:  # of a fact that was only ever proposed there are none
+        change = change.values(
             kind=PURGED, salt=None, until=ended, fact_id=sa.bindparam("fact_id"), **blank
-        ),
-        rows,
-    )
+        )
+        connection.execute(change, rows)
     record(
         connection,
         "purge",

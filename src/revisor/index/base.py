@@ -1,4 +1,4 @@
-"""The facts of one generation as arrays, in a mapped file or in memory; read, never changed."""
+"""The facts of one generation as arrays, in the bytes of a base file; read, never changed."""
 
 from __future__ import annotations
 

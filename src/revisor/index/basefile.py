@@ -8,7 +8,6 @@ file cut short, mixed up or with a flipped bit is found at the speed of the memo
 from __future__ import annotations
 
 import json
-import mmap
 import os
 import secrets
 import struct
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from revisor.errors import CannotWrite
+from revisor.facts.private import make_private, private
 
 MAGIC = b"revisor index 2\n"
 NAME = "facts.index"
@@ -101,7 +101,7 @@ def _checksum(text: bytes, body: memoryview) -> int:
 
 def publish(folder: Path, data: bytes) -> None:
     """Put a base file in a folder in one step. Raises OSError where it may not be written."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     for part in _parts(folder):
         # What a process that was killed left behind.
         with suppress(OSError):
@@ -109,7 +109,7 @@ def publish(folder: Path, data: bytes) -> None:
                 part.unlink()
     part = folder / f"{_PART}{os.getpid()}-{secrets.token_hex(4)}"
     try:
-        with part.open("xb") as stream:
+        with open(part, "xb", opener=private) as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
@@ -119,13 +119,10 @@ def publish(folder: Path, data: bytes) -> None:
         raise
 
 
-def mapped(folder: Path) -> memoryview:
-    """The bytes of a folder's base file, mapped. Raises OSError where there is none to read."""
-    with (folder / NAME).open("rb") as stream:
-        size = os.fstat(stream.fileno()).st_size
-        if size == 0:
-            return memoryview(b"")
-        return memoryview(mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ))
+def contents(folder: Path) -> memoryview:
+    """The bytes of a folder's base file, copied: a mapped file that is cut short or changed in its
+    place would end the process, or change the facts. Raises OSError where there is none to read."""
+    return memoryview((folder / NAME).read_bytes())
 
 
 def forget(folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from revisor.errors import CannotWrite
 from revisor.facts.following import Follower, Standing
 from revisor.index.base import Base
-from revisor.index.basefile import Unusable, forget, mapped, publish
+from revisor.index.basefile import Unusable, contents, forget, publish
 from revisor.index.build import build
 from revisor.index.keys import folding
 
@@ -31,7 +31,7 @@ def filed(folder: Path | None, follower: Follower) -> Base | None:
     if folder is None:
         return None
     try:
-        base = Base(mapped(folder))
+        base = Base(contents(folder))
     except (OSError, Unusable):
         return None
     mine = follower.chain_at(base.head["event"]) == base.head["chain"]
@@ -78,7 +78,7 @@ def kept(data: bytes, folder: Path | None) -> Base:
             forget(folder)
             return base
         publish(folder, data)
-        found = Base(mapped(folder))
+        found = Base(contents(folder))
     except (OSError, CannotWrite, Unusable) as error:
         _log.debug("The base file in %s cannot be used: %s", folder, error)
         return base

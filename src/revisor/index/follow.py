@@ -16,7 +16,7 @@ from revisor.errors import RevisorError
 from revisor.facts.following import Follower, Standing
 from revisor.facts.ledger import Ledger
 from revisor.index.base import Base
-from revisor.index.basefile import Unusable, forget, mapped
+from revisor.index.basefile import Unusable, contents, forget
 from revisor.index.bases import FILED, Stopped, filed, head, kept, read
 from revisor.index.merge import merged
 from revisor.index.overlay import Overlay
@@ -161,7 +161,7 @@ class FactIndex:
     def _holds_erased(self, folder: Path) -> bool:
         """Whether the folder's base file, whoever made it, has a row that was purged since."""
         try:
-            base = Base(mapped(folder))
+            base = Base(contents(folder))
         except FileNotFoundError:
             return False
         except Unusable:
@@ -219,11 +219,17 @@ class FactIndex:
 
     def _catch_up(self) -> bool:
         """Read what was committed; the lock is held. False where it is too much to read here."""
-        follower, own = self._follower, self._follower.own_commits
-        self._stale = self._stale or own != self._own or follower.has_moved()
-        self._looked, self._own = time.monotonic(), own
-        if not self._stale:
-            return True
+        own = self._follower.own_commits
+        self._stale = self._stale or own != self._own or self._follower.has_moved()
+        try:
+            return not self._stale or self._read_news()
+        finally:
+            # Not before: until then a look at an own commit waits, and takes no older view.
+            self._looked, self._own = time.monotonic(), own
+
+    def _read_news(self) -> bool:
+        """As `_catch_up`, where there is something to read."""
+        follower = self._follower
         news = follower.news(self._standing, limit=BULK)
         if news.replaced:
             # The ledger is another one: it was restored, or put in this one's place.

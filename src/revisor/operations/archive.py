@@ -14,6 +14,7 @@ import re
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from revisor.errors import BadInput, CannotWrite, NotFound, UsageError
 from revisor.facts.dump import TABLES
 from revisor.facts.ledger import Ledger
 from revisor.facts.lines import write_facts
+from revisor.facts.private import make_private, private
 from revisor.workspace import Workspace
 
 FORMAT = 4  # 3 had no probes
@@ -36,6 +38,9 @@ _MEMBER = re.compile(
     r"banks/[0-9a-f]{16}/gen-\d{7,}(\.\d+)?/(manifest\.json|[a-z]+\.(safetensors|faiss))"
 )
 _BLOCK = 1 << 20
+_MANIFEST_BYTES = 16 << 20  # of some 100,000 files
+_SETTINGS_BYTES = 1 << 16
+_ENCRYPTED = 1  # a member's flag
 _DATE = (1980, 1, 1, 0, 0, 0)  # of every member: an equal store gives an equal archive
 
 
@@ -87,9 +92,10 @@ def pack(ws: Workspace, file: Path) -> int:
     try:
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".revisor-") as scratch:
             target = Path(scratch) / "archive"
-            with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-                _fill(ws, archive, Path(scratch))
-            with target.open("rb") as stream:
+            with open(target, "xb", opener=private) as stream:
+                with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+                    _fill(ws, archive, Path(scratch))
+                stream.flush()
                 os.fsync(stream.fileno())
             size = target.stat().st_size
             os.replace(target, file)
@@ -141,11 +147,15 @@ def _fill(ws: Workspace, archive: zipfile.ZipFile, scratch: Path) -> None:
     archive.writestr(zipfile.ZipInfo(MANIFEST, _DATE), text + "\n")
 
 
-def unpack(file: Path, path: Path, *, database: str | None = None) -> None:
+def unpack(file: Path, path: Path, *, actor: str, database: str | None = None) -> None:
     """Make a store from an archive: all of it, or nothing.
+
+    The archive may be anybody's: its files are no larger than it is, and no path in it is followed.
+    (A bank's FAISS index is read by FAISS, which does not say that it is safe to read anybody's.)
 
     Args:
         path: where there is no store yet.
+        actor: who restores it, for the audit.
         database: URL of an empty database for the ledger; an SQLite file in the store without.
 
     Raises:
@@ -164,6 +174,7 @@ def unpack(file: Path, path: Path, *, database: str | None = None) -> None:
             zipfile.ZipFile(file) as archive,
         ):
             inner = Path(scratch) / "store"
+            make_private(inner)
             _extract(archive, file, inner)
             settings = replace(read_settings(inner / SETTINGS), database=database)
             write_settings(inner / SETTINGS, settings)
@@ -172,14 +183,18 @@ def unpack(file: Path, path: Path, *, database: str | None = None) -> None:
                 ExitStack() as open_files,
             ):
                 paths = {name: inner / "ledger" / f"{name}.jsonl" for name in TABLES}
+                made = Workspace(path=inner, settings=settings, ledger=ledger)
                 ledger.restore(
-                    {n: open_files.enter_context(p.open("rb")) for n, p in paths.items()}
+                    {n: open_files.enter_context(p.open("rb")) for n, p in paths.items()},
+                    actor=actor,
+                    archive=file_hash(file),
+                    settings=made.settings_digest(),
                 )
             shutil.rmtree(inner / "ledger")
             if path.exists():
                 path.rmdir()
             os.replace(inner, path)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, EOFError) as error:
         raise BadInput(
             f"{file} is no archive of a store, or a damaged one: {error}.",
             "Name a file that `revisor export FILE.zip` wrote.",
@@ -198,11 +213,12 @@ def _extract(archive: zipfile.ZipFile, file: Path, inner: Path) -> None:
             f"{file}: {why}.", "The archive is damaged, or not one of `revisor export`."
         )
 
+    _check_sizes(archive, file, refused)
     try:
         manifest: dict[str, Any] = json.loads(archive.read(MANIFEST))
         newer, files = manifest["format"] > FORMAT, dict(manifest["files"])
         links = {} if newer else dict(manifest.get("links", {}))
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise refused("it has no manifest that can be read") from error
     if newer:
         raise BadInput(
@@ -217,9 +233,9 @@ def _extract(archive: zipfile.ZipFile, file: Path, inner: Path) -> None:
         if not _MEMBER.fullmatch(name):
             raise refused(f"it holds {name!r}, which is no file of a store")
         target = inner / name
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_private(target.parent)
         digest = hashlib.sha256()
-        with archive.open(name) as old, target.open("wb") as new:
+        with archive.open(name) as old, open(target, "wb", opener=private) as new:
             while block := old.read(_BLOCK):
                 digest.update(block)
                 new.write(block)
@@ -228,7 +244,26 @@ def _extract(archive: zipfile.ZipFile, file: Path, inner: Path) -> None:
     if links:
         from revisor.neuraldb.bank.files import link_file
     for name, first in sorted(links.items()):
-        if not _MEMBER.fullmatch(name) or first not in names or name in names:
+        known = isinstance(first, str) and first in names
+        if not _MEMBER.fullmatch(name) or not known or name in names:
             raise refused(f"it links {name!r}, which is no file of a store")
-        (inner / name).parent.mkdir(parents=True, exist_ok=True)
+        make_private((inner / name).parent)
         link_file(inner / first, inner / name)
+
+
+def _check_sizes(archive: zipfile.ZipFile, file: Path, refused: Callable[[str], BadInput]) -> None:
+    """Refuse what would take more room or memory than the archive itself.
+
+    Raises:
+        BadInput: parts that are compressed, that share their bytes, or are too large to be read.
+    """
+    members = archive.infolist()
+    for one in members:
+        packed = one.compress_type != zipfile.ZIP_STORED or one.file_size != one.compress_size
+        if packed or one.flag_bits & _ENCRYPTED:
+            raise refused(f"it holds {one.filename!r} packed or encrypted, which no export does")
+    if sum(one.file_size for one in members) > file.stat().st_size:
+        raise refused("its files have more bytes than it has itself")
+    for name, limit in ((MANIFEST, _MANIFEST_BYTES), (SETTINGS, _SETTINGS_BYTES)):
+        if any(one.filename == name and one.file_size > limit for one in members):
+            raise refused(f"its {name} has more than {limit:,} bytes")

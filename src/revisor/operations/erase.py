@@ -2,21 +2,23 @@
 
 The order matters. Banks and exports come before the ledger: a process that is killed in between
 has erased nothing from the ledger, and the same command does the rest. What comes after the ledger
-(the index's file, the database's free pages) `revisor gc` finishes. The sectors of the disk are not
-overwritten, and copies that somebody else made are not known.
+(a server's hit log, the index's file, the database's free pages) `revisor gc` finishes. The sectors
+of the disk are not overwritten, and copies that somebody else made are not known.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from revisor.errors import CannotWrite, NotFound
+from revisor.errors import BadInput, CannotWrite, NotFound
+from revisor.facts.audit import Event
+from revisor.facts.private import private
 from revisor.index.basefile import forget
 from revisor.models.folder import is_whole
 from revisor.neuraldb import method as neuraldb
@@ -24,6 +26,7 @@ from revisor.neuraldb.method import only_purger, purge_rows
 from revisor.operations import hf_export
 from revisor.operations.archive import file_hash, is_archive, pack, unpack
 from revisor.operations.collect import remove_banks
+from revisor.operations.hits import blank_erased
 from revisor.workspace import Workspace
 
 
@@ -38,7 +41,8 @@ class Erased:
             store's method needs none, taken away.
         exports: files that were written anew without them.
         unreached: files to which the store was once exported and that are no longer there, or are
-            no longer what was written: somebody has to look at them.
+            no longer what was written, or that an archive names from which the store was restored:
+            somebody has to look at them.
     """
 
     facts: int
@@ -49,21 +53,31 @@ class Erased:
     unreached: tuple[str, ...]
 
 
-def purge(ws: Workspace, fact_ids: Collection[str], *, actor: str, reason: str) -> Erased:
+def purge(
+    ws: Workspace,
+    fact_ids: Collection[str],
+    *,
+    actor: str,
+    reason: str,
+    approved_by: str | None = None,
+) -> Erased:
     """Erase facts by their whole ids.
 
+    Args:
+        approved_by: who approved it, where a namespace asks for approval.
+
     Raises:
+        NeedsApproval: nobody else than the actor approved it; nothing is erased.
         Conflict: another process builds; or reads the database, which keeps old pages: then all
             but those is erased, and `revisor gc` finishes it.
         CannotWrite: a file cannot be written anew.
     """
     ids = set(fact_ids)
+    ws.ledger.need_approval(ids, actor=actor, approved_by=approved_by)
     with only_purger(ws.banks):
         banks = purge_rows(ws.banks, ids) if ws.settings.method == "neuraldb" else remove_banks(ws)
         exports, unreached = _purge_exports(ws, ids, actor=actor)
-        for log in sorted((ws.path / "logs").glob("*.jsonl")):
-            _purge_lines(log, ids, _tells_of)
-        gone = ws.ledger.purge(ids, actor=actor, reason=reason)
+        gone = ws.ledger.purge(ids, actor=actor, reason=reason, approved_by=approved_by)
     finish(ws)
     return Erased(
         facts=len(gone.ids),
@@ -80,19 +94,18 @@ def finish(ws: Workspace) -> None:
 
     Raises:
         Conflict: another process reads the database; call it again later.
-        CannotWrite: the index's file may not be taken away.
+        CannotWrite: the index's file may not be taken away, or a log not be written.
     """
     forget(ws.index)  # what is left of the facts is read anew from the ledger
+    for log in sorted((ws.path / "logs").glob("*.jsonl")):
+        blank_erased(log, lambda number, ids: ws.ledger.known(ids, generation=number))
     ws.ledger.scrub()
 
 
 def _purge_exports(ws: Workspace, ids: set[str], *, actor: str) -> tuple[list[str], list[str]]:
     """Write anew what the store was exported to, where it is still what was written."""
-    latest: dict[str, str] = {}
-    for event in reversed(ws.ledger.events()):
-        if event.kind == "export":
-            latest[event.details["file"]] = event.details["sha256"]
-    written, unreached = [], []
+    latest, foreign = _exports(reversed(ws.ledger.events()))
+    written, unreached = [], sorted(foreign - latest.keys())
     for name, digest in latest.items():
         file = Path(name)
         proof = file / "manifest.json" if file.is_dir() else file  # of a model's folder
@@ -106,7 +119,11 @@ def _purge_exports(ws: Workspace, ids: set[str], *, actor: str) -> tuple[list[st
             kind = hf_export if hf_export.carries_gate(file) else neuraldb
             changed = kind.purge_folder(file, ids)
         else:
-            changed = _purge_archive(file, ids) if is_archive(file) else _purge_lines(file, ids)
+            try:
+                changed = _purge_archive(file, ids) if is_archive(file) else _purge_lines(file, ids)
+            except BadInput:  # an archive of a form that is not read any more
+                unreached.append(name)
+                continue
         if changed:
             written.append(name)
             ws.ledger.record(
@@ -119,31 +136,41 @@ def _purge_exports(ws: Workspace, ids: set[str], *, actor: str) -> tuple[list[st
     return written, unreached
 
 
-def _is_one(line: dict[str, Any], ids: set[str]) -> bool:
-    """Whether the line of a fact file is one of the facts."""
-    return line["id"] in ids
+def _exports(events: Iterable[Event]) -> tuple[dict[str, str], set[str]]:
+    """The files that the store was exported to, with their last hashes; and those that an archive
+    names which it was restored from.
+
+    The latter are what somebody else says, so they are never opened: whoever made the archive could
+    have a file of this machine written over.
+
+    Args:
+        events: the audit, the first event first.
+    """
+    latest: dict[str, str] = {}
+    foreign: set[str] = set()
+    for event in events:
+        if event.kind == "restore":
+            foreign |= latest.keys()
+            latest = {}
+        elif event.kind == "export":
+            latest[str(event.details.get("file"))] = str(event.details.get("sha256"))
+    return latest, foreign
 
 
-def _tells_of(line: dict[str, Any], ids: set[str]) -> bool:
-    """Whether the line of a server's hit log tells of one of the facts."""
-    return any(used["id"] in ids for used in line["facts_used"])
-
-
-def _purge_lines(
-    file: Path, ids: set[str], holds: Callable[[dict[str, Any], set[str]], bool] = _is_one
-) -> bool:
-    """Leave the lines that hold one of the facts out of a file; whether there were any."""
+def _purge_lines(file: Path, ids: set[str]) -> bool:
+    """Leave the facts out of a file of facts; whether there were any."""
     found = False
     try:
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".revisor-") as scratch:
             target = Path(scratch) / file.name
-            with file.open("rb") as old, target.open("wb") as new:
+            with file.open("rb") as old, open(target, "wb", opener=private) as new:
                 for line in old:
-                    if holds(json.loads(line), ids):
+                    if json.loads(line)["id"] in ids:
                         found = True
                     else:
                         new.write(line)
             if found:
+                shutil.copymode(file, target)
                 os.replace(target, file)
     except OSError as error:
         raise CannotWrite(
@@ -157,7 +184,7 @@ def _purge_archive(file: Path, ids: set[str]) -> bool:
     """Unpack an archive, erase the facts there, and pack it again; whether it held any."""
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".revisor-") as scratch:
         inner = Path(scratch) / "store"
-        unpack(file, inner)
+        unpack(file, inner, actor="revisor")  # with that, files that it was exported to are left
         old = Workspace.open(inner)
         with old.ledger:
             known = []
@@ -168,6 +195,9 @@ def _purge_archive(file: Path, ids: set[str]) -> bool:
                     continue
             if not known:
                 return False
-            purge(old, known, actor="revisor", reason="purged from the store it came from")
+            why = "purged from the store it came from"
+            purge(old, known, actor="revisor", reason=why, approved_by="that store")
+            mode = file.stat().st_mode
             pack(old, file)
+            file.chmod(mode)
     return True

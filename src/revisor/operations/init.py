@@ -21,6 +21,7 @@ from revisor.config import (
 )
 from revisor.errors import CannotWrite, UsageError
 from revisor.facts.ledger import Ledger
+from revisor.facts.private import make_private
 from revisor.gate.encoders import open_encoder
 from revisor.gate.functional import save_probe
 from revisor.gate.probe import Probe, load_probe, probe_fingerprint, require
@@ -58,7 +59,7 @@ def make_store(path: Path, wanted: StoreSettings) -> tuple[LoadedModel, Probe | 
         dtype=DTYPE_NAMES[next(loaded.model.parameters()).dtype],
     )
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_private(path)
         Ledger.open(settings.database or path / "ledger.sqlite", create=True).close()
         if probe is not None:
             save_probe(probe, path / "probes" / f"{probe_fingerprint(loaded)}.safetensors")
