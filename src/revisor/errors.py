@@ -104,6 +104,12 @@ class NotBuilt(UsageError):
     """A store that holds facts but no bank for this model yet."""
 
 
+class Unreachable(UsageError):
+    """A database server that does not answer, or is not where its URL says."""
+
+    http_status = 503
+
+
 class StoreDamaged(RevisorError):
     """A file of the store whose hash or shape is not what its manifest says."""
 

@@ -43,7 +43,7 @@ def running(store: Store, settings: ServeSettings | None = None) -> Iterator[Run
     """A store served by uvicorn on a free port."""
     service = Service(store, settings or ServeSettings(per_minute=0))
     server = Server(
-        listening(make_app(service)),
+        listening(make_app(service), patience_s=service.settings.patience_s),
         patience_s=service.settings.patience_s,
         break_off=service.scheduler.break_off,
     )

@@ -202,7 +202,7 @@ def test_the_queue_has_a_bound_and_says_so(opened: Store) -> None:
         for one in waiting[:2]:
             scheduler.submit(one.job)
         with pytest.raises(QueueFull, match="at most 4"):
-            scheduler.submit(Asked(UNRELATED, None, 1, choices=3, owner="other").job)
+            scheduler.submit(Asked(UNRELATED, None, 1, choices=3).job)
         scheduler.submit(Asked(UNRELATED, None, 1, owner="key 0").job)
         with pytest.raises(QueueFull, match="of one key"):
             scheduler.submit(Asked(UNRELATED, None, 1, owner="key 0").job)

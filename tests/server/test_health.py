@@ -22,6 +22,7 @@ from tests.server.serving import Running, running, said, until
 def server(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
     monkeypatch.setattr(parts, "WATCH_S", 0.05)
     monkeypatch.setattr(parts, "TEST_EVERY_S", 0.3)
+    monkeypatch.setattr(parts, "AGAIN_S", 0.3)
     with running(store) as found:
         yield found
 

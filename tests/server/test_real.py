@@ -38,6 +38,11 @@ def test_an_explanation_asks_the_model_whether_an_answer_is_due(server: Running)
     with server.client() as http:
         ends = http.post("/explain", json={"prompt": "The CEO of Starbucks is"}).json()
         goes_on = http.post("/explain", json={"prompt": "The CEO of Starbucks"}).json()
+        steps = server.service.scheduler.steps
+        asks_text = {"prompt": "The CEO of Starbucks is", "text_only": True}
+        by_text = http.post("/explain", json=asks_text).json()
+    assert (by_text["answer_due"], by_text["fact"], by_text["written"]) == (None, CEO.id, None)
+    assert server.service.scheduler.steps == steps
     assert (ends["answer_due"], ends["written"]) == (True, "Brian Niccol")
     assert (goes_on["answer_due"], goes_on["written"]) == (False, None)
 

@@ -15,10 +15,8 @@ import pytest
 import sqlalchemy as sa
 
 from revisor.errors import Conflict, NeedsApproval, NotFound, UsageError
-from revisor.facts.changes import Put
 from revisor.facts.fact import Fact
-from revisor.server.proposals import ChangeDesk
-from revisor.server.roles import Caller, KeyBook, Role, Unauthorized
+from revisor.server.roles import KeyBook, Role, Unauthorized
 from revisor.server.service import ServeSettings, Service
 from revisor.server.tables import Database
 from revisor.server.tables import keys as table
@@ -262,32 +260,6 @@ def test_approval_binds_the_console_and_the_terminal_alike(keyed: Keyed) -> None
     with pytest.raises(NeedsApproval):
         store.set_object(ACME.id, "Bonn", actor="root")
     assert [event.kind for event in store.ledger.events(1)] == ["policy"]
-
-
-@pytest.mark.parametrize("was_made", [False, True])
-def test_an_approval_that_was_cut_short_is_settled_after_a_restart(
-    was_made: bool, store: Store
-) -> None:
-    fact = Fact(**OTHER)
-    author, other = Caller(name="ann", role=Role.propose), Caller(name="bob", role=Role.approve)
-    database = Database.of(store)
-    desk = ChangeDesk(database, store.ledger)
-    store.ledger.set_policy("default", needs_approval=True, actor="root")
-    (number,) = desk.change([Put(fact)], author, "").proposed
-    if was_made:
-        # Killed between the two transactions: the facts are written, the proposal is not closed.
-        desk._done = lambda *_: None  # type: ignore[method-assign]
-        desk.approve(number, other)
-    else:
-        desk._claim(number, other, "approving")
-    fresh = ChangeDesk(database, store.ledger)
-    fresh.recover()
-    (row,) = fresh.proposals(author, state=None)
-    assert row["state"] == ("approved" if was_made else "open")
-    if not was_made:
-        assert fresh.approve(number, other).generation is not None
-    assert store.ledger.get(fact.id) == fact
-    database.close()
 
 
 def test_a_proposal_can_be_erased_by_its_author_or_an_admin_whatever_became_of_it(

@@ -140,6 +140,32 @@ def test_bad_facts_are_refused_with_every_fault_and_conflicts_with_both_sides(
     assert http.patch(f"/facts/{ACME.id}", json={}).status_code == 400
 
 
+def test_what_no_database_keeps_is_refused_and_the_server_stays_well(
+    placed_server: Running,
+) -> None:
+    with placed_server.client() as http:
+        for method, path, body in (
+            ("GET", "/facts?search=a%00b", None),
+            ("GET", "/facts?namespace=a%00b", None),
+            ("GET", "/facts/abcd%00", None),
+            ("GET", "/facts/abcd%00/history", None),
+            ("DELETE", f"/facts/{ACME.id}?reason=a%00b", None),
+            ("PUT", "/namespaces/a%00b", b'{"needs_approval": true}'),
+            ("POST", "/keys", b'{"name": "a\\u0000b", "role": "read"}'),
+            ("POST", "/facts", b'{"facts": [{"subject": "a\\u0000b"}]}'),
+            ("POST", "/facts", b'{"facts": [{"\\ud800": "x"}]}'),
+            ("POST", "/check", b'{"\\ud800": 1}'),
+            ("PATCH", f"/facts/{ACME.id}", b'{"source": "\\ud800"}'),
+            ("POST", "/explain", b'{"prompt": "\\ud800"}'),
+        ):
+            headers = {"content-type": "application/json"}
+            answer = http.request(method, path, content=body, headers=headers)
+            assert answer.status_code < 500, (method, path, body, answer.text)
+            assert body is None or answer.status_code >= 400, (path, body)
+        assert http.get("/healthz").json()["faults"] == []
+    assert placed_server.service.store.ledger.generation == 1
+
+
 def test_the_check_tells_facts_that_have_ended_or_do_not_answer(server: Running) -> None:
     store = server.service.store
     store.add([replace(ACME, valid_to="2001-01-01"), HIDDEN, HIDING])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -291,17 +292,36 @@ def test_a_written_fact_has_log_probabilities_that_json_can_hold(server: Running
     assert min(told["top_logprobs"][0].values()) >= -9999.0
 
 
-def test_a_crowd_is_told_to_wait_and_what_can_never_wait_is_refused(store: Store) -> None:
+def test_a_crowd_is_told_to_wait_and_what_can_never_wait_is_refused(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = ServeSettings(per_minute=0, max_batch=1, max_waiting=2)
     with running(store, settings) as server, server.openai() as client:
         with pytest.raises(openai.BadRequestError, match="3 answers"):
             complete(client, ACME.text, n=3)
         assert complete(client, ACME.text, n=2).choices
-        server.service.scheduler.queue.check_size = lambda jobs: None  # type: ignore[method-assign]
-        server.service.scheduler.queue.most = 0
-        with pytest.raises(openai.RateLimitError) as refused:
-            complete(client, ACME.text)
-        assert refused.value.response.headers["retry-after"] == "2"
+        scheduler = server.service.scheduler
+        forward = scheduler.loaded.model.forward
+        monkeypatch.setattr(
+            scheduler.loaded.model,
+            "forward",
+            lambda **arguments: (time.sleep(0.05), forward(**arguments))[1],
+        )
+        long = {"model": server.model, "prompt": UNRELATED, "max_tokens": 100, "temperature": 0}
+        with (
+            server.client() as http,
+            http.stream("POST", "/v1/completions", json=long | {"stream": True}) as stream,
+        ):
+            next(stream.iter_lines())
+            crowd = [threading.Thread(target=complete, args=(client, ACME.text)) for _ in range(2)]
+            for one in crowd:
+                one.start()
+            until(lambda: scheduler.waiting == 2)
+            with pytest.raises(openai.RateLimitError) as refused:
+                complete(client, ACME.text)
+            assert refused.value.response.headers["retry-after"] == "2"
+        for one in crowd:
+            one.join(30)
 
 
 def test_shutting_down_finishes_the_answers_that_run(store: Store) -> None:

@@ -6,7 +6,6 @@ A proposal changes nothing until somebody else approves it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -105,8 +104,9 @@ class Agent:
             The keys of `ask`, `base_answer`, and in each fact used also `source` and `history`.
         """
         told = self._answers(prompt, max_tokens, chat, with_base=True)
+        namespaces = self.caller.namespaces
         for used in told["facts_used"]:
-            revisions = self._store.ledger.history(used["id"])
+            revisions = self._store.ledger.history(used["id"], namespaces=namespaces)
             used["source"] = revisions[-1].fact.source
             used["history"] = [
                 {
@@ -126,20 +126,17 @@ class Agent:
         Returns:
             `facts` as lines of a fact file, and `more`, whether there are more.
         """
-        if not 1 <= limit <= LARGEST_PAGE or offset < 0:
+        if not 1 <= limit <= LARGEST_PAGE or not 0 <= offset < 2**31:
             raise UsageError(f"limit is 1 to {LARGEST_PAGE}, offset 0 or more.")
-        spaces = self.caller.namespaces
-        names: Sequence[str | None] = [None] if spaces is None else sorted(spaces)
-        found: list[Fact] = []
-        for name in names:
-            found += self._store.ledger.facts(
-                namespace=name, search=text or None, limit=limit + 1 + offset
+        found = list(
+            self._store.ledger.facts(
+                namespaces=self.caller.namespaces,
+                search=text or None,
+                limit=limit + 1,
+                offset=offset,
             )
-        page = found[offset : offset + limit]
-        return {
-            "facts": [fact_line(fact) for fact in page],
-            "more": len(found) > offset + limit,
-        }
+        )
+        return {"facts": [fact_line(fact) for fact in found[:limit]], "more": len(found) > limit}
 
     def propose(self, record: dict[str, Any], *, reason: str = "") -> dict[str, Any]:
         """Propose a fact; it is not live until somebody else approves it.

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+
+import torch
+from fastapi import Request
 
 from revisor.errors import RevisorError
 from revisor.server.generations import InForce
@@ -20,10 +25,35 @@ from revisor.server.sampling import Chosen, Sampling
 from revisor.server.service import Service
 
 POLL_S = 0.25  # between two looks whether the client is still there
+GONE = 499  # nginx's code for a client that hung up; nobody reads it
 
 
 class ClientGone(Exception):  # noqa: N818  (not an error of ours)
     """Whoever asked has hung up."""
+
+
+@asynccontextmanager
+async def while_there(request: Request) -> AsyncIterator[Callable[[], bool]]:
+    """Tells long work, from any thread, whether the client still waits for it.
+
+    Raises:
+        ClientGone: it did not, at the end of the block.
+    """
+    gone = threading.Event()
+
+    async def watch() -> None:
+        while not await request.is_disconnected():
+            await asyncio.sleep(POLL_S)
+        gone.set()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield lambda: not gone.is_set()
+        if gone.is_set():
+            raise ClientGone
+    finally:
+        gone.set()
+        watching.cancel()
 
 
 class AnswerFailed(RevisorError):
@@ -40,6 +70,7 @@ class Asked:
         prompts: token ids of each prompt.
         sampling, max_tokens, stops, choices: how to answer each of them.
         facts: which facts.
+        look: as of `Job`.
     """
 
     prompts: Sequence[Sequence[int]]
@@ -48,6 +79,7 @@ class Asked:
     stops: Sequence[str]
     choices: int
     facts: Facts
+    look: Callable[[torch.Tensor], None] | None = None
 
 
 @dataclass(kw_only=True)
@@ -131,7 +163,8 @@ class Asking:
                 tell=_handed(loop, self._queue, number),
                 stop=self.asked.stops,
                 choices=self.asked.choices,
-                owner=None if self._caller is ANYBODY else self._caller.name,
+                owner=owner_of(self._caller),
+                look=self.asked.look,
             )
             for number, prompt in enumerate(self.asked.prompts)
         ]
@@ -233,6 +266,11 @@ class Asking:
             "facts_used": [used.told(with_question=False) for used in answer.used],
         }
         self._service.hit_log.add(entry)
+
+
+def owner_of(caller: Caller) -> str | None:
+    """Whose share of the server the requests of a caller count for; None for nobody's."""
+    return None if caller is ANYBODY else caller.name
 
 
 def facts_for(service: Service, facts: Facts, caller: Caller) -> InForce:

@@ -24,8 +24,12 @@ from revisor.server.service import Service
 log = logging.getLogger(__name__)
 
 CONSOLE = Path(__file__).parent / "console"
-PAGES = {"/": "index.html", "/console.js": "console.js", "/console.css": "console.css"}
-# The console is its own three files: nothing of another origin, nothing inline.
+PAGES = {"/": "index.html"} | {
+    f"/{file.name}": file.name
+    for file in sorted(CONSOLE.iterdir())
+    if file.suffix in (".css", ".js")
+}
+# The console is its own files: nothing of another origin, nothing inline.
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
 POLICY += "img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 CODES = {401: "invalid_api_key", 403: "forbidden", 404: "not_found", 409: "conflict"}

@@ -12,6 +12,8 @@ import inspect
 import logging
 import threading
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -31,8 +33,9 @@ log = logging.getLogger(__name__)
 PREFILL_TOKENS = 512  # of a prompt that are read at once, at most
 LEAST_TOKENS = 16
 PIECE_S = 0.25  # that reading may take between two decode steps
-PROMPTS = 4  # that are read by turns
-GRACE_S = 5.0  # for the step that runs, when a server that closes has lost its patience
+PROMPTS = 4  # that are read by turns; one less of one owner
+SPARED = 4  # one part in so many of rows and memory is never one owner's
+GRACE_S = 2.0  # for the step that runs, when a server that closes has lost its patience
 
 
 @dataclass(kw_only=True)
@@ -74,6 +77,9 @@ class Scheduler:
         max_cached: tokens whose keys and values may be kept, padding included; None for the
             model's context, or 1,024 for each answer of a full batch, whichever is more.
 
+    Of the answers that decode, of the tokens that are kept and of the prompts that are read one
+    owner has a part at most (`SPARED`), and whoever has least is next.
+
     Guarantees: the model and its cache are those of the unedited model on the same tokens. A row
     in which nothing is written has the unedited model's logits of the same batch, bit for bit.
     How many rows a batch has may change the last bits of a matrix product, as with any batching.
@@ -102,6 +108,7 @@ class Scheduler:
         self._state: Literal["new", "open", "draining", "closed"] = "new"
         self._thread = threading.Thread(target=self._run, name="revisor-model", daemon=True)
         self._per_second = 256.0  # prompt tokens, as measured lately
+        self._busy_since: float | None = None
         self.fault = ""
         """What was wrong with the last step; empty after one that went well."""
         self.steps = 0
@@ -151,6 +158,12 @@ class Scheduler:
         """Whether the model's thread runs."""
         return self._thread.is_alive()
 
+    @property
+    def step_seconds(self) -> float:
+        """How long the step has taken that runs now; 0 if none does."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
     def close(self, *, patience_s: float = 30.0) -> None:
         """Take nothing new, finish what runs for so long, then end the rest as cancelled.
 
@@ -192,6 +205,7 @@ class Scheduler:
     @torch.inference_mode()
     def _run(self) -> None:
         while self._work():
+            self._busy_since = time.monotonic()
             try:
                 self._sweep()
                 self._admit()
@@ -202,6 +216,7 @@ class Scheduler:
                 log.exception("a step failed; its answers end with an error")
                 self.fault = f"the model failed: {type(error).__name__}"
                 self._fail_all()
+            self._busy_since = None
 
     def _work(self) -> bool:
         """Wait for something to do; False when all is done and the server closes."""
@@ -222,29 +237,61 @@ class Scheduler:
             if prompt.job.cancelled:
                 self._prompts.remove(prompt)
                 self._end_job(prompt.job, "cancelled")
+        for job in self.queue:
+            if job.cancelled:
+                self._take(job)
+                self._end_job(job, "cancelled")
 
     def _admit(self) -> None:
         """Begin to read prompts that wait, as far as there is room for their answers."""
-        while True:
-            with self._wake:
-                if not self.queue or not self._fits(self.queue.first):
-                    return
-                job = self.queue.take()
-            if job.cancelled:
-                self._end_job(job, "cancelled")
-                continue
+        while (job := self._next()) is not None:
+            self._take(job)
             job.started_at = time.monotonic()
             self._prompts.append(_Prompt(job=job))
 
+    def _take(self, job: Job) -> None:
+        with self._wake:
+            self.queue.take(job)
+
+    def _next(self) -> Job | None:
+        """The job whose turn it is, if there is room for it. One whose owner has his share of the
+        room already lets others pass."""
+        served: Counter[str | None] = Counter()
+        for job, answers in self._taken():
+            served[job.owner] += answers
+        for job in self.queue.by_turns(served):
+            if job.urgent or self._fits_share(job):
+                return job if self._fits(job) else None
+        return None
+
     def _fits(self, job: Job) -> bool:
-        if job.urgent or not (self._rows or self._prompts):
+        taken = self._taken()
+        if job.urgent or not taken:
             return True
-        if len(self._prompts) >= PROMPTS:
-            return False
-        rows = self.running + job.choices
-        jobs = [job, *(row.job for row in self._rows), *(one.job for one in self._prompts)]
-        widest = max(min(one.room, self.context) for one in jobs)
-        return rows <= self.max_batch and rows * widest <= self.max_cached
+        reading = len(self._prompts) < PROMPTS
+        return reading and self._is_room(job, taken, self.max_batch, self.max_cached)
+
+    def _fits_share(self, job: Job) -> bool:
+        """Whether a job is within its owner's share of the room; the first one always is."""
+        mine = [one for one in self._taken() if one[0].owner == job.owner]
+        if job.owner is None or not mine:
+            return True
+        reading = sum(one.job.owner == job.owner for one in self._prompts) < PROMPTS - 1
+        rows = self.max_batch - max(1, self.max_batch // SPARED)
+        tokens = self.max_cached - self.max_cached // SPARED
+        return reading and self._is_room(job, mine, rows, tokens)
+
+    def _taken(self) -> list[tuple[Job, int]]:
+        """The jobs that are read or written, with how many of their answers."""
+        return [(row.job, 1) for row in self._rows] + [
+            (one.job, one.job.choices) for one in self._prompts
+        ]
+
+    def _is_room(self, job: Job, taken: Sequence[tuple[Job, int]], rows: int, tokens: int) -> bool:
+        """Whether a job fits beside others in so many rows, and so many tokens' keys and values."""
+        answers = job.choices + sum(count for _, count in taken)
+        widest = max(min(one.room, self.context) for one in (job, *(one for one, _ in taken)))
+        return answers <= rows and answers * widest <= tokens
 
     def _read_prompts(self) -> None:
         """Read a piece of the prompt that came first, and one of the shortest, if it is another."""

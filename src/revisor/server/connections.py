@@ -1,8 +1,10 @@
-"""How the server listens: whose forwarded headers count, and how long a client may dawdle."""
+"""How the server listens: whose forwarded headers count, who may be connected, and how long a
+client may dawdle."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,39 +12,123 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEAD_S = 15.0  # until the head of a connection's first request is there
+HEAD_S = 15.0  # until the head of a request is there, from its first byte or the connection on
 KEEP_ALIVE_S = 75  # longer than clients and proxies keep theirs: none is cut off in asking
-LAST_S = 3  # for answers that were broken off to reach their clients
-FILES = 65_536  # open files wanted: one a connection, and what the store needs
+UNREAD_S = 30.0  # that a client may leave what was sent to it unread
+LAST_S = 2  # for answers that were broken off to reach their clients
+MOST = 1_024  # connections
+SPARE = 400  # open files that are not for connections: the store, its database, what runs
+BACKLOG = 128  # connections that are taken at once, before any is known
+
+
+class Places:
+    """The connections of one server, each with a place; who has asked for nothing gives way.
+
+    Args:
+        most: how many there are.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken: set[Connection] = set()
+        self._idle: dict[Connection, None] = {}  # whoever waits longest is first
+
+    def take(self, one: Connection) -> None:
+        """Give a new connection a place: that of the one that dawdles longest, if all are taken.
+        Where all others ask for something, the new one is closed."""
+        self._taken.add(one)
+        self._idle[one] = None
+        if len(self._taken) > self._most:
+            first = next(iter(self._idle))
+            self.leave(first)
+            first.transport.abort()
+
+    def leave(self, one: Connection) -> None:
+        """A connection has ended."""
+        self._taken.discard(one)
+        self._idle.pop(one, None)
+
+    def set_idle(self, one: Connection, idle: bool) -> None:
+        """Say whether a connection waits for its client: for a request, or the rest of one."""
+        if not idle:
+            self._idle.pop(one, None)
+        elif one in self._taken:
+            self._idle.setdefault(one)
 
 
 class Connection(H11Protocol):
-    """A connection that is closed when no whole request comes: a slow one keeps no place."""
+    """A connection that is closed when no whole request comes or no answer is read."""
 
-    _waiting: asyncio.TimerHandle | None = None
+    def __init__(self, *args: Any, places: Places, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._places = places
+        self._timer: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
+        self._between = True  # requests: nothing of the next one is there
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._between = False
         self._expect(HEAD_S)
+        self._places.take(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
+        for timer in (self._timer, self._unread):
+            if timer is not None:
+                timer.cancel()
+        self._places.leave(self)
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        if self._between:
+            self._between = False
+            self._expect(HEAD_S)
+        super().data_received(data)
+        self._places.set_idle(self, not self._is_asked)
+
     def on_response_complete(self) -> None:
+        self._between = True
         self._expect(KEEP_ALIVE_S)
-        super().on_response_complete()
+        super().on_response_complete()  # which goes on with a request that is there already
+        self._places.set_idle(self, not self._is_asked)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _watch_reader(self, before: int | None = None) -> None:
+        """Close the connection when the client has read nothing since the last look."""
+        left = self.transport.get_write_buffer_size()
+        if left == before:
+            self.transport.abort()
+            return
+        self._unread = self.loop.call_later(UNREAD_S, self._watch_reader, left)
+
+    @property
+    def _is_asked(self) -> bool:
+        """Whether there is a whole request that waits for its answer."""
+        cycle = self.cycle
+        return cycle is not None and not cycle.response_complete and not cycle.more_body
 
     def _expect(self, seconds: float) -> None:
-        """Close the connection unless a request has begun by then."""
-        if self._waiting is not None:
-            self._waiting.cancel()
-        self._waiting = self.loop.call_later(seconds, self._close_if_idle)
+        """Close the connection unless the head of a request is there by then."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(seconds, self._close_if_idle)
 
     def _close_if_idle(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.close()
+        if self.cycle is not None and not self.cycle.response_complete:
+            return
+        if self._unread is None:
+            self.transport.abort()
+        else:  # the answer is being read
+            self._expect(KEEP_ALIVE_S)
 
 
 class Server(uvicorn.Server):
@@ -85,29 +171,35 @@ def listening(
         patience_s: how long running requests may take when it stops, before they are broken off
             (see `Server`); None for ever.
     """
+    protocol: Any = functools.partial(Connection, places=Places(_most_connections()))
     return uvicorn.Config(
         app,
         host=host,
         port=port,
-        http=Connection,
+        http=protocol,
+        ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,  # ours names no query strings
         server_header=False,
         proxy_headers=bool(trusted_proxies),
         forwarded_allow_ips=list(trusted_proxies),
+        backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=None if patience_s is None else int(patience_s) + LAST_S,
     )
 
 
-def allow_many_connections() -> None:
-    """Raise this process's limit of open files as far as it may."""
+def _most_connections() -> int:
+    """How many connections there may be, so that files are left for everything else. The limit of
+    open files is raised as far as it may be."""
     try:
         import resource
     except ImportError:  # not on Windows
-        return
+        return MOST
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    wanted = MOST + SPARE
+    if 0 <= soft < wanted:  # without a limit it is negative
+        soft = wanted if hard < 0 else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return MOST if soft < 0 else max(BACKLOG, min(MOST, soft - SPARE))

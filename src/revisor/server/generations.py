@@ -103,7 +103,7 @@ class Generations:
         found = self.choose("", wanted=self.live if generation is None else generation)
         count = len(found.view)
         facts = self._store.ledger.facts(
-            at=self._store.workspace.clock(),
+            at=found.view.now(),
             generation=found.generation,
             limit=SAMPLE,
             offset=random.randrange(max(1, count - SAMPLE + 1)),
@@ -149,8 +149,9 @@ class Generations:
         log.info("the facts of generation %d were brought back by %s", to, actor)
         return {"generation": made.number, "live": self.live}
 
-    def try_out(self, generation: int, *, share: float, keys: Iterable[str]) -> Canary:
+    def try_out(self, generation: int, *, share: float, keys: Iterable[str], actor: str) -> Canary:
         """Give a share of requests, or those of some keys, another generation than the live one.
+        The audit tells who did.
 
         Raises:
             NotFound: there is no such generation.
@@ -162,11 +163,17 @@ class Generations:
         if faults:
             raise Conflict(f"Generation {generation} fails its test: {'; '.join(faults)}")
         canary = Canary(generation=generation, share=share, keys=frozenset(keys))
+        self._record(actor, generation, share=share, keys=sorted(canary.keys))
         with self._lock:
             self.canary = canary
         return canary
 
-    def stop_trying(self) -> None:
-        """End the trial."""
+    def stop_trying(self, *, actor: str) -> None:
+        """End the trial, if there is one."""
         with self._lock:
-            self.canary = None
+            ended, self.canary = self.canary, None
+        if ended is not None:
+            self._record(actor, ended.generation, share=0.0, keys=[])
+
+    def _record(self, actor: str, generation: int, **details: object) -> None:
+        self._store.ledger.record("canary", actor=actor, generation=generation, **details)

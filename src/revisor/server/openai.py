@@ -9,22 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
+from revisor.server.bodies import Body, Record
 from revisor.server.sampling import Sampling
 
 MOST_CHOICES = 8
 MOST_STOPS = 4
 MOST_PROMPTS = 32
 MOST_RIVALS = 20
+MOST_PARTS = 100  # of a message
 DEFAULT_COMPLETION = 16  # tokens, as OpenAI's completions have it
 
 Text = Annotated[str, Field(max_length=1_000_000)]
-Ids = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+Ids = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, fail_fast=True)]
 Stop = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class Facts(BaseModel):
+class Facts(Body):
     """The extension `revisor` of a request: which facts it has.
 
     Attributes:
@@ -34,39 +36,33 @@ class Facts(BaseModel):
         report: False to leave the facts used out of the answer and its headers.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     facts: bool = True
     generation: Annotated[int, Field(ge=0)] | None = None
     namespace: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     report: bool = True
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(Body):
     """`stream_options` of a request."""
-
-    model_config = ConfigDict(extra="forbid")
 
     include_usage: bool = False
     include_obfuscation: bool = False
 
 
-class _Request(BaseModel):
+class _Request(Body):
     """What both kinds of requests may say."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    model: str
+    model: Annotated[str, Field(max_length=1_000)]
     n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    stop: Stop | Annotated[list[Stop], Field(max_length=MOST_STOPS)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=MOST_STOPS, fail_fast=True)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     revisor: Facts = Facts()
     user: str | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: Record | None = None
     store: bool | None = None
     service_tier: str | None = None
     safety_identifier: str | None = None
@@ -74,7 +70,7 @@ class _Request(BaseModel):
     # Taken where they change nothing, refused where they would.
     presence_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
     frequency_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
-    logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = None
+    logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
 
     @model_validator(mode="after")
     def _only_streams_have_stream_options(self) -> _Request:
@@ -111,9 +107,9 @@ class CompletionRequest(_Request):
 
     prompt: (
         Text
-        | Annotated[list[Text], Field(min_length=1, max_length=MOST_PROMPTS)]
+        | Annotated[list[Text], Field(min_length=1, max_length=MOST_PROMPTS, fail_fast=True)]
         | Ids
-        | (Annotated[list[Ids], Field(min_length=1, max_length=MOST_PROMPTS)])
+        | Annotated[list[Ids], Field(min_length=1, max_length=MOST_PROMPTS, fail_fast=True)]
     )
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
@@ -135,22 +131,20 @@ class CompletionRequest(_Request):
         return self.logprobs
 
 
-class TextPart(BaseModel):
+class TextPart(Body):
     """A part of a message."""
-
-    model_config = ConfigDict(extra="forbid")
 
     type: Literal["text"]
     text: Text
 
 
-class Message(BaseModel):
+class Message(Body):
     """A turn of a chat."""
 
-    model_config = ConfigDict(extra="forbid")
-
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | Annotated[list[TextPart], Field(min_length=1)]
+    content: (
+        Text | Annotated[list[TextPart], Field(min_length=1, max_length=MOST_PARTS, fail_fast=True)]
+    )
     name: str | None = None
 
     @property
@@ -169,7 +163,7 @@ class TextFormat(BaseModel):
 class ChatRequest(_Request):
     """Body of `POST /v1/chat/completions`."""
 
-    messages: Annotated[list[Message], Field(min_length=1, max_length=1_000)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=1_000, fail_fast=True)]
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
@@ -178,7 +172,7 @@ class ChatRequest(_Request):
     tools: Annotated[list[Any], Field(max_length=0)] | None = None
     tool_choice: Literal["none", "auto"] | None = None
     parallel_tool_calls: bool | None = None
-    modalities: list[Literal["text"]] | None = None
+    modalities: Annotated[list[Literal["text"]], Field(max_length=8, fail_fast=True)] | None = None
 
     @property
     def rivals(self) -> int | None:

@@ -1,4 +1,4 @@
-"""Prompts as token ids: refused by their characters before they cost anything."""
+"""Prompts as token ids: refused by their characters, or their beginning, before they cost much."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 
 from revisor.errors import UsageError
 from revisor.models.load import LoadedModel
+
+FIRST = 8  # characters for each token of the context that are read first of a long text
+SURELY = 2  # times the context: a beginning of so many tokens is no part of a text that fits
 
 
 class Prompts:
@@ -28,7 +31,7 @@ class Prompts:
         Raises:
             UsageError: it is longer than any prompt that the model takes.
         """
-        self._check_characters(prompt)
+        self._check_length(prompt)
         return list(self._tokenizer(prompt)["input_ids"])
 
     def of_chat(self, turns: list[dict[str, str]]) -> list[int]:
@@ -55,7 +58,7 @@ class Prompts:
             raise UsageError(
                 f"The model's chat template refuses these messages: {error}"
             ) from error
-        self._check_characters(text)
+        self._check_length(text)
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def check(self, ids: Sequence[int], *, room: int = 1) -> None:
@@ -89,10 +92,23 @@ class Prompts:
         # A token's own form has at least as many characters as its text.
         return self._context * max(map(len, self._tokenizer.get_vocab()))
 
+    def _check_length(self, text: str) -> None:
+        """Refuse a text that is surely too long, before all of it is read."""
+        self._check_characters(text)
+        size = FIRST * self._context
+        while size < len(text):
+            ids = self._tokenizer(text[:size], add_special_tokens=False)["input_ids"]
+            if len(ids) > SURELY * self._context:
+                raise self._too_long(text)
+            size *= 2
+
     def _check_characters(self, text: str) -> None:
         if len(text) > self._longest:
-            raise UsageError(
-                f"The prompt has {len(text)} characters; the model takes {self._context} tokens "
-                "in all.",
-                "Shorten it.",
-            )
+            raise self._too_long(text)
+
+    def _too_long(self, text: str) -> UsageError:
+        return UsageError(
+            f"The prompt has {len(text)} characters; the model takes {self._context} tokens "
+            "in all.",
+            "Shorten it.",
+        )

@@ -1,27 +1,31 @@
 """Changes of facts: made at once, or kept as proposals where a namespace asks for approval.
 
 Where approval is asked for, every change is a proposal, whoever makes it, and nobody approves a
-proposal of their own.
+proposal of their own. What is looked at before a change is written, and what is noted of it, is one
+transaction with it: a server that is killed leaves all of it or nothing.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from revisor.errors import Conflict, Fault, NotFound
+from revisor.errors import Conflict, Fault, NotFound, UsageError
 from revisor.facts.changes import Change, Generation, Put, Remove
-from revisor.facts.check import conflicts_between
-from revisor.facts.fact import Fact, with_reverses
-from revisor.facts.ledger import Ledger
+from revisor.facts.check import LiveFacts, conflicts_between
+from revisor.facts.fact import Fact, fact_id, with_reverses
+from revisor.facts.ledger import Ledger, Locked
 from revisor.facts.writing import follows_another
 from revisor.server.roles import Caller, Forbidden, Role, now
 from revisor.server.tables import Database
 from revisor.server.tables import proposals as table
+
+_COMPUTED = re.compile("[0-9a-f]{16}")  # the form of an id that nobody chose
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,87 +73,42 @@ class ChangeDesk:
         expected_generation: int | None = None,
         propose_all: bool = False,
     ) -> Outcome:
-        """Make changes, or propose them where their namespace asks for approval.
+        """Make changes, or propose them where their namespace asks for approval: all or none.
 
         Args:
+            expected_generation: the generation that the changes were made for.
             propose_all: propose every change, whatever its namespace asks for.
 
         Raises:
             Forbidden: a fact of a namespace that is not the caller's.
-            Conflict: facts that contradict one another or live ones; nothing was written.
+            Conflict: facts that contradict one another or live ones, or another generation than
+                the expected one; nothing was written.
             NotFound: a fact to remove that is not there.
+            UsageError: a proposal to take a fact to another namespace.
         """
         caller.must_be(Role.propose)
-        standing = {self._id(change): self.standing(self._id(change)) for change in changes}
-        direct: list[Change] = []
-        proposed: list[Change] = []
-        policies = self.policies()
-        for change in changes:
-            old = standing[self._id(change)]
-            if old is not None and not caller.sees(old.namespace):
-                if isinstance(change, Put):
-                    raise Forbidden(
-                        f"The id {old.id!r} is not free for the key '{caller.name}'.",
-                        "Leave the id out, or choose another one.",
+        ids = [_id(change) for change in changes]
+        with self._ledger.locked() as ledger:
+            standing = ledger.known(ids, generation=ledger.generation)
+            _refuse_foreign(ledger, changes, standing, caller)
+            direct: list[Change] = []
+            proposed: list[Change] = []
+            policies = {} if propose_all else ledger.policies()
+            for change in changes:
+                touched = _touched(change, standing.get(_id(change)))
+                waits = propose_all or any(policies.get(name, False) for name in touched)
+                if waits and len(touched) > 1:
+                    raise UsageError(
+                        f"The fact {_id(change)!r} would move to another namespace.",
+                        "Propose to remove it there, and to add it here.",
                     )
-                old = None
-            if isinstance(change, Remove) and old is None:
-                raise NotFound(f"There is no fact {change.fact_id!r}.", "GET /facts lists them.")
-            if old is not None and old.reverse_of is not None and not isinstance(change, Remove):
-                raise follows_another(old.id, old.reverse_of)
-            touched = {fact.namespace for fact in (old, _new(change)) if fact is not None}
-            for namespace in touched:
-                caller.must_see(namespace)
-            wait = propose_all or any(policies.get(namespace, False) for namespace in touched)
-            (proposed if wait else direct).append(change)
-        self._refuse_conflicts(changes, caller)
-        made = None
-        if direct:
-            made = self._ledger.apply(
+                (proposed if waits else direct).append(change)
+            _refuse_conflicts(ledger, changes, caller)
+            made = ledger.apply(
                 direct, actor=caller.name, reason=reason, expected_generation=expected_generation
             )
-        ids = tuple(self._propose(c, standing[self._id(c)], caller, reason) for c in proposed)
-        return Outcome(generation=made, proposed=ids)
-
-    def standing(self, fact_id: str) -> Fact | None:
-        """The live fact of exactly this id, whoever may see it."""
-        try:
-            found = self._ledger.get(fact_id)
-        except NotFound:
-            return None
-        return found if found.id == fact_id else None
-
-    def _refuse_conflicts(self, changes: Iterable[Change], caller: Caller) -> None:
-        facts = [change.fact for change in changes if isinstance(change, Put)]
-        found = conflicts_between(with_reverses(facts), self._ledger)
-        if found:
-            mine = [one for one in found if caller.sees(one.other.namespace)]
-            raise Conflict(
-                f"{len(found)} fact(s) contradict one another; nothing was written.",
-                "Correct them, or remove the fact that is wrong.",
-                [Fault(line=0, fault=str(one)) for one in mine],
-            )
-
-    def _propose(self, change: Change, old: Fact | None, caller: Caller, reason: str) -> int:
-        new = _new(change)
-        about = new or old
-        assert about is not None  # `change` raised for the removal of nothing
-        values = {
-            "namespace": about.namespace,
-            "kind": "put" if new else "remove",
-            "fact_id": self._id(change),
-            "fact": _dump(new),
-            "before": _dump(old),
-            "reason": reason,
-            "proposed_by": caller.name,
-            "proposed_at": now(),
-            "state": "open",
-        }
-        self._database.write(table.insert().values(values))
-        mine = sa.select(sa.func.max(table.c.id).label("id")).where(
-            table.c.fact_id == values["fact_id"], table.c.proposed_by == caller.name
-        )
-        return int(self._database.read(mine)[0]["id"])
+            numbers = [_propose(ledger, one, standing, caller, reason) for one in proposed]
+        return Outcome(generation=made if direct else None, proposed=tuple(numbers))
 
     # Proposals
 
@@ -171,102 +130,166 @@ class ChangeDesk:
             Forbidden: below the role approve, another's namespace, or the caller's own proposal.
             Conflict: it is decided already, or the fact changed since it was proposed.
         """
-        row = self._open_one(proposal_id, caller)
-        if row["proposed_by"] == caller.name:
-            raise Forbidden(
-                f"The proposal {proposal_id} is your own.", "Somebody else has to approve it."
-            )
-        change: Change = Put(_load(row["fact"])) if row["kind"] == "put" else Remove(row["fact_id"])
-        if _dump(self.standing(row["fact_id"])) != row["before"]:
-            raise Conflict(
-                f"The fact {row['fact_id']} changed since it was proposed.",
-                "Reject the proposal, look at the fact and propose again.",
-            )
-        self._refuse_conflicts([change], caller)
-        self._claim(proposal_id, caller, "approving")
-        try:
-            made = self._ledger.apply(
+        with self._ledger.locked() as ledger:
+            row = _row(ledger.connection, proposal_id, caller)
+            caller.must_be(Role.approve)
+            if row["proposed_by"] == caller.name:
+                raise Forbidden(
+                    f"The proposal {proposal_id} is your own.", "Somebody else has to approve it."
+                )
+            _decide(ledger.connection, proposal_id, caller, "approved")
+            put = row["kind"] == "put"
+            change: Change = Put(_load(row["fact"])) if put else Remove(row["fact_id"])
+            standing = ledger.known([row["fact_id"]], generation=ledger.generation)
+            if _dump(standing.get(row["fact_id"])) != row["before"]:
+                raise Conflict(
+                    f"The fact {row['fact_id']} changed since it was proposed.",
+                    "Reject the proposal, look at the fact and propose again.",
+                )
+            _refuse_conflicts(ledger, [change], caller)
+            why = row["reason"] or "no reason given"
+            made = ledger.apply(
                 [change],
                 actor=row["proposed_by"],
-                reason=f"{row['reason'] or 'no reason given'} {_mark(proposal_id, caller.name)}",
+                reason=f"{why} (proposal {proposal_id}, approved by {caller.name})",
                 approved_by=caller.name,
             )
-        except BaseException:
-            self._reopen(proposal_id)
-            raise
-        self._done(proposal_id, made.number)
+            done = table.update().where(table.c.id == proposal_id).values(generation=made.number)
+            ledger.connection.execute(done)
         return Outcome(generation=made, proposed=())
 
     def reject(self, proposal_id: int, caller: Caller) -> None:
-        """Decide against a proposal; whoever made it may take it back so."""
-        self._open_one(proposal_id, caller, own=True)
-        self._claim(proposal_id, caller, "rejected")
+        """Decide against a proposal; whoever made it may take it back so.
+
+        Raises:
+            Forbidden: below the role approve, and not the caller's own.
+            Conflict: it is decided already.
+        """
+        with self._database.writing() as connection:
+            row = _row(connection, proposal_id, caller)
+            if row["proposed_by"] != caller.name:
+                caller.must_be(Role.approve)
+            _decide(connection, proposal_id, caller, "rejected")
 
     def erase(self, proposal_id: int, caller: Caller) -> None:
-        """Leave nothing of a proposal, open or decided: one's own, or any for an admin of all.
+        """Leave nothing of a proposal, open or decided: one's own, or any for an admin of all. The
+        audit tells that it was done.
 
         Raises:
             NotFound: there is none, or it is not the caller's to see.
             Conflict: another process reads the database, which keeps old pages: `revisor gc`
                 finishes it.
         """
-        row = self._row(proposal_id, caller)
-        if row["proposed_by"] != caller.name:
-            caller.must_be(Role.admin, everywhere=True)
-        self._ledger.must_scrub()
-        self._database.write(table.delete().where(table.c.id == proposal_id))
+        with self._ledger.locked() as ledger:
+            row = _row(ledger.connection, proposal_id, caller)
+            if row["proposed_by"] != caller.name:
+                caller.must_be(Role.admin, everywhere=True)
+            ledger.must_scrub()
+            ledger.connection.execute(table.delete().where(table.c.id == proposal_id))
+            told = {"proposal": proposal_id, "state": row["state"]}
+            ledger.record("erase", actor=caller.name, generation=ledger.generation, **told)
         self._ledger.scrub()
 
-    def recover(self) -> None:
-        """Settle what was being approved when a server was killed: made it was, or it was not."""
-        for row in self._database.read(sa.select(table).where(table.c.state == "approving")):
-            mark = _mark(row["id"], row["decided_by"])
-            made = (one for one in self._ledger.log(None) if one.reason.endswith(mark))
-            found = next((one for one in made if one.actor == row["proposed_by"]), None)
-            if found is None:
-                self._reopen(row["id"])
-            else:
-                self._done(row["id"], found.number)
 
-    def _done(self, proposal_id: int, generation: int) -> None:
-        done = {"state": "approved", "generation": generation}
-        self._database.write(table.update().where(table.c.id == proposal_id).values(done))
+def _refuse_foreign(
+    ledger: Ledger, changes: Iterable[Change], standing: Mapping[str, Fact], caller: Caller
+) -> None:
+    """Refuse what touches facts that are not the caller's, and to change a reverse by itself.
 
-    def _reopen(self, proposal_id: int) -> None:
-        undecided = {"state": "open", "decided_by": None, "decided_at": None}
-        self._database.write(table.update().where(table.c.id == proposal_id).values(undecided))
-
-    def _row(self, proposal_id: int, caller: Caller) -> dict[str, Any]:
-        rows = self._database.read(sa.select(table).where(table.c.id == proposal_id))
-        if not rows or not caller.sees(rows[0]["namespace"]):
-            raise NotFound(f"There is no proposal {proposal_id}.", "GET /proposals lists them.")
-        return rows[0]
-
-    def _open_one(self, proposal_id: int, caller: Caller, *, own: bool = False) -> dict[str, Any]:
-        row = self._row(proposal_id, caller)
-        if not (own and row["proposed_by"] == caller.name):
-            caller.must_be(Role.approve)
-        return row
-
-    def _claim(self, proposal_id: int, caller: Caller, state: str) -> None:
-        """Decide it, if nobody did at the same time."""
-        mine = sa.and_(table.c.id == proposal_id, table.c.state == "open")
-        values = {"state": state, "decided_by": caller.name, "decided_at": now()}
-        if not self._database.write(table.update().where(mine).values(values)):
-            raise Conflict(f"The proposal {proposal_id} is decided already.")
-
-    @staticmethod
-    def _id(change: Change) -> str:
-        return change.fact.id if isinstance(change, Put) else change.fact_id
+    A key of some namespaces is told the same of an id that is a fact's of another namespace and of
+    one that could be: which of them there are would tell what those facts are about.
+    """
+    owners = {} if caller.namespaces is None else ledger.namespaces_of(map(_id, changes))
+    for change in changes:
+        old = standing.get(_id(change))
+        if isinstance(change, Remove):
+            if old is None or not caller.sees(old.namespace):
+                raise NotFound(f"There is no fact {change.fact_id!r}.", "GET /facts lists them.")
+            continue
+        caller.must_see(change.fact.namespace)
+        if old is not None and old.reverse_of is not None and caller.sees(old.namespace):
+            raise follows_another(old.id, old.reverse_of)
+        if caller.namespaces is None or _is_free(change.fact, old, owners, caller):
+            continue
+        raise Forbidden(
+            f"The id {change.fact.id!r} is not free for the key '{caller.name}'.",
+            "Leave the id out, or choose another one.",
+        )
 
 
-def _mark(proposal_id: int, approver: str) -> str:
-    """How the reason of a generation ends that an approval made."""
-    return f"(proposal {proposal_id}, approved by {approver})"
+def _is_free(fact: Fact, old: Fact | None, owners: Mapping[str, set[str]], caller: Caller) -> bool:
+    """Whether a key of some namespaces may give a fact the id that it has."""
+    if old is not None:
+        return caller.sees(old.namespace)
+    if not all(map(caller.sees, owners.get(fact.id, ()))):
+        return False
+    computed = fact_id(fact.namespace, fact.subject, fact.relation or fact.prompt, fact.qualifier)
+    return fact.id == computed or fact.id in owners or not _COMPUTED.fullmatch(fact.id)
+
+
+def _refuse_conflicts(ledger: LiveFacts, changes: Iterable[Change], caller: Caller) -> None:
+    facts = [change.fact for change in changes if isinstance(change, Put)]
+    found = conflicts_between(with_reverses(facts), ledger)
+    if found:
+        mine = [one for one in found if caller.sees(one.other.namespace)]
+        raise Conflict(
+            f"{len(found)} fact(s) contradict one another; nothing was written.",
+            "Correct them, or remove the fact that is wrong.",
+            [Fault(line=0, fault=str(one)) for one in mine],
+        )
+
+
+def _propose(
+    ledger: Locked, change: Change, standing: Mapping[str, Fact], caller: Caller, reason: str
+) -> int:
+    """Keep a change as a proposal; returns its number."""
+    new, old = _new(change), standing.get(_id(change))
+    about = new or old
+    assert about is not None  # the removal of nothing was refused
+    values = {
+        "namespace": about.namespace,
+        "kind": "put" if new else "remove",
+        "fact_id": _id(change),
+        "fact": _dump(new),
+        "before": _dump(old),
+        "reason": reason,
+        "proposed_by": caller.name,
+        "proposed_at": now(),
+        "state": "open",
+    }
+    made = ledger.connection.execute(table.insert().values(values)).inserted_primary_key
+    assert made is not None
+    return int(made[0])
+
+
+def _row(connection: sa.Connection, proposal_id: int, caller: Caller) -> dict[str, Any]:
+    """A proposal that the caller may see."""
+    wanted = sa.select(table).where(table.c.id == proposal_id)
+    row = connection.execute(wanted).mappings().first()
+    if row is None or not caller.sees(row["namespace"]):
+        raise NotFound(f"There is no proposal {proposal_id}.", "GET /proposals lists them.")
+    return dict(row)
+
+
+def _decide(connection: sa.Connection, proposal_id: int, caller: Caller, state: str) -> None:
+    """Note what was decided about an open proposal."""
+    open_one = sa.and_(table.c.id == proposal_id, table.c.state == "open")
+    values = {"state": state, "decided_by": caller.name, "decided_at": now()}
+    if not connection.execute(table.update().where(open_one).values(values)).rowcount:
+        raise Conflict(f"The proposal {proposal_id} is decided already.")
+
+
+def _id(change: Change) -> str:
+    return change.fact.id if isinstance(change, Put) else change.fact_id
 
 
 def _new(change: Change) -> Fact | None:
     return change.fact if isinstance(change, Put) else None
+
+
+def _touched(change: Change, old: Fact | None) -> set[str]:
+    """The namespaces that a change is about."""
+    return {fact.namespace for fact in (old, _new(change)) if fact is not None}
 
 
 def _dump(fact: Fact | None) -> str | None:

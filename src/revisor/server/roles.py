@@ -17,6 +17,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from revisor.errors import Conflict, NotFound, RevisorError, UsageError
+from revisor.facts.audit import record
+from revisor.facts.queries import last_generation
 from revisor.server.tables import Database
 from revisor.server.tables import keys as table
 
@@ -116,8 +118,10 @@ class KeyBook:
         self._database = database
         self._seen = False
 
-    def make(self, name: str, role: Role, namespaces: list[str] | None = None) -> str:
-        """A new key; its token is told once and never again.
+    def make(
+        self, name: str, role: Role, namespaces: list[str] | None = None, *, actor: str = ""
+    ) -> str:
+        """A new key; its token is told once and never again. The audit tells who made it.
 
         Raises:
             Conflict: the name is taken.
@@ -126,19 +130,22 @@ class KeyBook:
         name = name.strip()
         if not name or len(name) > 100 or not name.isprintable():
             raise UsageError("A key needs a name of 1 to 100 printable characters.")
-        if self._database.read(sa.select(table.c.id).where(table.c.name == name)):
-            raise Conflict(f"There is a key named '{name}' already.", "Choose another name.")
         key_id, secret = secrets.token_hex(6), secrets.token_hex(32)
-        self._database.write(
-            table.insert().values(
-                id=key_id,
-                name=name,
-                hash=_hash(secret),
-                role=role.name,
-                namespaces=json.dumps(namespaces),
-                made_at=now(),
-            )
-        )
+        values = {
+            "id": key_id,
+            "name": name,
+            "hash": _hash(secret),
+            "role": role.name,
+            "namespaces": json.dumps(namespaces),
+            "made_at": now(),
+        }
+        with self._database.writing() as connection:
+            taken = sa.select(table.c.id).where(table.c.name == name)
+            if name == ANYBODY.name or connection.execute(taken).first():
+                raise Conflict(f"There is a key named '{name}' already.", "Choose another name.")
+            connection.execute(table.insert().values(values))
+            told = {"name": name, "role": role.name, "namespaces": namespaces}
+            _record(connection, "key", actor, told)
         return f"{PREFIX}-{key_id}-{secret}"
 
     def all(self) -> list[dict[str, Any]]:
@@ -152,15 +159,18 @@ class KeyBook:
         self._seen = self._seen or bool(self._database.read(sa.select(table.c.id).limit(1)))
         return self._seen
 
-    def revoke(self, name: str) -> None:
-        """End a key; at once, for every request after this.
+    def revoke(self, name: str, *, actor: str = "") -> None:
+        """End a key; at once, for every request after this. The audit tells who ended it.
 
         Raises:
             NotFound: no key that stands has this name.
         """
         standing = sa.and_(table.c.name == name, table.c.revoked_at.is_(None))
-        if not self._database.write(table.update().where(standing).values(revoked_at=now())):
-            raise NotFound(f"There is no key named '{name}'.", "See: revisor keys ls")
+        with self._database.writing() as connection:
+            ended = table.update().where(standing).values(revoked_at=now())
+            if not connection.execute(ended).rowcount:
+                raise NotFound(f"There is no key named '{name}'.", "See: revisor keys ls")
+            _record(connection, "revoke", actor, {"name": name})
 
     def who(self, token: str) -> Caller:
         """Whose token this is.
@@ -184,6 +194,11 @@ class KeyBook:
             role=Role[rows[0]["role"]],
             namespaces=None if allowed is None else frozenset(allowed),
         )
+
+
+def _record(connection: sa.Connection, kind: str, actor: str, details: dict[str, Any]) -> None:
+    generation = last_generation(connection).number
+    record(connection, kind, actor=actor, generation=generation, details=details)
 
 
 def now() -> str:

@@ -2,57 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
-from itertools import islice
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import Field
 
 from revisor.errors import BadInput, Fault, NotFound
 from revisor.facts.changes import Put, Remove
 from revisor.facts.check import conflicts_between, expired, same_subject
 from revisor.facts.fact import Fact, with_reverses
 from revisor.facts.forms import fact_from, follows
+from revisor.facts.rules import LIST_LIMIT
 from revisor.operations.asking import as_json, ask_facts
 from revisor.server.access import CallerOf, ServiceOf
+from revisor.server.answering import GONE, ClientGone, owner_of, while_there
+from revisor.server.bodies import Body, Record
 from revisor.server.proposals import Outcome
 from revisor.server.roles import Caller, Role
 from revisor.server.service import Service
 
 router = APIRouter(tags=["facts"])
 
-MOST = 1_000  # facts in one request
+MOST = 1_000  # facts in one request, and wordings that are asked by one
+MOST_PAIRS = 20_000  # of a name and a wording in one request: each is looked up
+MOST_KEYS = 100  # different ones: each that is unknown is compared with those that are known
 PROPOSED = 202
 
 Name = Annotated[str, Query(min_length=1, max_length=200)]
 Number = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Limit = Annotated[int, Query(ge=1, le=MOST)]
 Offset = Annotated[int, Query(ge=0, le=10**9)]
-# PostgreSQL keeps no NUL.
-Reason = Annotated[str, Field(max_length=2_000, pattern=r"^[^\x00]*$")]
+NO_NUL = r"^[^\x00]*$"  # PostgreSQL keeps none
+Texts = Annotated[list[str], Field(max_length=LIST_LIMIT, fail_fast=True)]
+Reason = Annotated[str, Field(max_length=2_000, pattern=NO_NUL)]
 
 
-class NewFacts(BaseModel):
+class NewFacts(Body):
     """Body of `POST /facts` and `POST /check`."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    facts: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MOST)]
+    facts: Annotated[list[Record], Field(min_length=1, max_length=MOST, fail_fast=True)]
     reason: Reason = ""
     expected_generation: Number | None = None
 
 
-class ChangedFact(BaseModel):
+class ChangedFact(Body):
     """Body of `PATCH /facts/{id}`: the fields to change; `revisor set` changes `object`."""
 
-    model_config = ConfigDict(extra="forbid")
-
     object: str | None = None
-    paraphrases: list[str] | None = None
-    aliases: list[str] | None = None
+    paraphrases: Texts | None = None
+    aliases: Texts | None = None
     reverse: str | None = None
     source: str | None = None
     valid_from: str | None = None
@@ -72,9 +73,15 @@ def list_facts(
 ) -> dict[str, Any]:
     """Live facts in the order in which they were added; `next_offset` is null on the last page."""
     caller.must_be(Role.read)
+    namespaces = caller.namespaces
     if namespace is not None:
         caller.must_see(namespace)
-    found = _facts(service, caller, namespace, search or None, limit + 1, offset)
+        namespaces = frozenset({namespace})
+    found = list(
+        service.store.ledger.facts(
+            namespaces=namespaces, search=search or None, limit=limit + 1, offset=offset
+        )
+    )
     more = len(found) > limit
     return {
         "facts": [told(fact) for fact in found[:limit]],
@@ -84,33 +91,18 @@ def list_facts(
     }
 
 
-def _facts(
-    service: Service,
-    caller: Caller,
-    namespace: str | None,
-    search: str | None,
-    limit: int,
-    offset: int,
-) -> list[Fact]:
-    ledger = service.store.ledger
-    if namespace is not None or caller.namespaces is None:
-        return list(ledger.facts(namespace=namespace, search=search, limit=limit, offset=offset))
-
-    def mine() -> Iterator[Fact]:
-        for name in sorted(caller.namespaces or ()):
-            yield from ledger.facts(namespace=name, search=search)
-
-    return list(islice(mine(), offset, offset + limit))
-
-
 @router.post("/facts", status_code=201)
-def add_facts(
+async def add_facts(
     body: NewFacts, service: ServiceOf, caller: CallerOf, response: Response
 ) -> dict[str, Any]:
     """Add facts, or give those that are there new values: all of them or none.
 
     202 and the ids of proposals where a namespace asks for approval.
     """
+    return await service.writing.run(owner_of(caller), _add, body, service, caller, response)
+
+
+def _add(body: NewFacts, service: Service, caller: Caller, response: Response) -> dict[str, Any]:
     facts = _read(body.facts)
     outcome = service.desk.change(
         [Put(fact) for fact in facts],
@@ -125,10 +117,7 @@ def add_facts(
 def history(fact_id: str, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
     """Every value the fact ever had: who gave it, when and why."""
     caller.must_be(Role.read)
-    with _telling_nothing_of_others(caller, fact_id):
-        revisions = service.store.ledger.history(fact_id)
-        if not all(caller.sees(revision.fact.namespace) for revision in revisions):
-            raise NotFound("It is of another namespace.")
+    revisions = service.store.ledger.history(fact_id, namespaces=caller.namespaces)
     return {
         "history": [
             {**asdict(revision), "fact": told(revision.fact), "state": revision.state}
@@ -141,16 +130,23 @@ def history(fact_id: str, service: ServiceOf, caller: CallerOf) -> dict[str, Any
 def get_fact(fact_id: str, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
     """One live fact, by its id or a beginning of it that is unique."""
     caller.must_be(Role.read)
-    return told(_mine(service, caller, fact_id))
+    return told(service.store.ledger.get(fact_id, namespaces=caller.namespaces))
 
 
 @router.patch("/facts/{fact_id:path}")
-def change_fact(
+async def change_fact(
     fact_id: str, body: ChangedFact, service: ServiceOf, caller: CallerOf, response: Response
 ) -> dict[str, Any]:
     """Change a fact: a new revision of it. 202 and a proposal where approval is asked for."""
     caller.must_be(Role.propose)
-    old = _mine(service, caller, fact_id)
+    run = service.writing.run
+    return await run(owner_of(caller), _change, fact_id, body, service, caller, response)
+
+
+def _change(
+    fact_id: str, body: ChangedFact, service: Service, caller: Caller, response: Response
+) -> dict[str, Any]:
+    old = service.store.ledger.get(fact_id, namespaces=caller.namespaces)
     wanted = body.model_dump(exclude_unset=True, exclude={"reason", "expected_generation"})
     if not wanted:
         raise BadInput("Nothing to change is named.", "Give an object, for example.")
@@ -162,23 +158,31 @@ def change_fact(
 
 
 @router.delete("/facts/{fact_id:path}")
-def remove_fact(
+async def remove_fact(
     fact_id: str,
     service: ServiceOf,
     caller: CallerOf,
     response: Response,
-    reason: Annotated[str, Query(max_length=2_000)] = "",
+    reason: Annotated[str, Query(max_length=2_000, pattern=NO_NUL)] = "",
 ) -> dict[str, Any]:
     """End a fact; its history stays. 202 and a proposal where approval is asked for."""
     caller.must_be(Role.propose)
-    old = _mine(service, caller, fact_id)
-    return _outcome(service.desk.change([Remove(old.id)], caller, reason), response)
+
+    def remove() -> Outcome:
+        old = service.store.ledger.get(fact_id, namespaces=caller.namespaces)
+        return service.desk.change([Remove(old.id)], caller, reason)
+
+    return _outcome(await service.writing.run(owner_of(caller), remove), response)
 
 
 @router.post("/check")
-def check(body: NewFacts, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
+async def check(body: NewFacts, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
     """Hold facts against one another and against the live ones; nothing is written."""
     caller.must_be(Role.read)
+    return await service.checking.run(owner_of(caller), _check, body, service, caller)
+
+
+def _check(body: NewFacts, service: Service, caller: Caller) -> dict[str, Any]:
     facts = _read(body.facts)
     for fact in facts:
         caller.must_see(fact.namespace)
@@ -202,20 +206,42 @@ def check(body: NewFacts, service: ServiceOf, caller: CallerOf) -> dict[str, Any
 
 
 @router.get("/check")
-def check_ledger(service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
+async def check_ledger(request: Request, service: ServiceOf, caller: CallerOf) -> Response:
     """What is worth knowing of the live facts: those that no longer hold, and those that do not
-    answer their own prompts or paraphrases (of the first thousand)."""
+    answer their own prompts or paraphrases (of the first thousand of these)."""
     caller.must_be(Role.read)
+    try:
+        async with while_there(request) as is_there:
+            work = service.checking.run
+            told = await work(owner_of(caller), _check_ledger, service, caller, is_there)
+    except ClientGone:
+        return Response(status_code=GONE)
+    return JSONResponse(told)
+
+
+def _check_ledger(service: Service, caller: Caller, is_there: Callable[[], bool]) -> dict[str, Any]:
     live, now = service.generations.live, service.store.workspace.clock()
     found = service.generations.choose(caller.name, live, caller.namespaces)
     timed = service.store.ledger.timed(generation=live)
     ended = expired((fact for fact in timed if caller.sees(fact.namespace)), now)
-    first = (fact for fact in _facts(service, caller, None, None, MOST, 0) if fact.valid_at(now))
+    first = service.store.ledger.facts(
+        at=now, generation=live, namespaces=caller.namespaces, limit=MOST
+    )
     return {
         "facts": len(found.view),
         "expired": [told(fact) for fact in ended[:MOST]],
-        **as_json(ask_facts(found.gate, first, quiet=True)),
+        **as_json(ask_facts(found.gate, _first_wordings(first, is_there), quiet=True)),
     }
+
+
+def _first_wordings(facts: Iterable[Fact], is_there: Callable[[], bool]) -> Iterator[Fact]:
+    """Facts with `MOST` wordings at most, as long as somebody wants them."""
+    left = MOST
+    for fact in facts:
+        left -= 1 + len(fact.paraphrases)
+        if left < 0 or not is_there():
+            return
+        yield fact
 
 
 @router.get("/proposals")
@@ -237,25 +263,27 @@ def list_proposals(
 
 
 @router.post("/proposals/{proposal_id}/approve")
-def approve(
+async def approve(
     proposal_id: int, service: ServiceOf, caller: CallerOf, response: Response
 ) -> dict[str, Any]:
     """Make a proposed change. Not one's own."""
-    outcome = service.desk.approve(_id(proposal_id), caller)
-    return _outcome(outcome, response)
+    run, number = service.writing.run, _id(proposal_id)
+    return _outcome(await run(owner_of(caller), service.desk.approve, number, caller), response)
 
 
 @router.delete("/proposals/{proposal_id}")
-def erase_proposal(proposal_id: int, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
+async def erase_proposal(proposal_id: int, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
     """Leave no byte of a proposal, decided or not: one's own, or any for an admin of all."""
-    service.desk.erase(_id(proposal_id), caller)
+    run, number = service.writing.run, _id(proposal_id)
+    await run(owner_of(caller), service.desk.erase, number, caller)
     return {"erased": proposal_id}
 
 
 @router.post("/proposals/{proposal_id}/reject")
-def reject(proposal_id: int, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
+async def reject(proposal_id: int, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
     """Decide against a proposal, or take one's own back."""
-    service.desk.reject(_id(proposal_id), caller)
+    run, number = service.writing.run, _id(proposal_id)
+    await run(owner_of(caller), service.desk.reject, number, caller)
     return {"rejected": proposal_id}
 
 
@@ -270,28 +298,14 @@ def _id(number: int) -> int:
     return number
 
 
-def _mine(service: Service, caller: Caller, fact_id: str) -> Fact:
-    with _telling_nothing_of_others(caller, fact_id):
-        found = service.store.ledger.get(fact_id)
-        if not caller.sees(found.namespace):
-            raise NotFound("It is of another namespace.")
-    return found
-
-
-@contextmanager
-def _telling_nothing_of_others(caller: Caller, fact_id: str) -> Iterator[None]:
-    """To a key of some namespaces a fact of others is as one that never was, and so is what the
-    ledger would say of ids that are near, or of who removed it."""
-    try:
-        yield
-    except NotFound:
-        if caller.namespaces is None:
-            raise
-        raise NotFound(f"There is no fact {fact_id!r}.", "GET /facts lists them.") from None
-
-
 def _read(records: list[dict[str, Any]]) -> list[Fact]:
     """The facts, or every fault of every one; `line` counts them from 1."""
+    keys = len(set().union(*records))
+    if keys > MOST_KEYS:
+        raise BadInput(
+            f"The facts have {keys:,} different keys; at most {MOST_KEYS} are read.",
+            "Leave out what no fact has.",
+        )
     facts: list[Fact] = []
     faults: list[Fault] = []
     for line, record in enumerate(records, start=1):
@@ -302,6 +316,10 @@ def _read(records: list[dict[str, Any]]) -> list[Fact]:
             facts.append(found)
         else:
             faults += found
+    pairs = sum((1 + len(fact.aliases)) * (1 + len(fact.paraphrases)) for fact in facts)
+    if pairs > MOST_PAIRS:
+        told = f"the facts have {pairs:,} pairs of a name and a wording"
+        faults.append(Fault(line=0, fault=told, remedy=f"at most {MOST_PAIRS:,} in one request"))
     if faults:
         raise BadInput(f"{len(faults)} fault(s); nothing was written.", "Mend them all.", faults)
     return facts

@@ -6,9 +6,10 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from revisor.server.access import CallerOf, ServiceOf
+from revisor.server.bodies import Body
 from revisor.server.metrics import Figures
 from revisor.server.roles import Role
 from revisor.server.routes_facts import Reason, told
@@ -19,12 +20,6 @@ Number = Annotated[int, Path(ge=0, le=2**31 - 1)]
 OfKey = Annotated[str, Field(min_length=1, max_length=200)]
 # What a key of some namespaces may not know of a generation: it may be about others' facts.
 PRIVATE = ("actor", "reason", "added", "updated", "removed", "unchanged", "live")
-
-
-class Body(BaseModel):
-    """A body of which every field is known."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class Publish(Body):
@@ -46,7 +41,7 @@ class TryOut(Body):
 
     generation: Annotated[int, Field(ge=0, le=2**31 - 1)]
     share: Annotated[float, Field(ge=0, le=1)] = 0.0
-    keys: Annotated[list[OfKey], Field(max_length=1_000)] = []
+    keys: Annotated[list[OfKey], Field(max_length=1_000, fail_fast=True)] = []
 
 
 @router.get("/generations")
@@ -71,17 +66,16 @@ def list_generations(
 def diff(start: Number, end: Number, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
     """How the facts of one generation differ from those of another."""
     caller.must_be(Role.read)
-    found = service.store.ledger.diff(start, end)
+    found = service.store.ledger.diff(start, end, namespaces=caller.namespaces)
     return {
         "from": start,
         "to": end,
-        "added": [told(fact) for fact in found.added if caller.sees(fact.namespace)],
+        "added": [told(fact) for fact in found.added],
         "updated": [
             {"id": after.id, "before": told(before), "after": told(after)}
             for before, after in found.updated
-            if caller.sees(before.namespace) and caller.sees(after.namespace)
         ],
-        "removed": [told(fact) for fact in found.removed if caller.sees(fact.namespace)],
+        "removed": [told(fact) for fact in found.removed],
     }
 
 
@@ -128,7 +122,9 @@ def canary(service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
 def try_out(body: TryOut, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
     """Give a share of requests, or those of named keys, another generation than the live one."""
     caller.must_be(Role.admin, everywhere=True)
-    service.generations.try_out(body.generation, share=body.share, keys=body.keys)
+    service.generations.try_out(
+        body.generation, share=body.share, keys=body.keys, actor=caller.name
+    )
     return canary(service, caller)
 
 
@@ -136,5 +132,5 @@ def try_out(body: TryOut, service: ServiceOf, caller: CallerOf) -> dict[str, Any
 def stop_trying(service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
     """End the trial."""
     caller.must_be(Role.admin, everywhere=True)
-    service.generations.stop_trying()
+    service.generations.stop_trying(actor=caller.name)
     return canary(service, caller)

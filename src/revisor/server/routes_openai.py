@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -15,7 +14,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from revisor.errors import NotFound, UsageError
 from revisor.server import openai as shapes
 from revisor.server.access import CallerOf, ServiceOf
-from revisor.server.answering import Answered, Asked, Asking, ClientGone
+from revisor.server.answering import GONE, Answered, Asked, Asking, ClientGone, owner_of
 from revisor.server.openai import ChatRequest, CompletionRequest, TokenTold
 from revisor.server.roles import Role
 from revisor.server.service import Service
@@ -23,7 +22,6 @@ from revisor.server.service import Service
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
 FACTS_IN_HEADER = 20
-GONE = 499  # nginx's code for a client that hung up; nobody reads it
 
 # The content of one choice, from its text, its tokens' log probabilities and where they begin.
 Shape = Callable[[str, Sequence[TokenTold], int], dict[str, Any]]
@@ -70,7 +68,7 @@ async def completions(
     caller.must_be(Role.read)
     _check_model(service, body.model)
     asked = Asked(
-        prompts=await asyncio.to_thread(_ids, service, body.prompts),
+        prompts=await service.reading.run(owner_of(caller), _ids, service, body.prompts),
         sampling=body.sampling(body.rivals),
         max_tokens=_limit(service, body.max_tokens or shapes.DEFAULT_COMPLETION),
         stops=body.stops,
@@ -99,8 +97,9 @@ async def chat_completions(
     """Answer a conversation."""
     caller.must_be(Role.read)
     _check_model(service, body.model)
+    read = service.prompts.of_chat
     asked = Asked(
-        prompts=[await asyncio.to_thread(service.prompts.of_chat, body.turns())],
+        prompts=[await service.reading.run(owner_of(caller), read, body.turns())],
         sampling=body.sampling(body.rivals),
         max_tokens=_limit(
             service, body.max_completion_tokens or body.max_tokens or service.settings.max_tokens

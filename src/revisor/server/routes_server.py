@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
+import torch
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from revisor.operations.explain import as_json, explain
+from revisor.operations.explain import Explanation, as_json, explain
 from revisor.server.access import CallerOf, ServiceOf
-from revisor.server.answering import AnswerFailed, Asked, Asking, ClientGone, facts_for
-from revisor.server.job import Awaited
+from revisor.server.answering import GONE, Asked, Asking, ClientGone, facts_for, owner_of
+from revisor.server.bodies import Body
+from revisor.server.generations import InForce
 from revisor.server.openai import Facts
-from revisor.server.roles import ANYBODY, Caller, Role, role_of
-from revisor.server.routes_generations import Body
+from revisor.server.roles import Caller, Role, role_of
 from revisor.server.routes_generations import OfKey as Name
-from revisor.server.routes_openai import GONE
 from revisor.server.sampling import Sampling
 from revisor.server.service import Service
 
 router = APIRouter()
-
-EXPLAIN_S = 60.0  # that an explanation waits for the model
 
 
 class NewKey(Body):
@@ -33,7 +31,7 @@ class NewKey(Body):
 
     name: Name
     role: str
-    namespaces: Annotated[list[Name], Field(max_length=1_000)] | None = None
+    namespaces: Annotated[list[Name], Field(max_length=1_000, fail_fast=True)] | None = None
 
 
 class Policy(Body):
@@ -43,7 +41,7 @@ class Policy(Body):
 
 
 class Prompt(Body):
-    """Body of `POST /explain`."""
+    """A prompt, and which facts it is asked with."""
 
     prompt: Annotated[str, Field(min_length=1, max_length=20_000)]
     chat: bool = False
@@ -54,6 +52,17 @@ class Prompt(Body):
     def facts(self) -> Facts:
         """Which facts it asks for."""
         return Facts(generation=self.generation, namespace=self.namespace)
+
+
+class Explained(Prompt):
+    """Body of `POST /explain`.
+
+    Attributes:
+        text_only: the model is not run, and whether its logits say that an answer is due is left
+            open.
+    """
+
+    text_only: bool = False
 
 
 class Question(Prompt):
@@ -76,7 +85,7 @@ def list_keys(service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
 def make_key(body: NewKey, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
     """A new key. Its token is in this answer and nowhere else."""
     caller.must_be(Role.admin, everywhere=True)
-    token = service.keys.make(body.name, role_of(body.role), body.namespaces)
+    token = service.keys.make(body.name, role_of(body.role), body.namespaces, actor=caller.name)
     return {"name": body.name, "token": token}
 
 
@@ -84,7 +93,7 @@ def make_key(body: NewKey, service: ServiceOf, caller: CallerOf) -> dict[str, An
 def revoke_key(name: str, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
     """End a key at once."""
     caller.must_be(Role.admin, everywhere=True)
-    service.keys.revoke(name)
+    service.keys.revoke(name, actor=caller.name)
     return {"revoked": name}
 
 
@@ -123,7 +132,7 @@ def set_policy(
 async def ask(body: Question, request: Request, service: ServiceOf, caller: CallerOf) -> Response:
     """One prompt with and without the facts, greedily, and the tokens that are a fact's object."""
     caller.must_be(Role.read)
-    ids = await asyncio.to_thread(_ids, service, body)
+    ids = await service.reading.run(owner_of(caller), _ids, service, body)
     sides: list[Asking] = []
     try:
         for facts in (body.facts, Facts(facts=False)):
@@ -142,19 +151,24 @@ async def ask(body: Question, request: Request, service: ServiceOf, caller: Call
     finally:
         for one in sides:
             one.cancel()
-    decode = service.store.loaded.tokenizer.decode
+    tokens = await run_in_threadpool(_texts, service, [*ids, *answer.ids])
     return JSONResponse(
         {
             "id": sides[0].id,
             "prompt": body.prompt,
             "generation": sides[0].generation,
-            "tokens": [str(decode([token])) for token in [*ids, *answer.ids]],
+            "tokens": tokens,
             "prompt_tokens": len(ids),
             "answer": answer.text,
             "base_answer": base.text,
             "facts_used": [used.told() for used in answer.used],
         }
     )
+
+
+def _texts(service: Service, ids: Sequence[int]) -> list[str]:
+    """Of each token by itself."""
+    return [str(service.store.loaded.tokenizer.decode([token])) for token in ids]
 
 
 def _ids(service: Service, body: Prompt) -> list[int]:
@@ -164,39 +178,58 @@ def _ids(service: Service, body: Prompt) -> list[int]:
 
 
 @router.post("/explain", tags=["answers"])
-def explain_prompt(body: Prompt, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
+async def explain_prompt(
+    body: Explained, request: Request, service: ServiceOf, caller: CallerOf
+) -> Response:
     """What is decided at the end of a prompt: names, questions, candidates with their scores,
     whether an answer is due, and which rule silenced what."""
-    return _explained(service, caller, body)
+    return await _explained(request, service, caller, body)
 
 
 @router.get("/explain", tags=["answers"])
-def explain_text(
+async def explain_text(
+    request: Request,
     service: ServiceOf,
     caller: CallerOf,
     prompt: Annotated[str, Query(min_length=1, max_length=20_000)],
     chat: bool = False,
-) -> dict[str, Any]:
+) -> Response:
     """The same of a prompt in the address."""
-    return _explained(service, caller, Prompt(prompt=prompt, chat=chat))
+    return await _explained(request, service, caller, Explained(prompt=prompt, chat=chat))
 
 
-def _explained(service: Service, caller: Caller, body: Prompt) -> dict[str, Any]:
+async def _explained(
+    request: Request, service: Service, caller: Caller, body: Explained
+) -> Response:
     caller.must_be(Role.read)
-    ids = _ids(service, body)
-    found = facts_for(service, body.facts, caller)
-    told = explain(found.gate, body.prompt, chat=body.chat)
-    probe = found.gate.probe
-    if probe is not None:
-        service.prompts.check(ids)
-        read = Awaited(ids, None, 1)
-        read.job.owner = None if caller is ANYBODY else caller.name
-        service.scheduler.submit(read.job)
-        if not read.wait(EXPLAIN_S) or read.logits_V is None:
-            read.job.cancelled = True
-            raise AnswerFailed("The model did not read the prompt.", "Ask again.")
-        told = replace(told, is_due=bool(probe.is_due(read.logits_V[None])[0]))
-    return as_json(told) | {"generation": found.generation}
+    owner = owner_of(caller)
+    ids, found, told = await service.reading.run(owner, _decided, service, caller, body)
+    probe, seen = found.gate.probe, list[torch.Tensor]()
+    if probe is not None and not body.text_only:
+        asked = Asked(
+            prompts=[ids],
+            sampling=Sampling(temperature=0),
+            max_tokens=1,
+            stops=(),
+            choices=1,
+            facts=Facts(facts=False),
+            look=lambda logits_V: seen.append(logits_V.clone()),
+        )
+        asking = await Asking.begin(service, asked, caller, "explain")
+        try:
+            await asking.whole(request.is_disconnected)
+        except ClientGone:
+            return Response(status_code=GONE)
+        told = replace(told, is_due=bool(probe.is_due(seen[0][None])[0]))
+    return JSONResponse(as_json(told) | {"generation": found.generation})
+
+
+def _decided(
+    service: Service, caller: Caller, body: Explained
+) -> tuple[list[int], InForce, Explanation]:
+    """The tokens of a prompt, its facts, and what they decide without the model."""
+    ids, found = _ids(service, body), facts_for(service, body.facts, caller)
+    return ids, found, explain(found.gate, body.prompt, chat=body.chat)
 
 
 @router.get("/why/{answer_id:path}", tags=["answers"])

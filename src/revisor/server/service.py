@@ -6,13 +6,13 @@ import ipaddress
 import logging
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from revisor.errors import NotFound, RevisorError, UsageError
+from revisor.errors import RevisorError, UsageError
 from revisor.server.batching import Scheduler
 from revisor.server.generations import Generations
 from revisor.server.job import Awaited
@@ -21,6 +21,7 @@ from revisor.server.prompts import Prompts
 from revisor.server.proposals import ChangeDesk
 from revisor.server.roles import ANYBODY, Caller, KeyBook, Unauthorized
 from revisor.server.tables import Database
+from revisor.server.turns import Turns
 from revisor.server.why import HitLog
 from revisor.store import Store
 
@@ -28,8 +29,10 @@ log = logging.getLogger(__name__)
 
 WATCH_S = 0.5
 TEST_EVERY_S = 60.0
+AGAIN_S = 2.0  # between tests while something is wrong
 MODEL_S = 60.0  # in which the model has to give a token when it is tested
-CLOSE_S = 2.0  # for what still runs when no client waits any more
+STUCK_S = 30.0  # that a step of the model, or a look into the ledger, may take
+CLOSE_S = 1.0  # for what still runs when no client waits any more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,15 +61,31 @@ class ServeSettings:
     patience_s: float = 12.0
 
 
+def scheduler_of(store: Store, settings: ServeSettings) -> Scheduler:
+    """A scheduler for the model that a store is bound to, in transformers."""
+    return Scheduler(store.loaded, max_batch=settings.max_batch, max_waiting=settings.max_waiting)
+
+
 class Service:
     """A store that answers and changes.
+
+    Args:
+        store: whose facts and model.
+        settings: how it behaves.
+        make_scheduler: opens the model and runs it; the store's model is that one from then on.
 
     Raises:
         UsageError: the store's method is another than `revisor`; or it would be open to others
             than this machine without any key.
     """
 
-    def __init__(self, store: Store, settings: ServeSettings | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: ServeSettings | None = None,
+        *,
+        make_scheduler: Callable[[Store, ServeSettings], Scheduler] = scheduler_of,
+    ) -> None:
         if store.settings.method != "revisor":
             raise UsageError(
                 f"`revisor serve` serves stores of the method revisor; this one's is "
@@ -85,31 +104,33 @@ class Service:
                 "Make one: revisor keys add NAME --role admin. Or serve on 127.0.0.1.",
             )
         self.desk = ChangeDesk(self.database, store.ledger)
-        self.desk.recover()
-        self.scheduler = Scheduler(
-            store.loaded,
-            max_batch=self.settings.max_batch,
-            max_waiting=self.settings.max_waiting,
-        )
+        self.scheduler = make_scheduler(store, self.settings)
         self.prompts = Prompts(store.loaded, self.scheduler.context)
+        self.reading = Turns(at_once=2, most=self.settings.max_waiting)
+        """Prompts that are turned into tokens."""
+        self.checking = Turns(at_once=1, most=self.settings.max_waiting)
+        """Facts that are held against one another, or asked."""
+        self.writing = Turns(at_once=2, most=self.settings.max_waiting)
+        """Facts that are written: who waits for the ledger's lock keeps no thread from others."""
         self.generations = Generations(store)
         self.metrics = Metrics()
         logs = store.path / "logs"
-        self.hit_log = HitLog(logs / "hits.jsonl", self.settings.hit_log, self._purged)
+        self.hit_log = HitLog(logs / "hits.jsonl", self.settings.hit_log, self._known)
         self.created = int(time.time())
         self.live = 0
         """The live generation as it was last seen, which costs no look into the ledger."""
         self._test_faults: list[str] = []
         self._ledger_fault = ""
         self._events = 0
+        self._looked = time.monotonic()
         self._stop = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="revisor-watch", daemon=True)
         self._register_gauges()
 
     @property
     def name(self) -> str:
-        """Under which the model is served: the store's name of it, of a folder the last part."""
-        name = self.store.settings.model
+        """Under which the model is served: what it is called, of a folder the last part."""
+        name = self.store.loaded.name
         return Path(name).name if Path(name).is_absolute() else name
 
     @cached_property
@@ -142,7 +163,8 @@ class Service:
         tested = time.monotonic()
         while not self._stop.wait(WATCH_S):
             self._look()
-            if time.monotonic() - tested > TEST_EVERY_S or self._ledger_fault:
+            now = time.monotonic()
+            if now - tested > (TEST_EVERY_S if self.health()[0] else AGAIN_S):
                 self._test()
                 tested = time.monotonic()
 
@@ -157,27 +179,20 @@ class Service:
             self._follow_purges()
         except Exception as error:
             self.saw_fault(error)
+        self._looked = time.monotonic()
 
     def _follow_purges(self) -> None:
         new = self.store.ledger.events(1)
         if not new or new[0].seq == self._events:
             return
-        before, self._events = self._events, new[0].seq
-        latest = self.store.ledger.events(self._events - before)
-        if before and any(event.kind == "purge" for event in latest):
+        latest = self.store.ledger.events(new[0].seq - self._events) if self._events else []
+        if any(event.kind == "purge" for event in latest):
             self.hit_log.forget_purged()
+        self._events = new[0].seq
 
-    def _purged(self, fact_ids: Collection[str]) -> set[str]:
-        """Those of some facts that were live once and are not known to the ledger any more."""
-        ledger, gone = self.store.ledger, set()
-        for fact_id in fact_ids:
-            try:
-                found = ledger.ids_of([fact_id])
-            except NotFound:
-                found = []
-            if found != [fact_id]:
-                gone.add(fact_id)
-        return gone
+    def _known(self, generation: int, fact_ids: Collection[str]) -> Collection[str]:
+        """Those of some facts that were live at a generation and were not purged since."""
+        return self.store.ledger.known(fact_ids, generation=generation)
 
     def saw_fault(self, error: Exception) -> None:
         """Something is wrong with the ledger; a test that goes well takes it back."""
@@ -236,6 +251,10 @@ class Service:
         faults = [*self._test_faults]
         if not self.scheduler.alive:
             faults.append("the model's thread does not run")
+        if self.scheduler.step_seconds > STUCK_S:
+            faults.append("the model does not come to the end of a step")
+        if time.monotonic() - self._looked > STUCK_S:
+            faults.append("the ledger was not looked into for a while")
         faults += [told for told in (self._ledger_fault, self.scheduler.fault) if told]
         told = {
             "status": "failing" if faults else "ok",

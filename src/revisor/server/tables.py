@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from revisor.errors import UsageError
+from revisor.errors import CannotWrite, UsageError
 from revisor.facts.database import make_engine, transaction
 from revisor.store import Store
 
@@ -38,7 +38,7 @@ proposals = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("proposed_by", sa.String(100), nullable=False),
     sa.Column("proposed_at", sa.String(40), nullable=False),
-    sa.Column("state", sa.String(10), nullable=False),  # open, approving, approved, rejected
+    sa.Column("state", sa.String(10), nullable=False),  # open, approved, rejected
     sa.Column("decided_by", sa.String(100)),
     sa.Column("decided_at", sa.String(40)),
     sa.Column("generation", sa.Integer),
@@ -62,14 +62,15 @@ class Database:
 
     def __init__(self, engine: sa.Engine, name: str) -> None:
         self._engine, self._name = engine, name
+        self._is_there = True
 
     @classmethod
     def of(cls, store: Store) -> Database:
-        """The tables in the store's database, made where they are missing.
+        """The tables in the store's database, made where they are missing and can be. Where they
+        cannot they are read as empty.
 
         Raises:
             UsageError: they are of another version of revisor.
-            CannotWrite: they are missing, and the store may only be read.
         """
         place = store.settings.database or store.path / "ledger.sqlite"
         database = cls(*make_engine(place, create=False))
@@ -83,9 +84,13 @@ class Database:
     def _prepare(self) -> None:
         with self._transaction(writes=False) as connection:
             there = set(sa.inspect(connection).get_table_names())
-        if not there.issuperset(metadata.tables):  # a store that may only be read has them already
-            with self._transaction(writes=True) as connection:
-                metadata.create_all(connection)
+        if not there.issuperset(metadata.tables):
+            try:
+                with self.writing() as connection:
+                    metadata.create_all(connection)
+            except CannotWrite:
+                self._is_there = False
+                return
         found = self._recall("version")
         if found is None:
             self._remember("version", VERSION)
@@ -98,18 +103,24 @@ class Database:
     def close(self) -> None:
         self._engine.dispose()
 
+    def writing(self) -> AbstractContextManager[sa.Connection]:
+        """One transaction that holds the ledger's write lock."""
+        return self._transaction(writes=True)
+
     def _transaction(self, *, writes: bool) -> AbstractContextManager[sa.Connection]:
         return transaction(self._engine, self._name, writes=writes)
 
     def read(self, wanted: sa.Select[Any]) -> list[dict[str, Any]]:
         """Rows as dicts."""
+        if not self._is_there:
+            return []
         with self._transaction(writes=False) as connection:
             return [dict(row) for row in connection.execute(wanted).mappings()]
 
     def write(self, *statements: sa.Executable) -> int:
         """Run statements in one transaction; rows touched by the last one."""
         touched = 0
-        with self._transaction(writes=True) as connection:
+        with self.writing() as connection:
             for statement in statements:
                 touched = connection.execute(statement).rowcount
         return int(touched)

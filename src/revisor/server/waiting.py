@@ -1,26 +1,32 @@
-"""The jobs that wait for the model, within bounds."""
+"""The jobs that wait for the model, within bounds, and whose turn is next."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from revisor.errors import UsageError
 from revisor.server.job import Job, QueueFull
+
+KINDS = ("answers", "tokens of prompts")  # what is bounded
+TOKENS = 1_024  # of prompts that may wait, for each answer that may
 
 
 class Waiting:
     """Jobs in the order in which they came; urgent ones are first. Whoever uses it locks it.
 
     Args:
-        most: answers that may wait; half of them for one owner who has some already.
+        most: answers that may wait.
         context: tokens of the longest prompt and answer.
         max_cached: tokens that may be kept in memory at once.
+
+    One owner may have half of the answers, and of the tokens of prompts, that may wait.
     """
 
     def __init__(self, *, most: int, context: int, max_cached: int) -> None:
         self.most, self.context, self.max_cached = most, context, max_cached
+        self._most_tokens = max(2 * context, TOKENS * most)
         self._jobs: deque[Job] = deque()
 
     def __bool__(self) -> bool:
@@ -34,14 +40,18 @@ class Waiting:
         """How many answers wait."""
         return sum(job.choices for job in self)
 
-    @property
-    def first(self) -> Job:
-        """The job whose turn is next."""
-        return self._jobs[0]
+    def by_turns(self, served: Mapping[str | None, int]) -> list[Job]:
+        """The jobs in the order of their turns: urgent ones, then those of whoever is served least,
+        the oldest first.
 
-    def take(self) -> Job:
-        """That job, which waits no more."""
-        return self._jobs.popleft()
+        Args:
+            served: how many answers of each owner are being written.
+        """
+        return sorted(self, key=lambda job: (not job.urgent, served.get(job.owner, 0)))
+
+    def take(self, job: Job) -> None:
+        """Let a job wait no more."""
+        self._jobs = deque(one for one in self._jobs if one is not job)
 
     def put(self, jobs: Sequence[Job]) -> None:
         """Have jobs wait, all or none.
@@ -64,12 +74,14 @@ class Waiting:
         Raises:
             UsageError: they ask for more than may wait, or be kept in memory, at once.
         """
-        wanted = sum(job.choices for job in jobs)
-        if wanted > self.most and not jobs[0].urgent:
-            raise UsageError(
-                f"The request wants {wanted} answers; at most {self.most} are taken.",
-                "Ask for fewer prompts or choices in one request.",
-            )
+        if not jobs[0].urgent:
+            limits = self._limits(1 if jobs[0].owner is None else 2)
+            for wanted, most, what in zip(_sizes(jobs), limits, KINDS, strict=True):
+                if wanted > most:
+                    raise UsageError(
+                        f"The request wants {wanted} {what}; at most {most} are taken.",
+                        "Ask for fewer prompts or choices in one request.",
+                    )
         for job in jobs:
             room = job.choices * min(job.room, self.context)
             if room > self.max_cached:
@@ -80,18 +92,28 @@ class Waiting:
                 )
 
     def _check_room(self, jobs: Sequence[Job]) -> None:
+        owner, there = jobs[0].owner, list(self)
         if jobs[0].urgent:
             return
-        wanted, owner, there = sum(job.choices for job in jobs), jobs[0].owner, self.answers
-        if there + wanted > self.most:
-            raise QueueFull(
-                f"{there} answers wait already; at most {self.most} may.",
-                "Ask again in a few seconds.",
-            )
-        own = sum(job.choices for job in self if job.owner == owner)
-        share = max(1, self.most // 2)
-        if owner is not None and own and own + wanted > share:
-            raise QueueFull(
-                f"{own} answers of this key wait already; at most {share} of one key may.",
-                "Ask again in a few seconds.",
-            )
+        self._must_fit(jobs, there, share=1)
+        if owner is not None:
+            self._must_fit(jobs, [job for job in there if job.owner == owner], share=2)
+
+    def _must_fit(self, jobs: Sequence[Job], there: Sequence[Job], *, share: int) -> None:
+        whose, whom = (" of this key", " of one key") if share > 1 else ("", "")
+        sizes, limits = zip(_sizes(there), _sizes(jobs), strict=True), self._limits(share)
+        for (waiting, wanted), most, what in zip(sizes, limits, KINDS, strict=True):
+            if waiting + wanted > most:
+                raise QueueFull(
+                    f"{waiting} {what}{whose} wait already; at most {most}{whom} may.",
+                    "Ask again in a few seconds.",
+                )
+
+    def _limits(self, share: int) -> tuple[int, int]:
+        """How much of each kind may wait, or the `share`-th part of it."""
+        return max(1, self.most // share), self._most_tokens // share
+
+
+def _sizes(jobs: Sequence[Job]) -> tuple[int, int]:
+    """How much of each kind some jobs are."""
+    return sum(job.choices for job in jobs), sum(len(job.prompt) for job in jobs)

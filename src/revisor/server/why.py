@@ -14,21 +14,21 @@ import queue
 import random
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from revisor.errors import NotFound, RevisorError
+from revisor.facts.private import make_private, private
+from revisor.operations.hits import Known, blank_erased, tells_of_erased
 from revisor.server.roles import Caller, Role
 
 log = logging.getLogger(__name__)
 
 REMEMBERED = 2_000
 FILE_BYTES = 16 << 20
+CLOSE_S = 0.5  # that what waits for the disk has when the server stops
 BACKLOG = 10_000  # lines that wait for the disk; more are lost
-
-Gone = Callable[[Collection[str]], Collection[str]]
 
 
 class HitLog:
@@ -37,11 +37,11 @@ class HitLog:
     Args:
         file: where a share of them is written.
         share: 0 for none, 1 for all.
-        gone: those of some fact ids that the ledger does not know, because they were purged.
+        known: tells which facts were not purged since they were used.
     """
 
-    def __init__(self, file: Path, share: float, gone: Gone) -> None:
-        self._file, self._share, self._gone = file, share, gone
+    def __init__(self, file: Path, share: float, known: Known) -> None:
+        self._file, self._share, self._known = file, share, known
         self._lock = threading.Lock()  # over what is in memory
         self._writing = threading.Lock()  # over the file
         self._latest: OrderedDict[str, dict[str, Any]] = OrderedDict()
@@ -55,11 +55,12 @@ class HitLog:
     def close(self) -> None:
         """Write what waits."""
         if self._writer.is_alive():
-            self._lines.put(None)
-            self._writer.join(5)
+            with suppress(queue.Full):  # the disk does not come after
+                self._lines.put(None, timeout=CLOSE_S)
+            self._writer.join(CLOSE_S)
 
     def add(self, entry: dict[str, Any]) -> None:
-        """Remember an answer; `entry` has `id`, `key` and `facts_used`."""
+        """Remember an answer; `entry` has `id`, `key`, `generation` and `facts_used`."""
         with self._lock:
             self._latest[entry["id"]] = entry
             while len(self._latest) > REMEMBERED:
@@ -87,35 +88,21 @@ class HitLog:
         """Leave no entry, in memory or in the files, that tells of a fact that was purged."""
         with self._lock:
             entries = list(self._latest.values())
-        gone = self._gone({used["id"] for one in entries for used in one["facts_used"]})
+        gone = tells_of_erased(entries, self._known)
         with self._lock:
-            for one in entries:
-                if any(used["id"] in gone for used in one["facts_used"]):
-                    self._latest.pop(one["id"], None)
+            for entry, is_gone in zip(entries, gone, strict=True):
+                if is_gone:
+                    self._latest.pop(entry["id"], None)
         with self._writing:
             for file in (self._file, self._older):
-                self._clean(file)
+                blank_erased(file, self._known)
 
     @property
     def _older(self) -> Path:
         return self._file.with_suffix(".1.jsonl")
 
-    def _clean(self, file: Path) -> None:
-        if not file.exists():
-            return
-        ids = {used["id"] for entry in _entries(file) for used in entry["facts_used"]}
-        gone = self._gone(ids)
-        if not gone:
-            return
-        scratch = file.with_suffix(".new")
-        with scratch.open("w", encoding="utf-8") as stream:
-            for entry in _entries(file):
-                if not any(used["id"] in gone for used in entry["facts_used"]):
-                    stream.write(_line(entry))
-        os.replace(scratch, file)
-
     def _is_gone(self, entry: dict[str, Any]) -> bool:
-        return bool(self._gone({used["id"] for used in entry["facts_used"]}))
+        return tells_of_erased([entry], self._known)[0]
 
     def _write_all(self) -> None:
         while (entry := self._lines.get()) is not None:
@@ -131,30 +118,14 @@ class HitLog:
         # An answer may outlast the purge of a fact that it used.
         if self._is_gone(entry):
             return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
+        make_private(self._file.parent)
         if self._file.exists() and self._file.stat().st_size > FILE_BYTES:
             self._file.replace(self._older)
         size = self._file.stat().st_size if self._file.exists() else 0
         try:
-            with self._file.open("a", encoding="utf-8") as stream:
-                stream.write(_line(entry))
+            with open(self._file, "a", encoding="utf-8", opener=private) as stream:
+                stream.write(json.dumps(entry, ensure_ascii=False) + "\n")
         except OSError:
             with suppress(OSError):
                 os.truncate(self._file, size)  # half a line is none
             raise
-
-
-def _line(entry: dict[str, Any]) -> str:
-    return json.dumps(entry, ensure_ascii=False) + "\n"
-
-
-def _entries(file: Path) -> Iterator[dict[str, Any]]:
-    """The entries of a file; a line that a full disk cut short is left out."""
-    with file.open(encoding="utf-8", errors="replace") as stream:
-        for line in stream:
-            try:
-                found = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(found, dict) and isinstance(found.get("facts_used"), list):
-                yield found
