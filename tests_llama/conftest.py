@@ -43,7 +43,7 @@ def gguf() -> Path:
 @pytest.fixture(scope="session")
 def llama(gguf: Path) -> Iterator[Any]:
     """The file as somebody would open it."""
-    opened = Llama(str(gguf), n_ctx=2048, verbose=False)
+    opened = Llama(str(gguf), n_ctx=2048, n_threads=1, n_threads_batch=1, verbose=False)
     yield opened
     opened.close()
 
