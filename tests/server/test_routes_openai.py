@@ -312,7 +312,8 @@ def test_a_crowd_is_told_to_wait_and_what_can_never_wait_is_refused(
             server.client() as http,
             http.stream("POST", "/v1/completions", json=long | {"stream": True}) as stream,
         ):
-            next(stream.iter_lines())
+            lines = stream.iter_lines()
+            next(lines)
             crowd = [threading.Thread(target=complete, args=(client, ACME.text)) for _ in range(2)]
             for one in crowd:
                 one.start()
