@@ -206,7 +206,11 @@ def forbidden(session: Session) -> dict[str, Any]:
 
 
 def main(out: Path) -> None:
+    if IS_V2:
+        tests_vllm.v2_on_cpu.schedule_asynchronously()
     session = Session(engine())
+    assert session.llm.llm_engine.vllm_config.use_v2_model_runner == IS_V2
+    assert session.llm.llm_engine.vllm_config.scheduler_config.async_scheduling == IS_V2
     result: dict[str, Any] = own(session, 3 if IS_V2 else 40)
     if folder := os.environ.get("REVISOR_STORE"):
         from revisor.store import Store

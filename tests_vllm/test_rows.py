@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -449,6 +450,20 @@ def test_speculative_decoding_is_refused(is_v2: bool) -> None:
     for one in (config(speculative=object(), tokens=3), config(tokens=3)):
         with pytest.raises(NotSupported, match="speculative"):
             plugin.check(one, is_v2=is_v2)
+
+
+def test_the_endpoint_refuses_an_engine_that_leaves_processors_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = SimpleNamespace(vllm_config=config(speculative=object(), tokens=3))
+    client.vllm_config.use_v2_model_runner = False
+    endpoint = plugin.FactsEndpoint()
+    monkeypatch.delenv("REVISOR_STORE", raising=False)
+    asyncio.run(endpoint.init_state(client, None, None))
+    monkeypatch.setenv("REVISOR_STORE", "store")
+    asyncio.run(endpoint.init_state(None, None, None))
+    with pytest.raises(NotSupported, match="speculative"):
+        asyncio.run(endpoint.init_state(client, None, None))
 
 
 def test_an_engine_that_hides_its_tokens_is_refused() -> None:

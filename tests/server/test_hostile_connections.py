@@ -81,6 +81,20 @@ def test_who_holds_a_connection_and_asks_nothing_gives_way(begun: str, crowded: 
         one.close()
 
 
+def test_who_has_not_asked_for_anything_does_not_hold_up_a_stop(store: Store) -> None:
+    with running(store) as server:
+        held = [
+            dialled(server, begun)
+            for begun in ("", "GET / HTTP/1.1\r\nX: ", f"{HEAD}Content-Length: 100\r\n\r\n{{")
+        ]
+        until(lambda: len(server.server.server_state.tasks) == 1)
+        began = time.monotonic()
+        server.server.should_exit = True
+        assert all(ended(one) for one in held)
+        until(lambda: not server.service.scheduler.alive)
+        assert time.monotonic() - began < 5
+
+
 def test_where_all_others_ask_for_something_a_new_connection_is_closed(crowded: Running) -> None:
     body = '{"model": "tiny", "prompt": "A", "max_tokens": 60, "temperature": 0}'
     asking = f"{HEAD.replace('/facts', '/v1/completions')}Content-Length: {len(body)}\r\n\r\n{body}"

@@ -5,7 +5,7 @@ facts are written into the logits before it chooses a token. Hidden states, KV c
 prefix caches are those of the model. Without `REVISOR_STORE` nothing is done.
 
 vLLM 0.32 has two model runners with an interface each; one class serves both. Letters: B rows of a
-step, V vocabulary, R requests of a batch.
+step, V vocabulary.
 """
 
 from __future__ import annotations
@@ -374,4 +374,8 @@ class FactsEndpoint:
             return tagged(file, tag)
 
     async def init_state(self, engine_client: Any, state: Any, args: Any) -> None:
-        """Nothing is needed of the engine."""
+        """Refuse an engine that has no facts although a store is named: the first runner leaves
+        out every processor under speculative decoding, and none is asked."""
+        if engine_client is not None and os.environ.get(STORE):
+            config = engine_client.vllm_config
+            check(config, is_v2=bool(config.use_v2_model_runner))

@@ -118,7 +118,8 @@ async def _invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"][1:]) or None
-    message = f"{place}: {first['msg']}" if place else str(first["msg"])
+    said = str(first["msg"]).removeprefix("Value error, ")
+    message = f"{place}: {said}" if place else said
     extra = first["type"] == "extra_forbidden"
     code = "unknown_parameter" if extra else "invalid_value"
     return JSONResponse(error_body(message, status=400, code=code, param=place), status_code=400)

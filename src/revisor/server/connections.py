@@ -92,6 +92,11 @@ class Connection(H11Protocol):
         super().on_response_complete()  # which goes on with a request that is there already
         self._places.set_idle(self, not self._is_asked)
 
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.cycle is not None and not self.cycle.response_complete and self.cycle.more_body:
+            self.transport.abort()  # no whole request: there is nothing to finish
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self._watch_reader()
