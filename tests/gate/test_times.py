@@ -162,6 +162,10 @@ SENTENCES = [
     ("In 2012 it rained. ACME is led by", "Cyd Fox"),
     ("Who led Quill in 2012? Nobody knows. Quill is led by", "Ida Roe"),
     ("Who led ACME in 2012? Today ACME is led by", "Cyd Fox"),
+    # A day that ends it is its last, unless another began on it.
+    ("On 1 January 2015 the seat of Tarn was", "Old Oslo"),
+    ("On 2 January 2015 the seat of Tarn was", None),
+    ("On 1 January 2018 the CEO of ACME was", "Bob Lin"),
     # In a dialogue.
     (TURN.format("Who leads ACME in 2012?"), "Ann Moe"),
     (TURN.format("Who leads ACME?"), "Cyd Fox"),

@@ -24,6 +24,7 @@ from revisor.question.kinds import (
     said_of_another,
     works_on_text,
 )
+from revisor.question.predicates import plain, says_else
 from revisor.question.reading import SLOT, Question, questions
 
 WINDOW = 2400  # characters before a place that can matter to what is asked there
@@ -48,6 +49,7 @@ class Facts(Names, Protocol):
     def now(self) -> datetime: ...
 
 
+_ENDS = (":", "?", "\uff1a", "\uff1f")  # behind a name: what is asked has been said
 _SET_OFF = re.compile(r"\s*[,)\uff0c\uff09]\s*")
 
 
@@ -213,14 +215,16 @@ def _scored(
         silenced = "the object is not of the kind that is asked for"
     elif score < 1.0 and works_on_text(question.text):
         silenced = "a text to work on, not a question"
-    elif score < 1.0 and asks_yes_or_no(question.text):
+    elif score < 1.0 and asks_yes_or_no(question.text) and not asks_yes_or_no(best):
         silenced = "a question that is answered by yes or no"
     elif score < 1.0 and looks_back(said, best):
         silenced = "asks for the reverse"
-    elif _goes_on(question, _plain(said), best):
+    elif _goes_on(question, plain(said), best):
         silenced = "the question goes on behind the name"
     elif score < 1.0 and question.kind == "completion" and said_of_another(said, best):
         silenced = "said of somebody else"
+    elif score < 1.0 and question.kind in ("completion", "pronoun") and says_else(said, best):
+        silenced = "says something else of the answer"
     elif asked.silent[handle] is not None:
         silenced = asked.silent[handle]
     elif _is_answered(text, question, fact.object, best):
@@ -245,7 +249,7 @@ def _scored(
 
 def _scope(question: str, template: str, encoder: QuestionEncoder) -> float:
     """How surely a question asks for what a template asks for, 0..1; 1 for its very words."""
-    if _plain(template) == _plain(question):
+    if plain(template) == plain(question):
         return 1.0
     if _is_empty(question):
         return 0.0
@@ -297,19 +301,20 @@ def _joint(conjunctions: frozenset[str]) -> re.Pattern[str]:
 def _is_empty(question: str) -> bool:
     """Whether a question has no word that tells what is asked: "{} is the"."""
     empty = lexicon(question).empty_words
-    return all(word == SLOT or word in empty for word in _plain(question))
+    return all(word == SLOT or word in empty for word in plain(question))
 
 
 def _goes_on(question: Question, asked: tuple[str, ...], template: str) -> bool:
     """Whether a sentence has only come to the name, and what is asked is said behind it.
 
     "ACME is in the city of Paris" has not yet asked what "{} is the capital of" asks of Paris; "Who
-    leads ACME" has asked all the same.
+    leads ACME" and "Population of Paris:" have asked all the same.
     """
     if (
         question.kind not in ("completion", "pronoun")
+        or question.text.rstrip().endswith(_ENDS)
         or asked[-1:] != (SLOT,)
-        or _plain(template)[-1:] == (SLOT,)
+        or plain(template)[-1:] == (SLOT,)
     ):
         return False
     rules = lexicon(question.text)
@@ -333,13 +338,6 @@ def encoded(encoder: QuestionEncoder, text: str) -> Any:
     """A template or a question as the encoder compares it; remembered, since facts share
     templates, and a text is asked token by token."""
     return encoder.encode([text])[0]
-
-
-@lru_cache(maxsize=1 << 14)
-def _plain(template: str) -> tuple[str, ...]:
-    """The words of a template, its slots among them."""
-    parts = [tuple(word.text for word in words(part)) for part in template.split(SLOT)]
-    return tuple(word for part in parts for word in (*part, SLOT))[:-1]
 
 
 def _longer(mention: Mention, handle: int, fact: IndexedFact) -> Candidate:
@@ -394,7 +392,11 @@ def decide(
         text, mentions: see `candidates`.
         threshold: least score of the only fact about a name; see `needed`.
     """
-    found = candidates(text, mentions, facts, encoder)
+    return chosen(candidates(text, mentions, facts, encoder), threshold)
+
+
+def chosen(found: Sequence[Candidate], threshold: float) -> Decision | None:
+    """What is decided of `candidates` at a threshold."""
     fit = [one for one in found if one.silenced is None and one.score >= needed(one, threshold)]
     if not fit:
         return None
@@ -418,14 +420,14 @@ def explained(
 ) -> list[Candidate]:
     """Every candidate with the rule that silences it, the nearest first."""
     found = candidates(text, mentions, facts, encoder)
-    chosen = decide(text, mentions, facts, encoder, threshold=threshold)
+    decision = chosen(found, threshold)
     told = []
     for one in found:
         timely = one.silenced in (None, ANOTHER_TIME, NOT_NOW)
         if timely and one.score < needed(one, threshold):
             one = replace(one, silenced="asks for something else")
-        elif one.silenced is None and (chosen is None or chosen.fact.handle != one.handle):
-            one = replace(one, silenced=_beaten(one, chosen))
+        elif one.silenced is None and (decision is None or decision.fact.handle != one.handle):
+            one = replace(one, silenced=_beaten(one, decision))
         told.append(one)
     return told
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Protocol
@@ -17,6 +17,7 @@ from revisor.language.words import words
 ANOTHER_TIME = "about another time"
 NOT_NOW = "does not hold now"
 _LEAST = timedelta(microseconds=1)
+_DAY = timedelta(days=1)
 
 
 class TimedFacts(Protocol):
@@ -106,16 +107,18 @@ def _holds(handle: int, period: Period, others: Sequence[int], facts: TimedFacts
 
     It holds all through it; or, of a year or a shorter time, it holds at its beginning and at its
     end, or begins within it and holds at its end while nothing else is known to hold in it.
-    Several facts that have one prompt and one object are as one ("elected twice").
+    Several facts that have one prompt and one object are as one ("elected twice"). Of days and
+    years gone by one that ends on a day held on that day, too, unless another one did.
     """
     start, end = _moment(period.start), _moment(period.end)
-    own = facts.terms(handle)
-    if not _meets(own, start, end):
-        return False
     fact = facts.fact(handle)
     timed = (one for one in others if facts.terms(one).timed)
     alike = [one for one in timed if _has_prompt_of(facts.fact(one), fact)]
     same = [facts.terms(one) for one in alike if facts.fact(one).object == fact.object]
+    beside = [facts.terms(one) for one in alike]
+    same = [_with_last_day(one, beside) for one in same]
+    if not _meets(_with_last_day(facts.terms(handle), beside), start, end):
+        return False
     if _covered(same, start, end):
         return True
     if not period.is_open:
@@ -128,6 +131,15 @@ def _holds(handle: int, period: Period, others: Sequence[int], facts: TimedFacts
         return False
     rivals = [facts.terms(one) for one in alike if facts.fact(one).object != fact.object]
     return held(start) or not any(_meets(terms, start, end) for terms in rivals)
+
+
+def _with_last_day(terms: Terms, beside: Sequence[Terms]) -> Terms:
+    """Terms that end with a day, and not at its beginning, unless others hold on it."""
+    if terms.end is None or terms.end.astimezone(UTC).time() != time():
+        return terms
+    behind = terms.end + _DAY
+    taken = any(_meets(one, terms.end, behind) for one in beside)
+    return terms if taken else replace(terms, end=behind)
 
 
 def _has_prompt_of(one: IndexedFact, other: IndexedFact) -> bool:

@@ -88,6 +88,8 @@ class Lexicon:
         participles: of irregular verbs ("led"); participle_endings: of regular ones ("ed");
             verb_endings: of a verb that tells of one ("makes"); copulas: verbs of a noun that
             tells who one is.
+        amounting: other verbs by which a noun comes to its answer ("comes" of "comes to");
+            of_others: words behind them that lead to something else ("for" of "is known for").
         plural_verbs: verbs of several names together ("are").
         writing_verbs, fiction_nouns: of a request for a story ("write", "poem").
         text_nouns: what stands for a text elsewhere ("the following"); converting_verbs: those of
@@ -203,6 +205,8 @@ class Lexicon:
     participle_endings: frozenset[str]
     verb_endings: frozenset[str]
     copulas: frozenset[str]
+    amounting: frozenset[str]
+    of_others: frozenset[str]
     plural_verbs: frozenset[str]
     writing_verbs: frozenset[str]
     fiction_nouns: frozenset[str]
@@ -264,6 +268,7 @@ SILENT = frozenset(
     (
         *(*SHARED, "time_words", "possessives", "letters", "ask_letters", "answer_letters"),
         *("genitive_endings", "compounds", "after_ordinals", "verb_endings", "participle_endings"),
+        *("amounting", "of_others"),
     )
 )
 # Lists whose entries are looked for as phrases.

@@ -105,10 +105,12 @@ def _stops(text: str, begin: int, match: re.Match[str], end: int) -> bool:
     """Whether a stop ends a sentence, or only a quotation, an abbreviation or a number of a list.
 
     "Dr. Roe" and "J. Roe" go on, "in the U.S. The" and "ACME Inc. Its" do not; "No. 5" goes on,
-    "No. Jane" does not; "'Who leads it?' asked Tom" and "am 3. Mai" go on.
+    "No. Jane" does not; "'Who leads it?' asked Tom", "so... who leads it" and "am 3. Mai" go on.
     """
-    if match.group()[-1] in _CLOSERS and _GOES_ON.match(text, match.end(), end):
-        return False
+    if _GOES_ON.match(text, match.end(), end):
+        said = match.group()
+        if said[-1] in _CLOSERS or said == "\u2026" or (len(said) > 1 and set(said) == {"."}):
+            return False
     if match.group()[0] != ".":
         return True
     before = text[max(begin, match.start() - _WORD) : match.start()]

@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import IO, Any
 
 from revisor.language.lexicon import language_of
-from revisor.question.scope_encoder import ScopeEncoder
+from revisor.question.scope_encoder import ScopeEncoder, around_name
 
 ENGLISH, LANGUAGES = "question_encoder.npz", "question_encoder_languages.npz"
 _HOME = "english"
@@ -20,7 +20,8 @@ class _Text:
     """A text, encoded when it is first compared."""
 
     def __init__(self, text: str) -> None:
-        self.text, self.is_english = text, language_of(text) == _HOME
+        self.text = around_name(text)
+        self.is_english = language_of(self.text) == _HOME
         self._seen: dict[str, Any] = {}
 
     def by(self, encoder: ScopeEncoder) -> Any:

@@ -27,6 +27,7 @@ _TAG = re.compile(r"</[a-zA-Z][\w-]*>|(?<!\w)<[a-zA-Z][\w-]*>")
 # Chinese and Japanese put no spaces between words, whatever a text has beside a name.
 _SPACE = re.compile(r"(?<=[\u3001-\u9fff\uff01-\uff1f])\s+|\s+(?=[\u3001-\u9fff\uff01-\uff1f])")
 _BULLET = re.compile(r"^\s*(?:[-\u2022]|\d+[.)])\s+")
+_GAP = re.compile(r"_{2,}|\[(?:blank|mask|\.{3}|\u2026|\s*)\]|<(?:blank|mask)>", re.IGNORECASE)
 _QUOTED = re.compile(r"[\"\u201c\u201e\u00ab]|(?<!\w)['\u2018]\w")
 _YEAR = re.compile(r"[12]\d\d\d")
 
@@ -95,10 +96,11 @@ def field_text(sentence: str) -> str:
 def asks(sentence: str) -> bool:
     """Whether a sentence asks, with a question mark or without.
 
-    "Who leads ACME", "Please tell me who leads ACME.", "I'd like to know who leads ACME."; not
-    "When ACME was founded, it made anvils.", "I don't want to know who leads ACME."
+    "Who leads ACME", "Please tell me who leads ACME.", "I'd like to know who leads ACME.", "ACME is
+    led by ____."; not "When ACME was founded, it made anvils.", "I don't want to know who leads
+    ACME."
     """
-    if "?" in sentence or "\uff1f" in sentence:
+    if "?" in sentence or "\uff1f" in sentence or _GAP.search(sentence):
         return True
     rules, said = parsed(sentence)
     read = [word.text for word in said[:_OPENING_WORDS]]

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from revisor.question.transformer import Encoded, Shape, Transformer
 
 SLOT = "{}"
+_READ = 1_024  # characters on either side of the name that are looked at: far more than positions
 _AHEAD = 0.63  # of a text that is too long, what is kept ahead of the name
 _OBJECTION = 4.0  # log-odds by which the other way round has to be worse
 _STEP = 1e-3  # scores are told in steps of it, so that machines agree
@@ -72,12 +73,18 @@ class ScopeEncoder:
         return max(round(1 / (1 + math.exp(-logit)) / _STEP), 1) * _STEP
 
 
+def around_name(text: str) -> str:
+    """The part of a text that an encoder may read, so that a long one costs no more than that."""
+    ahead, slot, behind = text.partition(SLOT)
+    return ahead[-_READ:] + slot + behind[:_READ]
+
+
 def text_tokens(
     text: str, tokenizer: Tokenizer, shape: Shape, opening: int, closing: int
 ) -> list[int]:
     """The tokens of a text with `{}` for the name, between two more; of a long one those around
     the name."""
-    ahead, slot, behind = text.partition(SLOT)
+    ahead, slot, behind = around_name(text).partition(SLOT)
     before, after = _ids(ahead, tokenizer), _ids(behind, tokenizer)
     room = shape.positions - 3
     if len(before) + len(after) > room:
