@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from revisor.question.predicates import plain, says_else
+from revisor.question.predicates import (
+    beside,
+    is_doubted,
+    is_of_another,
+    is_of_something_else,
+    plain,
+    says_else,
+)
 
 
 def test_the_words_of_a_template_keep_its_slot() -> None:
@@ -49,3 +56,76 @@ def test_a_sentence_that_goes_on_about_the_answer_asks_for_something_else(
 )
 def test_a_sentence_that_comes_to_the_answer_does_not(question: str, template: str) -> None:
     assert not says_else(question, template)
+
+
+@pytest.mark.parametrize(
+    ("question", "template"),
+    [
+        ("The deputy mayor of {} is", "The mayor of {} is"),
+        ("who was the former ceo of {}", "The CEO of {} is"),
+        ("{}'s previous owner is", "The owner of {} is"),
+        ("What is the maximum dose of {}?", "The recommended dose of {} is"),
+        ("who was cto at {} before the current one", "The CTO of {} is"),
+        ("Der ehemalige Chef von {} war", "Der Chef von {} ist"),
+    ],
+)
+def test_an_adjective_of_status_asks_for_another(question: str, template: str) -> None:
+    assert is_of_another(question, template)
+
+
+@pytest.mark.parametrize(
+    ("question", "template"),
+    [
+        ("The mayor of {} is", "The mayor of {} is"),
+        ("The mayor of {}, a former teacher, is", "The mayor of {} is"),
+        ("What is the maximum speed of {}?", "The top speed of {} is"),
+        ("The longest river in {} is", "The largest river in {} is"),
+        ("The former mayor of {} is", "The former mayor of {} is"),
+        ("Who led {} before her election?", "The head of {} is"),
+        ("Who runs the next door shop {}?", "The owner of {} is"),
+    ],
+)
+def test_other_adjectives_leave_that_to_the_encoder(question: str, template: str) -> None:
+    assert not is_of_another(question, template)
+
+
+@pytest.mark.parametrize(
+    ("question", "template"),
+    [
+        ("What is the price of a case for {}?", "The price of {} is"),
+        ("The mayor of the twin town of {} is", "The mayor of {} is"),
+        ("The owner of the garage of the {} is", "The owner of the {} is"),
+    ],
+)
+def test_what_is_only_near_the_name_is_not_asked_about(question: str, template: str) -> None:
+    assert is_of_something_else(question, template)
+
+
+@pytest.mark.parametrize(
+    ("question", "template"),
+    [
+        ("What is the price of the {}?", "The price of {} is"),
+        ("The mayor of the city of {} is", "The mayor of {} is"),
+        ("The author of the book {} is", "The author of {} is"),
+        ("The name of the owner of {} is", "The owner of {} is"),
+        ("The port of registry of {} is", "{} is registered in"),
+    ],
+)
+def test_what_is_the_names_own_is_asked_about(question: str, template: str) -> None:
+    assert not is_of_something_else(question, template)
+
+
+def test_what_is_said_not_to_be_so_is_not_asked() -> None:
+    assert is_doubted("Some say, wrongly, that the capital of {} is", "The capital of {} is")
+    assert is_doubted("Legend has it that the founder of {} was", "The founder of {} is")
+    assert not is_doubted("The capital of {}, some say wrongly, is", "The capital of {} is")
+    assert not is_doubted("Wrongly written, {} is", "The name wrongly written for {} is")
+
+
+def test_the_first_reason_is_told() -> None:
+    capital = "The capital of {} is"
+    assert beside("The former capital of {} is", capital, unfinished=True) == "of another status"
+    asked = "The capital of {} is known for"
+    assert beside(asked, capital, unfinished=True) == "says something else of the answer"
+    assert beside(asked, capital, unfinished=False) is None
+    assert beside("The seat of government of {} is", capital, unfinished=True) is None

@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from revisor.question.by_language import ENGLISH
+from revisor.question.by_language import ENGLISH, ByLanguage
 from revisor.question.encoder import QuestionEncoder, encoder_from
 from revisor.question.scope_encoder import ScopeEncoder, text_tokens, write
 from revisor.question.transformer import Shape, Transformer
@@ -183,6 +184,24 @@ def test_of_a_long_text_what_stands_around_the_name_is_read() -> None:
     assert len(ids) == SHAPE.positions
     assert SHAPE.name in ids
     assert text_tokens("the ceo", tokenizer(), SHAPE, 2, 3) == [2, 4, 5, 3]
+
+
+def test_a_long_text_costs_no_more_than_the_part_that_is_read() -> None:
+    longest, real = 0, tokenizer()
+
+    class Counting:
+        def encode(self, text: str, **options: bool) -> Any:
+            nonlocal longest
+            longest = max(longest, len(text))
+            return real.encode(text, **options)
+
+    near = "the ceo " * 100
+    text = f"{'a ' * 5_000}{near}{{}}{near}{' b' * 5_000}"
+    cut = text_tokens(text, Counting(), SHAPE, 2, 3)  # type: ignore[arg-type]
+    assert cut == text_tokens(f"{near}{{}}{near}", real, SHAPE, 2, 3)
+    assert 0 < longest < 2_000
+    (seen,) = ByLanguage.shipped().encode([text])
+    assert len(seen.text) < 4_000
 
 
 def test_a_file_that_is_no_encoder_is_refused(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from revisor.question.kinds import (
     said_of_another,
     works_on_text,
 )
-from revisor.question.predicates import plain, says_else
+from revisor.question.predicates import beside, plain
 from revisor.question.reading import SLOT, Question, questions
 
 WINDOW = 2400  # characters before a place that can matter to what is asked there
@@ -50,6 +50,7 @@ class Facts(Names, Protocol):
 
 
 _ENDS = (":", "?", "\uff1a", "\uff1f")  # behind a name: what is asked has been said
+_UNFINISHED = ("completion", "pronoun")
 _SET_OFF = re.compile(r"\s*[,)\uff0c\uff09]\s*")
 
 
@@ -223,8 +224,8 @@ def _scored(
         silenced = "the question goes on behind the name"
     elif score < 1.0 and question.kind == "completion" and said_of_another(said, best):
         silenced = "said of somebody else"
-    elif score < 1.0 and question.kind in ("completion", "pronoun") and says_else(said, best):
-        silenced = "says something else of the answer"
+    elif score < 1.0 and (why := beside(said, best, unfinished=question.kind in _UNFINISHED)):
+        silenced = why
     elif asked.silent[handle] is not None:
         silenced = asked.silent[handle]
     elif _is_answered(text, question, fact.object, best):
@@ -311,7 +312,7 @@ def _goes_on(question: Question, asked: tuple[str, ...], template: str) -> bool:
     leads ACME" and "Population of Paris:" have asked all the same.
     """
     if (
-        question.kind not in ("completion", "pronoun")
+        question.kind not in _UNFINISHED
         or question.text.rstrip().endswith(_ENDS)
         or asked[-1:] != (SLOT,)
         or plain(template)[-1:] == (SLOT,)

@@ -90,6 +90,10 @@ class Lexicon:
             tells who one is.
         amounting: other verbs by which a noun comes to its answer ("comes" of "comes to");
             of_others: words behind them that lead to something else ("for" of "is known for").
+        statuses: adjectives that make another one of what a noun names ("deputy", "maximum");
+            superlatives: others that tell which one is meant ("main"); successions: phrases of
+            who came ahead of another ("before the current one").
+        doubts: words of a lead-in by which what follows is not so ("wrongly").
         plural_verbs: verbs of several names together ("are").
         writing_verbs, fiction_nouns: of a request for a story ("write", "poem").
         text_nouns: what stands for a text elsewhere ("the following"); converting_verbs: those of
@@ -207,6 +211,10 @@ class Lexicon:
     copulas: frozenset[str]
     amounting: frozenset[str]
     of_others: frozenset[str]
+    statuses: frozenset[str]
+    superlatives: frozenset[str]
+    successions: frozenset[str]
+    doubts: frozenset[str]
     plural_verbs: frozenset[str]
     writing_verbs: frozenset[str]
     fiction_nouns: frozenset[str]
@@ -268,7 +276,7 @@ SILENT = frozenset(
     (
         *(*SHARED, "time_words", "possessives", "letters", "ask_letters", "answer_letters"),
         *("genitive_endings", "compounds", "after_ordinals", "verb_endings", "participle_endings"),
-        *("amounting", "of_others"),
+        *("amounting", "of_others", "statuses", "superlatives", "successions"),
     )
 )
 # Lists whose entries are looked for as phrases.

@@ -132,7 +132,7 @@ def restricts(lead_in: str) -> bool:
         bool(_DIGITS.search(lead_in))
         or first in rules.place_links | rules.complements
         or opening(lead_in, rules.conditions) > 0
-        or any(word.text in rules.times or word.text in rules.times_told for word in read)
+        or any(word.text in rules.times | rules.times_told | rules.doubts for word in read)
     )
 
 

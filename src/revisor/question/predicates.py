@@ -1,8 +1,10 @@
-"""Whether an unfinished sentence asks for a fact's answer or says something else of it."""
+"""What the words of a question tell of its scope, where it has those of a fact's wording."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
 
 from revisor.language.lexicon import Lexicon, lexicon
 from revisor.language.words import words
@@ -22,6 +24,23 @@ def plain(template: str) -> tuple[str, ...]:
     return tuple(word for part in parts for word in (*part, SLOT))[:-1]
 
 
+def beside(question: str, template: str, *, unfinished: bool) -> str | None:
+    """Why a question that has words of a template asks for something beside it; None if it may not.
+
+    Args:
+        unfinished: the question is a sentence that is to be completed.
+    """
+    if unfinished and says_else(question, template):
+        return "says something else of the answer"
+    if unfinished and is_doubted(question, template):
+        return "said not to be so"
+    if is_of_another(question, template):
+        return "of another status"
+    if is_of_something_else(question, template):
+        return "of something near the name"
+    return None
+
+
 def says_else(question: str, template: str) -> bool:
     """Whether an unfinished sentence has a template's noun phrase as its subject and says something
     else of it than what or who it is.
@@ -39,6 +58,57 @@ def says_else(question: str, template: str) -> bool:
             if asked[start:end] == phrase and not _is_aside(question, asked, end):
                 return _is_of_others(asked[end:], rules)
     return False
+
+
+def is_doubted(question: str, template: str) -> bool:
+    """Whether an unfinished sentence says ahead of the name that it is not so: "Some say, wrongly,
+    that the capital of {} is"."""
+    rules, said = lexicon(question), plain(template)
+    read = rules.terms(question.partition(SLOT)[0])
+    return any(word.text in rules.doubts and word.text not in said for word in read)
+
+
+def is_of_another(question: str, template: str) -> bool:
+    """Whether a question puts an adjective to a noun of a template that makes another one of it.
+
+    "The deputy mayor of {} is" asks for nobody who "The mayor of {} is" tells of, nor "the maximum
+    dose of {}" for "The recommended dose of {} is"; where the template tells itself which one of
+    several it means ("The latest version of {} is"), words do not decide. "Who led {} before the
+    current one?" asks for another, too.
+    """
+    rules, said, asked = lexicon(question), plain(template), plain(question)
+    if question.casefold().rstrip("?.! ").endswith(tuple(rules.successions)):
+        return True
+    if not (rules.statuses | rules.superlatives).isdisjoint(said):
+        return False
+    nouns = {word for word in said if word != SLOT and word not in rules.function_words}
+    return any(one in rules.statuses and noun in nouns for one, noun in pairwise(asked))
+
+
+def is_of_something_else(question: str, template: str) -> bool:
+    """Whether a question asks of something that is only near to the name what a template asks of
+    the name: "The price of a case for {} is" of "The price of {} is"; not "the population of the
+    city of {}", which is the name's own."""
+    rules, said, asked = lexicon(question), plain(template), plain(question)
+    nouns = set(_owned(said, rules))
+    own = rules.function_words | rules.generic_nouns | set(said)
+    for at, (word, following) in enumerate(pairwise(asked)):
+        rest = asked[at + 2 :]
+        if word not in nouns or following not in rules.genitives or SLOT not in rest:
+            continue
+        between = [one for one in rest[: rest.index(SLOT)] if one not in rules.articles]
+        if between and between[-1] in rules.complements | rules.place_links:
+            return not own.issuperset(between)
+    return False
+
+
+def _owned(said: tuple[str, ...], rules: Lexicon) -> Iterator[str]:
+    """The nouns of "NOUN of {}" and "NOUN of the {}"."""
+    for at, word in enumerate(said):
+        if word == SLOT:
+            ahead = [one for one in said[:at] if one not in rules.articles]
+            if len(ahead) > 1 and ahead[-1] in rules.genitives:
+                yield ahead[-2]
 
 
 @lru_cache(maxsize=1 << 13)
