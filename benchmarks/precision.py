@@ -26,7 +26,7 @@ from revisor.facts.fact import PLACEHOLDER, Fact
 from revisor.neuraldb.bank.vectors import stored
 from revisor.neuraldb.bank.view import View
 from revisor.neuraldb.editing.request import ContextPlan, make_requests
-from revisor.neuraldb.editing.score import score_contexts
+from revisor.neuraldb.editing.score import score_targets
 from revisor.neuraldb.gate.attach import attach
 from revisor.neuraldb.method import open_bank, valid_rows
 from revisor.store import Store
@@ -46,8 +46,8 @@ def score(store: Store, view: View, facts: Sequence[Fact]) -> list[tuple[bool, f
     with attach(ws.spec, ws.settings.layer, view):
         for first in range(0, len(facts), BATCH):
             part = facts[first : first + BATCH]
-            made = make_requests(part, store.loaded.tokenizer, ContextPlan(chat=False))
-            scores = score_contexts(store.loaded, [request.contexts[0] for request in made])
+            made = make_requests(part, store.loaded.tokenizer, ContextPlan())
+            scores = score_targets(store.loaded, [request.contexts[0] for request in made])
             found += [(one.greedy, one.nll) for one in scores]
     return found
 

@@ -1,10 +1,10 @@
 """Fact sets of 10,000 to 1,000,000 real facts with counterfactual objects, as a stream of JSONL.
 
-    python benchmarks/scale_facts.py --tier 1M --data DIR --out facts-1m.jsonl.gz
+    python -m benchmarks.scale_facts --tier 1M --data DIR --out facts-1m.jsonl.gz [--rows 10000]
 
-What comes in: a folder of benchmark data (counterfact/ and facts/, see its README) and a tier. What
-goes out: facts that `revisor add` reads, the true object kept as `object_before`. What it does not
-do: keep the set in memory; it sorts through files on disk.
+What comes in: a folder of benchmark data (counterfact/, facts/; see its README), a tier, and how
+many of its first facts are wanted. What goes out: facts that `revisor add` reads, the true object
+kept as `object_before`. What it does not do: keep the set in memory; it sorts by files on disk.
 
 The order is that of sha256(subject|relation), so that every prefix is a fair sample. The object is
 drawn by a seed from other objects of the relation that are not true of the subject. Half of the
@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -174,12 +175,13 @@ def _opened(path: Path | None) -> IO[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tier", choices=[*COUNTERFACT, *TIERS], required=True)
+    parser.add_argument("--rows", type=int, help="only so many of its first facts")
     parser.add_argument("--data", type=Path, required=True, help="folder of benchmark data")
     parser.add_argument("--out", type=Path, help="a .jsonl or .jsonl.gz file; standard output")
     parser.add_argument("--seed", type=int, default=0, help="of the counterfactual objects")
     given = parser.parse_args()
     with _opened(given.out) as out:
-        for fact in facts_of(given.tier, given.data, seed=given.seed):
+        for fact in islice(facts_of(given.tier, given.data, seed=given.seed), given.rows):
             out.write(json.dumps(fact, ensure_ascii=False) + "\n")
 
 

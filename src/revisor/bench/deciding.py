@@ -7,20 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from revisor.bench.cases import Case, Plan, Probe
 from revisor.bench.datasets import Source, read_items
 from revisor.bench.questions import NATURAL, OWN, SETS, chatml, plan_questions
-from revisor.bench.summary import entry, means
+from revisor.bench.summary import DIGITS, entry, means
 from revisor.config import SENTENCE_ENCODER, sentence_encoder
 from revisor.errors import NotSupported
 from revisor.facts.changes import Put
 from revisor.facts.fact import Fact
 from revisor.facts.ledger import Ledger
-from revisor.gate.decide import Candidate, Decision, decide, explained, window
+from revisor.gate.decide import (
+    NORMAL,
+    THRESHOLDS,
+    Candidate,
+    Decision,
+    candidates,
+    chosen,
+    explained,
+    window,
+)
 from revisor.gate.encoders import open_encoder
 from revisor.gate.state import asked_at
 from revisor.index import FactIndex, View
@@ -29,6 +40,8 @@ from revisor.question.encoder import QuestionEncoder, encoder_from
 
 TEXT = "text"  # as the name of a method
 DEFAULT = "default"
+STEPS = 40  # of the thresholds between 0 and 1 that are compared
+COMPARED = (0.001, 0.01, *(step / STEPS for step in range(1, STEPS)), 0.99, 0.999)
 
 
 def encoder_named(name: str) -> QuestionEncoder:
@@ -67,7 +80,11 @@ def by_text(
     own = None if source.data is None else read_items(source.data).items
     plan = plan_questions(source, chatml, n=n, edits=edits, seed=seed, own=own)
     with indexed(plan.facts) as index:
-        cases = [decided(probe, index, encoder) for probe in plan.probes]
+        found = [candidates(*_read(probe, index), encoder) for probe in plan.probes]
+        cases = [
+            judged_case(probe, chosen(some, NORMAL))
+            for probe, some in zip(plan.probes, found, strict=True)
+        ]
         missed = misses(plan.probes, cases, index, encoder)
     return {
         "suite": "questions",
@@ -78,8 +95,43 @@ def by_text(
         "dropped": dict(plan.dropped),
         "methods": {TEXT: entry(means(cases, {}, seed=seed), {})},
         "relations": relations(plan, encoder),
+        "thresholds": by_threshold(plan.probes, found, seed=seed),
         "misses": {TEXT: missed},
     }
+
+
+def by_threshold(
+    probes: Sequence[Probe], found: Sequence[Sequence[Candidate]], *, seed: int
+) -> list[dict[str, Any]]:
+    """Each text's own score at every threshold that is compared, with intervals at the settings.
+
+    Returns:
+        Of each threshold in rising order its value, as `threshold`, and under `setting` the name
+        of the strictness that has it, or None.
+    """
+    names = {value: name for name, value in THRESHOLDS.items()}
+    told = []
+    for threshold in sorted({*COMPARED, *names}):
+        cases = []
+        for probe, some in zip(probes, found, strict=True):
+            case = judged_case(probe, chosen(some, threshold))
+            cases.append(replace(case, values={probe.score: case.values[probe.score]}))
+        setting = names.get(threshold)
+        scores = entry(means(cases, {}, seed=seed), {}) if setting else _plain_means(cases)
+        told.append({"threshold": threshold, "setting": setting, **scores})
+    return told
+
+
+def _plain_means(cases: Sequence[Case]) -> dict[str, float]:
+    """Every score's mean over its cases, as `means` has it but for the interval."""
+    by_case: dict[tuple[str, str], list[float]] = {}
+    for case in cases:
+        for name, value in case.values.items():
+            by_case.setdefault((name, case.case), []).append(value)
+    by_score: dict[str, list[float]] = {}
+    for (name, _), values in by_case.items():
+        by_score.setdefault(name, []).append(fmean(values))
+    return {name: round(fmean(values), DIGITS) for name, values in by_score.items()}
 
 
 @contextmanager
@@ -94,9 +146,15 @@ def indexed(facts: Sequence[Fact]) -> Iterator[FactIndex]:
             yield index
 
 
-def decided(probe: Probe, index: FactIndex, encoder: QuestionEncoder) -> Case:
+def decided(
+    probe: Probe, index: FactIndex, encoder: QuestionEncoder, threshold: float = NORMAL
+) -> Case:
     """What is decided where a text ends."""
-    found = _decision(probe, index, encoder)
+    return judged_case(probe, chosen(candidates(*_read(probe, index), encoder), threshold))
+
+
+def judged_case(probe: Probe, found: Decision | None) -> Case:
+    """A text with what was decided where it ends."""
     said = "" if found is None else found.fact.object
     right = found is not None and said == probe.extra["wanted"]
     values = judged(probe, right=right, wrong=found is not None and not right)
@@ -169,7 +227,3 @@ def _read(probe: Probe, index: FactIndex) -> tuple[str, list[Mention], View]:
     end = asked_at(text, len(text))
     part = text[window(text, end) : end]
     return part, mentions(part, view), view
-
-
-def _decision(probe: Probe, index: FactIndex, encoder: QuestionEncoder) -> Decision | None:
-    return decide(*_read(probe, index), encoder)

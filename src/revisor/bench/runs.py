@@ -21,7 +21,7 @@ from typing import Any
 
 import revisor
 from revisor.bench.cases import Case
-from revisor.errors import BadInput, Conflict
+from revisor.errors import BadInput, Conflict, NotFound
 
 RUN, CASES, METHODS, RESULT = "run.json", "cases.jsonl", "methods.json", "result.json"
 BOUND = ("settings", "model", "data")  # what may not change while a run is resumed
@@ -166,13 +166,30 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def source_hash() -> str:
-    """12 hex digits over the package's own source files."""
+def source_hash(*parts: str) -> str:
+    """12 hex digits over the package's Python files, or over all files of some of its parts.
+
+    Args:
+        parts: files and folders of the package.
+
+    Raises:
+        NotFound: there is no such part.
+    """
     home = Path(revisor.__file__).parent
+    paths = {path for part in parts for path in _files(home / part)} or set(home.rglob("*.py"))
     digest = hashlib.sha256()
-    for path in sorted(home.rglob("*.py")):
+    for path in sorted(paths):
         digest.update(path.relative_to(home).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def _files(part: Path) -> Iterable[Path]:
+    if part.is_file():
+        return [part]
+    if not part.is_dir():
+        raise NotFound(f"The package has no {part.name}.", "Name files and folders of src/revisor.")
+    found = (path for path in part.rglob("*") if path.is_file())
+    return [path for path in found if "__pycache__" not in path.parts]
 
 
 def _cpu() -> str:

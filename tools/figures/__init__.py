@@ -1,0 +1,1 @@
+"""The figures of README and docs: how they are made, kept, and shown."""

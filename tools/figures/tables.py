@@ -1,0 +1,518 @@
+"""The tables that pages show: which numbers stand in which row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tools.figures.cells import Cell, Count, Number, Results, Score, Text
+from tools.figures.listing import Figure
+
+METHODS = ("revisor", "neuraldb", "memit-seq", "rect", "alphaedit")
+SIZES = ("1k", "10k", "100k", "1m")
+NEURALDB_SIZES = (100, 300, 1000, 3000)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table."""
+
+    label: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; its rows may depend on what has been measured.
+
+    Attributes:
+        head: of its columns, the rows' labels among them.
+        rows: its lines.
+        make: makes further ones.
+    """
+
+    head: tuple[str, ...]
+    rows: tuple[Row, ...] = ()
+    make: Callable[[Mapping[str, Figure], Results], Sequence[Row]] | None = None
+
+    def made(self, figures: Mapping[str, Figure], results: Results) -> list[Row]:
+        """All lines."""
+        return [*self.rows, *(self.make(figures, results) if self.make else ())]
+
+
+def both(label: str, figure: str, name: str) -> Row:
+    """A score of the unedited model, of revisor, and of how many."""
+    first = name.split(" / ")[0]
+    return Row(
+        label,
+        (
+            Score(figure=figure, name=name, method="unedited"),
+            Score(figure=figure, name=name),
+            Count(figure=figure, name=first),
+        ),
+    )
+
+
+def own(label: str, figure: str, name: str) -> Row:
+    """A score that the unedited model has by definition or not at all."""
+    return Row(label, (Text(""), Score(figure=figure, name=name), Count(figure=figure, name=name)))
+
+
+def text(label: str, name: str) -> Row:
+    """A score of the suite `questions` by the text alone."""
+    return Row(
+        label,
+        (
+            Text(""),
+            Score(figure="questions", name=name, method="text"),
+            Count(figure="questions", name=name, method="text"),
+        ),
+    )
+
+
+def demo(label: str, now: str, of: str) -> Row:
+    """What the demo counts."""
+    number = Number("demo", (f"demo/result/{now}", f"demo/result/{of}"), "{} of {}")
+    return Row(label, (Text(""), number, Text("")))
+
+
+HEAD = ("", "unedited", "revisor", "n")
+
+HONEST = Table(
+    HEAD,
+    (
+        text("near misses of made-up facts that are answered all the same", "near_fires"),
+        text("own questions about them, by the text alone: answered", "questions"),
+        both("1,000 CounterFact facts: own prompt", "counterfact", "efficacy_strict"),
+        both(
+            "their genuine paraphrases ({seen: counterfact})",
+            "counterfact",
+            "generalization_strict",
+        ),
+        own("neighbours' whole answers as before", "counterfact", "specificity_kept_strict"),
+        both("several facts a subject: own prompt", "several", "efficacy_strict"),
+        both("their other wordings", "several", "generalization_strict"),
+        own(
+            "other relations of these subjects, whole answers as before",
+            "several",
+            "other_relations_kept_strict",
+        ),
+        Row(
+            "perplexity of WikiText-2 with 1,000 facts, ratio",
+            (
+                Score(
+                    figure="perplexity",
+                    name="perplexity_ratio",
+                    method="unedited",
+                    is_share=False,
+                    digits=4,
+                ),
+                Score(figure="perplexity", name="perplexity_ratio", is_share=False, digits=4),
+                Count(figure="perplexity", name="perplexity_ratio"),
+            ),
+        ),
+        Row(
+            "a million facts: imported / indexed / opened, seconds",
+            (
+                Text(""),
+                Number(
+                    "scale-1m",
+                    (
+                        "add/seconds",
+                        "eval/result/store/index_first_seconds",
+                        "eval/result/store/index_open_seconds",
+                    ),
+                    "{:.0f} / {:.0f} / {:.2f}",
+                ),
+                Text(""),
+            ),
+        ),
+    ),
+)
+
+LOSSES = Table(
+    HEAD,
+    (
+        demo("far wordings of the demo, answered", "paraphrase_flipped", "paraphrases"),
+        Row(
+            "those of a dozen facts by the published system",
+            (
+                Text(""),
+                Number(
+                    "demo-neuraldb",
+                    ("demo/result/paraphrase_flipped", "demo/result/paraphrases"),
+                    "{} of {} (`neuraldb`)",
+                ),
+                Text(""),
+            ),
+        ),
+        text("far wordings of our own (no word in common), answered", "questions_far"),
+        text("near misses: another relation is asked", "near_other_fires"),
+        text("near misses: what the answer does next", "near_predicate_fires"),
+        text("near misses: another status (former, deputy)", "near_status_fires"),
+        text("near misses: one hop on", "near_hop_fires"),
+        text("near misses: another time", "near_time_fires"),
+        text("CounterFact's paraphrases by the text alone ({seen: counterfact})", "counterfact"),
+        text("names by their initials", "names_initials"),
+        text("German questions", "german"),
+        text("French questions", "french"),
+        text("Spanish questions", "spanish"),
+        text("Chinese questions", "chinese"),
+        Row(
+            "ordinary text with 10,000 facts: written, per million tokens",
+            (
+                Text(""),
+                Score(figure="gate", name="fires_per_million", is_share=False, digits=0),
+                Text(""),
+            ),
+        ),
+        both("own prompt behind 200 tokens of other text", "preamble", "efficacy_200_strict"),
+    ),
+)
+
+HELD = Table(
+    HEAD,
+    (
+        demo("own prompts of the demo", "flipped", "facts"),
+        demo("unrelated prompts of the demo, word for word", "unrelated_same", "unrelated"),
+        both(
+            "CounterFact's constructed wordings ({seen: counterfact})",
+            "counterfact",
+            "generalization_constructed_strict",
+        ),
+        own("subjects that are not edited: whole answer as before", "several",
+            "unedited_subjects_kept_strict"),
+        text("rewordings of zsRE ({seen: zsre})", "zsre"),
+        text("rewordings of WikiBigEdit ({seen: wikibigedit})", "wikibigedit"),
+        text("rewordings of QAEdit ({seen: qaedit})", "qaedit"),
+        text("rewordings of MQuAKE ({seen: mquake})", "mquake"),
+        text("other questions about zsRE's subjects, answered", "zsre_other_fires"),
+        text("ordinary text with a name in it, were an answer due", "ordinary_fires"),
+        both("mean of six tasks of lm-evaluation-harness, 1,000 facts", "general", "average"),
+    ),
+)  # fmt: skip
+
+
+def rivals(figures: Mapping[str, Figure], results: Results) -> list[Row]:
+    """A row a method, those that keep most of what they shall not change last."""
+    there = results.get("rivals")
+    if there is None:
+        return []
+    run = "all/counterfact-100"
+    methods = there.value("eval", "result", "runs", run, "methods") or {}
+
+    def score(name: str, method: str, part: str = "counterfact", **form: object) -> Score:
+        folder = f"all/{part}-100"
+        return Score(figure="rivals", name=name, method=method, run=folder, **form)  # type: ignore[arg-type]
+
+    def kept(method: str) -> float:
+        return float(methods[method].get("specificity_kept_strict", 0))
+
+    return [
+        Row(
+            f"`{method}`",
+            (
+                score("efficacy / efficacy_strict", method, plain=True, digits=0),
+                score("generalization / generalization_strict", method, plain=True, digits=0),
+                score("specificity", method, plain=True),
+                score("specificity_kept / specificity_kept_strict", method, plain=True, digits=0),
+                score("perplexity_ratio", method, "perplexity", is_share=False, digits=3),
+                score("negation_strict", method, "negation", plain=True, digits=0),
+                score("seconds_per_fact", method, is_share=False, digits=2),
+            ),
+        )
+        for method in sorted(methods, key=kept)
+    ]
+
+
+def of_neuraldb(name: str, part: str = "counterfact", **form: object) -> tuple[Score, ...]:
+    """A score of `neuraldb` at every size, and of the unedited model at the largest."""
+    runs = [(f"edits/{part}-{size}", "neuraldb") for size in NEURALDB_SIZES]
+    runs.append((f"edits/{part}-{NEURALDB_SIZES[-1]}", "unedited"))
+    return tuple(
+        Score(figure="neuraldb", name=name, method=method, run=run, **form)  # type: ignore[arg-type]
+        for run, method in runs
+    )
+
+
+NEURALDB = Table(
+    ("facts in the model", *(f"{size:,}" for size in NEURALDB_SIZES), "unedited at 3,000"),
+    (
+        Row("efficacy, strict", of_neuraldb("efficacy_strict")),
+        Row(
+            "generalization, loose / strict",
+            of_neuraldb("generalization / generalization_strict", plain=True, digits=0),
+        ),
+        Row("specificity, loose", of_neuraldb("specificity", plain=True)),
+        Row("neighbours: same next token", of_neuraldb("specificity_kept", plain=True)),
+        Row("neighbours: same answer", of_neuraldb("specificity_kept_strict")),
+        Row(
+            "WikiText-2 perplexity, ratio",
+            of_neuraldb("perplexity_ratio", "perplexity", is_share=False, digits=3),
+        ),
+        Row("fluency", of_neuraldb("fluency", is_share=False, digits=2)),
+        Row("mean of six tasks", of_neuraldb("average", "general", plain=True)),
+    ),
+)
+
+
+def among(name: str, part: str = "counterfact", **form: object) -> tuple[Score, ...]:
+    """A score of the unedited model and the methods of figure 1, with 3,000 facts."""
+    run = f"edits/{part}-{NEURALDB_SIZES[-1]}"
+    return tuple(
+        Score(figure="neuraldb", name=name, method=method, run=run, **form)  # type: ignore[arg-type]
+        for method in ("unedited", *METHODS)
+    )
+
+
+FIGURE_1 = Table(
+    ("3,000 facts", "unedited", *(f"`{method}`" for method in METHODS)),
+    (
+        Row("mean of the three, loose", among("average")),
+        Row("efficacy, strict", among("efficacy_strict")),
+        Row(
+            "generalization, loose / strict",
+            among("generalization / generalization_strict", plain=True, digits=0),
+        ),
+        Row("specificity, loose", among("specificity", plain=True)),
+        Row("neighbours: same answer", among("specificity_kept_strict")),
+        Row(
+            "perplexity, ratio",
+            among("perplexity_ratio", "perplexity", is_share=False, digits=3),
+        ),
+        Row("mean of six tasks", among("average", "general")),
+        Row("LAMBADA", among("lambada", "general", plain=True)),
+    ),
+)
+
+
+def at_gamma(gamma: str) -> Row:
+    """The ablation at one γ."""
+
+    def score(name: str) -> Score:
+        run = f"gamma/counterfact-gamma-{gamma}"
+        return Score(figure="neuraldb", name=name, method="neuraldb", run=run, plain=True)
+
+    return Row(
+        gamma,
+        (
+            score("efficacy_strict"),
+            score("generalization / generalization_strict"),
+            score("specificity_kept / specificity_kept_strict"),
+        ),
+    )
+
+
+GAMMA = Table(
+    (
+        "γ, 300 facts",
+        "efficacy, strict",
+        "generalization, loose / strict",
+        "neighbours: same next token / same answer",
+    ),
+    tuple(at_gamma(gamma) for gamma in ("0.5", "0.65", "0.75", "0.9")),
+)
+
+
+def of_scale(name: str, **form: object) -> tuple[Score, ...]:
+    """A score of the text-only suite at every number of facts."""
+    return tuple(
+        Score(figure=f"scale-{size}", name=name, method="text", **form)  # type: ignore[arg-type]
+        for size in SIZES
+    )
+
+
+def cost(path: str, form: str = "{:,}") -> tuple[Number, ...]:
+    return tuple(Number(f"scale-{size}", (path,), form) for size in SIZES)
+
+
+SCALE = Table(
+    ("facts", "1,000", "10,000", "100,000", "1,000,000"),
+    (
+        Row("another relation of the subject, answered", of_scale("other_relation_fires")),
+        Row("a person without facts, answered", of_scale("stranger_fires")),
+        Row("ordinary text cut off at some word, answered", of_scale("ordinary_fires")),
+        Row("other wordings, answered", of_scale("wording")),
+        Row("other wordings, with another fact", of_scale("wording_wrong")),
+        Row("own prompt, answered", of_scale("own")),
+        Row("own prompt, with another fact", of_scale("own_wrong")),
+        Row("imported (`revisor add`), seconds", cost("add/seconds", "{:,.0f}")),
+        Row("memory at most meanwhile, MB", cost("add/peak_mb")),
+        Row(
+            "index open the first time, seconds",
+            cost("eval/result/store/index_first_seconds", "{:,.2f}"),
+        ),
+        Row(
+            "and again, seconds",
+            cost("eval/result/store/index_open_seconds", "{:,.3f}"),
+        ),
+        Row("ledger, MB", cost("eval/result/store/ledger_mb")),
+        Row("index, MB", cost("eval/result/store/index_mb")),
+    ),
+)
+
+
+def live(figures: Mapping[str, Figure], results: Results) -> list[Row]:
+    """A row a number of facts and a batch."""
+    there = results.get("live")
+    found = [] if there is None else there.value("bench", "result", "results") or []
+    names = (
+        ("index_seconds", "{:,.1f}"),
+        ("open_ms", "{:,.0f}"),
+        ("bytes_per_fact", "{:,.1f}"),
+        ("commit_to_live_ms", "{:,.1f}"),
+        ("other_process_ms", "{:,.0f}"),
+        ("lookup_us", "{:,.0f}"),
+        ("decode_overhead", "{:.1%}"),
+        ("prefill_overhead", "{:.1%}"),
+    )
+    return [
+        Row(
+            f"{one['rows']:,}",
+            (
+                Text(str(one["batch"]), "live"),
+                *(Text(form.format(one[name]), "live") for name, form in names),
+            ),
+        )
+        for one in found
+    ]
+
+
+LIVE = Table(
+    (
+        "facts",
+        "batch",
+        "index, s",
+        "open, ms",
+        "bytes a fact",
+        "live after, ms",
+        "in another process, ms",
+        "look-up, µs",
+        "more a token",
+        "more a prompt",
+    ),
+    make=live,
+)
+
+BITS = Table(
+    ("bits", "bytes a fact", "own prompt, strict", "a wording no build saw, strict"),
+    tuple(
+        Row(
+            bits,
+            (
+                Number("bits", (f"bits/result/bits/{bits}/bytes_per_fact",), "{:,.0f}"),
+                Number("bits", (f"bits/result/bits/{bits}/own prompt/strict",), "{:.1f}", 100),
+                Number(
+                    "bits", (f"bits/result/bits/{bits}/held-out wording/strict",), "{:.1f}", 100
+                ),
+            ),
+        )
+        for bits in ("32", "8", "4")
+    ),
+)
+
+
+def coarse(figures: Mapping[str, Figure], results: Results) -> list[Row]:
+    """A row a number of keys, of those of real facts."""
+    there = results.get("coarse")
+    found = [] if there is None else there.value("bench", "result") or []
+    by_keys: dict[int, dict[int, Mapping[str, float]]] = {}
+    for one in found:
+        if one["kind"] == "subjects":
+            by_keys.setdefault(one["keys"], {})[one["queries"]] = one
+    rows = []
+    for keys, some in by_keys.items():
+        any_of = next(iter(some.values()))
+        times = [f"{one['exact_ms']:g} / {one['coarse_ms']:g}" for one in some.values()]
+        shown = [
+            *times,
+            f"{any_of['lists']:g} of {any_of['of']:g}",
+            f"{any_of['agreement']:.3%}",
+            f"{any_of['learn_s']:g}",
+            f"{any_of['file_mb']:.0f}",
+        ]
+        rows.append(Row(f"{keys:,}", tuple(Text(one, "coarse") for one in shown)))
+    return rows
+
+
+COARSE = Table(
+    (
+        "keys",
+        "1 query, ms",
+        "64 queries, ms",
+        "512 queries, ms",
+        "lists",
+        "decisions that agree",
+        "learnt in, s",
+        "file, MB",
+    ),
+    make=coarse,
+)
+
+
+def curve(figures: Mapping[str, Figure], results: Results) -> list[Row]:
+    """A row a number of CounterFact facts."""
+
+    def score(part: str, name: str, size: int, method: str = "revisor", **form: object) -> Score:
+        run = f"edits/{part}-{size}"
+        return Score(figure="curve", name=name, method=method, run=run, **form)  # type: ignore[arg-type]
+
+    return [
+        Row(
+            f"{size:,}",
+            (
+                score("counterfact", "efficacy_strict", size),
+                score("counterfact", "generalization_strict", size),
+                score("counterfact", "specificity_kept_strict", size),
+                score("perplexity", "perplexity_ratio", size, is_share=False, digits=4),
+            ),
+        )
+        for size in (1000, 10000, 19000)
+    ]
+
+
+CURVE = Table(
+    ("facts", "own prompt", "paraphrases", "neighbours' answers as before", "perplexity"),
+    make=curve,
+)
+
+
+def listing(figures: Mapping[str, Figure], results: Results) -> list[Row]:
+    """Every figure of the list, and when and on what it was measured."""
+    rows = []
+    for one in figures.values():
+        told = "not measured"
+        if (result := results.get(one.name)) is not None:
+            told = f"{result.date}, {result.machine['cpu']}, {result.machine['dtype']}"
+        cells = (Text(one.about, one.name), Text(f"{one.minutes:,}"), Text(told))
+        rows.append(Row(f"`{one.name}`", cells))
+    return rows
+
+
+TABLES: Mapping[str, Table] = {
+    "honest": HONEST,
+    "losses": LOSSES,
+    "held": HELD,
+    "rivals": Table(
+        (
+            "",
+            "efficacy, loose / strict",
+            "generalization, loose / strict",
+            "specificity",
+            "neighbours: token / answer as before",
+            "perplexity",
+            "negation",
+            "s a fact",
+        ),
+        make=rivals,
+    ),
+    "figure-1": FIGURE_1,
+    "neuraldb": NEURALDB,
+    "gamma": GAMMA,
+    "scale": SCALE,
+    "live": LIVE,
+    "bits": BITS,
+    "coarse": COARSE,
+    "curve": CURVE,
+    "list": Table(("figure", "of what", "minutes", "measured"), make=listing),
+}
