@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted(one for place in (".", "docs/**", "examples") for one in ROOT.glob(f"{place}/*.md"))
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
