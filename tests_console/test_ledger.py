@@ -187,6 +187,23 @@ def test_a_key_that_only_reads_is_offered_no_change(browser: Browser, served: Ru
 # Generations
 
 
+def test_a_long_list_grows_by_a_page_where_somebody_wants_more(page: Page, served: Running) -> None:
+    for number in range(26):
+        served.service.store.set_object(ACME.id, f"Town {number}")
+    tab(page, "Facts")
+    row_of(page, ACME.subject).get_by_role("button", name="History").click()
+    values = page.locator("#history ol > li")
+    expect(values).to_have_count(25)
+    page.locator("#history").get_by_role("button", name="Show more").click()
+    expect(values).to_have_count(27)
+    expect(values.nth(25)).to_contain_text("object: Town 23 → Town 24")
+    expect(page.locator("#history").get_by_role("button", name="Show more")).to_be_hidden()
+    tab(page, "Generations")
+    expect(page.locator("#generation-table tbody tr")).to_have_count(25)
+    page.click("#generations-next")
+    expect(page.locator("#generation-table tbody tr")).to_have_count(2)
+
+
 def test_an_older_generation_is_published_and_the_page_says_that_changes_wait(
     page: Page, served: Running
 ) -> None:

@@ -63,6 +63,8 @@ def test_nothing_changes_by_one_person_alone_whatever_they_call(
         lambda: store.remove([ACME.id], **alone),
         lambda: store.purge([ACME.id], **alone),
         lambda: store.rollback(0, **alone),
+        lambda: store.publish(0, **alone),
+        lambda: store.publish(0, **alone, approved_by=" ANN "),
         lambda: store.ledger.apply([Remove(ACME.id)], **alone),
         lambda: store.ledger.purge([ACME.id], **alone),
     ]
@@ -74,6 +76,28 @@ def test_nothing_changes_by_one_person_alone_whatever_they_call(
         assert agent.propose({"subject": "Bonn", "prompt": "{} is", "object": "Rome"})
     assert store.ledger.generation == held
     assert store.ledger.get(ACME.id) == ACME
+
+
+def test_an_older_generation_takes_the_approval_that_a_rollback_to_it_would(store: Store) -> None:
+    alone = {"actor": "ann", "reason": "a scare"}
+    store.add([replace(ACME, object="Bonn")], actor="ann", approved_by="bob")
+    store.add([replace(BASEL, object="Oslo")], actor="ann")
+    tried = Generations(store)
+    with pytest.raises(NeedsApproval, match="'default'"):
+        tried.publish(1, **alone, force=True)
+    with pytest.raises(NeedsApproval):
+        tried.try_out(1, share=1.0, keys=(), actor="ann")
+    assert (store.ledger.live_generation(), tried.canary) == (3, None)
+    # Only a namespace differs that asks for nothing, and what is newest was approved.
+    tried.try_out(2, share=1.0, keys=(), actor="ann")
+    assert store.publish(2, **alone) == store.ledger.live_generation() == 2
+    assert store.publish(3, **alone) == store.ledger.live_generation() == 3
+    assert store.publish(1, **alone, approved_by="bob") == store.ledger.live_generation() == 1
+    (event,) = store.ledger.events(1)
+    assert (event.kind, event.actor, event.details["approved_by"]) == ("publish", "ann", "bob")
+    tried.try_out(3, share=1.0, keys=(), actor="ann")
+    assert store.publish(3, **alone) == store.ledger.live_generation() == 3
+    assert list(store.ledger.verify()) == []
 
 
 def test_a_request_is_made_whole_or_not_at_all(store: Store, desk: ChangeDesk) -> None:

@@ -143,7 +143,6 @@ ROUTES = {
     "completion": ("/v1/completions", LONG | {"prompt": UNRELATED}),
     "completion stream": ("/v1/completions", LONG | {"prompt": UNRELATED, "stream": True}),
     "chat": ("/v1/chat/completions", LONG | {"messages": [{"role": "user", "content": "A"}]}),
-    "ask": ("/ask", {"prompt": UNRELATED, "max_tokens": 100}),
     "explanation": ("/explain", {"prompt": UNRELATED}),
 }
 

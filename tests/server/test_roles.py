@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -196,7 +197,7 @@ def test_no_answer_tells_a_key_of_a_namespace_of_anything_elsewhere(keyed: Keyed
         ("POST", "/facts", {"facts": [taken]}),
         ("POST", "/check", {"facts": [taken]}),
         ("POST", "/explain", {"prompt": secret.text}),
-        ("POST", "/ask", {"prompt": secret.text, "max_tokens": 2}),
+        ("POST", "/v1/completions", body),
     ]
     for name in ("places", "overseer"):
         if name == "overseer":
@@ -242,6 +243,32 @@ def test_where_approval_is_asked_for_a_change_waits_for_somebody_else(keyed: Key
     assert last.reason == f"a letter (proposal {number}, approved by approve)"
 
 
+def pages(http: httpx.Client, path: str, name: str) -> list[list[Any]]:
+    """The pages of a list, two items each."""
+    found: list[list[Any]] = []
+    offset: int | None = 0
+    while offset is not None:
+        told = http.get(path, params={"limit": 2, "offset": offset}).json()
+        found.append(told[name])
+        offset = told["next_offset"]
+    return found
+
+
+def test_keys_and_namespaces_are_listed_page_by_page(keyed: Keyed) -> None:
+    names = [f"team {n}" for n in range(5)]
+    with keyed.of("admin") as http:
+        for name in names:
+            http.put(f"/namespaces/{name}", json={"needs_approval": True})
+        told = pages(http, "/namespaces", "namespaces")
+        assert [[one["name"] for one in page] for page in told] == [
+            names[:2],
+            names[2:4],
+            names[4:],
+        ]
+        held = [one["name"] for page in pages(http, "/keys", "keys") for one in page]
+        assert held == [one["name"] for one in keyed.server.service.keys.all()]
+
+
 def test_nobody_approves_a_proposal_of_their_own(keyed: Keyed) -> None:
     with keyed.of("admin") as http:
         http.put("/namespaces/default", json={"needs_approval": True})
@@ -257,6 +284,10 @@ def test_approval_binds_the_console_and_the_terminal_alike(keyed: Keyed) -> None
     with keyed.of("admin") as http:
         http.put("/namespaces/default", json={"needs_approval": True})
         assert http.post("/generations/rollback", json={"to": 0}).status_code == 409
+        assert http.put("/canary", json={"generation": 0, "share": 1}).status_code == 409
+        refused = http.post("/generations/0/publish", json={"force": True})
+        assert (refused.status_code, store.ledger.live_generation()) == (409, 1)
+        assert "POST /facts" in refused.json()["error"]["hint"]
     with pytest.raises(NeedsApproval):
         store.set_object(ACME.id, "Bonn", actor="root")
     assert [event.kind for event in store.ledger.events(1)] == ["policy"]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -79,6 +80,42 @@ def test_a_fact_is_live_when_its_request_is_answered_and_its_history_is_kept(
         diff = http.get("/generations/1/diff/3").json()
         assert [fact["object"] for fact in diff["added"]] == ["French"]
         assert diff["updated"] == diff["removed"] == []
+
+
+def test_generations_histories_and_differences_come_page_by_page(server: Running) -> None:
+    store = server.service.store
+    towns = [replace(ACME, id=f"n{n}", subject=f"Town {n}", object="Rome") for n in range(4)]
+    store.add(towns)
+    for town in ("Bonn", "Oslo", "Rome"):
+        store.set_object("n0", town)
+    store.set_object("n1", "Bonn")
+    store.remove([ACME.id])
+    with server.client() as http:
+
+        def pages(path: str, *names: str) -> list[list[Any]]:
+            found: list[list[Any]] = []
+            offset: int | None = 0
+            while offset is not None:
+                told = http.get(path, params={"limit": 2, "offset": offset}).json()
+                assert sum(len(told[name]) for name in names) <= 2
+                found.append([one for name in names for one in told[name]])
+                offset = told["next_offset"]
+            return found
+
+        numbers = [[one["number"] for one in page] for page in pages("/generations", "generations")]
+        assert numbers == [[7, 6], [5, 4], [3, 2], [1]]
+        past = [one for page in pages("/facts/n0/history", "history") for one in page]
+        values = [one["fact"]["object"] for one in past]
+        assert values == ["Rome", "Bonn", "Oslo", "Rome"]
+        kinds = ("added", "updated", "removed")
+        whole = [[one["id"] for one in page] for page in pages("/generations/1/diff/7", *kinds)]
+        assert whole == [["n0", ACME.id], ["n1", "n2"], ["n3"]]
+        # What was changed and changed back is no difference.
+        assert pages("/generations/2/diff/5", *kinds) == [[]]
+        back = http.get("/generations/7/diff/2").json()
+        assert [one["id"] for one in back["added"]] == [ACME.id]
+        assert [one["after"]["object"] for one in back["updated"]] == ["Rome"]
+        assert http.get("/generations/1/diff/7?limit=1001").status_code == 400
 
 
 def test_what_another_process_writes_is_live_within_a_second(server: Running) -> None:
@@ -210,16 +247,6 @@ def test_a_new_store_without_facts_is_served_and_takes_its_first(
         assert isinstance(said(http, server, UNRELATED), str)
         assert http.post("/facts", json={"facts": [NEW]}).status_code == 201
         assert said(http, server, BERLIN).startswith("Japan")
-
-
-def test_a_question_is_answered_with_and_without_the_facts(http: httpx.Client) -> None:
-    told = http.post("/ask", json={"prompt": ACME.text, "max_tokens": 6}).json()
-    assert told["answer"].startswith(" Vienna")
-    assert not told["base_answer"].startswith(" Vienna")
-    assert "".join(told["tokens"]).startswith(ACME.text)
-    (used,) = told["facts_used"]
-    assert used["question"] == ACME.prompt
-    assert "".join(told["tokens"][used["position"] : used["end"]]) == " Vienna"
 
 
 def test_a_decision_is_explained_with_names_candidates_and_scores(http: httpx.Client) -> None:

@@ -252,22 +252,6 @@ def test_a_client_that_hangs_up_takes_its_rows_with_it(
     assert scheduler.steps - steps < 100
 
 
-def test_a_question_and_its_plain_answer_end_when_nobody_waits(
-    server: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scheduler = server.service.scheduler
-    forward = scheduler.loaded.model.forward
-
-    def slow(**arguments: object) -> object:
-        time.sleep(0.05)
-        return forward(**arguments)
-
-    monkeypatch.setattr(scheduler.loaded.model, "forward", slow)
-    with pytest.raises(httpx.ReadTimeout), server.client() as http:
-        http.post("/ask", json={"prompt": UNRELATED, "max_tokens": 100}, timeout=0.5)
-    until(lambda: scheduler.running == 0, 5)
-
-
 def test_numbers_too_small_for_the_model_break_nobodys_answer(
     client: openai.OpenAI, server: Running
 ) -> None:

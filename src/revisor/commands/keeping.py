@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,7 +26,12 @@ from revisor.commands.common import (
     say,
     table,
 )
-from revisor.errors import UsageError
+from revisor.errors import BadInput, Fault, UsageError
+
+if TYPE_CHECKING:
+    from revisor.operations.cases import Case
+    from revisor.operations.explain import Explanation
+    from revisor.store import Store
 
 CONTRADICTED = 3
 SHOWN = 50
@@ -44,6 +50,16 @@ def check(
             "that are not answered, with the reason.",
         ),
     ] = False,
+    cases: Annotated[
+        Path | None,
+        typer.Option(
+            "--cases",
+            metavar="FILE.jsonl",
+            help="Try the tests that were kept in a server's console: lines of `prompt`, `chat` "
+            "and `fact`, null where no fact may answer.",
+            show_default=False,
+        ),
+    ] = None,
     since: Annotated[
         str | None,
         typer.Option(
@@ -58,22 +74,32 @@ def check(
     """Look for facts that contradict one another, also by aliases or in other words.
 
     Facts that say the same twice, or each other the wrong way round, are told as notes. Exit
-    code 3 where facts contradict one another, or, with --ask, where one is not answered.
+    code 3 where facts contradict one another, or, with --ask or --cases, where one fails.
     """
     chosen: dict[str, Any] = {"namespaces": namespace or None, "moment": moment_of(as_of)}
+    if base + ask + (cases is not None) > 1:
+        raise UsageError("--base, --ask and --cases are checks of their own.", "Give one of them.")
+    if cases is not None and since is None:
+        _try_cases(store, cases, chosen, as_json=as_json)
+        return
     if ask:
         _ask_facts(store, since, chosen, as_json=as_json)
         return
     if since is not None:
         raise UsageError("--since goes with --ask.", "Add --ask.")
+    _find(store, chosen, base=base, as_json=as_json)
+
+
+def _find(store: Path, chosen: dict[str, Any], *, base: bool, as_json: bool) -> None:
     with open_store(store) as opened:
         found = opened.check(**chosen)
         known: list[Any] = []
         if base:
+            namespaces = chosen["namespaces"]
             live = [
                 fact
                 for fact in opened.ledger.facts(at=chosen["moment"])
-                if not namespace or fact.namespace in namespace
+                if not namespaces or fact.namespace in namespaces
             ]
             ids = opened.known_to_base(live)
             known = [fact for fact in live if fact.id in ids]
@@ -124,6 +150,46 @@ def _ask_facts(store: Path, since: str | None, chosen: dict[str, Any], *, as_jso
         say(f"{asked.said:,} of {plural(asked.asked, 'prompt')} answered with their facts")
     if asked.failed:
         raise typer.Exit(CONTRADICTED)
+
+
+def _try_cases(store: Path, file: Path, chosen: dict[str, Any], *, as_json: bool) -> None:
+    from revisor.operations.cases import as_json as tried_json
+    from revisor.operations.cases import read_cases, try_cases
+
+    cases = read_cases(file)
+    if not cases:
+        raise BadInput(f"{file} has no tests.", "Keep some in the console, and download them.")
+    with open_store(store) as opened:
+        _need_chat(opened, file, cases)
+
+        def explain(case: Case, needs_model: bool) -> Explanation:
+            own = {"namespaces": [case.namespace]} if case.namespace else {}
+            return opened.explain(
+                case.prompt, chat=case.chat, needs_model=needs_model, **chosen | own
+            )
+
+        ids = {case.fact for case in cases if case.fact is not None}
+        live = opened.ledger.known(ids, generation=opened.ledger.live_generation())
+        tried = try_cases(cases, explain, live)
+    if as_json:
+        print_json(tried_json(tried))
+    else:
+        for one in tried.failed[:SHOWN]:
+            say(f"line {one['line']}: {one['prompt']!r}: {one['reason']}", style="red")
+        if len(tried.failed) > SHOWN:
+            note(f"... and {len(tried.failed) - SHOWN:,} more; --json lists all")
+        say(f"{tried.cases - len(tried.failed):,} of {plural(tried.cases, 'test')} passed")
+    if tried.failed:
+        raise typer.Exit(CONTRADICTED)
+
+
+def _need_chat(store: Store, file: Path, cases: Sequence[Case]) -> None:
+    """Refuse tests that are asked in a chat where the model has no chat template."""
+    chats = [case for case in cases if case.chat]
+    if chats and not getattr(store.tokenizer, "chat_template", None):
+        fault, remedy = "asks in a chat; the model has no chat template", 'write "chat": false'
+        faults = [Fault(line=case.line, fault=fault, remedy=remedy) for case in chats]
+        raise BadInput(f"{file} has {len(faults)} fault(s).", "Mend them all.", faults)
 
 
 def tag(

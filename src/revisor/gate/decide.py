@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import cache, lru_cache
 from typing import Any, Protocol
 
-from revisor.gate.own import OwnPrompt, own_prompts
+from revisor.gate.own import OwnPrompt, is_longer, own_prompts
 from revisor.gate.validity import ANOTHER_TIME, NOT_NOW
 from revisor.gate.when import Asked, Clock
 from revisor.index.base import IndexedFact, Terms
@@ -250,7 +250,7 @@ def _scored(
 
 def _scope(question: str, template: str, encoder: QuestionEncoder) -> float:
     """How surely a question asks for what a template asks for, 0..1; 1 for its very words."""
-    if plain(template) == plain(question):
+    if not is_longer(template, question) and plain(template) == plain(question):
         return 1.0
     if _is_empty(question):
         return 0.0

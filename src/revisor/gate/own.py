@@ -67,7 +67,7 @@ def own_prompts(text: str, mentions: Sequence[Mention], facts: FactOf) -> Iterat
         for handle in mention.facts:
             fact = facts.fact(handle)
             for template in fact.templates:
-                if left > 2 * len(template) + _SPARE:
+                if left > 2 * len(template) + _SPARE or is_longer(template, text):
                     continue
                 if behind is None:
                     behind = tuple(word.text for word in words(text, mention.end))
@@ -78,6 +78,12 @@ def own_prompts(text: str, mentions: Sequence[Mention], facts: FactOf) -> Iterat
                 is_due = not (asked and template.rstrip().endswith(_ASKING))
                 yield OwnPrompt(handle, fact, template, mention, begin, is_due)
                 break
+
+
+def is_longer(template: str, text: str) -> bool:
+    """Whether a template is too long for its words to be those of a text, which tells without
+    reading them."""
+    return len(template) > 2 * len(text) + _SPARE
 
 
 def _named_near(mentions: Sequence[Mention]) -> Iterator[Mention]:

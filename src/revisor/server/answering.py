@@ -88,14 +88,13 @@ class Answered:
 
     Attributes:
         index: of the answer among all of the request.
-        text, ids, tokens: what was said; `tokens` only where log probabilities were asked for.
+        text, tokens: what was said; `tokens` only where log probabilities were asked for.
         reason: why it ended.
         used: the facts that were written, when it has ended.
     """
 
     index: int
     text: str = ""
-    ids: list[int] = field(default_factory=list)
     tokens: list[TokenTold] = field(default_factory=list)
     reason: Reason | None = None
     used: tuple[Written, ...] = ()
@@ -222,7 +221,6 @@ class Asking:
         answer.text += piece.text
         tokens = []
         if piece.chosen is not None:
-            answer.ids.append(piece.chosen.token)
             tokens = self._told(piece.chosen)
             answer.tokens += tokens
         if piece.reason is not None and answer.reason is None:

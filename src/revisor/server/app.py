@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from revisor import __version__
 from revisor.errors import Fault, RevisorError, StoreDamaged
 from revisor.server import routes_facts, routes_generations, routes_openai, routes_server
+from revisor.server.hints import over_http
 from revisor.server.limits import Limits
 from revisor.server.openai import error_body
 from revisor.server.service import Service
@@ -92,7 +93,7 @@ async def _told(request: Request, error: Exception) -> Response:
     status = error.http_status
     more: dict[str, Any] = {}
     if error.hint:
-        more["hint"] = _elsewhere(service, error.hint)
+        more["hint"] = _elsewhere(service, over_http(error.hint))
     if faults := getattr(error, "faults", ()):
         more["faults"] = [_fault(fault) for fault in faults]
     message = _elsewhere(service, error.message)
@@ -110,7 +111,7 @@ def _elsewhere(service: Service, text: str) -> str:
 
 
 def _fault(fault: Fault) -> dict[str, Any]:
-    return {"line": fault.line, "fault": fault.fault, "remedy": fault.remedy}
+    return {"line": fault.line, "fault": fault.fault, "remedy": over_http(fault.remedy)}
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:

@@ -124,6 +124,8 @@ class Generations:
         Raises:
             NotFound: there is no such generation.
             Conflict: its test fails; what was live stays so.
+            NeedsApproval: it is an older one, and has other facts in a namespace whose changes
+                somebody else has to approve.
         """
         faults = [] if force else self.test(generation)
         if faults:
@@ -156,9 +158,11 @@ class Generations:
         Raises:
             NotFound: there is no such generation.
             Conflict: it is the live one, or its test fails.
+            NeedsApproval: see `publish`.
         """
         if generation == self.live:
             raise Conflict(f"Generation {generation} is live already.", "Try another one.")
+        self._store.ledger.check_live(generation, actor=actor)
         faults = self.test(generation)
         if faults:
             raise Conflict(f"Generation {generation} fails its test: {'; '.join(faults)}")

@@ -148,10 +148,11 @@ class KeyBook:
             _record(connection, "key", actor, told)
         return f"{PREFIX}-{key_id}-{secret}"
 
-    def all(self) -> list[dict[str, Any]]:
-        """All keys without their secrets, the first made first."""
+    def all(self, *, limit: int | None = None, offset: int = 0) -> list[dict[str, Any]]:
+        """All keys without their secrets, the first made first; or a part of them."""
         columns = (column for column in table.c if column.name != "hash")
-        rows = self._database.read(sa.select(*columns).order_by(table.c.made_at))
+        wanted = sa.select(*columns).order_by(table.c.made_at, table.c.id)
+        rows = self._database.read(wanted.limit(limit).offset(offset))
         return [row | {"namespaces": json.loads(row["namespaces"])} for row in rows]
 
     def any(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Annotated, Any
 
@@ -49,7 +49,7 @@ class NewFacts(Body):
 
 
 class ChangedFact(Body):
-    """Body of `PATCH /facts/{id}`: the fields to change; `revisor set` changes `object`."""
+    """Body of `PATCH /facts/{id}`: the fields to change."""
 
     object: str | None = None
     paraphrases: Texts | None = None
@@ -82,10 +82,9 @@ def list_facts(
             namespaces=namespaces, search=search or None, limit=limit + 1, offset=offset
         )
     )
-    more = len(found) > limit
     return {
         "facts": [told(fact) for fact in found[:limit]],
-        "next_offset": offset + limit if more else None,
+        "next_offset": following(found, limit, offset),
         "generation": service.store.ledger.generation,
         "live_generation": service.generations.live,
     }
@@ -114,15 +113,24 @@ def _add(body: NewFacts, service: Service, caller: Caller, response: Response) -
 
 
 @router.get("/facts/{fact_id:path}/history")
-def history(fact_id: str, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
-    """Every value the fact ever had: who gave it, when and why."""
+def history(
+    fact_id: str,
+    service: ServiceOf,
+    caller: CallerOf,
+    limit: Limit = 50,
+    offset: Offset = 0,
+) -> dict[str, Any]:
+    """The values that the fact had, the first one first: who gave it, when and why."""
     caller.must_be(Role.read)
-    revisions = service.store.ledger.history(fact_id, namespaces=caller.namespaces)
+    revisions = service.store.ledger.history(
+        fact_id, namespaces=caller.namespaces, limit=limit + 1, offset=offset
+    )
     return {
         "history": [
             {**asdict(revision), "fact": told(revision.fact), "state": revision.state}
-            for revision in revisions
-        ]
+            for revision in revisions[:limit]
+        ],
+        "next_offset": following(revisions, limit, offset),
     }
 
 
@@ -258,7 +266,7 @@ def list_proposals(
     found = service.desk.proposals(caller, state=wanted, limit=limit + 1, offset=offset)
     return {
         "proposals": found[:limit],
-        "next_offset": offset + limit if len(found) > limit else None,
+        "next_offset": following(found, limit, offset),
     }
 
 
@@ -290,6 +298,15 @@ async def reject(proposal_id: int, service: ServiceOf, caller: CallerOf) -> dict
 def told(fact: Fact) -> dict[str, Any]:
     """A fact as JSON: all its fields, and its text."""
     return asdict(fact) | {"text": fact.text}
+
+
+def following(found: Sequence[object], limit: int, offset: int) -> int | None:
+    """Where the next page of a list begins; None on the last one.
+
+    Args:
+        found: a page, of which one more than `limit` was asked for.
+    """
+    return offset + limit if len(found) > limit else None
 
 
 def _id(number: int) -> int:

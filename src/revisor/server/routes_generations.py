@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path
 from pydantic import Field
 
 from revisor.server.access import CallerOf, ServiceOf
 from revisor.server.bodies import Body
 from revisor.server.metrics import Figures
 from revisor.server.roles import Role
-from revisor.server.routes_facts import Reason, told
+from revisor.server.routes_facts import Limit, Offset, Reason, following, told
 
 router = APIRouter(tags=["generations"])
 
@@ -46,36 +46,50 @@ class TryOut(Body):
 
 @router.get("/generations")
 def list_generations(
-    service: ServiceOf, caller: CallerOf, limit: Annotated[int, Query(ge=1, le=1000)] = 20
+    service: ServiceOf, caller: CallerOf, limit: Limit = 20, offset: Offset = 0
 ) -> dict[str, Any]:
     """The ledger's generations, the last one first. Who made them and why is for keys of all
     namespaces."""
     caller.must_be(Role.read)
     ledger, canary = service.store.ledger, service.generations.canary
     hidden = dict.fromkeys(() if caller.namespaces is None else PRIVATE)
+    found = ledger.log(limit + 1, offset=offset)
     return {
         "live": ledger.live_generation(),
         "pinned": ledger.pinned() is not None,
         "newest": ledger.generation,
         "canary": None if canary is None else canary.generation,
-        "generations": [asdict(made) | hidden for made in ledger.log(limit)],
+        "generations": [asdict(made) | hidden for made in found[:limit]],
+        "next_offset": following(found, limit, offset),
     }
 
 
 @router.get("/generations/{start}/diff/{end}")
-def diff(start: Number, end: Number, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
-    """How the facts of one generation differ from those of another."""
+def diff(
+    start: Number,
+    end: Number,
+    service: ServiceOf,
+    caller: CallerOf,
+    limit: Limit = 50,
+    offset: Offset = 0,
+) -> dict[str, Any]:
+    """How the facts of one generation differ from those of another: a page of those that do."""
     caller.must_be(Role.read)
-    found = service.store.ledger.diff(start, end, namespaces=caller.namespaces)
+    found = service.store.ledger.differing(
+        start, end, namespaces=caller.namespaces, limit=limit + 1, offset=offset
+    )
+    page = found[:limit]
     return {
         "from": start,
         "to": end,
-        "added": [told(fact) for fact in found.added],
+        "added": [told(after) for before, after in page if after and not before],
         "updated": [
             {"id": after.id, "before": told(before), "after": told(after)}
-            for before, after in found.updated
+            for before, after in page
+            if before and after
         ],
-        "removed": [told(fact) for fact in found.removed],
+        "removed": [told(before) for before, after in page if before and not after],
+        "next_offset": following(found, limit, offset),
     }
 
 

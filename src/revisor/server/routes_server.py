@@ -1,8 +1,7 @@
-"""The server itself over HTTP: keys, namespaces, questions of the console, figures and health."""
+"""The server itself over HTTP: keys, namespaces, explanations, figures and health."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -17,8 +16,10 @@ from revisor.server.access import CallerOf, ServiceOf
 from revisor.server.answering import GONE, Asked, Asking, ClientGone, facts_for, owner_of
 from revisor.server.bodies import Body
 from revisor.server.generations import InForce
+from revisor.server.hints import over_http
 from revisor.server.openai import Facts
 from revisor.server.roles import Caller, Role, role_of
+from revisor.server.routes_facts import Limit, Offset, following
 from revisor.server.routes_generations import OfKey as Name
 from revisor.server.sampling import Sampling
 from revisor.server.service import Service
@@ -40,13 +41,19 @@ class Policy(Body):
     needs_approval: bool
 
 
-class Prompt(Body):
-    """A prompt, and which facts it is asked with."""
+class Explained(Body):
+    """Body of `POST /explain`: a prompt, and which facts it is asked with.
+
+    Attributes:
+        text_only: the model is not run, and whether its logits say that an answer is due is left
+            open.
+    """
 
     prompt: Annotated[str, Field(min_length=1, max_length=20_000)]
     chat: bool = False
     generation: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     namespace: Name | None = None
+    text_only: bool = False
 
     @property
     def facts(self) -> Facts:
@@ -54,31 +61,17 @@ class Prompt(Body):
         return Facts(generation=self.generation, namespace=self.namespace)
 
 
-class Explained(Prompt):
-    """Body of `POST /explain`.
-
-    Attributes:
-        text_only: the model is not run, and whether its logits say that an answer is due is left
-            open.
-    """
-
-    text_only: bool = False
-
-
-class Question(Prompt):
-    """Body of `POST /ask`."""
-
-    max_tokens: Annotated[int, Field(ge=1)] = 24
-
-
 # Keys and namespaces
 
 
 @router.get("/keys", tags=["keys"])
-def list_keys(service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
-    """All keys, without their secrets."""
+def list_keys(
+    service: ServiceOf, caller: CallerOf, limit: Limit = 50, offset: Offset = 0
+) -> dict[str, Any]:
+    """The keys without their secrets, the first made first."""
     caller.must_be(Role.admin, everywhere=True)
-    return {"keys": service.keys.all()}
+    found = service.keys.all(limit=limit + 1, offset=offset)
+    return {"keys": found[:limit], "next_offset": following(found, limit, offset)}
 
 
 @router.post("/keys", status_code=201, tags=["keys"])
@@ -98,16 +91,16 @@ def revoke_key(name: str, service: ServiceOf, caller: CallerOf) -> dict[str, Any
 
 
 @router.get("/namespaces", tags=["keys"])
-def list_policies(service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
+def list_policies(
+    service: ServiceOf, caller: CallerOf, limit: Limit = 50, offset: Offset = 0
+) -> dict[str, Any]:
     """The namespaces that were set up, and whether their changes need approval."""
     caller.must_be(Role.read)
-    found = service.desk.policies()
+    mine = [one for one in sorted(service.desk.policies().items()) if caller.sees(one[0])]
+    found = mine[offset : offset + limit + 1]
     return {
-        "namespaces": [
-            {"name": name, "needs_approval": needs}
-            for name, needs in sorted(found.items())
-            if caller.sees(name)
-        ]
+        "namespaces": [{"name": name, "needs_approval": needs} for name, needs in found[:limit]],
+        "next_offset": following(found, limit, offset),
     }
 
 
@@ -126,55 +119,6 @@ def set_policy(
 
 
 # What runs
-
-
-@router.post("/ask", tags=["answers"])
-async def ask(body: Question, request: Request, service: ServiceOf, caller: CallerOf) -> Response:
-    """One prompt with and without the facts, greedily, and the tokens that are a fact's object."""
-    caller.must_be(Role.read)
-    ids = await service.reading.run(owner_of(caller), _ids, service, body)
-    sides: list[Asking] = []
-    try:
-        for facts in (body.facts, Facts(facts=False)):
-            asked = Asked(
-                prompts=[ids],
-                sampling=Sampling(temperature=0),
-                max_tokens=min(body.max_tokens, service.settings.max_tokens),
-                stops=(),
-                choices=1,
-                facts=facts,
-            )
-            sides.append(await Asking.begin(service, asked, caller, "ask"))
-        answer, base = [(await one.whole(request.is_disconnected))[0] for one in sides]
-    except ClientGone:
-        return Response(status_code=GONE)
-    finally:
-        for one in sides:
-            one.cancel()
-    tokens = await run_in_threadpool(_texts, service, [*ids, *answer.ids])
-    return JSONResponse(
-        {
-            "id": sides[0].id,
-            "prompt": body.prompt,
-            "generation": sides[0].generation,
-            "tokens": tokens,
-            "prompt_tokens": len(ids),
-            "answer": answer.text,
-            "base_answer": base.text,
-            "facts_used": [used.told() for used in answer.used],
-        }
-    )
-
-
-def _texts(service: Service, ids: Sequence[int]) -> list[str]:
-    """Of each token by itself."""
-    return [str(service.store.loaded.tokenizer.decode([token])) for token in ids]
-
-
-def _ids(service: Service, body: Prompt) -> list[int]:
-    if body.chat:
-        return service.prompts.of_chat([{"role": "user", "content": body.prompt}])
-    return service.prompts.of_text(body.prompt)
 
 
 @router.post("/explain", tags=["answers"])
@@ -221,7 +165,16 @@ async def _explained(
         except ClientGone:
             return Response(status_code=GONE)
         told = replace(told, is_due=bool(probe.is_due(seen[0][None])[0]))
-    return JSONResponse(as_json(told) | {"generation": found.generation})
+    shown = as_json(told) | {"generation": found.generation}
+    if shown["helps"]:
+        shown["helps"] = over_http(shown["helps"])
+    return JSONResponse(shown)
+
+
+def _ids(service: Service, body: Explained) -> list[int]:
+    if body.chat:
+        return service.prompts.of_chat([{"role": "user", "content": body.prompt}])
+    return service.prompts.of_text(body.prompt)
 
 
 def _decided(

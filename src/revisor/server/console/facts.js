@@ -5,7 +5,7 @@ import { changes } from "./changes.js";
 import { changeFact, newFact } from "./form.js";
 
 const PAGE = 25;
-const starts = { facts: 0, proposals: 0 }; // where the page that is shown begins
+const starts = { facts: 0, proposals: 0, generations: 0 }; // where the page that is shown begins
 
 // One page of a list, and the buttons that lead to its neighbours.
 async function page(name, path, query = {}) {
@@ -20,6 +20,24 @@ function turns(name, list) {
   const by = (step) => doing(async () => { starts[name] = Math.max(0, starts[name] + step); await list(); });
   $(`${name}-prev`).addEventListener("click", by(-PAGE));
   $(`${name}-next`).addEventListener("click", by(PAGE));
+}
+
+// A list in a card, which grows by a page where somebody wants more of it.
+async function showList(id, title, path, items, none) {
+  const list = make("ol", {}), more = make("button", { type: "button" }, "Show more");
+  let offset = 0;
+  const grow = async () => {
+    const found = await call("GET", `${path}?${new URLSearchParams({ limit: PAGE, offset })}`);
+    list.append(...items(found));
+    if (!list.children.length) list.append(make("li", { class: "soft" }, none));
+    offset = found.next_offset;
+    more.hidden = offset === null;
+  };
+  more.addEventListener("click", doing(grow));
+  await grow();
+  $(id).replaceChildren(make("h2", {}, title), list, more);
+  $(id).hidden = false;
+  $(id).focus();
 }
 
 // Facts
@@ -66,13 +84,15 @@ async function remove(fact) {
 }
 
 async function showHistory(fact) {
-  const { history } = await call("GET", `${factPath(fact.id)}/history`);
-  const items = history.map((one, index) => make("li", {}, `${one.kind} in generation ${one.generation}`,
-    one.kind === "remove" ? changes(one.fact, null) : changes(history[index - 1]?.fact ?? null, one.fact),
-    make("div", { class: "soft" }, who(one.actor, one.at, one.reason))));
-  $("history").replaceChildren(make("h2", {}, fact.text), make("ol", {}, ...items));
-  $("history").hidden = false;
-  $("history").focus();
+  let before = null;
+  const items = (found) => found.history.map((one) => {
+    const item = make("li", {}, `${one.kind} in generation ${one.generation}`,
+      one.kind === "remove" ? changes(one.fact, null) : changes(before, one.fact),
+      make("div", { class: "soft" }, who(one.actor, one.at, one.reason)));
+    before = one.fact;
+    return item;
+  });
+  await showList("history", fact.text, `${factPath(fact.id)}/history`, items, "No history that you may see.");
 }
 
 turns("facts", listFacts);
@@ -108,7 +128,7 @@ turns("proposals", listProposals);
 // Generations
 
 export async function listGenerations() {
-  const found = await call("GET", "/generations?limit=50");
+  const found = await page("generations", "/generations");
   fill("generation-table", found.generations.map((one) => {
     const isLive = found.live === one.number;
     const state = isLive ? make("strong", { class: "good" }, found.pinned ? "live, published" : "live")
@@ -120,7 +140,7 @@ export async function listGenerations() {
       make("td", { class: "soft" }, who(one.actor, one.at, one.reason)),
       make("td", {}, state), make("td", { class: "actions" }, order("Diff", () => showDiff(one)),
         !isLive && may("approve") ? order("Publish", () => publish(one)) : null,
-        may("admin") && one !== found.generations[0] ? order("Roll back to", () => rollBack(one)) : null));
+        may("admin") && one.number !== found.newest ? order("Roll back to", () => rollBack(one)) : null));
   }), "No facts yet.");
   notify();
 }
@@ -138,12 +158,11 @@ async function rollBack(one) {
 }
 
 async function showDiff(one) {
-  const found = await call("GET", `/generations/${one.parent}/diff/${one.number}`);
   const line = (mark, before, after) => make("li", {}, `${mark} ${(after || before).text} `, changes(before, after));
-  const items = [...found.added.map((fact) => line("+", null, fact)), ...found.updated.map((both) => line("~", both.before, both.after)),
+  const items = (found) => [...found.added.map((fact) => line("+", null, fact)), ...found.updated.map((both) => line("~", both.before, both.after)),
     ...found.removed.map((fact) => line("−", fact, null))];
-  $("diff").replaceChildren(make("h2", {}, `Generation ${one.parent} → ${one.number}`),
-    make("ul", {}, ...(items.length ? items : [make("li", { class: "soft" }, "No difference that you may see.")])));
-  $("diff").hidden = false;
-  $("diff").focus();
+  await showList("diff", `Generation ${one.parent} → ${one.number}`, `/generations/${one.parent}/diff/${one.number}`, items,
+    "No difference that you may see.");
 }
+
+turns("generations", listGenerations);
