@@ -15,7 +15,7 @@ LLAMA_PIP = $(LLAMA_VENV)/bin/python -m pip install --disable-pip-version-check 
 VLLM_VENV = .venv-vllm
 VLLM_PIP = $(VLLM_VENV)/bin/python -m pip install --disable-pip-version-check --quiet
 
-.PHONY: demo test test-console test-llama test-vllm nightly lint wheel
+.PHONY: demo test test-console test-llama test-vllm nightly figures tables lint wheel
 
 demo: $(INSTALLED)
 	$(BIN)/revisor demo
@@ -38,6 +38,13 @@ test-vllm: $(VLLM_VENV)/.installed
 
 nightly: $(INSTALLED)
 	$(ONE_THREAD) $(BIN)/python -m pytest -m nightly --timeout 3600
+
+# Every figure of README and docs that is missing or was measured with other sources. ONLY=a,b: some of them.
+figures: $(INSTALLED)
+	$(BIN)/python -m tools.figures run $(if $(ONLY),--only $(ONLY))
+
+tables: $(INSTALLED)
+	$(BIN)/python -m tools.figures tables
 
 lint: $(INSTALLED)
 	$(BIN)/python -m ruff check .

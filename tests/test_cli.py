@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,10 +17,12 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 import revisor
 from revisor.cli import app
 from revisor.commands import facts
+from revisor.commands.catalog import CATALOG
 from tests.running import fact_file, run
 
 LINES = [
@@ -228,7 +231,8 @@ def test_without_a_store_every_command_says_how_to_make_one(
     assert done.code == 2
     assert "revisor init" in done.json["error"]["hint"]
     lines = done.err.splitlines()
-    assert [lines[0], lines[-1]] == [done.json["error"]["message"], done.json["error"]["hint"]]
+    told = done.json["error"]
+    assert [lines[0], lines[-1]] == [f"error: {told['message']}", told["hint"]]
     assert not (tmp_path / "none").exists()
 
 
@@ -413,15 +417,72 @@ def test_version_and_help_need_no_store() -> None:
         assert command in told.out
 
 
-def test_every_command_has_a_help_text() -> None:
+def test_every_command_has_a_help_text_and_an_example_of_itself() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     assert sorted(commands) == [
         "add", "ask", "bench", "build", "chat", "check", "demo", "diff", "eval", "explain",
         "export", "gc", "import", "init", "keys", "log", "ls", "mcp", "publish", "report", "rm",
         "rollback", "serve", "set", "show", "status", "tag", "verify",
     ]  # fmt: skip
-    for command in commands.values():
-        assert command.help
+    for name, command in commands.items():
+        assert command.help.startswith(CATALOG[name].help.rstrip("."))
+        assert CATALOG[name].examples
+        for line in CATALOG[name].examples:
+            assert f"revisor {name}" in line
+            assert f"  {line}\n" in run(name, "--help").out
+
+
+def test_examples_have_options_that_there_are() -> None:
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        for line in CATALOG[name].examples:
+            words = shlex.split(line.partition("|")[2] or line)
+            of = command.commands[words[2]] if hasattr(command, "commands") else command
+            known = {option for param in of.params for option in param.opts}
+            assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_help_loads_neither_a_command_nor_rich() -> None:
+    code = "import sys; from revisor.cli import app; app(['--help'], standalone_mode=False); "
+    code += "print([name for name in sys.modules if name.startswith(('rich', 'revisor.commands'))])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    loaded = done.stdout.splitlines()[-1]
+    assert "rich" not in loaded
+    assert "revisor.commands.facts" not in loaded
+    assert "revisor.commands.group" in loaded
+
+
+def test_the_shell_completes_commands_options_and_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    for typed, offered in (
+        ("revisor ex", {"explain", "export"}),
+        ("revisor init --strictness n", {"normal"}),
+        ("revisor ls --se", {"--search"}),
+        ("revisor keys r", {"revoke"}),
+    ):
+        monkeypatch.setenv("_REVISOR_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", typed)
+        monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+        done = CliRunner().invoke(app, [], prog_name="revisor")
+        assert set(done.stdout.split()) == offered
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (("ad",), "'add'"),
+        (("keys", "ad"), "'add'"),
+        (("ls", "--serch", "x"), "--search"),
+        (("--verson",), "--version"),
+    ],
+)
+def test_what_was_meant_is_offered(arguments: tuple[str, ...], meant: str) -> None:
+    done = run(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("error: ")
+    assert "Did you mean" in done.err
+    assert meant in done.err
+    assert "--help" in done.err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("arguments", [("nonsense",), ("ls", "--nonsense"), ("show",)])
@@ -438,6 +499,41 @@ def test_bad_usage_is_told_as_json_too(arguments: tuple[str, ...]) -> None:
     assert done.code == 2
     assert done.json["error"]["message"]
     assert done.json["error"]["hint"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("add", "nowhere.jsonl"), ("add", "."), ("add", "f.jsonl", "--on-conflict", "x"),
+        ("ask",), ("ask", "X is", "--as-of", "x"), ("ask", "--file", "nowhere.txt"),
+        ("build", "--workers", "0"), ("check", "--as-of", "x"), ("check", "--since", "1"),
+        ("diff", "1", "99"), ("explain", " "), ("export", "."), ("export", "nowhere/f.jsonl"),
+        ("gc", "--keep", "0"), ("import", "nowhere.zip"), ("keys", "add", "x", "--role", "boss"),
+        ("keys", "revoke", "x"), ("log", "--limit", "0"), ("ls", "--offset", "-1"),
+        ("publish", "99"), ("rm", "nowhere"), ("rm", "nowhere", "--purge"),
+        ("rollback", "--to", "99"), ("set", "nowhere", "x"), ("show", "nowhere"),
+        ("tag", "a", "99"), ("tag", "a", "--delete"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_wrong_input_is_one_object_and_one_form_of_error(
+    arguments: tuple[str, ...], filled: Path
+) -> None:
+    done = run(*arguments, "--json", "--store", filled)
+    assert done.code == 2
+    told = done.json["error"]
+    assert done.err.startswith(f"error: {told['message']}")
+    assert told["hint"] in done.err
+
+
+def test_a_namespace_without_facts_is_told_with_what_was_meant(store: Path, tmp_path: Path) -> None:
+    line = LINES[0] | {"namespace": "sales"}
+    run("add", fact_file(tmp_path / "f.jsonl", [line]), "--store", store)
+    for name, told in (("sale", "Did you mean 'sales'?"), ("sales", "")):
+        done = run("explain", "X", "--text-only", "--namespace", name, "--store", store)
+        assert done.code == 0
+        assert told in done.err
+        assert bool(done.err) == bool(told)
 
 
 @pytest.mark.parametrize("command", [("ask",), ("ls", "--search"), ("tag",)], ids=lambda c: c[0])

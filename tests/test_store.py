@@ -231,11 +231,14 @@ def test_init_refuses_a_place_that_is_taken_and_what_it_does_not_know(
     for wrong, told in (
         ({"method": "papers"}, "papers"),
         ({"probe": "no"}, "no"),
-        ({"layer": 1}, "--layer"),
-        ({"bits": 7}, "7 bits"),
+        ({"layer": 1}, "'layer' is of another method"),
+        ({"bits": 8}, "'bits' is of another method"),
+        ({"method": "neuraldb", "bits": 7}, "'bits' is 7"),
+        ({"bits": 7}, "2 settings are wrong, the first: 'bits' is 7"),
+        ({"strictnes": "low"}, "did you mean 'strictness'"),
     ):
         with pytest.raises(UsageError, match=told):
-            Store.init(tmp_path / "other", model=str(model_folder), **wrong)  # type: ignore[arg-type]
+            Store.init(tmp_path / "other", model=str(model_folder), **wrong)
     assert not (tmp_path / "other").exists()
 
 

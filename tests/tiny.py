@@ -273,7 +273,7 @@ FACTS = (
 
 def requests(plan: ContextPlan | None = None) -> list[Request]:
     """The facts above as requests: of various lengths, the subject first, in between and last."""
-    return make_requests(FACTS, byte_level(), plan or ContextPlan(chat=False))
+    return make_requests(FACTS, byte_level(), plan or ContextPlan())
 
 
 def wide_hooks(model: nn.Module) -> int:

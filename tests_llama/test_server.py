@@ -164,7 +164,8 @@ def test_the_command_line_serves_a_file(store: Store, gguf: Path) -> None:
         assert begins_with(told["choices"][0]["text"], DEMO[0].object)
     finally:
         process.terminate()
-        process.wait(30)
+        _, printed = process.communicate(timeout=30)
+    assert "llama_context" not in printed  # what llama.cpp says of its memory is not for users
 
 
 def _answers(url: str) -> bool:

@@ -1,74 +1,30 @@
-"""The settings of a store, as TOML in and out."""
+"""The settings of a store: what there are, what each may be, and `store.toml` in and out.
+
+`StoreSettings` is the one definition. From its fields come the checks of `store.toml`, the options
+of `revisor init` and the table in docs/store.md.
+"""
 
 from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from revisor.errors import BadInput, Fault, NotFound, UsageError
-from revisor.facts.private import private
+from revisor.facts.private import written_whole
 
 METHODS = ("revisor", "neuraldb")
-DTYPES = ("fp32", "bf16", "fp16")
 PROBES = ("auto", "off")
 STRICTNESS = ("low", "normal", "high")
 SENTENCE_ENCODER = "sentence-transformers:"
-ENCODERS = f"default, or {SENTENCE_ENCODER} with a folder or the name of a model"
-BITS = (32, 8, 4)
-SEARCHES = ("auto", "exact", "coarse")
-
-OF_REVISOR = ("strictness", "encoder")
-OF_NEURALDB = ("layer", "gamma", "whiten", "layers_path", "projection_path", "bits", "search")
+_ENCODERS = f"default, or {SENTENCE_ENCODER} with a folder or the name of a model"
+_ABOUT = "about"
 # Of a store of version 0.1: read, and not written again.
 _OF_0_1 = ("preset", "scope", "exact")
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoreSettings:
-    """What a store is bound to.
-
-    Attributes:
-        model: `smollm2`, a Hugging Face id, a folder or a `.gguf` file.
-        dtype: of the weights: fp32, bf16 or fp16.
-        device: `auto` or a torch device.
-        method: `revisor`, or `neuraldb` for the system as published.
-        database: SQLAlchemy URL of the ledger; None for `ledger.sqlite` in the store.
-        probe: with the method `revisor`, `auto`: the model's logits tell where an answer is due;
-            `off`: facts answer at the ends of their own prompts, and where a turn or a label opens
-            an answer.
-        strictness: with `revisor`, how surely a fact has to be asked for: `low`, `normal`, `high`.
-        encoder: with `revisor`, what compares questions: `default`, the shipped one, or
-            `sentence-transformers:` and the folder or the name of a sentence encoder.
-        layer: with `neuraldb`, the decoder layer whose FFN holds the gate.
-        gamma: with `neuraldb`, the cosine threshold; None for the method's own.
-        whiten: with `neuraldb`, whitened keys instead of raw ones.
-        layers_path, projection_path: with `neuraldb`, where the FFN is, for a family that is not
-            in the table.
-        bits: with `neuraldb`, in which a number of a row is stored.
-        search: with `neuraldb`, how the nearest key is found: `exact`, by a look at all; `coarse`,
-            over an index; `auto`, over an index where there are many.
-    """
-
-    model: str
-    dtype: str
-    device: str = "auto"
-    method: str = "revisor"
-    database: str | None = None
-    probe: str = "auto"
-    strictness: str = "normal"
-    encoder: str = "default"
-    layer: int | None = None
-    gamma: float | None = None
-    whiten: bool = False
-    layers_path: str | None = None
-    projection_path: str | None = None
-    bits: int = 32
-    search: str = "auto"
 
 
 def sentence_encoder(setting: str) -> str | None:
@@ -82,23 +38,257 @@ def sentence_encoder(setting: str) -> str | None:
         return None
     name = setting.removeprefix(SENTENCE_ENCODER).strip()
     if not setting.startswith(SENTENCE_ENCODER) or not name:
-        raise UsageError(f"There is no encoder '{setting}'.", f"Choose {ENCODERS}.")
+        raise UsageError(f"There is no encoder '{setting}'.", f"Choose {_ENCODERS}.")
     return name
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What there is to know of a setting beside its name and its default.
+
+    Attributes:
+        help: what it means, for people.
+        kind: the type of its values.
+        of: the method that alone has it; None where both have.
+        choices: all values there are; empty where `kind` and the bounds say it.
+        at_init: a value that `revisor init` takes for its default, and replaces by what it finds.
+        least, most: the bounds of a number.
+        values: the values in words, where the above do not tell them.
+        metavar: what stands for a value in the help of an option.
+        default: what stands for the default, where it is found out or lies elsewhere.
+        variable: of the environment, which gives `revisor init` a value.
+        check: raises UsageError where a text means nothing.
+    """
+
+    help: str
+    kind: type = str
+    of: str | None = None
+    choices: tuple[Any, ...] = ()
+    at_init: str | None = None
+    least: float | None = None
+    most: float | None = None
+    values: str | None = None
+    metavar: str | None = None
+    default: str | None = None
+    variable: str | None = None
+    check: Callable[[str], object] | None = None
+
+    @property
+    def allowed(self) -> str:
+        """The values that it may have, in words."""
+        if self.values is not None:
+            return self.values
+        if self.choices:
+            return f"one of {self.choices}"
+        if self.kind is bool:
+            return "true or false"
+        if self.kind is int:
+            return "a whole number" if self.least is None else f"a whole number from {self.least:g}"
+        if self.kind is float:
+            return f"a number in [{self.least:g}, {self.most:g}]"
+        return "a string"
+
+    def takes(self, value: object) -> bool:
+        """Whether the setting may have this value."""
+        kinds = (int, float) if self.kind is float else (self.kind,)  # a bool is an int
+        if type(value) not in kinds or (self.choices and value not in self.choices):
+            return False
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            above = self.least is None or value >= self.least
+            return above and (self.most is None or value <= self.most)
+        if self.check is not None and isinstance(value, str):
+            try:
+                self.check(value)
+            except UsageError:
+                return False
+        return True
+
+
+def _about(help: str, **more: Any) -> dict[str, About]:
+    return {_ABOUT: About(help=help, **more)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreSettings:
+    """What a store is bound to. `about` tells what each setting means and may be."""
+
+    model: str = field(
+        metadata=_about(
+            "smollm2 (packaged: a small one to try things with), a Hugging Face id, a local "
+            "folder or a .gguf file.",
+            metavar="MODEL",
+        )
+    )
+    method: str = field(
+        default="revisor",
+        metadata=_about(
+            "revisor: facts are found in the text and written at the output, live at once. "
+            "neuraldb: the published system, a bank of residuals in one layer, to be built.",
+            choices=METHODS,
+        ),
+    )
+    dtype: str = field(
+        metadata=_about(
+            "Of the weights; auto takes what is fast here.",
+            choices=("fp32", "bf16", "fp16"),
+            at_init="auto",
+        )
+    )
+    device: str = field(
+        default="auto",
+        metadata=_about("auto, cpu, cuda, cuda:1, mps ...", metavar="NAME"),
+    )
+    database: str | None = field(
+        default=None,
+        metadata=_about(
+            "Keep the facts in PostgreSQL: postgresql://USER@HOST/DATABASE.",
+            metavar="URL",
+            default="SQLite in the store",
+            variable="REVISOR_DATABASE",
+        ),
+    )
+    probe: str = field(
+        default="auto",
+        metadata=_about(
+            "off: do not ask the model's logits where an answer is due; facts then answer at "
+            "their own prompts, and where a turn or a label opens an answer.",
+            choices=PROBES,
+        ),
+    )
+    strictness: str = field(
+        default="normal",
+        metadata=_about(
+            "How surely a fact has to be asked for. low answers more wordings, and more that "
+            "ask for something else; high fewer of both.",
+            of="revisor",
+            choices=STRICTNESS,
+        ),
+    )
+    encoder: str = field(
+        default="default",
+        metadata=_about(
+            "What compares questions: default, or sentence-transformers: with the folder or "
+            "the name of a sentence encoder.",
+            of="revisor",
+            values=_ENCODERS,
+            metavar="NAME",
+            check=sentence_encoder,
+        ),
+    )
+    layer: int | None = field(
+        default=None,
+        metadata=_about(
+            "The decoder layer that takes the facts.",
+            kind=int,
+            of="neuraldb",
+            least=0,
+            metavar="N",
+            default="the best one, measured",
+        ),
+    )
+    gamma: float | None = field(
+        default=None,
+        metadata=_about(
+            "The cosine above which a row fires.",
+            kind=float,
+            of="neuraldb",
+            least=-1.0,
+            most=1.0,
+            metavar="COS",
+            default="0.65; calibrated with --whiten",
+        ),
+    )
+    whiten: bool = field(
+        default=False,
+        metadata=_about("Compare whitened keys, not raw ones.", kind=bool, of="neuraldb"),
+    )
+    bits: int = field(
+        default=32,
+        metadata=_about(
+            "Bits a number of a row is stored in: 32, 8 or 4.",
+            kind=int,
+            of="neuraldb",
+            choices=(32, 8, 4),
+            metavar="N",
+        ),
+    )
+    search: str = field(
+        default="auto",
+        metadata=_about(
+            "How the nearest key is found: a look at all, or over an index (extra scale); "
+            "auto takes the index where there are many.",
+            of="neuraldb",
+            choices=("auto", "exact", "coarse"),
+        ),
+    )
+    layers_path: str | None = field(
+        default=None,
+        metadata=_about(
+            "For a model family that revisor does not know: where its decoder layers are, "
+            "such as model.layers.",
+            of="neuraldb",
+            metavar="PATH",
+        ),
+    )
+    projection_path: str | None = field(
+        default=None,
+        metadata=_about(
+            "And where in a layer the FFN's output projection is, such as mlp.down_proj.",
+            of="neuraldb",
+            metavar="PATH",
+        ),
+    )
+
+
+SETTINGS: Mapping[str, Field[Any]] = {one.name: one for one in fields(StoreSettings)}
+
+
+def about(name: str) -> About:
+    """What there is to know of a setting."""
+    found: About = SETTINGS[name].metadata[_ABOUT]
+    return found
+
+
+def default_of(name: str) -> Any:
+    """The value that a new store has without the setting; None where it has to be given."""
+    told, default = about(name), SETTINGS[name].default
+    return told.at_init if default is MISSING else default
+
+
+def settings_from(given: Mapping[str, Any]) -> StoreSettings:
+    """The settings of a new store, with the defaults of `revisor init` for those not given.
+
+    Raises:
+        BadInput: they have faults; all of them are listed.
+    """
+    told = {
+        name: value
+        for name, value in given.items()
+        if name not in SETTINGS or value != default_of(name)
+    }
+    replaced = {name: about(name).at_init for name in SETTINGS if about(name).at_init is not None}
+    faults = list(_faults({**told, "layer": 0} if _needs_layer(told) else told, needed=("model",)))
+    if faults:
+        first = str(faults[0])
+        message = f"{first[0].upper()}{first[1:]}."
+        if len(faults) > 1:
+            message = f"{len(faults)} settings are wrong, the first: {first}."
+        raise BadInput(message, "See: revisor init --help", faults if len(faults) > 1 else ())
+    return StoreSettings(**{**replaced, **told})
 
 
 def write_settings(path: Path, settings: StoreSettings) -> None:
     """Write `store.toml`; settings that are as they are without it are left out."""
-    defaults = {field.name: field.default for field in fields(StoreSettings)}
     known = {
         key: value
         for key, value in asdict(settings).items()
-        if key in ("model", "dtype", "method") or value != defaults[key]
+        if key in ("model", "dtype", "method") or value != SETTINGS[key].default
     }
     # A JSON string, number or boolean is a TOML one.
     text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in known.items())
     # The URL of a database may hold a password.
-    with open(path, "w", encoding="utf-8", opener=private) as stream:
-        stream.write("# What this store is bound to; see docs/store.md.\n" + text)
+    with written_whole(path) as stream:
+        stream.write(f"# What this store is bound to; see docs/store.md.\n{text}".encode())
 
 
 def read_settings(path: Path) -> StoreSettings:
@@ -123,7 +313,7 @@ def read_settings(path: Path) -> StoreSettings:
         raise BadInput(f"{path} is not TOML: {error}.", "Mend that line.") from error
     if "method" not in found and ("layer" in found or "preset" in found):
         found = _of_0_1(found)
-    faults = list(_faults(found))
+    faults = list(_faults(found, needed=("model", "dtype")))
     if faults:
         raise BadInput(f"{path} has {len(faults)} fault(s).", "Mend them all.", faults)
     return StoreSettings(**found)
@@ -134,70 +324,39 @@ def _of_0_1(found: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in found.items() if key not in _OF_0_1}
     if found.get("preset") == "paper":
         return kept | {"method": "neuraldb"}
-    kept = {key: value for key, value in kept.items() if key not in OF_NEURALDB}
-    return kept | {"method": "revisor"}
-
-
-def _faults(found: Mapping[str, Any]) -> list[Fault]:
-    names = {field.name for field in fields(StoreSettings)}
-    faults = []
-    for key in sorted(found.keys() - names):
-        near = get_close_matches(key, names, n=1)
-        remedy = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(names))}"
-        faults.append(Fault(line=0, fault=f"unknown setting '{key}'", remedy=remedy))
-    needed = ["model", "dtype"]
-    if found.get("method") == "neuraldb":
-        needed.append("layer")
-    for key in needed:
-        if key not in found:
-            faults.append(Fault(line=0, fault=f"setting '{key}' is missing"))
-    texts = names - {"layer", "gamma", "whiten", "bits"}
-    for key in sorted(found.keys() & texts):
-        if not isinstance(found[key], str):
-            faults.append(Fault(line=0, fault=f"'{key}' is {found[key]!r}", remedy="a string"))
-    choices = {
-        "method": METHODS,
-        "dtype": DTYPES,
-        "search": SEARCHES,
-        "probe": PROBES,
-        "strictness": STRICTNESS,
+    own = {
+        key: value
+        for key, value in kept.items()
+        if key not in SETTINGS or about(key).of != "neuraldb"
     }
-    for key, allowed in choices.items():
-        if isinstance(found.get(key), str) and found[key] not in allowed:
-            faults.append(
-                Fault(line=0, fault=f"'{key}' is '{found[key]}'", remedy=f"one of {allowed}")
-            )
-    method = found.get("method", "revisor")
-    for other, own in (("neuraldb", OF_NEURALDB), ("revisor", OF_REVISOR)):
-        if method in METHODS and method != other:
-            for key in sorted(found.keys() & set(own)):
-                remedy = f'leave it out, or set method = "{other}"'
-                faults.append(Fault(line=0, fault=f"'{key}' is of another method", remedy=remedy))
-    return faults + _faults_of_encoder(found) + _faults_of_numbers(found)
+    return own | {"method": "revisor"}
 
 
-def _faults_of_encoder(found: Mapping[str, Any]) -> list[Fault]:
-    encoder = found.get("encoder", "default")
-    try:
-        if isinstance(encoder, str):
-            sentence_encoder(encoder)
-    except UsageError:
-        return [Fault(line=0, fault=f"'encoder' is '{encoder}'", remedy=ENCODERS)]
-    return []
+def _needs_layer(found: Mapping[str, Any]) -> bool:
+    """Whether a layer has to be measured."""
+    return found.get("method") == "neuraldb" and "layer" not in found
 
 
-def _faults_of_numbers(found: Mapping[str, Any]) -> list[Fault]:
-    faults = []
-    layer = found.get("layer", 0)
-    if type(layer) is not int or layer < 0:  # a bool is an int
-        faults.append(Fault(line=0, fault=f"'layer' is {layer!r}", remedy="0, 1, 2, ..."))
-    whiten = found.get("whiten", False)
-    if not isinstance(whiten, bool):
-        faults.append(Fault(line=0, fault=f"'whiten' is {whiten!r}", remedy="true or false"))
-    bits = found.get("bits", BITS[0])
-    if type(bits) is not int or bits not in BITS:
-        faults.append(Fault(line=0, fault=f"'bits' is {bits!r}", remedy=f"one of {BITS}"))
-    gamma = found.get("gamma")
-    if gamma is not None and not (type(gamma) in (int, float) and -1 <= gamma <= 1):
-        faults.append(Fault(line=0, fault=f"'gamma' is {gamma!r}", remedy="a cosine in [-1, 1]"))
-    return faults
+def _faults(found: Mapping[str, Any], *, needed: tuple[str, ...]) -> Iterator[Fault]:
+    """Everything wrong with settings by name.
+
+    Args:
+        needed: those that have to be there.
+    """
+    for key in sorted(found.keys() - SETTINGS.keys()):
+        near = get_close_matches(key, SETTINGS, n=1)
+        remedy = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(SETTINGS))}"
+        yield Fault(line=0, fault=f"unknown setting '{key}'", remedy=remedy)
+    for key in (*needed, *(["layer"] if _needs_layer(found) else [])):
+        if key not in found:
+            yield Fault(line=0, fault=f"setting '{key}' is missing")
+    method = found.get("method", SETTINGS["method"].default)
+    for key in (key for key in SETTINGS if key in found):
+        told = about(key)
+        if not told.takes(found[key]):
+            right_kind = type(found[key]) is told.kind
+            allowed = told.allowed if right_kind or told.kind is not str else "a string"
+            yield Fault(line=0, fault=f"'{key}' is {found[key]!r}", remedy=allowed)
+        if told.of is not None and method in METHODS and method != told.of:
+            remedy = f"it is of {told.of}: leave it out, or choose that method"
+            yield Fault(line=0, fault=f"'{key}' is of another method", remedy=remedy)

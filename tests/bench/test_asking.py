@@ -17,7 +17,7 @@ from revisor.bench.unedited import Unedited
 from revisor.facts.fact import Fact
 from revisor.models.load import LoadedModel, wrap_model
 from revisor.neuraldb.editing.request import asked_context
-from revisor.neuraldb.editing.score import score_contexts
+from revisor.neuraldb.editing.score import score_targets
 from tests import tiny
 
 
@@ -82,7 +82,7 @@ def test_loose_compares_mean_log_probabilities_of_all_tokens(bench: Bench) -> No
             (case,) = ask(bench, Unedited(), [probe(0, prompt, wanted, other=other)], {})
             nll = [
                 score.nll
-                for score in score_contexts(
+                for score in score_targets(
                     bench.loaded,
                     [asked_context(tokenizer, prompt, text) for text in (wanted, other)],
                 )
@@ -94,7 +94,7 @@ def test_without_a_rival_the_share_of_right_tokens_counts(bench: Bench) -> None:
     tokenizer = bench.loaded.tokenizer
     prompt = PROMPTS[0]
     context = asked_context(tokenizer, prompt, "Vienna")
-    (score,) = score_contexts(bench.loaded, [context])
+    (score,) = score_targets(bench.loaded, [context])
     right = sum(a == b for a, b in zip(score.said, context.target, strict=True))
     (case,) = ask(bench, Unedited(), [probe(0, prompt, "Vienna")], {})
     assert case.values["score"] == pytest.approx(right / len(context.target))

@@ -24,6 +24,7 @@ from revisor.bench.questions import FRAMES, chatml, plan_questions, shipped_fact
 from revisor.bench.suites import questions as suite
 from revisor.bench.unedited import Unedited
 from revisor.facts.fact import Fact
+from revisor.gate.decide import THRESHOLDS
 from revisor.question.encoder import default_encoder
 from tests import tiny
 from tests.bench import tables
@@ -416,3 +417,21 @@ def test_what_needs_a_model_is_refused_without_one(arguments: Sequence[str], mes
     done = run("eval", *arguments)
     assert done.code == 2 or "no file" in message
     assert message in done.err
+
+
+# Thresholds
+
+
+def test_every_threshold_tells_what_would_be_decided_there(shipped: dict[str, Any]) -> None:
+    points = shipped["thresholds"]
+    assert [one["threshold"] for one in points] == sorted(one["threshold"] for one in points)
+    named = {one["setting"]: one for one in points if one["setting"]}
+    assert {name: one["threshold"] for name, one in named.items()} == THRESHOLDS
+    text = shipped["methods"]["text"]
+    for name in ("questions", "near_fires", "ordinary_fires", "turns"):
+        assert named["normal"][name] == text[name]
+        assert named["normal"]["intervals"][name] == text["intervals"][name]
+        assert named["normal"]["cases"][name] == text["cases"][name]
+    for name in ("questions", "near_fires"):
+        assert named["low"][name] > named["normal"][name] > named["high"][name]
+    assert points[-1]["near_fires"] <= points[0]["near_fires"]

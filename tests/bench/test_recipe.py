@@ -11,11 +11,11 @@ import pytest
 import revisor
 from revisor.bench import asking, cost, runner
 from revisor.bench.datasets import Source
+from revisor.bench.methods import neuraldb
 from revisor.bench.recipe import read_recipe, run_recipe
 from revisor.bench.report import write_report
 from revisor.errors import BadInput, NotFound, UsageError
 from revisor.models.load import LoadedModel, wrap_model
-from revisor.neuraldb.editing import editor
 from revisor.neuraldb.editing.rows import build_rows
 from tests import tiny
 from tests.bench import tables
@@ -234,7 +234,7 @@ def test_rows_are_made_once_for_all_gammas(
         built.append(len(facts))
         return real(loaded, spec, calibration, facts, settings)
 
-    monkeypatch.setattr(editor, "build_rows", counted)
+    monkeypatch.setattr(neuraldb, "build_rows", counted)
     recipe = read_recipe(recipe_file(tmp_path, text), "laptop")
     results = run_recipe(recipe, loaded, source, tmp_path / "out")
     assert built == [2, 2]

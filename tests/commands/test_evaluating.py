@@ -184,7 +184,7 @@ def test_what_a_store_answers_with_is_measured_as_it_is(
     monkeypatch: pytest.MonkeyPatch,
     method: str,
 ) -> None:
-    monkeypatch.setattr("revisor.neuraldb.editing.editor.build_rows", None)
+    monkeypatch.setattr("revisor.bench.methods.neuraldb.build_rows", None)
     out = tmp_path / "run"
     asked = ("--store", stores[method], "--as-built", "--data-dir", data, "--json")
     done = run("eval", "counterfact", *asked, "--out", out)

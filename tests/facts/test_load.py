@@ -260,7 +260,8 @@ class TestFormats:
         )
     )
     def test_every_format_tells_the_same_facts(self, tmp_path: Path, texts: list[str]) -> None:
-        subject, before, object_, source, alias = texts
+        name, before, object_, source, alias = texts
+        subject = f"A {name}"  # a subject has a letter
         record = {"subject": subject, "prompt": f"{before} {{}} is", "object": object_}
         record |= {"source": source, "aliases": [alias, subject]}
         table = {**record, "aliases": f"{alias}|{subject}"}
@@ -301,13 +302,13 @@ BAD_RECORDS: list[tuple[Mapping[str, Any] | str, str]] = [
         "41 names with 41 wordings are 1,681 pairs",
     ),
     ({**ACME, "paraphrases": ["It is led by"]}, "a paraphrase does not name the subject"),
-    ({**ACME, "aliases": [""]}, "'aliases' has an empty text at place 1"),
+    ({**ACME, "aliases": [""]}, "'aliases[1]' is empty"),
     ({**ACME, "prompt": "The CEO is"}, "'prompt' does not name the subject 'ACME'"),
     ({**ACME, "prompt": "The CEO of {subject} is"}, "'prompt' does not name the subject"),
     ({**ACME, "subject": "A\x00"}, "'subject' holds the control character U+0000 at place 2"),
     ({**ACME, "object": "Ja\x07ne"}, "'object' holds the control character U+0007"),
     ({**ACME, "object": "Jane\nRoe"}, "'object' has more than one line: U+000A at place 5"),
-    ('{"subject": "A", "prompt": "{}", "object": "\\ud800"}', "control character U+D800"),
+    ('{"subject": "A", "prompt": "{} is", "object": "\\ud800"}', "control character U+D800"),
     ({**ACME, "subject": "A" * 1_001}, "'subject' has 1,001 characters"),
     ({**ACME, "object": "A" * 1_001}, "'object' has 1,001 characters"),
     ({**ACME, "prompt": "{}" + "A" * 9_999}, "'prompt' has 10,001 characters"),

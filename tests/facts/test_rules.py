@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from revisor.errors import BadInput
+from revisor.facts.edits import set_object
 from revisor.facts.fact import Fact, reversed_fact
 from revisor.facts.forms import fact_from
 from revisor.facts.imports import import_facts
 from revisor.facts.ledger import Ledger, Put
 from revisor.facts.rules import checked, checked_all, faults, tidy
+from tests.running import fact_file
 
 ANN = Fact(subject="Ann", prompt="{} lives in", object="Rome")
 
@@ -46,8 +48,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"id": "a+b"}, "'id' holds a '+'"),
     ({"id": "a" * 129}, "'id' has 129 characters"),
     ({"object": 1987}, "'object' is no text: 1987"),
-    ({"aliases": "Anna"}, "'aliases' is no tuple of texts"),
-    ({"aliases": (7,)}, "'aliases' is no tuple of texts"),
+    ({"aliases": "Anna"}, "'aliases' is no list of texts"),
+    ({"aliases": (7,)}, "'aliases' is no list of texts"),
 ]
 
 
@@ -153,3 +155,70 @@ def test_checking_takes_time_by_the_length_and_not_by_its_square(subject: str) -
     started = time.perf_counter()
     assert len(faults(endless)) == 2
     assert time.perf_counter() - started < 0.05
+
+
+TEXTS: list[dict[str, Any]] = [
+    *({"object": text} for text in ("", " ", "Jane\nRoe", "Jane\u2028Roe", "a\x07", "x" * 1_001)),
+    *({"object": text} for text in ("Jane \udcff", "\x1b[31mJane")),
+    *({"subject": text} for text in ("", "AC\nME", "---", "AC\ud800", "x" * 1_001)),
+    *({"prompt": text} for text in ("", "{}", "{} is \x00", "{} is" + "x" * 10_000)),
+    *({"namespace": text} for text in ("a\nb", "a\udc00", "x" * 1_001)),
+    *({"qualifier": text} for text in ("a\x00", "a\udc00")),
+    *({"id": text} for text in ("a+b", "a\nb", "x" * 129)),
+    {"relation": "r" * 1_001},
+    {"source": "\x9b"},
+    {"reverse": "\x00{} is"},
+    *({name: [""]} for name in ("aliases", "paraphrases")),
+    *({name: ["{} a\udc00"]} for name in ("aliases", "paraphrases")),
+    *({name: ["{} a"] * 101} for name in ("aliases", "paraphrases")),
+    {"paraphrases": ["Who is in charge"]},
+    {"valid_from": "last week"},
+    {"valid_from": "2021-01-01", "valid_to": "2021-01-01"},
+    {"object": "", "subject": "---"},
+]
+
+
+@pytest.mark.parametrize("bad", TEXTS, ids=lambda bad: " ".join(bad))
+def test_every_way_of_writing_refuses_the_same_in_the_same_words(
+    bad: dict[str, Any], tmp_path: Path
+) -> None:
+    record = {"subject": "ACME", "prompt": "The CEO of {} is", "object": "Jane Roe"}
+    file = fact_file(tmp_path / "facts.jsonl", [record | bad])
+    told: dict[str, set[str]] = {}
+
+    def refused(way: str, write: Callable[[], object]) -> None:
+        with pytest.raises(BadInput) as caught:
+            write()
+        told[way] = {str(replace(fault, line=0)) for fault in caught.value.faults}
+
+    with Ledger.open(tmp_path / "ledger.sqlite", create=True) as ledger:
+        standing = Fact(**record)
+        ledger.apply([Put(standing)], actor="ann", reason="")
+
+        def add(source: Path | list[Fact]) -> None:
+            import_facts(
+                ledger, source, actor="", reason="", on_conflict="stop", known_to_base=None
+            )
+
+        refused("file", lambda: add(file))
+        refused("facts", lambda: add([Fact(**(record | bad))]))
+        refused("apply", lambda: ledger.apply([Put(Fact(**(record | bad)))], actor="", reason=""))
+        if list(bad) == ["object"]:
+            to = bad["object"]
+            refused("set", lambda: set_object(ledger, standing.id, to, actor="", reason=""))
+        assert ledger.generation == 1
+    assert all(faults == told["file"] for faults in told.values()), told
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"object": 7}, {"subject": None}, {"qualifier": 7}, {"namespace": ""}, {"aliases": "ACME"}],
+    ids=str,
+)
+def test_what_only_python_can_give_is_refused_by_name(bad: dict[str, Any], tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"subject": "ACME", "prompt": "{} is", "object": "Jane Roe"}
+    with Ledger.open(tmp_path / "l.sqlite", create=True) as ledger:
+        with pytest.raises(BadInput, match=f"'{next(iter(bad))}' is"):
+            ledger.apply([Put(Fact(**(fields | bad)))], actor="", reason="")
+        ledger.apply([Put(Fact(**fields, aliases=["ACME Ltd"]))], actor="", reason="")
+        assert next(ledger.facts()).aliases == ("ACME Ltd",)

@@ -53,13 +53,6 @@ def test_the_projection_receives_the_key_and_puts_out_the_hidden_width(family: s
         assert keys[0].numel() == IDS.numel() * found.key_width
 
 
-def test_the_table_says_of_every_projection_whether_its_weight_is_transposed(family: str) -> None:
-    weight = spec_of(tiny.model(family)).ffn_projection(0).weight
-    transposed = known_families()[family].transposed
-    expected = (tiny.KEY_WIDTH, tiny.HIDDEN_WIDTH)
-    assert tuple(weight.shape) == (expected if transposed else expected[::-1])
-
-
 def test_each_layer_has_a_projection_of_its_own() -> None:
     found = spec_of(tiny.model())
     assert len({id(found.ffn_projection(layer)) for layer in range(found.depth)}) == found.depth

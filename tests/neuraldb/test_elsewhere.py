@@ -52,9 +52,9 @@ def built(loaded: LoadedModel, calibration: Calibration) -> tuple[Bank, list[Any
     bank = empty_bank(spec, calibration, SETTINGS)
     rows = build_rows(loaded, spec, calibration, tiny.FACTS, SETTINGS).rows
     for row in rows:
-        bank.put(row, 1)
+        bank.put(row)
     facts = {fact.id: fact for fact in tiny.FACTS}
-    return bank, check_rows(loaded, spec, bank, facts, list(bank.ids), SETTINGS, 1)
+    return bank, check_rows(loaded, spec, bank, facts, list(bank.ids), SETTINGS)
 
 
 @pytest.fixture(scope="module")

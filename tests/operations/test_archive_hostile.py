@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from revisor.errors import BadInput
-from revisor.operations.archive import file_hash
+from revisor.facts.private import sha256_of
 from revisor.store import Store
 from tests.stores import ACME, FACTS
 
@@ -139,7 +139,7 @@ def test_a_file_that_an_archive_claims_to_be_an_export_is_left_alone(
     victim.write_text(json.dumps({"id": FACTS[1].id, "precious": True}) + "\n")
     before = victim.read_bytes()
     lines = members["ledger/audit.jsonl"].splitlines()
-    told = {"file": claim(victim), "sha256": file_hash(victim)}
+    told = {"file": claim(victim), "sha256": sha256_of(victim)}
     event = {"seq": len(lines) + 1, "kind": "export", "details": json.dumps(told)}
     lines.append(json.dumps(json.loads(lines[-1]) | event).encode())
     changed = members | {"ledger/audit.jsonl": b"\n".join(lines) + b"\n"}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from revisor.errors import UsageError
 from revisor.store import Store
 from tests import tiny
 from tests.neuraldb.banks import ACME, FACTS, GAMMA
@@ -80,3 +81,8 @@ def test_a_model_of_ones_own_has_the_facts_within_the_block(taught: Path, tmp_pa
         with store.attached():
             assert not torch.equal(model(ids).logits, plain)
         assert torch.equal(model(ids).logits, plain)
+        for choice in ({"generation": 1}, {"namespaces": ["hr"]}):
+            with pytest.raises(UsageError, match="no choice of facts"), store.attached(**choice):
+                pass
+        with pytest.raises(UsageError, match="no gate at the output"):
+            store.gate()

@@ -26,10 +26,9 @@ from revisor.bench.metrics import (
     token_accuracy,
 )
 from revisor.bench.protocol import Editor
-from revisor.bench.scoring import score_targets
 from revisor.models.load import LoadedModel
 from revisor.neuraldb.editing.request import Context, asked_context
-from revisor.neuraldb.editing.score import Score
+from revisor.neuraldb.editing.score import Score, score_targets
 
 SLACK = 3  # tokens beyond the longest accepted object: to see whether its last word ends there
 KEPT = 8  # tokens of an answer that is only compared with another answer

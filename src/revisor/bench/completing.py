@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from revisor.models.hooks import contiguous_head
-from revisor.models.load import LoadedModel
+from revisor.models.load import LoadedModel, end_tokens
+from revisor.models.padding import pad_token, padded
 
 BATCH_TOKENS = 8192  # of prompts, padding included
 BATCH_ROWS = 128
@@ -94,13 +95,9 @@ class Completer:
     ) -> list[Completion]:
         from transformers import LogitsProcessorList, StoppingCriteriaList
 
-        width = max(len(ids) for ids in prompts)
-        ids_BT = torch.full((len(prompts), width), self._pad, dtype=torch.long)
-        mask_BT = torch.zeros_like(ids_BT)
-        for row, ids in enumerate(prompts):
-            ids_BT[row, width - len(ids) :] = torch.tensor(ids)
-            mask_BT[row, width - len(ids) :] = 1
-        device = self.loaded.device
+        pad = pad_token(self.loaded)
+        ids_BT, mask_BT = padded(prompts, left=True, pad=pad)
+        width, device = ids_BT.shape[1], self.loaded.device
         how: dict[str, Any] = {"do_sample": False}
         if sample_seed is not None:
             how = {"do_sample": True, "top_k": TOP_K, "top_p": 1.0, "temperature": 1.0}
@@ -116,7 +113,7 @@ class Completer:
                 input_ids=ids_BT.to(device),
                 attention_mask=mask_BT.to(device),
                 max_new_tokens=max(budgets),
-                pad_token_id=self._pad,
+                pad_token_id=pad,
                 stopping_criteria=StoppingCriteriaList([enough]),
                 logits_processor=LogitsProcessorList([] if first is None else [first]),
                 **how,
@@ -128,24 +125,10 @@ class Completer:
         ]
 
     def _completion(self, ids: Sequence[int]) -> Completion:
-        end = next((i + 1 for i, token in enumerate(ids) if token in self._ends), len(ids))
+        ends = end_tokens(self.loaded)
+        end = next((i + 1 for i, token in enumerate(ids) if token in ends), len(ids))
         text = self.loaded.tokenizer.decode(ids[:end], skip_special_tokens=True)
         return Completion(ids=tuple(ids[:end]), text=text)
-
-    @property
-    def _pad(self) -> int:
-        tokenizer = self.loaded.tokenizer
-        chosen = tokenizer.pad_token_id
-        return int(tokenizer.eos_token_id or 0 if chosen is None else chosen)
-
-    @cached_property
-    def _ends(self) -> frozenset[int]:
-        """Token ids that end an answer."""
-        found: Any = self.loaded.model.generation_config.eos_token_id  # type: ignore[union-attr]
-        ends = found if isinstance(found, list) else [found]
-        return frozenset(
-            int(token) for token in (*ends, self.loaded.tokenizer.eos_token_id) if token is not None
-        )
 
     @cached_property
     def _pieces(self) -> list[str]:

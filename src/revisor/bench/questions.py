@@ -279,14 +279,14 @@ def _something_else(own: Sequence[Item], order: Sequence[Item], at: int) -> str 
     those of `own` either.
     """
     relations = {one.fact.relation or one.fact.prompt for one in own}
-    known = frozenset[str]().union(*(_content(_cut(one), one.fact.prompt) for one in own))
+    known = frozenset[str]().union(*(content_words(_cut(one), one.fact.prompt) for one in own))
     for step in range(1, min(TRIES, len(order))):
         other = order[(at + step) % len(order)]
         template = _cut(other)
         if (
             PLACEHOLDER in template
             and (other.fact.relation or other.fact.prompt) not in relations
-            and known.isdisjoint(_content(template))
+            and known.isdisjoint(content_words(template))
         ):
             return template.replace(PLACEHOLDER, own[0].fact.subject)
     return None
@@ -296,7 +296,8 @@ def _cut(item: Item) -> str:
     return item.wordings[0].replace(item.fact.subject, PLACEHOLDER)
 
 
-def _content(*texts: str) -> frozenset[str]:
+def content_words(*texts: str) -> frozenset[str]:
+    """The beginnings of the words of texts, but for function words."""
     rules = lexicon(" ".join(texts))
     plain = rules.function_words | rules.question_words
     found = (word.text for text in texts for word in words(text))

@@ -7,7 +7,6 @@ who edits goes on editing. A method that no longer says its facts is stopped the
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,15 +14,15 @@ from typing import Any
 
 from revisor.bench.cases import Case
 from revisor.bench.datasets import Source
-from revisor.bench.methods.registry import checked_options, did_you_mean
-from revisor.bench.methods.registry import read_recipe as read_options
+from revisor.bench.methods.neuraldb import BankMethod
+from revisor.bench.methods.registry import checked_options, read_options, read_toml
+from revisor.bench.registry import did_you_mean
 from revisor.bench.runner import Evaluation, Fitted, Job, check_methods
 from revisor.bench.suites import make_suite
 from revisor.bench.suites.base import Sizes
 from revisor.bench.unedited import UNEDITED
 from revisor.errors import BadInput, Fault, NotFound
 from revisor.models.load import LoadedModel
-from revisor.neuraldb.editing.editor import BankEditor
 
 STOPPED = "stopped.json"
 JUDGED = "efficacy_strict"
@@ -98,12 +97,7 @@ def read_recipe(path: Path, size: str) -> Recipe:
         BadInput: it is not TOML, or has faults; all are listed.
         UsageError: an unknown suite or method.
     """
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise NotFound(f"There is no recipe {path}.", "Check the path.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} is not TOML: {error}.", "Mend that line.") from error
+    found = read_toml(path, "recipe")
     sizes = {name: value for name, value in found.items() if isinstance(value, dict)}
     if size not in sizes:
         raise NotFound(f"{path.name} has no size '{size}'.", did_you_mean(size, sizes))
@@ -192,7 +186,7 @@ class _Kitchen:
         self.evaluations: dict[str, Evaluation] = {}
         self.said: dict[tuple[str, frozenset[str]], Sequence[Case]] = {}
         self.stopped: dict[str, str] = {}
-        self.banks: list[BankEditor] = []
+        self.banks: list[BankMethod] = []
 
     def run(self, curve: Curve) -> None:
         """One point after another, all methods at each: what is there so far is a figure."""
@@ -241,7 +235,7 @@ class _Kitchen:
 
     def _begin(self, evaluation: Evaluation, method: str) -> Fitted:
         fitted = evaluation.begin(method, self.banks)
-        if isinstance(fitted.editor, BankEditor):
+        if isinstance(fitted.editor, BankMethod):
             self.banks.append(fitted.editor)
         return fitted
 

@@ -19,8 +19,10 @@ from revisor.bench.cases import Case, Plan, Probe
 from revisor.bench.cost import Watched, tokens_per_second
 from revisor.bench.datasets import Source
 from revisor.bench.methods.binding import Binding
-from revisor.bench.methods.registry import EDITORS, did_you_mean, make_editor
+from revisor.bench.methods.neuraldb import BankMethod, BankOptions, layer_for
+from revisor.bench.methods.registry import METHODS, make_editor
 from revisor.bench.protocol import Editor
+from revisor.bench.registry import did_you_mean
 from revisor.bench.runs import Run, open_run, provenance
 from revisor.bench.suites import make_suite
 from revisor.bench.suites.base import Sizes, Suite
@@ -30,7 +32,6 @@ from revisor.errors import UsageError
 from revisor.facts.fact import Fact
 from revisor.gate.probe import load_probe, require
 from revisor.models.load import LoadedModel, fingerprint
-from revisor.neuraldb.editing.editor import BankEditor
 from revisor.progress import Progress
 
 OWN, BANK = "revisor", "neuraldb"
@@ -77,7 +78,7 @@ def check_methods(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         UsageError: an unknown name.
     """
-    known = {*EDITORS, UNEDITED}
+    known = [*METHODS.names, UNEDITED]
     for name in names:
         if name not in known:
             raise UsageError(f"There is no method '{name}'.", did_you_mean(name, known))
@@ -193,7 +194,7 @@ class Evaluation:
         """Take cases of the unedited model that another run of the same seed has found."""
         self.store.add([c for c in cases if not self.store.finished(c.method, c.probe)])
 
-    def begin(self, method: str, banks: Sequence[BankEditor] = ()) -> Fitted:
+    def begin(self, method: str, banks: Sequence[BankMethod] = ()) -> Fitted:
         """A new editor of that name, and how long it took to make.
 
         What is measured once a model (second moments, calibration) is read from the cache where
@@ -210,7 +211,7 @@ class Evaluation:
         begun = time.perf_counter()
         options = job.options.get(method)
         editor = make_editor(method, job.loaded, options, job.source.folder)
-        if isinstance(editor, BankEditor):
+        if isinstance(editor, BankMethod):
             any(editor.borrow(bank) for bank in banks)
         return Fitted(editor, time.perf_counter() - begun)
 
@@ -295,8 +296,6 @@ def _with_layer(job: Job) -> Mapping[str, Mapping[str, Any]]:
     own = job.options.get(BANK, {})
     if BANK not in job.methods or own.get("layer") is not None:
         return job.options
-    from revisor.bench.methods.neuraldb import BankOptions, layer_for
-
     wanted = BankOptions(whiten=bool(own.get("whiten", False)))
     layer = layer_for(Binding(loaded=job.loaded), wanted)
     return {**job.options, BANK: {**own, "layer": layer}}

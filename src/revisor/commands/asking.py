@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -18,9 +17,9 @@ from revisor.commands.common import (
     JsonOption,
     NamespaceOption,
     StoreOption,
-    is_text,
     moment_of,
     note,
+    note_unknown_namespaces,
     open_store,
     output,
     print_json,
@@ -28,27 +27,34 @@ from revisor.commands.common import (
     table,
     turn_json_on,
 )
-from revisor.errors import BadInput, Fault, NotFound, UsageError
+from revisor.errors import BadInput, UsageError
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from revisor.engines.answers import Answer, Engine, FactUsed
+    from revisor.operations.cases import Case
     from revisor.store import Store
 
 BATCH = 64
 _SHOWN_FIRST = ("id", "subject", "object")
+PromptArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="PROMPT",
+        help="A text for the model to continue; with --chat a question.",
+        show_default=False,
+    ),
+]
+MaxTokensOption = Annotated[
+    int, typer.Option("--max-tokens", min=1, metavar="N", help="Longest answer.")
+]
 CHAT_HELP = "Commands: :facts on, :facts off, :why (which facts made the last answer), :quit"
 
 
 def ask(
     ctx: typer.Context,
-    prompt: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="PROMPT", help="A text for the model to continue.", show_default=False
-        ),
-    ] = None,
+    prompt: PromptArgument = None,
     file: Annotated[
         Path | None,
         typer.Option(
@@ -70,23 +76,22 @@ def ask(
     chat: Annotated[
         bool, typer.Option("--chat", help="Ask the prompt as a question, in the chat template.")
     ] = False,
-    max_tokens: Annotated[
-        int, typer.Option("--max-tokens", min=1, metavar="N", help="Longest answer.")
-    ] = 24,
+    max_tokens: MaxTokensOption = 24,
     namespace: NamespaceOption = None,
     as_of: AsOfOption = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Have the model continue a prompt with the facts that are live.
-
-    For example: `revisor ask "The CEO of ACME is" --why`
-    """
+    """Have the model continue a prompt with the facts that are live."""
     if file is not None:
         turn_json_on(ctx)
-    prompts = iter(_given(prompt, file, "ask"))
+    from revisor.operations.cases import read_prompts
+
+    _given(prompt, file, "ask")
+    prompts = iter([prompt or ""] if file is None else read_prompts(file))
     moment = moment_of(as_of)
     with open_store(store) as opened:
+        note_unknown_namespaces(opened, namespace)
         engine = _engine(opened, namespace, moment)
         while batch := list(islice(prompts, BATCH)):
             answers = engine.generate(batch, max_tokens=max_tokens, facts=not base, chat=chat)
@@ -105,43 +110,13 @@ def ask(
                     _say_answer(answer, unedited, reason, chat=chat)
 
 
-def _given(prompt: str | None, file: Path | None, command: str) -> list[str]:
-    """The prompt, or those of a file."""
+def _given(prompt: str | None, file: Path | None, command: str) -> None:
+    """Whether there is either a prompt or a file of them."""
     if (prompt is None) == (file is None):
         raise UsageError(
             "Give either a PROMPT or --file PROMPTS.",
             f'For example: revisor {command} "The CEO of X is"',
         )
-    return [prompt or ""] if file is None else _prompts(file)
-
-
-def _prompts(file: Path) -> list[str]:
-    """The prompts of a file: its lines that are not blank, or the records of a `.jsonl` file."""
-    try:
-        with file.open(encoding="utf-8-sig") as stream:
-            lines = [(n, line.rstrip("\r\n")) for n, line in enumerate(stream, 1) if line.strip()]
-    except OSError as error:
-        raise NotFound(f"Cannot read {file}: {error.strerror}.", "Check the path.") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{file} is not UTF-8 text.", "Save it as UTF-8.") from error
-    if file.suffix.lower() != ".jsonl":
-        return [line for _, line in lines]
-    prompts, faults = [], []
-    for number, line in lines:
-        try:
-            record = json.loads(line)
-            prompt = record.get("prompt") if isinstance(record, dict) else None
-        except ValueError as error:
-            faults.append(Fault(line=number, fault=f"is not JSON: {error}"))
-            continue
-        if isinstance(prompt, str) and prompt.strip() and is_text(prompt):
-            prompts.append(prompt)
-        else:
-            remedy = 'write {"prompt": "..."}'
-            faults.append(Fault(line=number, fault="has no text under 'prompt'", remedy=remedy))
-    if faults:
-        raise BadInput(f"{file} has {len(faults)} fault(s).", "Mend them all.", faults)
-    return prompts
 
 
 def _engine(store: Store, namespace: list[str] | None, moment: datetime | None) -> Engine:
@@ -217,16 +192,14 @@ def _number(value: object) -> str:
 
 
 def explain(
-    prompt: Annotated[
-        str | None,
-        typer.Argument(metavar="PROMPT", help="A text, or a question.", show_default=False),
-    ] = None,
+    prompt: PromptArgument = None,
     file: Annotated[
         Path | None,
         typer.Option(
             "--file",
             metavar="PROMPTS",
-            help="Explain each line of this file; of a .jsonl file each record's `prompt`.",
+            help="Explain each line of this file; of a .jsonl file each record's `prompt`, with "
+            "`chat` and `namespace` as a server's console keeps them.",
         ),
     ] = None,
     chat: Annotated[
@@ -247,24 +220,31 @@ def explain(
     """Show what is decided at the end of a prompt, and why: names, questions, facts, scores.
 
     Where no fact is written the first line says why, and the second what helps.
-
-    For example: `revisor explain "The former CEO of ACME is"`
     """
     from revisor.commands.explaining import explanation_json, say_explanation
+    from revisor.operations.cases import Case
 
-    prompts = _given(prompt, file, "explain")
-    if not all(one.strip() for one in prompts):
+    _given(prompt, file, "explain")
+    cases = [Case(line=1, prompt=prompt or "")] if file is None else _cases(file)
+    if not all(one.prompt.strip() for one in cases):
         raise UsageError("The prompt is empty.", "Write something to be looked at.")
-    chosen: dict[str, Any] = {"namespaces": namespace or None, "moment": moment_of(as_of)}
+    moment = moment_of(as_of)
     with open_store(store) as opened:
+        note_unknown_namespaces(opened, namespace)
         told = []
-        for one in prompts:
-            found = opened.explain(one, chat=chat, needs_model=not text_only, **chosen)
+        for one in cases:
+            found = opened.explain(
+                one.prompt,
+                chat=chat or one.chat,
+                needs_model=not text_only,
+                namespaces=[one.namespace] if one.namespace else namespace or None,
+                moment=moment,
+            )
             if as_json:
                 told.append(explanation_json(found, opened))
                 continue
             if file is not None:
-                say(one, style="bold")
+                say(one.prompt, style="bold")
             say_explanation(found, opened)
             if file is not None:
                 say("")
@@ -272,10 +252,17 @@ def explain(
         print_json(told[0] if file is None else {"results": told})
 
 
+def _cases(file: Path) -> list[Case]:
+    """What a file has to be explained: records of a `.jsonl` file, or lines."""
+    from revisor.operations.cases import Case, read_cases, read_prompts
+
+    if file.suffix.lower() == ".jsonl":
+        return read_cases(file, needs_fact=False)
+    return [Case(line=1, prompt=prompt) for prompt in read_prompts(file)]
+
+
 def chat(
-    max_tokens: Annotated[
-        int, typer.Option("--max-tokens", min=1, metavar="N", help="Longest answer.")
-    ] = 256,
+    max_tokens: MaxTokensOption = 256,
     namespace: NamespaceOption = None,
     as_of: AsOfOption = None,
     store: StoreOption = DEFAULT_STORE,
@@ -287,6 +274,7 @@ def chat(
     """
     moment = moment_of(as_of)
     with open_store(store) as opened:
+        note_unknown_namespaces(opened, namespace)
         engine = _engine(opened, namespace, moment)
         if sys.stdin.isatty():
             note(f"{opened.settings.model}. {CHAT_HELP}")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from revisor.commands.building import Probing
 from revisor.commands.common import JsonOption, note, plural, print_json, say
+from revisor.commands.options import DataFolderOption, ModelOption, Probing, with_options
 from revisor.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 COUNTERFACT = Path("counterfact") / "counterfact.jsonl.gz"
 ROWS = 10_000
 BATCHES = (1, 8, 64)
+_PROBE = Probing("auto")
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
 
@@ -51,8 +53,8 @@ def live(
             show_default=", ".join(map(str, BATCHES)),
         ),
     ] = None,
-    model: Annotated[str, typer.Option("--model", metavar="MODEL", help="As in init.")] = "smollm2",
-    probe: Annotated[Probing, typer.Option("--probe", help="As in init.")] = Probing.auto,
+    model: ModelOption = "smollm2",
+    probe: Annotated[Probing, typer.Option("--probe", help="As in init.")] = _PROBE,
     data: Annotated[
         Path | None,
         typer.Option("--data", metavar="FILE", help="A fact file.", show_default="made-up facts"),
@@ -70,7 +72,7 @@ def live(
 
     sizes = rows or [ROWS]
     loaded = load_model(model)
-    fitted = None if probe is Probing.off else load_probe(loaded)
+    fitted = None if probe == "off" else load_probe(loaded)
     results = []
     with Progress("Measuring live facts", len(sizes), "stores") as progress:
         for size in sizes:
@@ -88,17 +90,19 @@ def live(
         note(", ".join(f"{name} {value}" for name, value in one.items()))
 
 
-@app.command()
-def build(
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What `revisor bench build` is to measure."""
+
     rows: Annotated[
         int | None,
         typer.Option(
             "--rows", min=1, metavar="N", help="Facts to write.", show_default="200, or all"
         ),
-    ] = None,
+    ] = None
     reference: Annotated[
         int, typer.Option("--reference", min=1, metavar="N", help="Facts for the slow way.")
-    ] = 5,
+    ] = 5
     workers: Annotated[
         list[int] | None,
         typer.Option(
@@ -107,14 +111,14 @@ def build(
             metavar="N",
             help="Also write them by so many processes; give it several times.",
         ),
-    ] = None,
-    model: Annotated[str, typer.Option("--model", metavar="MODEL", help="As in init.")] = "smollm2",
+    ] = None
+    model: ModelOption = "smollm2"
     layer: Annotated[
         int | None,
         typer.Option(
             "--layer", min=0, metavar="N", help="The layer to write to.", show_default="the model's"
         ),
-    ] = None,
+    ] = None
     data: Annotated[
         Path | None,
         typer.Option(
@@ -123,49 +127,23 @@ def build(
             help="A fact file.",
             show_default="CounterFact in --data-dir, or the shipped facts",
         ),
-    ] = None,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--data-dir", envvar="REVISOR_DATA", metavar="DIR", help="Folder of benchmark data."
-        ),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
+    ] = None
+    data_dir: DataFolderOption = None
+    as_json: JsonOption = False
+
+
+@app.command()
+@with_options
+def build(wanted: Wanted) -> None:
     """Time how fast neuraldb writes facts, against the published way on the same machine.
 
     Both run in this process, one after the other; the published way is timed on a few facts. With
     --workers whole rows are made, keys and all, in shards of 128 facts.
     """
-    facts = _facts(data, data_dir, rows)
-
-    from revisor.bench.methods.speed import compare_build
-    from revisor.models.load import load_model
-    from revisor.neuraldb.build.rate import rate_by_workers
-    from revisor.neuraldb.editing.settings import BuildSettings
-    from revisor.progress import Progress
-
-    fast, fp32 = load_model(model), load_model(model, dtype="fp32")
-    chosen = _layer(fast, layer)
-    settings = BuildSettings(layer=chosen)
-    with Progress("Writing facts both ways", len(facts) + reference, "facts") as progress:
-        result = compare_build(
-            fast,
-            fp32,
-            chosen,
-            facts,
-            plan=settings.contexts,
-            reference_facts=reference,
-            settings=settings.values,
-            on_done=progress.advance,
-        )
-    by_workers = []
-    if workers:
-        total = len(facts) * len(workers)
-        with Progress("Writing facts by several processes", total, "facts") as progress:
-            by_workers = rate_by_workers(fast, settings, facts, workers, on_done=progress.advance)
-    if as_json:
-        print_json({**result, "workers": by_workers} if workers else result)
+    facts = _facts(wanted.data, wanted.data_dir, wanted.rows)
+    result, by_workers = _timed(wanted, facts)
+    if wanted.as_json:
+        print_json({**result, "workers": by_workers} if wanted.workers else result)
         return
     say(
         f"{result['facts_per_second']} facts/s, the published way "
@@ -178,6 +156,38 @@ def build(
             f"{plural(size, 'worker')}, {plural(threads, 'thread')} each: "
             f"{one['facts_per_second']} facts/s"
         )
+
+
+def _timed(
+    wanted: Wanted, facts: Sequence[Fact]
+) -> tuple[Mapping[str, Any], Sequence[Mapping[str, float]]]:
+    """The figures of both ways, and those by number of processes."""
+    from revisor.bench.methods.speed import compare_build
+    from revisor.models.load import load_model
+    from revisor.neuraldb.build.rate import rate_by_workers
+    from revisor.neuraldb.editing.settings import BuildSettings
+    from revisor.progress import Progress
+
+    fast, fp32 = load_model(wanted.model), load_model(wanted.model, dtype="fp32")
+    chosen = _layer(fast, wanted.layer)
+    settings = BuildSettings(layer=chosen)
+    total = len(facts) + wanted.reference
+    with Progress("Writing facts both ways", total, "facts") as progress:
+        result = compare_build(
+            fast,
+            fp32,
+            chosen,
+            facts,
+            plan=settings.contexts,
+            reference_facts=wanted.reference,
+            settings=settings.values,
+            on_done=progress.advance,
+        )
+    if not wanted.workers:
+        return result, []
+    sizes, total = wanted.workers, len(facts) * len(wanted.workers)
+    with Progress("Writing facts by several processes", total, "facts") as progress:
+        return result, rate_by_workers(fast, settings, facts, sizes, on_done=progress.advance)
 
 
 def _layer(loaded: LoadedModel, layer: int | None) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +11,7 @@ import typer
 from revisor.commands.common import (
     DEFAULT_STORE,
     ActorOption,
+    ApprovedByOption,
     JsonOption,
     ReasonOption,
     StoreOption,
@@ -22,6 +22,7 @@ from revisor.commands.common import (
     print_json,
     say,
 )
+from revisor.commands.options import plain, with_settings
 
 if TYPE_CHECKING:
     from revisor.store import Store
@@ -30,175 +31,9 @@ FAILED = 1
 FAILURES_SHOWN = 20
 
 
-class Method(StrEnum):
-    """Names of the methods, as `--method` takes them."""
-
-    revisor = "revisor"
-    neuraldb = "neuraldb"
-
-
-class Probing(StrEnum):
-    """What `--probe` takes."""
-
-    auto = "auto"
-    off = "off"
-
-
-class Strictness(StrEnum):
-    """What `--strictness` takes."""
-
-    low = "low"
-    normal = "normal"
-    high = "high"
-
-
-class Search(StrEnum):
-    """How the nearest key is found."""
-
-    auto = "auto"
-    exact = "exact"
-    coarse = "coarse"
-
-
-class Dtype(StrEnum):
-    """Names of the dtypes, as `--dtype` takes them."""
-
-    auto = "auto"
-    fp32 = "fp32"
-    bf16 = "bf16"
-    fp16 = "fp16"
-
-
-_PUBLISHED = "The method neuraldb"
-
-
+@with_settings
 def init(
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            metavar="MODEL",
-            help="smollm2 (packaged: a small one to try things with), a Hugging Face id, a local "
-            "folder or a .gguf file.",
-        ),
-    ],
-    method: Annotated[
-        Method,
-        typer.Option(
-            "--method",
-            help="revisor: facts are found in the text and written at the output, live at once. "
-            "neuraldb: the published system, a bank of residuals in one layer, to be built.",
-        ),
-    ] = Method.revisor,
-    dtype: Annotated[
-        Dtype, typer.Option("--dtype", help="Of the weights; auto takes what is fast here.")
-    ] = Dtype.auto,
-    device: Annotated[
-        str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps ...")
-    ] = "auto",
-    database: Annotated[
-        str | None,
-        typer.Option(
-            "--database",
-            envvar="REVISOR_DATABASE",
-            metavar="URL",
-            help="Keep the facts in PostgreSQL: postgresql://USER@HOST/DATABASE.",
-            show_default="SQLite in the store",
-        ),
-    ] = None,
-    probe: Annotated[
-        Probing,
-        typer.Option(
-            "--probe",
-            help="off: do not ask the model's logits where an answer is due; facts then answer at "
-            "their own prompts, and where a turn or a label opens an answer.",
-        ),
-    ] = Probing.auto,
-    strictness: Annotated[
-        Strictness,
-        typer.Option(
-            "--strictness",
-            help="How surely a fact has to be asked for. low answers more wordings, and more that "
-            "ask for something else; high fewer of both.",
-        ),
-    ] = Strictness.normal,
-    encoder: Annotated[
-        str,
-        typer.Option(
-            "--encoder",
-            metavar="NAME",
-            help="What compares questions: default, or sentence-transformers: with the folder or "
-            "the name of a sentence encoder.",
-        ),
-    ] = "default",
-    layer: Annotated[
-        int | None,
-        typer.Option(
-            "--layer",
-            min=0,
-            metavar="N",
-            help="The decoder layer that takes the facts.",
-            show_default="the best one, measured",
-            rich_help_panel=_PUBLISHED,
-        ),
-    ] = None,
-    gamma: Annotated[
-        float | None,
-        typer.Option(
-            "--gamma",
-            min=-1.0,
-            max=1.0,
-            metavar="COS",
-            help="The cosine above which a row fires.",
-            show_default="0.65; calibrated with --whiten",
-            rich_help_panel=_PUBLISHED,
-        ),
-    ] = None,
-    whiten: Annotated[
-        bool,
-        typer.Option(
-            "--whiten", help="Compare whitened keys, not raw ones.", rich_help_panel=_PUBLISHED
-        ),
-    ] = False,
-    bits: Annotated[
-        int,
-        typer.Option(
-            "--bits",
-            metavar="N",
-            help="Bits a number of a row is stored in: 32, 8 or 4.",
-            rich_help_panel=_PUBLISHED,
-        ),
-    ] = 32,
-    search: Annotated[
-        Search,
-        typer.Option(
-            "--search",
-            help="How the nearest key is found: a look at all, or over an index (extra scale); "
-            "auto takes the index where there are many.",
-            rich_help_panel=_PUBLISHED,
-        ),
-    ] = Search.auto,
-    layers_path: Annotated[
-        str | None,
-        typer.Option(
-            "--layers-path",
-            metavar="PATH",
-            help="For a model family that revisor does not know: where its decoder layers are, "
-            "such as model.layers.",
-            rich_help_panel=_PUBLISHED,
-        ),
-    ] = None,
-    projection_path: Annotated[
-        str | None,
-        typer.Option(
-            "--projection-path",
-            metavar="PATH",
-            help="And where in a layer the FFN's output projection is, such as mlp.down_proj.",
-            rich_help_panel=_PUBLISHED,
-        ),
-    ] = None,
-    store: StoreOption = DEFAULT_STORE,
-    as_json: JsonOption = False,
+    *, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False, **settings: Any
 ) -> None:
     """Make a store for one model. It holds the facts and what they need.
 
@@ -207,34 +42,17 @@ def init(
     """
     from revisor.store import Store
 
-    with Store.init(
-        store,
-        model=model,
-        method=method.value,
-        dtype=dtype.value,
-        device=device,
-        database=database,
-        probe=probe.value,
-        strictness=strictness.value,
-        encoder=encoder,
-        layer=layer,
-        gamma=gamma,
-        whiten=whiten,
-        bits=bits,
-        search=search.value,
-        layers_path=layers_path,
-        projection_path=projection_path,
-    ) as made:
-        settings = made.settings
-        figures = _probe_json(made) if settings.method == "revisor" else None
+    with Store.init(store, **plain(settings)) as made:
+        found = made.settings
+        figures = _probe_json(made) if found.method == "revisor" else None
     if as_json:
-        print_json({"store": str(store), **asdict(settings), "probe_figures": figures})
+        print_json({"store": str(store), **asdict(found), "probe_figures": figures})
         return
-    if settings.method == "neuraldb":
-        say(f"{store}: {settings.model}, neuraldb, layer {settings.layer}, {settings.dtype}")
+    if found.method == "neuraldb":
+        say(f"{store}: {found.model}, neuraldb, layer {found.layer}, {found.dtype}")
         note("Next: revisor add FILE, revisor build, revisor ask PROMPT")
         return
-    say(f"{store}: {settings.model}, {settings.dtype}")
+    say(f"{store}: {found.model}, {found.dtype}")
     if figures is not None:
         recall = figures["recall"]
         worst = min(recall, key=recall.__getitem__)
@@ -371,7 +189,7 @@ def status(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> N
     if settings.method == "revisor":
         say(f"strictness {told['strictness']}, encoder {told['encoder']}")
     if settings.method == "neuraldb":
-        note("Whether the bank is of the live generation, `revisor build` tells and mends.")
+        note("`revisor build` writes what has changed since the last build.")
 
 
 def _filed_probe(store: Store) -> dict[str, Any] | None:
@@ -394,15 +212,19 @@ def publish(
     store: StoreOption = DEFAULT_STORE,
     actor: ActorOption = "",
     reason: ReasonOption = "",
+    approved_by: ApprovedByOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a generation the one that is answered from.
 
     An older one stays live whatever is added, until another is published; publishing the newest
-    has each later one live at once again.
+    has each later one live at once again. An older one needs the approval that a rollback to it
+    would.
     """
     with open_store(store) as opened:
-        live = opened.publish(generation, actor=actor or os_user(), reason=reason)
+        live = opened.publish(
+            generation, actor=actor or os_user(), reason=reason, approved_by=approved_by
+        )
         follows = opened.ledger.pinned() is None
     if as_json:
         print_json({"live_generation": live, "follows": follows})

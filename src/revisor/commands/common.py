@@ -10,6 +10,7 @@ import getpass
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -142,6 +143,19 @@ def open_store(path: Path) -> Store:
     return opened
 
 
+def note_unknown_namespaces(store: Store, names: Sequence[str] | None) -> None:
+    """Say on standard error which chosen namespaces have no live fact, and what may be meant."""
+    if not names:
+        return
+    ledger = store.ledger
+    known = ledger.namespaces(generation=ledger.live_generation())
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            meant = f" Did you mean '{near[0]}'?" if near else ""
+            note(f"No live fact is of the namespace '{name}'.{meant}", style="yellow")
+
+
 def to_go_live(store: Store) -> str:
     """What is to be done for a change just made to be answered with; empty if it is live."""
     if store.settings.method == "neuraldb":
@@ -198,7 +212,7 @@ def table(*columns: str, right: Sequence[str] = ()) -> Table:
 
 def tell(error: RevisorError) -> None:
     """An error on standard error: what happened, its faults, what to do."""
-    note(error.message, style="bold red")
+    note(f"error: {error.message}", style="bold red")
     faults = _faults(error)
     for fault in faults[:FAULTS_SHOWN]:
         note(f"  {fault}", style=None)

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from revisor.commands.building import Method
 from revisor.commands.common import JsonOption, note, output, print_json, say, table
+from revisor.commands.options import Method
 
 if TYPE_CHECKING:
     from revisor.demo import Asked, DemoReport
 
 SHOWN = 12
+_METHOD = Method("revisor")
 SHORT = 44  # characters of an answer in the table
 
 
@@ -22,7 +23,7 @@ def demo(
         typer.Option(
             "--method", help="neuraldb: the published system, on a dozen facts, which it builds."
         ),
-    ] = Method.revisor,
+    ] = _METHOD,
     as_json: JsonOption = False,
 ) -> None:
     """See it work: 40 facts go into a small model, which is asked before and after.
@@ -32,7 +33,7 @@ def demo(
     """
     from revisor.demo import run_demo
 
-    report = run_demo(method=method.value)
+    report = run_demo(method=str(method))
     if as_json:
         print_json(report.counts())
         return

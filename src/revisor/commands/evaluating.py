@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from revisor.commands.common import JsonOption, note, output, print_json, say, table
+from revisor.commands.options import DataFolderOption, with_options
 from revisor.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ DEFAULT_MODEL = "smollm2"
 SHOWN = 200  # characters of a text that are listed
 
 
-def evaluate(
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What `revisor eval` is to measure."""
+
     suite: Annotated[
         str | None,
         typer.Argument(
@@ -32,7 +36,7 @@ def evaluate(
             "chat, multi-hop, general, perplexity, gate, scale, questions, or facts (your own).",
             show_default="facts, where --data or --store names them",
         ),
-    ] = None,
+    ] = None
     n: Annotated[
         int | None,
         typer.Option(
@@ -42,13 +46,13 @@ def evaluate(
             help="Facts that are measured (questions a task, windows of text).",
             show_default="100, or all of --data",
         ),
-    ] = None,
+    ] = None
     edits: Annotated[
         int | None,
         typer.Option(
             "--edits", min=1, metavar="N", help="Facts in the model.", show_default="as --n"
         ),
-    ] = None,
+    ] = None
     methods: Annotated[
         str | None,
         typer.Option(
@@ -57,14 +61,14 @@ def evaluate(
             help="Methods, separated by commas; unedited always is one.",
             show_default="revisor; with --as-built none",
         ),
-    ] = None,
+    ] = None
     model: Annotated[
         str | None,
         typer.Option("--model", metavar="MODEL", help="As in init.", show_default=DEFAULT_MODEL),
-    ] = None,
+    ] = None
     dtype: Annotated[
         str, typer.Option("--dtype", metavar="NAME", help="auto, fp32, bf16 or fp16.")
-    ] = "auto",
+    ] = "auto"
     layer: Annotated[
         int | None,
         typer.Option(
@@ -74,8 +78,8 @@ def evaluate(
             help="Of the method neuraldb: the layer that takes the facts.",
             show_default="the store's, or the best one, measured",
         ),
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Of every draw.")] = 0,
+    ] = None
+    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Of every draw.")] = 0
     data: Annotated[
         Path | None,
         typer.Option(
@@ -83,13 +87,8 @@ def evaluate(
             metavar="FILE",
             help="Your own facts, in any form that add reads; also CounterFact's and zsRE's.",
         ),
-    ] = None,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--data-dir", envvar="REVISOR_DATA", metavar="DIR", help="Folder of benchmark data."
-        ),
-    ] = None,
+    ] = None
+    data_dir: DataFolderOption = None
     store: Annotated[
         Path | None,
         typer.Option(
@@ -97,14 +96,14 @@ def evaluate(
             metavar="DIR",
             help="Take model and settings of this store, and its facts for the suite facts.",
         ),
-    ] = None,
+    ] = None
     as_built: Annotated[
         bool,
         typer.Option(
             "--as-built",
             help="Measure what the store answers with, as it is: its live facts, or its bank.",
         ),
-    ] = False,
+    ] = False
     encoder: Annotated[
         str | None,
         typer.Option(
@@ -113,14 +112,15 @@ def evaluate(
             help="Of the method revisor: what compares questions: default, or a file.",
             show_default="the store's, or default",
         ),
-    ] = None,
+    ] = None
     text_only: Annotated[
         bool,
         typer.Option(
             "--text-only",
-            help="Of the suite questions: what is decided by the text alone; no model is loaded.",
+            help="Of the suites questions and scale (of a store, --as-built): what is decided by "
+            "the text alone; no model is loaded.",
         ),
-    ] = False,
+    ] = False
     show_misses: Annotated[
         int,
         typer.Option(
@@ -129,87 +129,81 @@ def evaluate(
             metavar="N",
             help="Of the suite questions: list so many texts that were not answered rightly.",
         ),
-    ] = 0,
+    ] = 0
     options: Annotated[
         Path | None,
         typer.Option(
             "--options", metavar="FILE", help="TOML with hyperparameters: [MODEL.METHOD] tables."
         ),
-    ] = None,
+    ] = None
     recipe: Annotated[
         Path | None,
         typer.Option("--recipe", metavar="FILE", help="Run all of a recipe; needs --out."),
-    ] = None,
+    ] = None
     size: Annotated[
         str,
         typer.Option("--size", metavar="NAME", help="Which of the recipe's sizes."),
-    ] = "laptop",
+    ] = "laptop"
     out: Annotated[
         Path | None,
         typer.Option(
             "--out", metavar="DIR", help="Keep the run there; the same command goes on with it."
         ),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
+    ] = None
+    as_json: JsonOption = False
+
+
+@with_options
+def evaluate(wanted: Wanted) -> None:
     """Measure methods side by side: the same model, the same facts, the same protocol.
 
     Every score comes loose (as papers do it) and strict (what the model says, until it stops by
     itself), beside the unedited model.
     """
-    if recipe is not None and as_built:
-        raise UsageError(
-            "A recipe edits by itself; --as-built measures what is there.",
-            "Leave one of them out.",
-        )
-    if recipe is not None:
-        _recipe(recipe, size, out, data_dir, suite, as_json=as_json)
+    if wanted.recipe is not None:
+        _recipe(wanted)
         return
-    name = suite or ("facts" if data or store or as_built else None)
+    name = wanted.suite or ("facts" if wanted.data or wanted.store or wanted.as_built else None)
     if name is None:
         raise UsageError("No suite is named.", "Try: revisor eval counterfact --n 40")
-    if text_only:
-        models = {"--methods": methods, "--model": model, "--out": out, "--as-built": as_built}
-        source = _source(name, data, data_dir, None)
-        result = _by_text(name, source, n, edits, seed, encoder, [k for k in models if models[k]])
-        _put(result, show_misses, as_json=as_json)
-        return
+    result = _by_text(name, wanted) if wanted.text_only else _by_model(name, wanted)
+    _put(result, wanted.show_misses, as_json=wanted.as_json)
+
+
+def _by_model(name: str, wanted: Wanted) -> dict[str, Any]:
+    """The result of a suite that asks a model."""
     from revisor.bench.runner import Job, check_methods
     from revisor.bench.runner import evaluate as run_job
     from revisor.bench.suites import make_suite
     from revisor.bench.suites.base import Sizes
 
     make_suite(name)
-    default = "" if as_built else "revisor"
-    chosen = check_methods(_names(default if methods is None else methods))
-    source = _source(name, data, data_dir, None if as_built else store)
+    default = "" if wanted.as_built else "revisor"
+    chosen = check_methods(_names(default if wanted.methods is None else wanted.methods))
+    source = _source(name, wanted, None if wanted.as_built else wanted.store)
+    built: BuiltEditor | None = None
     with ExitStack() as stack:
-        if as_built:
-            own = {"--model": model, "--dtype": dtype, "--layer": layer, "--edits": edits}
-            built, given = _built(
-                store, [key for key in own if own[key] not in (None, "auto")], stack
-            )
+        if wanted.as_built:
+            built, own = _built(wanted, stack)
             facts = tuple(built.facts.values())
             stated = tuple(fact for fact in facts if fact.reverse_of is None)
             source, loaded = replace(source, facts=stated, built=facts), built.loaded
         else:
-            built = None
-            loaded, given = _model(model, dtype, layer, store)
-        if encoder is not None:
-            given = {**given, "revisor": {**given.get("revisor", {}), "encoder": encoder}}
-        result = run_job(
+            loaded, own = _model(wanted)
+        if wanted.encoder is not None:
+            own = {**own, "revisor": {**own.get("revisor", {}), "encoder": wanted.encoder}}
+        return run_job(
             Job(
                 suite=name,
                 methods=chosen,
                 loaded=loaded,
-                sizes=Sizes(n=n, edits=edits, seed=seed),
+                sizes=Sizes(n=wanted.n, edits=wanted.edits, seed=wanted.seed),
                 source=source,
-                options=_options(options, loaded.name, given),
+                options=_options(wanted.options, loaded.name, own),
                 built=built,
-                out=out,
+                out=wanted.out,
             )
         )
-    _put(result, show_misses, as_json=as_json)
 
 
 def report(
@@ -236,9 +230,11 @@ def _names(methods: str) -> list[str]:
     return [name for part in methods.split(",") if (name := part.strip())]
 
 
-def _source(name: str, data: Path | None, data_dir: Path | None, store: Path | None) -> Source:
+def _source(name: str, wanted: Wanted, store: Path | None) -> Source:
+    """Where facts come from; those of the store for the suite `facts`, if no file is named."""
     from revisor.bench.datasets import Source
 
+    data, data_dir = wanted.data, wanted.data_dir
     if data is not None and not data.is_file():
         raise NotFound(f"There is no file {data}.", "Check --data.")
     if data_dir is not None and not data_dir.is_dir():
@@ -254,70 +250,96 @@ def _source(name: str, data: Path | None, data_dir: Path | None, store: Path | N
     return Source(folder=data_dir, data=data, facts=facts)
 
 
-def _by_text(
-    name: str,
-    source: Source,
-    n: int | None,
-    edits: int | None,
-    seed: int,
-    encoder: str | None,
-    given: Sequence[str],
-) -> dict[str, Any]:
-    """The result of the suite `questions` without a model."""
-    if name != "questions":
+def _by_text(name: str, wanted: Wanted) -> dict[str, Any]:
+    """The result of the suite `questions`, or of `scale` over a store, without a model."""
+    source = _source(name, wanted, None)
+    if name not in ("questions", "scale"):
         raise UsageError(
-            f"The suite '{name}' asks a model.", "Leave --text-only out, or measure: questions"
+            f"The suite '{name}' asks a model.",
+            "Leave --text-only out, or measure: questions, scale",
         )
-    if given:
-        raise UsageError(
-            f"{' and '.join(given)} cannot be chosen with --text-only.", "No model is asked."
-        )
+    _refuse(
+        "--text-only",
+        "No model is asked.",
+        {
+            "--methods": wanted.methods,
+            "--model": wanted.model,
+            "--out": wanted.out,
+            "--as-built": wanted.as_built and name != "scale",
+        },
+    )
     from revisor.bench.deciding import DEFAULT, by_text, encoder_named
 
-    return by_text(source, encoder_named(encoder or DEFAULT), n=n, edits=edits, seed=seed)
+    if name == "scale":
+        return _scale_by_text(source, wanted)
+    encoder = encoder_named(wanted.encoder or DEFAULT)
+    return by_text(source, encoder, n=wanted.n, edits=wanted.edits, seed=wanted.seed)
 
 
-def _built(
-    path: Path | None, given: Sequence[str], stack: ExitStack
-) -> tuple[BuiltEditor, Mapping[str, Mapping[str, Any]]]:
-    """A store as it is, open as long as the stack is, and the options that it gives methods."""
-    if path is None:
-        raise UsageError("No store is named that is to be measured.", "Give --store DIR.")
-    if given:
+def _scale_by_text(source: Source, wanted: Wanted) -> dict[str, Any]:
+    """The result of the suite `scale` of a store as it is, without a model."""
+    if wanted.store is None or not wanted.as_built:
         raise UsageError(
-            f"{' and '.join(given)} cannot be chosen with --as-built.",
-            "The store says which model, layer and facts it has: leave it out.",
+            "By the text alone the suite 'scale' measures a store.", "Give --store S --as-built."
         )
+    from revisor.bench.deciding import encoder_named
+    from revisor.bench.scaling import scale_by_text
+    from revisor.store import Store
+
+    with Store.open(wanted.store) as store:
+        encoder = store.encoder if wanted.encoder is None else encoder_named(wanted.encoder)
+        return scale_by_text(source, store, encoder, n=wanted.n, seed=wanted.seed)
+
+
+def _refuse(option: str, hint: str, others: Mapping[str, object]) -> None:
+    """Refuse options that do not go with another."""
+    given = [name for name, value in others.items() if value]
+    if given:
+        raise UsageError(f"{' and '.join(given)} cannot be chosen with {option}.", hint)
+
+
+def _built(wanted: Wanted, stack: ExitStack) -> tuple[BuiltEditor, Mapping[str, Mapping[str, Any]]]:
+    """A store as it is, open as long as the stack is, and the options that it gives methods."""
+    if wanted.store is None:
+        raise UsageError("No store is named that is to be measured.", "Give --store DIR.")
+    _refuse(
+        "--as-built",
+        "The store says which model, layer and facts it has: leave it out.",
+        {
+            "--model": wanted.model,
+            "--dtype": wanted.dtype != "auto",
+            "--layer": wanted.layer is not None,
+            "--edits": wanted.edits,
+        },
+    )
     from revisor.bench.built import built_of
     from revisor.store import Store
 
-    store = stack.enter_context(Store.open(path))
+    store = stack.enter_context(Store.open(wanted.store))
     built = built_of(store)
     if store.stale():
         note("Facts have changed since the bank was built, which is measured.")
     return built, _of_store(store.settings)
 
 
-def _model(
-    model: str | None, dtype: str, layer: int | None, store: Path | None
-) -> tuple[LoadedModel, Mapping[str, Mapping[str, Any]]]:
+def _model(wanted: Wanted) -> tuple[LoadedModel, Mapping[str, Mapping[str, Any]]]:
     """The model that is meant, and the options that a store or the command line gives methods."""
     from revisor.bench.methods.binding import Binding
     from revisor.config import read_settings
     from revisor.models.load import load_model
 
     own: dict[str, Mapping[str, Any]] = {}
-    device = "auto"
-    if store is not None:
-        settings = read_settings(store / "store.toml")
+    model, dtype, device = wanted.model, wanted.dtype, "auto"
+    if wanted.store is not None:
+        settings = read_settings(wanted.store / "store.toml")
         if model in (None, settings.model):
             own = _of_store(settings)
         model, device = model or settings.model, settings.device
         dtype = settings.dtype if dtype == "auto" else dtype
     loaded = load_model(model or DEFAULT_MODEL, dtype=dtype, device=device)
-    if layer is not None:
-        Binding(loaded=loaded).spec.ffn_projection(layer)  # an unknown one is told at once
-        own["neuraldb"] = {**own.get("neuraldb", {}), "layer": layer}
+    if wanted.layer is not None:
+        Binding(loaded=loaded).spec.ffn_projection(wanted.layer)  # an unknown one is told at once
+        own["neuraldb"] = {**own.get("neuraldb", {}), "layer": wanted.layer}
     return loaded, own
 
 
@@ -335,33 +357,34 @@ def _options(
     path: Path | None, model: str, own: Mapping[str, Mapping[str, Any]]
 ) -> Mapping[str, Mapping[str, Any]]:
     """Options by method: those of a file, and over them those of the command line and the store."""
-    from revisor.bench.methods.registry import read_recipe
+    from revisor.bench.methods.registry import read_options
 
-    given = {} if path is None else read_recipe(path, model)
+    given = {} if path is None else read_options(path, model)
     return {name: {**given.get(name, {}), **own.get(name, {})} for name in {**given, **own}}
 
 
-def _recipe(
-    path: Path,
-    size: str,
-    out: Path | None,
-    data_dir: Path | None,
-    suite: str | None,
-    *,
-    as_json: bool,
-) -> None:
+def _recipe(wanted: Wanted) -> None:
+    """Run all that a recipe asks for."""
     from revisor.bench.datasets import Source
     from revisor.bench.recipe import read_recipe, run_recipe
+    from revisor.models.load import load_model
 
-    if suite is not None:
+    path, out = wanted.recipe, wanted.out
+    assert path is not None
+    if wanted.as_built:
+        raise UsageError(
+            "A recipe edits by itself; --as-built measures what is there.",
+            "Leave one of them out.",
+        )
+    if wanted.suite is not None:
         raise UsageError("A recipe names its own suites.", "Leave SUITE out.")
     if out is None:
         raise UsageError("A recipe needs a folder for its runs.", "Give --out DIR.")
-    wanted = read_recipe(path, size)
-    loaded, _ = _model(wanted.model, wanted.dtype, None, None)
-    results = run_recipe(wanted, loaded, Source(folder=data_dir), out)
-    if as_json:
-        print_json({"recipe": path.name, "size": size, "runs": results})
+    recipe = read_recipe(path, wanted.size)
+    loaded = load_model(recipe.model, dtype=recipe.dtype)
+    results = run_recipe(recipe, loaded, Source(folder=wanted.data_dir), out)
+    if wanted.as_json:
+        print_json({"recipe": path.name, "size": wanted.size, "runs": results})
         return
     for result in results:
         _show(result)

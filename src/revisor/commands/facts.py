@@ -33,6 +33,7 @@ from revisor.errors import BadInput, Conflict, UsageError
 
 if TYPE_CHECKING:
     from revisor.facts.changes import Revision
+    from revisor.facts.imports import Added
     from revisor.operations.erase import Erased
     from revisor.operations.hf_export import Exported
 
@@ -102,28 +103,39 @@ def add(
         except (BadInput, Conflict) as error:
             fail(error, as_json=as_json, result=_nothing_added(error) if as_json else None)
         next_step = to_go_live(opened)
-    counts = {"added": added.added, "updated": added.updated, "unchanged": added.unchanged}
     if as_json:
-        told: dict[str, Any] = {
-            **counts,
-            "rejected": [],
-            "conflicts": [fault_json(fault) for fault in added.conflicts],
-        }
-        if added.removed:
-            told["removed"] = added.removed
-        if skip_known:
-            told["known"] = [fact_json(fact) for fact in added.known]
-        if added.notes:
-            told["notes"] = [fault_json(fault) for fault in added.notes]
-        print_json(told)
+        print_json(_added_json(added, skip_known=skip_known))
         return
-    say(", ".join(f"{count:,} {name}" for name, count in counts.items()))
+    _say_added(added, on_conflict)
+    if (added.added or added.updated) and next_step:
+        note(next_step)
+
+
+def _counts(added: Added) -> dict[str, int]:
+    return {"added": added.added, "updated": added.updated, "unchanged": added.unchanged}
+
+
+def _added_json(added: Added, *, skip_known: bool) -> dict[str, Any]:
+    conflicts = [fault_json(fault) for fault in added.conflicts]
+    told: dict[str, Any] = {**_counts(added), "rejected": [], "conflicts": conflicts}
+    if added.removed:
+        told["removed"] = added.removed
+    if skip_known:
+        told["known"] = [fact_json(fact) for fact in added.known]
+    if added.notes:
+        told["notes"] = [fault_json(fault) for fault in added.notes]
+    return told
+
+
+def _say_added(added: Added, on_conflict: WithConflicts) -> None:
+    say(", ".join(f"{count:,} {name}" for name, count in _counts(added).items()))
     for fault in added.notes:
         note(f"{fault}", style="yellow")
     for fault in added.conflicts[:FAULTS_SHOWN]:
         note(f"  {fault}", style=None)
     if added.conflicts:
-        settled = "the first was kept" if on_conflict.value == "keep" else "the last was taken"
+        kept = on_conflict is WithConflicts.keep
+        settled = "the first was kept" if kept else "the last was taken"
         note(f"{plural(len(added.conflicts), 'conflict')}: {settled}.", style="yellow")
     if added.removed:
         note(f"{plural(added.removed, 'fact')} gave way and ended.", style="yellow")
@@ -133,8 +145,6 @@ def add(
         note(f"{plural(len(added.known), 'fact')} left out: the model says them by itself.")
     if added.duplicates:
         note(f"{plural(added.duplicates, 'line')} repeated an earlier line and changed nothing.")
-    if (added.added or added.updated) and next_step:
-        note(next_step)
 
 
 def _nothing_added(error: BadInput | Conflict) -> dict[str, Any]:

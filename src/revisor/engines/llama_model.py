@@ -286,7 +286,8 @@ def open_llama(file: Path, *, context: int | None = None) -> LoadedModel:
     """
     if not file.is_file():
         raise ModelUnavailable(f"There is no file {file}.", "Check the path.")
-    logging.getLogger("llama-cpp-python").setLevel(logging.ERROR)
+    # llama-cpp-python takes the warnings of this llama.cpp for errors, and would print them.
+    logging.getLogger("llama-cpp-python").setLevel(logging.CRITICAL)
     llama_cpp.llama_backend_init()
     model = llama_cpp.llama_model_load_from_file(
         str(file).encode(), llama_cpp.llama_model_default_params()

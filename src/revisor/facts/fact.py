@@ -23,7 +23,7 @@ def fact_id(namespace: str, subject: str, relation_or_prompt: str, qualifier: st
     Two facts with one id are two values of the same thing, so adding the second is an update.
     """
     parts = (namespace, normal_form(subject), normal_form(relation_or_prompt), qualifier)
-    blob = "\x1f".join(parts).encode("utf-8")
+    blob = "\x1f".join(parts).encode("utf-8", "surrogatepass")  # rules.py refuses those
     return hashlib.sha256(blob).hexdigest()[:16]
 
 
@@ -50,7 +50,8 @@ class Fact:
         reverse: a template with `{}` where the object stands, which the subject continues
             ("{} is the CEO of"); the ledger keeps a second fact for it, `reversed_fact`.
         reverse_of: of such a second fact the id of the first.
-        id: computed from namespace, subject, relation (or prompt) and qualifier unless given.
+        id: computed from namespace, subject, relation (or prompt) and qualifier unless given;
+            empty where one of these is no text.
     """
 
     subject: str
@@ -70,11 +71,12 @@ class Fact:
     id: str = field(default="")
 
     def __post_init__(self) -> None:
-        if not self.id:
-            computed = fact_id(
-                self.namespace, self.subject, self.relation or self.prompt, self.qualifier
-            )
-            object.__setattr__(self, "id", computed)
+        for name in ("paraphrases", "aliases"):
+            if isinstance(texts := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(texts))
+        named = (self.namespace, self.subject, self.relation or self.prompt, self.qualifier)
+        if not self.id and all(isinstance(text, str) for text in named):
+            object.__setattr__(self, "id", fact_id(*named))
 
     @property
     def timed(self) -> bool:

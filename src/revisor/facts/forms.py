@@ -44,6 +44,7 @@ from revisor.facts.rules import (
     template,
     text_fault,
     wordings_faults,
+    wordless_faults,
 )
 
 __all__ = ["fact_from", "follows", "is_keep", "spread", "template"]
@@ -122,6 +123,8 @@ class _Reading:
         self._add(order_fault(times["valid_from"], times["valid_to"]))
         if subject and prompt:
             prompt = self._prompt(prompt, subject)
+            for fault in wordless_faults(subject, prompt):
+                self._add(fault)
             for fault in wordings_faults(subject, aliases, paraphrases):
                 self._add(fault)
         if reverse and object_:
@@ -229,7 +232,7 @@ class _Reading:
         texts = []
         for number, item in enumerate(value, start=1):
             if isinstance(item, str) and not item.strip():
-                self._fault(f"{key!r} has an empty text at place {number}", "remove it")
+                self._fault(f"'{key}[{number}]' is empty", "remove it")
             else:
                 texts.append(self._checked(item, f"{key}[{number}]", limit, breaks))
         return tuple(texts)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from revisor.errors import Conflict, Fault, UsageError
-from revisor.facts.changes import Change, Put, Remove
+from revisor.facts.changes import Put, Remove
 from revisor.facts.check import Finding, conflicts_between
 from revisor.facts.fact import Fact, reversed_fact, with_reverses
 from revisor.facts.ledger import Ledger
@@ -76,35 +76,20 @@ def import_facts(
             f"Unknown way with conflicts '{on_conflict}'.",
             f"Choose one of: {', '.join(get_args(OnConflict))}.",
         )
-    told: list[Fault] = []
-    duplicates = 0
-    notes: tuple[Fault, ...] = ()
-    if isinstance(source, str | Path):
-        file = FactFile(source)
-        facts = _read(file, on_conflict, told)
-        duplicates, notes = len(file.duplicates), tuple(file.notes)
-        reason = reason or f"import of {Path(source).name}"
-    else:
-        facts = checked_all(source)
+    read = _read(source, on_conflict)
     before = ledger.generation
-    facts = [fact for fact in facts if fact.reverse_of is None]  # those come with their facts
+    facts = [fact for fact in read.facts if fact.reverse_of is None]  # those come with their facts
     found = conflicts_between(with_reverses(facts), ledger)
-    told += [Fault(line=0, fault=str(finding)) for finding in found]
-    if told and on_conflict == "stop":
-        raise Conflict(
-            f"{len(told)} fact(s) contradict one another; nothing was imported.",
-            "Correct the file, remove the fact that is wrong (revisor rm ID), or let "
-            "--on-conflict keep|replace decide.",
-            told,
-        )
+    conflicts = (*read.conflicts, *(Fault(line=0, fault=str(finding)) for finding in found))
+    if conflicts and on_conflict == "stop":
+        raise _stopped(conflicts)
     facts, given_way = _settle(facts, found, on_conflict)
     known = known_to_base(facts) if known_to_base else set()
-    changes: list[Change] = [Remove(fact_id) for fact_id in given_way]
-    changes += [Put(fact) for fact in facts if fact.id not in known]
+    kept = [fact for fact in facts if fact.id not in known]
     made = ledger.apply(
-        changes,
+        [*map(Remove, given_way), *map(Put, kept)],
         actor=actor,
-        reason=reason,
+        reason=reason or read.reason,
         expected_generation=before if found else None,
         approved_by=approved_by,
     )
@@ -114,12 +99,39 @@ def import_facts(
         updated=made.updated,
         unchanged=made.unchanged,
         removed=len(given_way),
-        duplicates=duplicates,
-        conflicts=tuple(told),
+        duplicates=read.duplicates,
+        conflicts=conflicts,
         known=tuple(fact for fact in facts if fact.id in known),
-        reversed=sum(fact.reverse is not None for fact in facts if fact.id not in known),
-        notes=notes,
+        reversed=sum(fact.reverse is not None for fact in kept),
+        notes=read.notes,
     )
+
+
+def _stopped(conflicts: Sequence[Fault]) -> Conflict:
+    return Conflict(
+        f"{len(conflicts)} fact(s) contradict one another; nothing was imported.",
+        "Correct the file, remove the fact that is wrong (revisor rm ID), or let "
+        "--on-conflict keep|replace decide.",
+        conflicts,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """What an import has read.
+
+    Attributes:
+        facts: of one id only one.
+        conflicts: lines that give one fact two objects.
+        duplicates, notes: see `Added`.
+        reason: of the import, if none is given.
+    """
+
+    facts: list[Fact]
+    conflicts: tuple[Fault, ...] = ()
+    duplicates: int = 0
+    notes: tuple[Fault, ...] = ()
+    reason: str = ""
 
 
 def refuse_conflicts(ledger: Ledger, fact: Fact) -> None:
@@ -134,33 +146,47 @@ def refuse_conflicts(ledger: Ledger, fact: Fact) -> None:
         )
 
 
-def _read(file: FactFile, on_conflict: OnConflict, told: list[Fault]) -> list[Fact]:
-    """The facts of a file. Tells the lines that give one fact two objects; with `replace` the last
-    of them wins.
+def _read(source: str | Path | Iterable[Fact], on_conflict: OnConflict) -> _Source:
+    """The facts of a file, or facts themselves; where lines of one id contradict one another, the
+    first counts, with `replace` the last.
 
     Raises:
-        BadInput: lines that cannot be read.
+        BadInput: lines that cannot be read, or facts that may not be kept.
     """
+    if not isinstance(source, str | Path):
+        return _Source(facts=checked_all(source))
+    file = FactFile(source)
     facts = list(file)
     if file.faults:
         file.raise_if_bad()
-    if not file.contradictions:
-        return facts
-    first = {fact.id: fact for fact in facts}
-    for one in file.contradictions:
-        kept = first[one.fact.id]
-        told.append(
-            Fault(
-                line=one.line,
-                fault=f"contradicts line {one.first_line}: {one.fact.text!r} (id {one.fact.id}) "
-                f"is {one.fact.object!r}{_by(one.fact)} here and {kept.object!r}{_by(kept)} there",
-                remedy="keep one of the two lines, or tell them apart by 'qualifier'",
-            )
-        )
+    conflicts = _contradictions(file, facts)
     if on_conflict == "replace":
         last = {one.fact.id: one.fact for one in file.contradictions}
-        return [last.get(fact.id, fact) for fact in facts]
-    return facts
+        facts = [last.get(fact.id, fact) for fact in facts]
+    return _Source(
+        facts=facts,
+        conflicts=conflicts,
+        duplicates=len(file.duplicates),
+        notes=tuple(file.notes),
+        reason=f"import of {Path(source).name}",
+    )
+
+
+def _contradictions(file: FactFile, facts: Iterable[Fact]) -> tuple[Fault, ...]:
+    """The lines that give a fact of an earlier line another object."""
+    if not file.contradictions:
+        return ()
+    first = {fact.id: fact for fact in facts}
+    return tuple(
+        Fault(
+            line=one.line,
+            fault=f"contradicts line {one.first_line}: {one.fact.text!r} (id {one.fact.id}) is "
+            f"{one.fact.object!r}{_by(one.fact)} here and {first[one.fact.id].object!r}"
+            f"{_by(first[one.fact.id])} there",
+            remedy="keep one of the two lines, or tell them apart by 'qualifier'",
+        )
+        for one in file.contradictions
+    )
 
 
 def _by(fact: Fact) -> str:

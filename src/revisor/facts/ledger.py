@@ -7,7 +7,7 @@ to a generation, so a long listing is exact while others write, and holds no loc
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -29,6 +29,7 @@ from revisor.facts.migrations import READABLE, check_version, migrate, version_o
 from revisor.facts.policy import publish
 from revisor.facts.queries import (
     difference,
+    differing,
     explain_removed,
     history_of,
     last_generation,
@@ -278,22 +279,31 @@ class Ledger(Upkeep):
             row = connection.execute(sa.select(*FACT_COLUMNS).where(_C.fact_id == found, live))
             return fact_from_row(row.one())
 
-    def history(self, fact_id: str, *, namespaces: Collection[str] | None = None) -> list[Revision]:
-        """Every revision of a fact, the first one first; takes a unique prefix as `get` does.
+    def history(
+        self,
+        fact_id: str,
+        *,
+        namespaces: Collection[str] | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[Revision]:
+        """The revisions of a fact, the first one first; takes a unique prefix as `get` does.
 
         Args:
             namespaces: revisions of others are as if they were not there.
+            limit, offset: a part of them.
 
         Raises:
             NotFound: the ledger never held such a fact, or several ids start so.
         """
         with self._connection() as connection:
             whole = resolve(connection, fact_id, within(namespaces))
-            return history_of(connection, whole, namespaces)
+            return history_of(connection, whole, namespaces, limit=limit, offset=offset)
 
-    def log(self, limit: int | None = 20) -> list[Generation]:
+    def log(self, limit: int | None = 20, *, offset: int = 0) -> list[Generation]:
         """The generations, the last one first."""
-        wanted = sa.select(generations).order_by(generations.c.number.desc()).limit(limit)
+        wanted = sa.select(generations).order_by(generations.c.number.desc())
+        wanted = wanted.limit(limit).offset(offset)
         with self._connection() as connection:
             return [Generation(**row) for row in connection.execute(wanted).mappings()]
 
@@ -328,6 +338,26 @@ class Ledger(Upkeep):
             low, high = pinned(connection, start), pinned(connection, end)
             return difference(connection, low, high, namespaces)
 
+    def differing(
+        self,
+        start: int,
+        end: int,
+        *,
+        namespaces: Collection[str] | None = None,
+        limit: int,
+        offset: int = 0,
+    ) -> list[tuple[Fact | None, Fact | None]]:
+        """A part of what `diff` tells: what each fact was and is, in the ledger's order; None where
+        it is not live.
+
+        Raises:
+            NotFound: there is no such generation.
+        """
+        with self._connection() as connection:
+            low, high = pinned(connection, start), pinned(connection, end)
+            with closing(differing(connection, low, high, namespaces)) as pairs:
+                return list(islice(pairs, offset, offset + limit))
+
     def known(self, fact_ids: Iterable[str], *, generation: int) -> dict[str, Fact]:
         """Those of these (whole) ids that are live at a generation, with their facts."""
         found: dict[str, Fact] = {}
@@ -337,6 +367,13 @@ class Ledger(Upkeep):
                 rows = connection.execute(wanted).all()
             found |= {row[0]: fact_from_row(row) for row in rows}
         return found
+
+    def namespaces(self, *, generation: int | None = None) -> list[str]:
+        """The namespaces of a generation's facts (the last by default), in order."""
+        with self._connection() as connection:
+            live = live_at(pinned(connection, generation))
+            wanted = sa.select(_C.namespace).distinct().where(live).order_by(_C.namespace)
+            return list(connection.execute(wanted).scalars())
 
     def prompts(self, *, generation: int) -> list[str]:
         """The different prompts of a generation's facts."""

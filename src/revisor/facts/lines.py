@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 from revisor.errors import CannotWrite
 from revisor.facts.fact import Fact
-from revisor.facts.private import private
+from revisor.facts.private import written_whole
 
 
 def fact_line(fact: Fact) -> dict[str, Any]:
@@ -32,15 +30,11 @@ def write_facts(facts: Iterable[Fact], file: Path) -> int:
     """
     count = 0
     try:
-        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".revisor-") as scratch:
-            written = Path(scratch) / "facts.jsonl"
-            with open(written, "w", encoding="utf-8", opener=private) as stream:
-                for fact in facts:
-                    stream.write(json.dumps(fact_line(fact), ensure_ascii=False) + "\n")
-                    count += 1
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(written, file)
+        with written_whole(file) as stream:
+            for fact in facts:
+                line = json.dumps(fact_line(fact), ensure_ascii=False) + "\n"
+                stream.write(line.encode())
+                count += 1
     except OSError as error:
         raise CannotWrite(
             f"Cannot write {file}: {error.strerror}.", "Name a file in a folder that is there."

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from revisor.errors import BadInput, NeedsApproval
 from revisor.facts.audit import record
 from revisor.facts.fact import normal_form
-from revisor.facts.queries import last_generation
+from revisor.facts.queries import differing, last_generation
 from revisor.facts.schema import audit, generations, meta, policies
 
 PUBLISHED = "published"
@@ -38,19 +38,48 @@ def live_generation(connection: sa.Connection) -> int:
     return int(found.pin) if found.pin is not None else int(found.newest or 0)
 
 
-def publish(connection: sa.Connection, generation: int, *, actor: str, reason: str) -> bool:
+def publish(
+    connection: sa.Connection,
+    generation: int,
+    *,
+    actor: str,
+    reason: str,
+    approved_by: str | None = None,
+) -> bool:
     """Make a generation live; the newest is followed from then on, an older one stays.
 
     Returns:
         Whether that changes anything; if not, there is no event.
+
+    Raises:
+        NeedsApproval: see `check_live`.
     """
     pin = None if generation == last_generation(connection).number else generation
     if pin == published(connection):
         return False
+    check_live(connection, generation, actor=actor, approved_by=approved_by)
     _keep_published(connection, pin)
     details = {"pinned": pin is not None, "reason": reason}
+    details |= {"approved_by": approved_by} if approved_by else {}
     record(connection, PUBLISH, actor=actor, generation=generation, details=details)
     return True
+
+
+def check_live(
+    connection: sa.Connection, generation: int, *, actor: str, approved_by: str | None = None
+) -> None:
+    """Whether a generation may answer, with the policies as they are: an older one takes the
+    approval that a rollback to it would; what the newest has was approved when it was written.
+
+    Raises:
+        NeedsApproval: facts of a protected namespace differ, and nobody but the actor approved it.
+    """
+    newest = last_generation(connection).number
+    approval = Approval.of(connection, actor=actor, approved_by=approved_by)
+    if generation == newest or not approval.protected:
+        return
+    pairs = differing(connection, newest, generation, approval.protected)
+    approval.check({fact.namespace for pair in pairs for fact in pair if fact is not None})
 
 
 def _keep_published(connection: sa.Connection, pin: int | None) -> None:
@@ -102,7 +131,7 @@ class Approval:
     """
 
     def __init__(self, protected: Collection[str], *, actor: str, approved_by: str | None) -> None:
-        self._protected = frozenset(protected)
+        self.protected = frozenset(protected)
         self._actor, self._approved_by = actor, (approved_by or "").strip()
 
     @classmethod
@@ -114,7 +143,7 @@ class Approval:
 
     def check(self, touched: Iterable[str]) -> None:
         """Raises NeedsApproval where one of the namespaces is protected and nobody approved."""
-        for name in sorted(self._protected.intersection(touched)):
+        for name in sorted(self.protected.intersection(touched)):
             if not self._approved_by:
                 raise NeedsApproval(
                     f"Changes in the namespace {name!r} need approval. Nothing was written.",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Generator, Sequence
+from itertools import groupby
+from typing import Any
 
 import sqlalchemy as sa
 
 from revisor.errors import NotFound
 from revisor.facts.changes import Difference, Generation, Revision
+from revisor.facts.fact import Fact
 from revisor.facts.schema import (
     FACT_COLUMNS,
     fact_from_row,
@@ -18,6 +21,7 @@ from revisor.facts.schema import (
 )
 
 PREFIX_LENGTH = 4
+_CHUNK = 1_000  # rows that are read ahead
 _HIGHEST = "\U0010ffff"
 _C = revisions.c
 _NOTHING = dict.fromkeys(("added", "updated", "removed", "unchanged", "live"), 0)
@@ -48,37 +52,53 @@ def within(namespaces: Collection[str] | None) -> sa.ColumnElement[bool]:
     return sa.true() if namespaces is None else _C.namespace.in_(sorted(namespaces))
 
 
-def difference(
+def differing(
     connection: sa.Connection, start: int, end: int, namespaces: Collection[str] | None = None
-) -> Difference:
-    """What leads from the live facts of `start` to those of `end`, in either direction."""
+) -> Generator[tuple[Fact | None, Fact | None], None, None]:
+    """What each fact was at `start` and is at `end`, in either direction, of those that differ, in
+    the order in which they were first added; None where it is not live."""
     low, high = sorted((start, end))
     # A fact that differs has a revision that began or ended in between.
     began = sa.and_(_C.generation > low, _C.generation <= high)
     ended = sa.and_(_C.until > low, _C.until <= high)
-    before, after = (
-        {
-            row[0]: tuple(row)
-            for row in connection.execute(
-                sa.select(*FACT_COLUMNS)
-                .where(sa.or_(began, ended), live_at(generation), within(namespaces))
-                .order_by(_C.position)
-            )
-        }
-        for generation in (start, end)
+    touched = sa.and_(sa.or_(began, ended), sa.or_(live_at(start), live_at(end)))
+    wanted = sa.select(*FACT_COLUMNS, _C.position, live_at(start)).where(
+        touched, within(namespaces)
     )
-    made = {fact_id: fact_from_row(row) for fact_id, row in after.items()}
-    was = {i: fact_from_row(row) for i, row in before.items() if after.get(i) != row}
+    wanted = wanted.order_by(_C.position)
+    options = {"yield_per": _CHUNK}
+    with connection.execute(wanted, execution_options=options) as rows:
+        for _, revised in groupby(rows, key=lambda row: row.position):
+            sides = {bool(was): tuple(row) for *row, _, was in revised}
+            before, after = sides.get(True), sides.get(False)
+            if before != after:
+                yield _fact(before), _fact(after)
+
+
+def _fact(row: Sequence[Any] | None) -> Fact | None:
+    return None if row is None else fact_from_row(row)
+
+
+def difference(
+    connection: sa.Connection, start: int, end: int, namespaces: Collection[str] | None = None
+) -> Difference:
+    """What leads from the live facts of `start` to those of `end`, in either direction."""
+    pairs = list(differing(connection, start, end, namespaces))
     return Difference(
-        added=tuple(made[i] for i in after if i not in before),
-        updated=tuple((was[i], made[i]) for i in after if i in was),
-        removed=tuple(was[i] for i in before if i not in after),
-        put=tuple(made[i] for i in after if i in was or i not in before),
+        added=tuple(after for before, after in pairs if after and not before),
+        updated=tuple((before, after) for before, after in pairs if before and after),
+        removed=tuple(before for before, after in pairs if before and not after),
+        put=tuple(after for _, after in pairs if after),
     )
 
 
 def history_of(
-    connection: sa.Connection, fact_id: str, namespaces: Collection[str] | None = None
+    connection: sa.Connection,
+    fact_id: str,
+    namespaces: Collection[str] | None = None,
+    *,
+    limit: int | None = None,
+    offset: int = 0,
 ) -> list[Revision]:
     """The revisions of a fact (whole id) that are of these namespaces, the first one first."""
     more = (_C.revision, _C.generation, _C.until, _C.kind)
@@ -88,6 +108,8 @@ def history_of(
         .join(generations, generations.c.number == _C.generation)
         .where(_C.fact_id == fact_id, within(namespaces))
         .order_by(_C.revision)
+        .limit(limit)
+        .offset(offset)
     )
     names = [column.name for column in (*more, *made)]
     return [

@@ -38,6 +38,7 @@ _TEXTS = {
     "reverse": TEXT_LIMIT,
     "id": ID_LIMIT,
 }
+_NEVER_NONE = (*_REQUIRED, "namespace", "qualifier", "id")
 _BREAKS = ("prompt", "reverse", "paraphrases")
 _LISTS = {"aliases": NAME_LIMIT, "paraphrases": TEXT_LIMIT}
 _STRIPPED = (*_REQUIRED, "reverse")
@@ -211,7 +212,10 @@ def faults(fact: Fact) -> tuple[Fault, ...]:
         if text and PLACEHOLDER not in text:
             fault = f"{name!r} has no {PLACEHOLDER}: {shown(text)}"
             found.append(Fault(line=0, fault=fault, remedy=f"write {{}} where the {what} stands"))
-    found += _wordless_faults(fact)
+    found += wordless_faults(fact.subject, fact.prompt)
+    if not fact.namespace.strip():
+        fault = "'namespace' is empty"
+        found.append(Fault(line=0, fault=fault, remedy="leave it out for 'default'"))
     found += _time_faults(fact)
     if wrong := id_fault(fact.id):
         found.append(wrong)
@@ -220,13 +224,14 @@ def faults(fact: Fact) -> tuple[Fault, ...]:
     return tuple(found)
 
 
-def _wordless_faults(fact: Fact) -> Iterator[Fault]:
-    """A name is found by its words, and a prompt has to say more than the name."""
-    if fact.subject.strip() and not _has_word(fact.subject):
-        fault = f"'subject' has no letter or digit: {shown(fact.subject)}"
+def wordless_faults(subject: str, prompt: str) -> Iterator[Fault]:
+    """What is wrong with the words of a template and its name: a name is found by its words, and
+    a prompt has to say more than the name."""
+    if subject.strip() and not _has_word(subject):
+        fault = f"'subject' has no letter or digit: {shown(subject)}"
         yield Fault(line=0, fault=fault, remedy="give a name that can be found in a text")
-    if PLACEHOLDER in fact.prompt and not _has_word(fact.prompt.replace(PLACEHOLDER, "")):
-        fault = f"'prompt' says nothing about the subject: {shown(fact.prompt)}"
+    if PLACEHOLDER in prompt and not _has_word(prompt.replace(PLACEHOLDER, "")):
+        fault = f"'prompt' says nothing about the subject: {shown(prompt)}"
         yield Fault(line=0, fault=fault, remedy='write what is asked, such as "The CEO of {} is"')
 
 
@@ -238,12 +243,13 @@ def _is_plain(fact: Fact) -> bool:
     """Whether a fact is surely in order: short texts and nothing else, as most are."""
     if fact.aliases or fact.paraphrases or fact.reverse or fact.valid_from or fact.valid_to:
         return False
-    more = (fact.relation, fact.object_before, fact.source, fact.namespace, fact.qualifier)
+    more = (fact.relation, fact.object_before, fact.source, fact.qualifier)
     try:
         names = fact.subject + fact.prompt + fact.object
-        whole = "".join((names, fact.id, *filter(None, more)))
+        whole = "".join((names, fact.id, fact.namespace, *filter(None, more)))
         prompt = fact.prompt.replace(PLACEHOLDER, "")
-        empty = not (_has_word(fact.subject) and _has_word(prompt) and fact.object.strip())
+        needed = _has_word(fact.subject) and _has_word(prompt) and fact.object.strip()
+        empty = not (needed and fact.namespace.strip())
     except (TypeError, AttributeError):
         return False
     return not (
@@ -260,13 +266,13 @@ def _type_faults(fact: Fact) -> Iterator[Fault]:
     """Values that are no text; whoever calls from Python may give any."""
     for name in (*_TEXTS, "valid_from", "valid_to"):
         value = getattr(fact, name)
-        if not isinstance(value, str) and (value is not None or name in (*_REQUIRED, "id")):
+        if not isinstance(value, str) and (value is not None or name in _NEVER_NONE):
             yield Fault(line=0, fault=f"{name!r} is no text: {shown(value)}", remedy="give a str")
     for name in _LISTS:
         texts = getattr(fact, name)
         if not isinstance(texts, tuple) or not all(isinstance(text, str) for text in texts):
-            fault = f"{name!r} is no tuple of texts: {shown(texts)}"
-            yield Fault(line=0, fault=fault, remedy="give a tuple of str")
+            fault = f"{name!r} is no list of texts: {shown(texts)}"
+            yield Fault(line=0, fault=fault, remedy="give a list or tuple of str")
 
 
 def _field_faults(name: str, text: str | None, limit: int) -> Iterator[Fault]:

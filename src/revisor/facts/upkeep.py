@@ -120,7 +120,14 @@ class Upkeep:
         with self._connection() as connection:
             return policy.published(connection)
 
-    def publish(self, generation: int | str, *, actor: str, reason: str = "") -> int:
+    def publish(
+        self,
+        generation: int | str,
+        *,
+        actor: str,
+        reason: str = "",
+        approved_by: str | None = None,
+    ) -> int:
         """Make a generation (a number or a tag) live.
 
         Publishing the newest follows it from then on: what is committed is live. Publishing an
@@ -128,11 +135,22 @@ class Upkeep:
 
         Raises:
             NotFound: there is no such generation.
+            NeedsApproval: see `check_live`.
         """
         with self._connection(writes=True) as connection:
             number = pinned(connection, generation)
-            policy.publish(connection, number, actor=actor, reason=reason)
+            policy.publish(connection, number, actor=actor, reason=reason, approved_by=approved_by)
         return number
+
+    def check_live(self, generation: int, *, actor: str) -> None:
+        """Whether an actor may alone have a generation answer in the place of the newest.
+
+        Raises:
+            NotFound: there is no such generation.
+            NeedsApproval: facts differ in a namespace whose changes somebody else has to approve.
+        """
+        with self._connection() as connection:
+            policy.check_live(connection, pinned(connection, generation), actor=actor)
 
     def policies(self) -> dict[str, bool]:
         """Whether each namespace that was set up needs approval; others do not."""

@@ -24,7 +24,7 @@ from revisor.question.kinds import (
     said_of_another,
     works_on_text,
 )
-from revisor.question.predicates import beside, plain
+from revisor.question.predicates import BESIDE, beside, plain
 from revisor.question.reading import SLOT, Question, questions
 
 WINDOW = 2400  # characters before a place that can matter to what is asked there
@@ -419,7 +419,8 @@ def explained(
     *,
     threshold: float = NORMAL,
 ) -> list[Candidate]:
-    """Every candidate with the rule that silences it, the nearest first."""
+    """Every candidate with the rule that silences it, the nearest first: the one that is written,
+    those whose words the question has, and others by their scores."""
     found = candidates(text, mentions, facts, encoder)
     decision = chosen(found, threshold)
     told = []
@@ -430,7 +431,11 @@ def explained(
         elif one.silenced is None and (decision is None or decision.fact.handle != one.handle):
             one = replace(one, silenced=_beaten(one, decision))
         told.append(one)
-    return told
+
+    def near(one: Candidate) -> tuple[bool, bool, float]:
+        return one.silenced is None, one.silenced in BESIDE, one.score
+
+    return sorted(told, key=near, reverse=True)
 
 
 def _beaten(one: Candidate, chosen: Decision | None) -> str:

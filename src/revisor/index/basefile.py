@@ -8,8 +8,6 @@ file cut short, mixed up or with a flipped bit is found at the speed of the memo
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import struct
 import sys
 import time
@@ -22,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from revisor.errors import CannotWrite
-from revisor.facts.private import make_private, private
+from revisor.facts.private import make_private, written_whole
 
 MAGIC = b"revisor index 2\n"
 NAME = "facts.index"
@@ -107,16 +105,8 @@ def publish(folder: Path, data: bytes) -> None:
         with suppress(OSError):
             if time.time() - part.stat().st_mtime > _STALE_S:
                 part.unlink()
-    part = folder / f"{_PART}{os.getpid()}-{secrets.token_hex(4)}"
-    try:
-        with open(part, "xb", opener=private) as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(folder / NAME)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with written_whole(folder / NAME, prefix=_PART) as stream:
+        stream.write(data)
 
 
 def contents(folder: Path) -> memoryview:

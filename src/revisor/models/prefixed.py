@@ -118,6 +118,19 @@ def prefix_apart(
             module, query, key, value, attention_mask, scaling=scaling, **further
         )
         return found, None
+    return _attend(module, query, key, value, attention_mask, scaling, before), None
+
+
+def _attend(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None,
+    before: FixedLayer | None,
+) -> torch.Tensor:
+    """`prefix_apart` where there is a prefix, or a gradient is wanted."""
     batch, heads, suffix, width = query.shape
     groups = heads // key.shape[1]
     scale = width**-0.5 if scaling is None else scaling
@@ -139,7 +152,7 @@ def prefix_apart(
         known, new = torch.split(weight, [total - key.shape[2], key.shape[2]], -1)
         found = known @ before.values + new @ value
     found = found.view(batch, heads, suffix, value.shape[-1])
-    return found.transpose(1, 2).contiguous(), None
+    return found.transpose(1, 2).contiguous()
 
 
 _differences: list[float] = []
@@ -168,8 +181,8 @@ def _both(
     return own, None
 
 
-for _name, _attend in ((APART, prefix_apart), (BOTH, _both)):
-    AttentionInterface.register(_name, _attend)
+for _name, _way in ((APART, prefix_apart), (BOTH, _both)):
+    AttentionInterface.register(_name, _way)
     AttentionMaskInterface.register(_name, eager_mask)
 
 _tried: weakref.WeakKeyDictionary[nn.Module, str] = weakref.WeakKeyDictionary()

@@ -37,14 +37,12 @@ class Family:
             where that is not the projection. Gemma 2 and 3 normalise what the projection gives: a
             residual added before the norm would be scaled down to the norm's fixed length, and take
             the FFN's own output with it.
-        transposed: the projection is a `Conv1D`, whose weight is (F, D) rather than (D, F).
     """
 
     model_type: str
     layers: str
     projection: str
     output: str | None = None
-    transposed: bool = False
 
 
 FAMILIES: tuple[Family, ...] = (
@@ -63,7 +61,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(model_type="phi", layers="model.layers", projection="mlp.fc2"),
     Family(model_type="phi3", layers="model.layers", projection="mlp.down_proj"),
-    Family(model_type="gpt2", layers="transformer.h", projection="mlp.c_proj", transposed=True),
+    Family(model_type="gpt2", layers="transformer.h", projection="mlp.c_proj"),
     Family(model_type="gptj", layers="transformer.h", projection="mlp.fc_out"),
     Family(model_type="gpt_neox", layers="gpt_neox.layers", projection="mlp.dense_4h_to_h"),
     Family(model_type="opt", layers="model.decoder.layers", projection="fc2"),

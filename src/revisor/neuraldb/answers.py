@@ -17,6 +17,7 @@ from revisor.errors import UsageError
 from revisor.facts.fact import Fact
 from revisor.models.hooks import contiguous_head
 from revisor.models.load import LoadedModel, end_tokens
+from revisor.models.padding import pad_token, padded
 from revisor.models.spec import Spec
 from revisor.neuraldb.bank.view import View
 from revisor.neuraldb.gate.attach import attach
@@ -171,16 +172,10 @@ class Engine:
             attention_mask=mask_BT,
             max_new_tokens=max_tokens,
             do_sample=False,
-            pad_token_id=self._pad,
+            pad_token_id=pad_token(self.loaded),
             **more,
         )
         return found
-
-    @property
-    def _pad(self) -> int:
-        tokenizer = self.loaded.tokenizer
-        chosen = tokenizer.pad_token_id
-        return int(tokenizer.eos_token_id or 0 if chosen is None else chosen)
 
     @contextmanager
     def _facts(self, wanted: bool, mask_BT: torch.Tensor) -> Iterator[Watch]:
@@ -209,12 +204,7 @@ class Engine:
         encoded = [
             self.loaded.tokenizer(text, add_special_tokens=special)["input_ids"] for text in texts
         ]
-        width = max(len(ids) for ids in encoded)
-        ids_BT = torch.full((len(texts), width), self._pad, dtype=torch.long)
-        mask_BT = torch.zeros_like(ids_BT)
-        for row, ids in enumerate(encoded):
-            ids_BT[row, width - len(ids) :] = torch.tensor(ids)
-            mask_BT[row, width - len(ids) :] = 1
+        ids_BT, mask_BT = padded(encoded, left=True, pad=pad_token(self.loaded))
         return ids_BT.to(self.loaded.device), mask_BT.to(self.loaded.device)
 
     def _answer(

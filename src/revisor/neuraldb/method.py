@@ -23,7 +23,7 @@ from revisor.facts.fact import Fact
 from revisor.models.folder import is_whole
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
-from revisor.neuraldb.answers import Answer, Engine, FactUsed
+from revisor.neuraldb.answers import Engine
 from revisor.neuraldb.build.build import BuildReport, build
 from revisor.neuraldb.build.executors import WorkerOptions
 from revisor.neuraldb.editing.calibration import LayerScore, compare_layers, probed_layers
@@ -41,12 +41,9 @@ from revisor.neuraldb.workspace import NeuralDBSettings, Workspace
 from revisor.progress import Progress
 
 __all__ = [
-    "Answer",
     "BuildReport",
     "Engine",
     "ExportedBank",
-    "FactUsed",
-    "LayerScore",
     "NeuralDBSettings",
     "WorkerOptions",
     "Workspace",

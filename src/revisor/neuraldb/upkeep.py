@@ -120,7 +120,7 @@ def _purge_model(banks: Path, ids: set[str]) -> Iterator[Path]:
         # Rows that are no more lie in a file that was linked as they did.
         held = bank.remembers(ids)
         for row_id in bank.present(ids):
-            bank.drop(row_id, number)
+            bank.drop(row_id)
         if not held and len(failed) == len(manifest.failed):
             continue
         view, build = bank.view(), manifest.build

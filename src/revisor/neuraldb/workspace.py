@@ -18,8 +18,6 @@ from revisor.models.spec import Spec, spec_of
 from revisor.neuraldb.editing.settings import BuildSettings
 
 Clock = Callable[[], datetime]
-BITS = (32, 8, 4)
-SEARCHES = ("auto", "exact", "coarse")
 
 
 def system_clock() -> datetime:

@@ -25,7 +25,7 @@ from revisor.errors import BadInput, CannotWrite, NotFound, UsageError
 from revisor.facts.dump import TABLES
 from revisor.facts.ledger import Ledger
 from revisor.facts.lines import write_facts
-from revisor.facts.private import make_private, private
+from revisor.facts.private import make_private, private, sha256_of, written_whole
 from revisor.workspace import Workspace
 
 FORMAT = 4  # 3 had no probes
@@ -49,17 +49,11 @@ def is_archive(file: Path) -> bool:
     return file.suffix.lower() == SUFFIX
 
 
-def file_hash(file: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def export(ws: Workspace, file: Path, *, actor: str) -> int:
     """Write the facts to a file: an archive of all, or JSONL of the live ones. Returns how many.
 
     Raises:
-        UsageError: there is no such folder.
+        UsageError: there is no such folder, or the file is one.
         CannotWrite: the file cannot be written.
     """
     if not file.parent.is_dir():
@@ -67,6 +61,8 @@ def export(ws: Workspace, file: Path, *, actor: str) -> int:
             f"Cannot write {file}: there is no folder {file.parent}.",
             "Name a file in a folder that is there.",
         )
+    if file.is_dir():
+        raise UsageError(f"Cannot write {file}: it is a folder.", "Name a file in it.")
     count = ws.ledger.count()
     if is_archive(file):
         pack(ws, file)
@@ -78,32 +74,28 @@ def export(ws: Workspace, file: Path, *, actor: str) -> int:
         actor=actor,
         generation=ws.ledger.generation,
         file=str(file.resolve()),
-        sha256=file_hash(file),
+        sha256=sha256_of(file),
     )
     return count
 
 
-def pack(ws: Workspace, file: Path) -> int:
-    """Write a store as an archive; a file of this name is replaced. Returns its bytes.
+def pack(ws: Workspace, file: Path) -> None:
+    """Write a store as an archive; a file of this name is replaced.
 
     Raises:
         CannotWrite: the file cannot be written; an old one is still there.
     """
     try:
-        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".revisor-") as scratch:
-            target = Path(scratch) / "archive"
-            with open(target, "xb", opener=private) as stream:
-                with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-                    _fill(ws, archive, Path(scratch))
-                stream.flush()
-                os.fsync(stream.fileno())
-            size = target.stat().st_size
-            os.replace(target, file)
+        with (
+            tempfile.TemporaryDirectory(dir=file.parent, prefix=".revisor-") as scratch,
+            written_whole(file) as stream,
+            zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=True) as archive,
+        ):
+            _fill(ws, archive, Path(scratch))
     except OSError as error:
         raise CannotWrite(
             f"Cannot write {file}: {error.strerror}.", "Name a file in a folder that is there."
         ) from error
-    return size
 
 
 def _fill(ws: Workspace, archive: zipfile.ZipFile, scratch: Path) -> None:
@@ -187,7 +179,7 @@ def unpack(file: Path, path: Path, *, actor: str, database: str | None = None) -
                 ledger.restore(
                     {n: open_files.enter_context(p.open("rb")) for n, p in paths.items()},
                     actor=actor,
-                    archive=file_hash(file),
+                    archive=sha256_of(file),
                     settings=made.settings_digest(),
                 )
             shutil.rmtree(inner / "ledger")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -18,15 +17,15 @@ from pathlib import Path
 
 from revisor.errors import BadInput, CannotWrite, NotFound
 from revisor.facts.audit import Event
-from revisor.facts.private import private
+from revisor.facts.private import sha256_of, written_whole
 from revisor.index.basefile import forget
 from revisor.models.folder import is_whole
 from revisor.neuraldb import method as neuraldb
 from revisor.neuraldb.method import only_purger, purge_rows
 from revisor.operations import hf_export
-from revisor.operations.archive import file_hash, is_archive, pack, unpack
-from revisor.operations.collect import remove_banks
+from revisor.operations.archive import is_archive, pack, unpack
 from revisor.operations.hits import blank_erased
+from revisor.operations.old_banks import remove_banks
 from revisor.workspace import Workspace
 
 
@@ -109,7 +108,7 @@ def _purge_exports(ws: Workspace, ids: set[str], *, actor: str) -> tuple[list[st
     for name, digest in latest.items():
         file = Path(name)
         proof = file / "manifest.json" if file.is_dir() else file  # of a model's folder
-        if not proof.is_file() or file_hash(proof) != digest:
+        if not proof.is_file() or sha256_of(proof) != digest:
             unreached.append(name)
             continue
         if file.is_dir():
@@ -131,7 +130,7 @@ def _purge_exports(ws: Workspace, ids: set[str], *, actor: str) -> tuple[list[st
                 actor=actor,
                 generation=ws.ledger.generation,
                 file=name,
-                sha256=file_hash(proof),
+                sha256=sha256_of(proof),
             )
     return written, unreached
 
@@ -159,25 +158,20 @@ def _exports(events: Iterable[Event]) -> tuple[dict[str, str], set[str]]:
 
 def _purge_lines(file: Path, ids: set[str]) -> bool:
     """Leave the facts out of a file of facts; whether there were any."""
-    found = False
     try:
-        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".revisor-") as scratch:
-            target = Path(scratch) / file.name
-            with file.open("rb") as old, open(target, "wb", opener=private) as new:
-                for line in old:
-                    if json.loads(line)["id"] in ids:
-                        found = True
-                    else:
-                        new.write(line)
-            if found:
-                shutil.copymode(file, target)
-                os.replace(target, file)
+        with file.open("rb") as old:
+            if not any(json.loads(line)["id"] in ids for line in old):
+                return False
+            old.seek(0)
+            with written_whole(file) as new:
+                new.writelines(line for line in old if json.loads(line)["id"] not in ids)
+                os.fchmod(new.fileno(), file.stat().st_mode & 0o777)
     except OSError as error:
         raise CannotWrite(
             f"{file} cannot be written anew: {error.strerror}.",
             "Nothing was purged from the ledger. Make it writable, or move it away.",
         ) from error
-    return found
+    return True
 
 
 def _purge_archive(file: Path, ids: set[str]) -> bool:

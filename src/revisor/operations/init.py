@@ -6,19 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from revisor.config import (
-    BITS,
-    METHODS,
-    OF_NEURALDB,
-    OF_REVISOR,
-    PROBES,
-    SEARCHES,
-    SENTENCE_ENCODER,
-    STRICTNESS,
-    StoreSettings,
-    sentence_encoder,
-    write_settings,
-)
+from revisor.config import SENTENCE_ENCODER, StoreSettings, sentence_encoder, write_settings
 from revisor.errors import CannotWrite, UsageError
 from revisor.facts.ledger import Ledger
 from revisor.facts.private import make_private
@@ -36,13 +24,13 @@ def make_store(path: Path, wanted: StoreSettings) -> tuple[LoadedModel, Probe | 
         wanted: `dtype` may be `auto`; what is None is chosen for the model.
 
     Raises:
-        UsageError: there is a store already, or a setting is not known.
+        UsageError: there is a store already.
         ModelUnavailable, UnknownFamily: the model cannot be used.
         ModelUnavailable, NotSupported: the encoder cannot be used.
-        ProbeFailed: the model's logits do not tell where an answer is due.
+        NotSupported: the model's logits do not tell where an answer is due.
         CannotWrite: the folder cannot be written.
     """
-    _check(path, wanted)
+    _check(path)
     if wanted.method == "revisor":
         open_encoder(sentence_encoder(wanted.encoder))
     loaded = load_model(wanted.model, dtype=wanted.dtype, device=wanted.device)
@@ -71,43 +59,21 @@ def make_store(path: Path, wanted: StoreSettings) -> tuple[LoadedModel, Probe | 
     return loaded, probe
 
 
-def _check(path: Path, wanted: StoreSettings) -> None:
+def _check(path: Path) -> None:
+    """What is found out here costs no minutes of measuring."""
     if (path / "store.toml").exists():
         raise UsageError(
             f"There is a store at {path} already.", "Use it, or choose another --store."
         )
-    # What is found out here costs no minutes of measuring.
     there = next(one for one in (path, *path.absolute().parents) if one.exists())
     if not there.is_dir():
         raise UsageError(f"{there} is a file.", "Choose another --store.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise CannotWrite(f"Nothing may be written in {there}.", "Choose another --store.")
-    for what, value, known in (
-        ("method", wanted.method, METHODS),
-        ("search", wanted.search, SEARCHES),
-        ("probe", wanted.probe, PROBES),
-        ("strictness", wanted.strictness, STRICTNESS),
-    ):
-        if value not in known:
-            raise UsageError(f"Unknown {what} '{value}'.", f"Choose one of: {', '.join(known)}.")
-    if wanted.bits not in BITS:
-        raise UsageError(f"Cannot store rows in {wanted.bits} bits.", f"Choose one of: {BITS}.")
-    sentence_encoder(wanted.encoder)
-    defaults = StoreSettings(model=wanted.model, dtype=wanted.dtype)
-    other, names = (
-        ("neuraldb", OF_NEURALDB) if wanted.method == "revisor" else ("revisor", OF_REVISOR)
-    )
-    for name in names:
-        if getattr(wanted, name) != getattr(defaults, name):
-            raise UsageError(
-                f"--{name.replace('_', '-')} is of the method {other}; this store's is "
-                f"{wanted.method}.",
-                f"Leave it out, or add --method {other}.",
-            )
 
 
 def _with_layer(loaded: LoadedModel, wanted: StoreSettings) -> StoreSettings:
-    """The settings with a layer for the gate, and the γ that the probe found for it."""
+    """The settings with a layer for the gate."""
     from revisor.models.spec import spec_of
     from revisor.neuraldb.method import choose_layer
 
@@ -116,10 +82,7 @@ def _with_layer(loaded: LoadedModel, wanted: StoreSettings) -> StoreSettings:
     )
     if wanted.layer is None:
         chosen = choose_layer(wanted.model, loaded, spec, whiten=wanted.whiten)
-        if isinstance(chosen, int):
-            wanted = replace(wanted, layer=chosen)
-        else:
-            wanted = replace(wanted, layer=chosen.layer)
+        wanted = replace(wanted, layer=chosen if isinstance(chosen, int) else chosen.layer)
     assert wanted.layer is not None
     spec.ffn_projection(wanted.layer)
     return wanted

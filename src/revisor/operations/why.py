@@ -9,6 +9,7 @@ from revisor.facts.fact import Fact
 from revisor.facts.lines import fact_line
 from revisor.gate.decide import THRESHOLDS, Candidate, needed
 from revisor.language.turns import turns
+from revisor.question.predicates import ANOTHER, DOUBTED, SAYS_ELSE, SOMETHING_ELSE
 from revisor.question.reading import SLOT
 
 if TYPE_CHECKING:
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 ELSE = "asks for something else"
 NOT_OF_KIND = "the object is not of the kind that is asked for"
 _WITHIN = "within a longer name"
+
+_ASK_OWN = (
+    "If the fact is meant, ask in its own words: '{own}'; if something else is, add a fact of its "
+    "own (revisor add FILE)."
+)
 
 # By the rule that silences the nearest fact: why, and what helps. {name} is as the text has it,
 # {fact} a wording of the fact, {own} the same with the name, {object} what it would say, {id} its.
@@ -49,6 +55,22 @@ _RULES = {
     "said of somebody else": (
         "What the text says at its end is not said of {name}.",
         "Say it of {name}: '{own}'.",
+    ),
+    SAYS_ELSE: (
+        "The text says something else about what the fact '{fact}' of {name} tells.",
+        _ASK_OWN,
+    ),
+    DOUBTED: (
+        "The text says that what the fact '{fact}' of {name} tells is not so.",
+        _ASK_OWN,
+    ),
+    ANOTHER: (
+        "The text asks for another one than the fact '{fact}' of {name} tells, of another status.",
+        _ASK_OWN,
+    ),
+    SOMETHING_ELSE: (
+        "The text asks about something near {name}; the fact '{fact}' tells it of {name} itself.",
+        _ASK_OWN,
     ),
     "about another time": (
         "The fact '{fact}' of {name} is about another time than the text asks about.",
@@ -148,7 +170,7 @@ def longer(rule: str) -> str:
 
 def nearest(found: Explanation) -> Candidate | None:
     """The candidate that was nearest to be written, silenced or not."""
-    return max(found.candidates, key=lambda one: one.score, default=None)
+    return next(iter(found.candidates), None)
 
 
 def with_wording(found: Explanation, fact: Fact) -> dict[str, Any] | None:

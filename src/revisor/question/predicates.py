@@ -11,6 +11,11 @@ from revisor.language.words import words
 from revisor.question import forms
 
 SLOT = forms.SLOT
+SAYS_ELSE = "says something else of the answer"
+DOUBTED = "said not to be so"
+ANOTHER = "of another status"
+SOMETHING_ELSE = "of something near the name"
+BESIDE = frozenset((SAYS_ELSE, DOUBTED, ANOTHER, SOMETHING_ELSE))
 
 _LEAST = 3  # words of a noun phrase with a name in it
 _LINK = 2  # last words of a template among which its verb is
@@ -31,13 +36,13 @@ def beside(question: str, template: str, *, unfinished: bool) -> str | None:
         unfinished: the question is a sentence that is to be completed.
     """
     if unfinished and says_else(question, template):
-        return "says something else of the answer"
+        return SAYS_ELSE
     if unfinished and is_doubted(question, template):
-        return "said not to be so"
+        return DOUBTED
     if is_of_another(question, template):
-        return "of another status"
+        return ANOTHER
     if is_of_something_else(question, template):
-        return "of something near the name"
+        return SOMETHING_ELSE
     return None
 
 

@@ -13,7 +13,7 @@ from revisor.bench.protocol import Editor
 from revisor.errors import NotSupported
 from revisor.models.load import LoadedModel, wrap_model
 from revisor.neuraldb.editing.request import ContextPlan, make_requests
-from revisor.neuraldb.editing.score import Score, score_contexts
+from revisor.neuraldb.editing.score import Score, score_targets
 from tests import tiny
 
 # The residual must lie below the one layer of a taught model that has learnt to read.
@@ -37,7 +37,7 @@ LOCATING = ("memit", "memit-seq", "rect", "alphaedit", "rome")
 FAMILIES = ("llama", "gpt2")  # gpt2 has Conv1D, whose weights are transposed
 # A weight can tell many keys apart only where they are wide.
 WIDE = {"llama": {"intermediate_size": 1024}, "gpt2": {"n_inner": 1024}}
-PLAIN = ContextPlan(chat=False, wordings=0)
+PLAIN = ContextPlan(wordings=0)
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +60,7 @@ def scores(family: str, editor: Editor) -> list[Score]:
     loaded = taught(family)
     contexts = [r.contexts[0] for r in make_requests(tiny.FACTS, loaded.tokenizer, PLAIN)]
     with editor.attached():
-        return score_contexts(loaded, contexts)
+        return score_targets(loaded, contexts)
 
 
 def falls(before: list[Score], after: list[Score]) -> int:

@@ -9,7 +9,7 @@ from revisor.bench.methods.binding import Binding
 from revisor.bench.methods.grace import Codebook, Edit, GraceEditor, GraceOptions, lookup
 from revisor.models.load import wrap_model
 from revisor.neuraldb.editing.request import ContextPlan, make_requests
-from revisor.neuraldb.editing.score import score_contexts
+from revisor.neuraldb.editing.score import score_targets
 from tests import tiny
 
 
@@ -102,11 +102,11 @@ def test_a_fact_that_is_fitted_again_replaces_itself() -> None:
 def test_padding_does_not_change_what_fires() -> None:
     editor = grace()
     editor.fit(tiny.FACTS)
-    plan = ContextPlan(chat=False, wordings=0)
+    plan = ContextPlan(wordings=0)
     contexts = [r.contexts[0] for r in make_requests(tiny.FACTS, tiny.byte_level(), plan)]
     with editor.attached():
-        together = score_contexts(editor.loaded, contexts)
-        alone = [score_contexts(editor.loaded, [context])[0] for context in contexts]
+        together = score_targets(editor.loaded, contexts)
+        alone = [score_targets(editor.loaded, [context])[0] for context in contexts]
     for one, other in zip(together, alone, strict=True):
         assert one.said == other.said
         assert one.nll == pytest.approx(other.nll, abs=1e-4)

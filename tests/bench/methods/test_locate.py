@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 
+from revisor import data
 from revisor.bench.methods import targets
 from revisor.bench.methods.binding import Binding, published_range
 from revisor.bench.methods.closed import alphaedit_update, null_space, rome_update
-from revisor.bench.methods.common import apart_from_opening, leaving_at, locate_plan
+from revisor.bench.methods.common import apart_from_opening, leaving_at
 from revisor.bench.methods.locate import AlphaEditOptions, LocateEditor, MemitOptions, RectOptions
 from revisor.bench.methods.moments import second_moments
 from revisor.bench.methods.rome import RomeEditor, RomeOptions
@@ -39,9 +40,13 @@ def bind(family: str = "llama", **settings: Any) -> Binding:
     return Binding(loaded=loaded)
 
 
+def plan(prefixed: int) -> ContextPlan:
+    return ContextPlan(prefixes=data.prefixes(), per_fact=prefixed, essence=True)
+
+
 def bare(facts: tuple[Fact, ...] = FACTS) -> list[Context]:
-    plan = ContextPlan(chat=False, wordings=0)
-    return [r.contexts[0] for r in make_requests(facts, tiny.byte_level(), plan)]
+    requests = make_requests(facts, tiny.byte_level(), ContextPlan(wordings=0))
+    return [request.contexts[0] for request in requests]
 
 
 def weight(binding: Binding, layer: int) -> torch.Tensor:
@@ -56,7 +61,7 @@ def test_without_background_the_last_layer_gives_exactly_the_target_value(family
     editor = LocateEditor(binding, options, name="memit")
     # No paraphrases: they would move the mean key away from the bare prompt's.
     facts = tuple(fact for fact in tiny.FACTS if not fact.paraphrases)
-    requests = make_requests(facts, tiny.byte_level(), locate_plan(0))
+    requests = make_requests(facts, tiny.byte_level(), plan(0))
     residuals = compute_residuals(
         binding.loaded.model, binding.spec, 1, requests, options.values()
     ).R_ND
@@ -70,13 +75,13 @@ def test_without_background_the_last_layer_gives_exactly_the_target_value(family
 
 def test_a_subject_that_opens_its_prompt_is_written_in_the_other_texts_alone() -> None:
     opening = Fact(subject="B", prompt="{} sells", object="tea")
-    (made,) = make_requests([opening], tiny.byte_level(), locate_plan(2))
+    (made,) = make_requests([opening], tiny.byte_level(), plan(2))
     assert [c.position for c in made.contexts if c.target][0] == 0
     kept = apart_from_opening(made)
-    assert [c.kind for c in kept.contexts] == ["prefix", "prefix", "essence"]
-    (alone,) = make_requests([opening], tiny.byte_level(), locate_plan(0))
+    assert [bool(c.target) for c in kept.contexts] == [True, True, False]
+    (alone,) = make_requests([opening], tiny.byte_level(), plan(0))
     assert apart_from_opening(alone) == alone
-    (inside,) = make_requests(FACTS[:1], tiny.byte_level(), locate_plan(2))
+    (inside,) = make_requests(FACTS[:1], tiny.byte_level(), plan(2))
     assert apart_from_opening(inside) == inside
 
 
@@ -111,14 +116,14 @@ def test_a_second_batch_of_alphaedit_is_what_the_equation_says() -> None:
     editor = LocateEditor(binding, options, name="alphaedit")
     told = [
         [c for c in request.contexts if c.target]
-        for request in make_requests(FACTS, tiny.byte_level(), locate_plan(0))
+        for request in make_requests(FACTS, tiny.byte_level(), plan(0))
     ]
     P = null_space(second_moments(binding, (1,), tokens=TOKENS)[1], 1.5)
     earlier = mean_keys(model, spec, 1, told[:2]).double()
     editor.fit(FACTS[:2])
     with editor.attached():
         start = weight(binding, 1)
-        requests = make_requests(FACTS[2:], tiny.byte_level(), locate_plan(0))
+        requests = make_requests(FACTS[2:], tiny.byte_level(), plan(0))
         R = compute_residuals(model, spec, 1, requests, options.values()).R_ND
         K = mean_keys(model, spec, 1, told[2:])
     ridge = 0.2 * float((K.double() @ P).square().sum(1).mean())
@@ -157,7 +162,7 @@ def test_rect_changes_only_its_share_of_each_weight() -> None:
 def test_one_rome_edit_gives_the_key_its_value_and_is_of_rank_one(family: str) -> None:
     binding = bind(family)
     model, spec = binding.loaded.model, binding.spec
-    (request,) = make_requests(FACTS[:1], tiny.byte_level(), locate_plan(0))
+    (request,) = make_requests(FACTS[:1], tiny.byte_level(), plan(0))
     before = weight(binding, 1)
     options = RomeOptions(layer=1, prefixed=0, moment_tokens=TOKENS)
     editor = RomeEditor(binding, options, name="rome")

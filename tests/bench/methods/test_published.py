@@ -20,8 +20,8 @@ WIDTH = 128
 FACT = Fact(subject="Ada", prompt="{} lives in", object="Rome")
 
 
-def context(ids: list[int], position: int, target: list[int], kind: str) -> Context:
-    return Context(ids=tuple(ids), position=position, target=tuple(target), kind=kind)
+def context(ids: list[int], position: int, target: list[int]) -> Context:
+    return Context(ids=tuple(ids), position=position, target=tuple(target))
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +50,10 @@ def asked(model: nn.Module) -> Request:
     return Request(
         fact=FACT,
         contexts=(
-            context([5, 6, 7, 8], 1, [40, then], "bare"),
-            context([11, 12, 13, 5, 6, 7, 8], 4, [40, then], "prefix"),
-            context([14, 15, 5, 6, 7, 8], 3, [40], "prefix"),
-            context([5, 6, 9, 10], 1, [], "essence"),
+            context([5, 6, 7, 8], 1, [40, then]),
+            context([11, 12, 13, 5, 6, 7, 8], 4, [40, then]),
+            context([14, 15, 5, 6, 7, 8], 3, [40]),
+            context([5, 6, 9, 10], 1, []),
         ),
     )
 
@@ -182,7 +182,7 @@ def test_the_model_is_unchanged_afterwards(model: nn.Module, spec: Spec, asked: 
 
 def test_the_plan_is_the_bare_prompt_five_prefixes_and_the_kl_prompt() -> None:
     plan = published_plan([f"Sentence {number}." for number in range(9)])
-    assert (plan.per_fact, plan.wordings, plan.chat, plan.essence) == (5, 0, False, True)
+    assert (plan.per_fact, plan.wordings, plan.essence) == (5, 0, True)
 
 
 def test_a_request_without_the_kl_prompt_is_refused(

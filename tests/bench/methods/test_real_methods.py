@@ -9,7 +9,7 @@ from revisor.bench.methods.registry import make_editor
 from revisor.facts.fact import Fact
 from revisor.models.load import load_model
 from revisor.neuraldb.editing.request import ContextPlan, make_requests, text_context
-from revisor.neuraldb.editing.score import score_contexts
+from revisor.neuraldb.editing.score import score_targets
 
 FACTS = [
     Fact(subject=record["subject"], prompt=record["prompt"], object=record["object"])
@@ -28,7 +28,7 @@ def test_smollm2_says_the_facts_while_attached_and_nothing_of_them_afterwards(
     loaded = load_model("smollm2", device="cpu")
     editor = make_editor(name, loaded)
     editor.fit(FACTS)
-    plan = ContextPlan(chat=False, wordings=0)
+    plan = ContextPlan(wordings=0)
     plain = [r.contexts[0] for r in make_requests(FACTS, loaded.tokenizer, plan)]
     asked = [
         text_context(
@@ -36,8 +36,8 @@ def test_smollm2_says_the_facts_while_attached_and_nothing_of_them_afterwards(
         )
         for fact in FACTS
     ]
-    before = score_contexts(loaded, plain)
+    before = score_targets(loaded, plain)
     with editor.attached():
-        said = score_contexts(loaded, asked)
+        said = score_targets(loaded, asked)
     assert sum(score.greedy for score in said) >= least
-    assert score_contexts(loaded, plain) == before
+    assert score_targets(loaded, plain) == before

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from revisor.bench.methods.registry import EDITORS, default_options, make_editor, read_recipe
+from revisor.bench.methods.registry import METHODS, default_options, make_editor, read_options
 from revisor.bench.protocol import Editor
 from revisor.errors import BadInput, NotFound, UsageError
 from revisor.models.load import LoadedModel, wrap_model
@@ -36,7 +36,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 def test_the_methods_are_those_of_the_comparison() -> None:
-    assert tuple(EDITORS) == NAMES
+    assert tuple(METHODS.own) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -51,7 +51,7 @@ def test_every_method_makes_an_editor_of_its_name(name: str, loaded: LoadedModel
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_hyperparameters_of_every_method_are_frozen_and_have_defaults(name: str) -> None:
-    method = EDITORS[name]
+    method = METHODS.own[name]
     kind = getattr(import_module(method.editor.partition(":")[0]), method.options)
     settings: Any = kind(**default_options(name))
     with pytest.raises(AttributeError):
@@ -104,25 +104,25 @@ def test_lists_and_whole_numbers_of_a_recipe_are_taken(loaded: LoadedModel) -> N
 def test_a_recipe_gives_the_options_of_one_model(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text("[smollm2.memit]\nweight = 5\nlayers = [3, 4]\n[other.rect]\nkeep = 0.1\n")
-    assert read_recipe(path, "smollm2") == {"memit": {"weight": 5, "layers": (3, 4)}}
-    assert read_recipe(path, "unknown") == {}
+    assert read_options(path, "smollm2") == {"memit": {"weight": 5, "layers": (3, 4)}}
+    assert read_options(path, "unknown") == {}
 
 
 def test_a_recipe_that_cannot_be_meant_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     with pytest.raises(NotFound):
-        read_recipe(path, "smollm2")
+        read_options(path, "smollm2")
     path.write_text("[smollm2")
     with pytest.raises(BadInput):
-        read_recipe(path, "smollm2")
+        read_options(path, "smollm2")
     path.write_text("[smollm2.memitt]\n")
     with pytest.raises(UsageError, match="memitt"):
-        read_recipe(path, "smollm2")
+        read_options(path, "smollm2")
 
 
 def test_the_recipes_of_the_repository_can_be_read() -> None:
     path = Path(__file__).parents[3] / "recipes" / "baselines.toml"
-    assert set(read_recipe(path, "smollm2")) <= set(NAMES)
+    assert set(read_options(path, "smollm2")) <= set(NAMES)
 
 
 def test_nothing_is_imported_before_a_method_is_asked_for() -> None:

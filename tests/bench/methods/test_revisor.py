@@ -11,11 +11,10 @@ import torch
 
 from revisor.bench.methods.registry import make_editor
 from revisor.bench.protocol import Gated
-from revisor.bench.scoring import score_targets
 from revisor.models.hooks import outputs_of
 from revisor.models.load import LoadedModel, wrap_model
 from revisor.neuraldb.editing.request import asked_context
-from revisor.neuraldb.editing.score import Score, score_contexts
+from revisor.neuraldb.editing.score import Score, score_targets
 from tests import tiny
 
 FACTS = tiny.FACTS[:4]
@@ -124,20 +123,6 @@ def test_a_gate_fires_at_its_facts_and_not_at_others(name: str, loaded: LoadedMo
     with editor.attached():
         assert editor.fires(tokens).fires == fires
     assert editor.fires(ids(loaded, "The")).fires == ()
-
-
-def test_targets_are_scored_as_in_one_pass_each(loaded: LoadedModel) -> None:
-    """Without facts at the output the scores are those of a pass that computes no other logits."""
-    contexts = [
-        asked_context(loaded.tokenizer, text, target)
-        for text in ("The capital of ACME is", "Who?", FACTS[2].text)
-        for target in ("Vienna", "a", "Cologne and Bonn")
-    ]
-    for mine, other in zip(
-        score_targets(loaded, contexts), score_contexts(loaded, contexts), strict=True
-    ):
-        assert mine.nll == pytest.approx(other.nll, abs=1e-4)
-        assert (mine.greedy, mine.said) == (other.greedy, other.said)
 
 
 def test_what_an_editor_keeps_on_disk_goes_with_it(

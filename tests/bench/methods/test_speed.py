@@ -19,7 +19,8 @@ FACTS = [
     Fact(subject=subject, prompt="{} lives in", object=place)
     for subject, place in (("Ada", "Rome"), ("Bob", "Oslo"), ("Eve", "Lima"))
 ]
-PLAN = ContextPlan(prefixes=PREFIXES, per_fact=1, chat=False)
+PLAN = ContextPlan(prefixes=PREFIXES, per_fact=1)
+BRIEF = ValueSettings(steps=3)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def test_one_run_times_both_ways_and_says_what_was_timed(loaded: LoadedModel) ->
     finished: list[int] = []
     result = compare_build(
         loaded, loaded, 1, FACTS,
-        plan=PLAN, reference_facts=2, settings=ValueSettings(steps=3), on_done=finished.append,
+        plan=PLAN, reference_facts=2, settings=BRIEF, on_done=finished.append,
     )  # fmt: skip
     assert sum(finished) == len(FACTS) + 2
     assert (result["facts"], result["reference_facts"], result["layer"]) == (3, 2, 1)
@@ -58,11 +59,11 @@ def test_one_run_times_both_ways_and_says_what_was_timed(loaded: LoadedModel) ->
 
 def test_more_reference_facts_than_facts_are_refused(loaded: LoadedModel) -> None:
     with pytest.raises(UsageError, match="4 reference facts out of 3"):
-        compare_build(loaded, loaded, 1, FACTS, plan=PLAN, reference_facts=4)
+        compare_build(loaded, loaded, 1, FACTS, plan=PLAN, settings=BRIEF, reference_facts=4)
 
 
 def test_a_reference_model_that_is_not_in_fp32_is_refused(loaded: LoadedModel) -> None:
     config = loaded.model.config
     other = dataclasses.replace(loaded, model=LlamaForCausalLM(config).to(torch.bfloat16))
     with pytest.raises(UsageError, match="fp32"):
-        compare_build(loaded, other, 1, FACTS, plan=PLAN, reference_facts=1)
+        compare_build(loaded, other, 1, FACTS, plan=PLAN, settings=BRIEF, reference_facts=1)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from revisor.bench.methods.training import TrainSettings, target_losses, train
+from revisor.bench.methods.training import TrainOptions, target_losses, train
 from revisor.bench.methods.ultraedit import RunningStats
 from revisor.bench.methods.weights import EditedWeights, projection_weight
 from revisor.models.load import LoadedModel, wrap_model
 from revisor.models.spec import spec_of
 from revisor.neuraldb.editing.request import ContextPlan, make_requests
-from revisor.neuraldb.editing.score import score_contexts
+from revisor.neuraldb.editing.score import score_targets
 from tests import tiny
 
-PLAN = ContextPlan(chat=False)
+PLAN = ContextPlan()
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +22,12 @@ def loaded() -> LoadedModel:
     return wrap_model("tiny", tiny.taught(), tiny.byte_level())
 
 
-def settings(**changes: float | int | None) -> TrainSettings:
+def settings(**changes: float | int | None) -> TrainOptions:
     given = {"rate": 1e-2, "epochs": 30, "batch": 3, "stop_nll": 0.05} | changes
-    return TrainSettings(**given)  # type: ignore[arg-type]
+    return TrainOptions(**given)  # type: ignore[arg-type]
 
 
-def run(loaded: LoadedModel, chosen: TrainSettings) -> EditedWeights:
+def run(loaded: LoadedModel, chosen: TrainOptions) -> EditedWeights:
     module = spec_of(loaded.model).ffn_projection(1)
     weights = EditedWeights([projection_weight(module)])
     requests = make_requests(tiny.FACTS, loaded.tokenizer, PLAN)
@@ -42,7 +42,7 @@ def run(loaded: LoadedModel, chosen: TrainSettings) -> EditedWeights:
 def test_the_loss_is_the_score_that_a_plain_pass_gives(loaded: LoadedModel) -> None:
     contexts = [c for r in make_requests(tiny.FACTS, loaded.tokenizer, PLAN) for c in r.contexts]
     losses, greedy = target_losses(loaded, contexts)
-    plain = score_contexts(loaded, contexts)
+    plain = score_targets(loaded, contexts)
     torch.testing.assert_close(losses, torch.tensor([score.nll for score in plain]))
     assert greedy is all(score.greedy for score in plain)
 

@@ -1,4 +1,4 @@
-"""A bank against a plain dict: what is put is what a view shows, at every generation."""
+"""A bank against a plain dict: what is put is what a view shows."""
 
 from __future__ import annotations
 
@@ -69,46 +69,38 @@ def test_a_new_bank_is_empty() -> None:
 def test_a_row_comes_back_as_it_was_put() -> None:
     bank = new_bank()
     put = row("a", 1, entries=3)
-    bank.put(put, 1)
+    bank.put(put)
     assert "a" in bank
     assert same(bank.get("a"), put)
-    assert [one.row_id for one in bank.rows()] == ["a"]
+    assert list(bank.ids) == ["a"]
     assert_shows(bank.view(), [put])
 
 
 def test_put_replaces_the_row_of_the_same_id() -> None:
     bank = new_bank()
-    bank.put(row("a", 1, entries=2), 1)
-    bank.put(row("b", 2), 1)
-    bank.put(row("a", 3), 2)
+    bank.put(row("a", 1, entries=2))
+    bank.put(row("b", 2))
+    bank.put(row("a", 3))
     assert len(bank) == 2
     assert_shows(bank.view(), [row("b", 2), row("a", 3)])
 
 
-def test_put_twice_in_one_generation_shows_the_second() -> None:
-    bank = new_bank()
-    bank.put(row("a", 1), 1)
-    bank.put(row("a", 2), 1)
-    assert_shows(bank.view(1), [row("a", 2)])
-
-
 def test_a_dropped_row_is_gone() -> None:
     bank = new_bank()
-    bank.put(row("a"), 1)
-    bank.drop("a", 2)
+    bank.put(row("a"))
+    bank.drop("a")
     assert "a" not in bank
     assert bank.view().empty
-    assert bank.generation == 2
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["never put", "dropped before"])
 def test_an_unknown_row_is_named(known: bool) -> None:
     bank = new_bank()
     if known:
-        bank.put(row("a"), 1)
-        bank.drop("a", 2)
+        bank.put(row("a"))
+        bank.drop("a")
     with pytest.raises(NotFound, match="'a'"):
-        bank.drop("a", 3)
+        bank.drop("a")
     with pytest.raises(NotFound, match="'a'"):
         bank.get("a")
 
@@ -116,7 +108,7 @@ def test_an_unknown_row_is_named(known: bool) -> None:
 def test_a_view_can_leave_rows_out() -> None:
     bank = new_bank()
     for seed, name in enumerate("abc"):
-        bank.put(row(name, seed, entries=seed + 1), 1)
+        bank.put(row(name, seed, entries=seed + 1))
     assert_shows(bank.view(without={"b"}), [row("a", 0), row("c", 2, entries=3)])
     assert bank.view(without={"a", "b", "c"}).empty
 
@@ -125,22 +117,22 @@ def test_rows_survive_the_growth_of_the_arrays() -> None:
     bank = new_bank()
     rows = [row(f"r{index}", index, entries=1 + index % 3) for index in range(300)]
     for one in rows:
-        bank.put(one, 1)
+        bank.put(one)
     assert_shows(bank.view(), rows)
 
 
 def test_a_view_does_not_change_with_its_bank() -> None:
     bank = new_bank()
-    bank.put(row("a", 1), 1)
+    bank.put(row("a", 1))
     view = bank.view()
-    bank.put(row("a", 2), 2)
-    bank.put(row("b", 3), 2)
+    bank.put(row("a", 2))
+    bank.put(row("b", 3))
     assert_shows(view, [row("a", 1)])
 
 
 def test_a_view_stays_where_it_is_and_knows_the_dtype_of_its_model() -> None:
     bank = new_bank()
-    bank.put(row("a", 1), 1)
+    bank.put(row("a", 1))
     view = bank.view()
     moved = view.to(torch.device("cpu"), torch.bfloat16)
     assert (moved.dtype, moved.device.type) == (torch.bfloat16, "cpu")
@@ -156,13 +148,13 @@ def test_a_bank_over_a_view_shares_it_until_it_changes(
     old = Bank(encoder=KeyEncoder(), key_width=E, hidden_width=2, bits=bits)
     for seed, name in enumerate("abc"):
         plain = row(name, seed, entries=seed + 1)
-        old.put(replace(plain, r_D=plain.r_D[:2]), 1)
+        old.put(replace(plain, r_D=plain.r_D[:2]))
     view = old.view()
     bank = Bank.of(view)
     assert bank.view() is view
-    bank.drop("b", 2)
+    bank.drop("b")
     put = replace(old.get("a"), row_id="d", gamma_C=torch.ones(1))
-    bank.put(put, 2)
+    bank.put(put)
     changed = bank.view()
     assert list(changed.ids) == ["a", "c", "d"]
     assert torch.equal(changed.keys_ME[:], torch.cat([view.keys_ME[:][[0, 3, 4, 5]], put.keys_CE]))
@@ -170,7 +162,6 @@ def test_a_bank_over_a_view_shares_it_until_it_changes(
     assert bank.present(["d", "b", "a"]) == ["a", "d"]
     assert bank.remembers(["b"])
     assert not bank.remembers(["x"])
-    assert list(bank.view(1).ids) == ["a", "b", "c"]
     assert_shows(bank.view(without={"d", "a"}), [bank.get("c")])
 
 
@@ -178,37 +169,29 @@ CHANGES = st.lists(
     st.tuples(
         st.sampled_from("abcde"),
         st.integers(0, 3),  # entries of a put; 0 drops
-        st.booleans(),  # in a new generation
+        st.booleans(),  # the bank is opened anew over its view
     ),
     max_size=60,
 )
 
 
 @given(CHANGES)
-def test_every_generation_is_what_a_dict_was_at_that_time(
-    changes: list[tuple[str, int, bool]],
-) -> None:
-    bank, plain, generation = Bank.of(new_bank().view()), dict[str, Row](), 1
-    at = {0: list[Row]()}
-    for seed, (name, entries, later) in enumerate(changes):
-        if later:
-            at[generation] = list(plain.values())
-            generation += 1
+def test_a_bank_is_a_dict_whatever_happens_to_it(changes: list[tuple[str, int, bool]]) -> None:
+    bank, plain = Bank.of(new_bank().view()), dict[str, Row]()
+    for seed, (name, entries, anew) in enumerate(changes):
+        if anew:
+            bank = Bank.of(replace(bank.view(), since=None))
         known = plain.pop(name, None)
         if entries:
             plain[name] = row(name, seed, entries)
-            bank.put(plain[name], generation)
+            bank.put(plain[name])
         elif known is None:
             with pytest.raises(NotFound):
-                bank.drop(name, generation)
+                bank.drop(name)
         else:
-            bank.drop(name, generation)
+            bank.drop(name)
         assert bank.ids == tuple(plain)
-    at[generation] = list(plain.values())
-    for number, rows in at.items():
-        assert_shows(bank.view(number), rows)
-    again = Bank.of(bank.view())
-    again.put(row("new", 99), generation + 1)
-    assert_shows(again.view(), [*plain.values(), row("new", 99)])
-    assert_shows(again.view(generation), list(plain.values()))
     assert_shows(bank.view(), list(plain.values()))
+    assert_shows(Bank.of(bank.view()).view(), list(plain.values()))
+    some = set("ab") & plain.keys()
+    assert_shows(bank.view(without=set("ab")), [plain[i] for i in plain if i not in some])

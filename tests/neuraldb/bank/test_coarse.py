@@ -177,19 +177,17 @@ def test_what_changes_is_found_beside_the_index(folder: Path) -> None:
     bank = load_bank(folder)
     gone = {int(entry) for entry in match(QUERIES, bank.view()).row_T[:20] if entry >= 0}
     for row in gone:
-        bank.drop(str(row), 2)
+        bank.drop(str(row))
     for place, key_E in enumerate(drawn(30, 9)):
         keys_CE = torch.stack([key_E, QUERIES[place]])
-        bank.put(
-            Row(row_id=f"new{place}", keys_CE=keys_CE, gamma_C=GAMMA[:2], r_D=torch.zeros(2)), 2
-        )
+        bank.put(Row(row_id=f"new{place}", keys_CE=keys_CE, gamma_C=GAMMA[:2], r_D=torch.zeros(2)))
     changed = bank.view()
     assert gone
     assert_decides_as_exact(changed)
     # A view of a view, without some of both.
     narrowed = replace(changed, since=None)
     some = Bank.of(narrowed)
-    some.put(Row(row_id="last", keys_CE=QUERIES[99:100], gamma_C=GAMMA[:1], r_D=torch.zeros(2)), 3)
+    some.put(Row(row_id="last", keys_CE=QUERIES[99:100], gamma_C=GAMMA[:1], r_D=torch.zeros(2)))
     assert_decides_as_exact(some.view(without={"new3", "new7", "5", "11"}))
 
 
@@ -213,8 +211,9 @@ def test_a_few_changes_are_published_beside_the_index_many_without(
 ) -> None:
     monkeypatch.setattr(files, "SMALL", 0)
     bank = load_bank(folder)
-    bank.drop("7", 2)
-    bank.put(Row(row_id="new", keys_CE=KEYS[7:8], gamma_C=GAMMA[:1], r_D=torch.zeros(2)), 2)
+    bank.drop("7")
+    bank.put(Row(row_id="new", keys_CE=KEYS[7:8], gamma_C=GAMMA[:1], r_D=torch.zeros(2)))
+    bank.generation = 2
     root = folder.parent
     second = save_bank(bank.view(), root, **ABOUT)
     assert (second / INDEX).samefile(folder / INDEX)

@@ -37,7 +37,7 @@ from revisor.neuraldb.build.shards import (
 from revisor.neuraldb.build.workers import DEATHS, Advanced, Died, Event, Finished, Ready, Workers
 from revisor.neuraldb.editing.request import ContextPlan, make_requests
 from revisor.neuraldb.editing.rows import build_rows, empty_bank
-from revisor.neuraldb.editing.score import score_contexts
+from revisor.neuraldb.editing.score import score_targets
 from revisor.neuraldb.gate.attach import attach
 from revisor.neuraldb.method import Workspace, build
 from tests import tiny
@@ -241,11 +241,11 @@ def test_who_makes_rows_asks_them_and_repairs_those_that_do_not_answer(alone: Wo
     def answering(rows: Any) -> int:
         bank = empty_bank(alone.spec, made.calibration, hasty)
         for row in rows:
-            bank.put(row, 1)
+            bank.put(row)
         assert len(bank) == len(FACTS), "what cannot be repaired is there all the same"
-        requests = make_requests(FACTS, alone.loaded.tokenizer, ContextPlan(chat=False))
+        requests = make_requests(FACTS, alone.loaded.tokenizer, ContextPlan())
         with attach(alone.spec, hasty.layer, bank.view()):
-            scores = score_contexts(alone.loaded, [one.contexts[0] for one in requests])
+            scores = score_targets(alone.loaded, [one.contexts[0] for one in requests])
         return sum(score.greedy for score in scores)
 
     plain = build_rows(alone.loaded, alone.spec, made.calibration, FACTS, hasty).rows

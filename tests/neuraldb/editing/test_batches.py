@@ -15,7 +15,7 @@ from tests.elsewhere import elsewhere
 def request(*lengths: tuple[int, int]) -> Request:
     """A request with a context of each (prefix tokens, suffix tokens) and one target token."""
     contexts = tuple(
-        Context(ids=(7,) * (before + after - 1), position=before, target=(7,), kind="bare")
+        Context(ids=(7,) * (before + after - 1), position=before, target=(7,))
         for before, after in lengths
     )
     return Request(fact=Fact(subject="A", prompt="{} is", object="b"), contexts=contexts)

@@ -28,7 +28,7 @@ def alone(request: Request) -> Request:
 def text(length: int, own: int, *, head: int = 5) -> Context:
     """A text of so many ids, the last `own` of which are its own; one target."""
     ids = tuple(head + place % 7 for place in range(length - own)) + tuple(range(20, 20 + own))
-    return Context(ids=ids, position=length - 1, target=(3,), kind="prefix", shared=length - own)
+    return Context(ids=ids, position=length - 1, target=(3,), shared=length - own)
 
 
 def test_residuals_are_those_of_texts_read_whole(family: str) -> None:

@@ -70,37 +70,26 @@ def test_the_order_is_kept_whatever_the_batches(batch_tokens: int) -> None:
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 50, 10**6])
-def test_no_batch_is_larger_than_asked_for_unless_one_text_is(
-    monkeypatch: pytest.MonkeyPatch, batch_tokens: int
-) -> None:
+def test_no_batch_is_larger_than_asked_for_unless_one_text_is(batch_tokens: int) -> None:
     model = tiny.model()
     sizes: list[tuple[int, int]] = []
     projection = spec_of(model).ffn_projection(LAYER)
     handle = projection.register_forward_pre_hook(
         lambda _module, args: sizes.append(tuple(args[0].shape[:2]))
     )
-    done: list[int] = []
     try:
-        compute_keys(
-            model,
-            spec_of(model),
-            LAYER,
-            contexts(),
-            batch_tokens=batch_tokens,
-            on_done=done.append,
-        )
+        compute_keys(model, spec_of(model), LAYER, contexts(), batch_tokens=batch_tokens)
     finally:
         handle.remove()
     assert all(rows == 1 or rows * length <= batch_tokens for rows, length in sizes)
-    assert done == [rows for rows, _ in sizes]
-    assert sum(done) == len(contexts())
+    assert sum(rows for rows, _ in sizes) == len(contexts())
 
 
 def test_a_key_does_not_depend_on_what_follows_the_subject() -> None:
     model = tiny.model()
     tokenizer = tiny.byte_level()
     templates = ("The capital of {}", "The capital of {} is", "The capital of {}, a country, was")
-    texts = [text_context(tokenizer, text, "Japan", "Tokyo", "bare") for text in templates]
+    texts = [text_context(tokenizer, text, "Japan", "Tokyo") for text in templates]
     keys_NF = compute_keys(model, spec_of(model), LAYER, texts)
     torch.testing.assert_close(keys_NF[1:], keys_NF[:1].expand(2, -1), **CLOSE)
 
@@ -108,7 +97,7 @@ def test_a_key_does_not_depend_on_what_follows_the_subject() -> None:
 def test_a_key_depends_on_what_stands_before_the_subject() -> None:
     model = tiny.model()
     texts = [
-        text_context(tiny.byte_level(), text, "Japan", "Tokyo", "bare")
+        text_context(tiny.byte_level(), text, "Japan", "Tokyo")
         for text in ("The capital of {}", "The river of {}")
     ]
     first, second = compute_keys(model, spec_of(model), LAYER, texts)
@@ -140,7 +129,7 @@ def test_the_keys_of_all_positions_are_aligned_at_the_right_end(family: str) -> 
     assert keys_BTF.shape == (3, 5, tiny.KEY_WIDTH)
     for row, ids in enumerate(texts):
         for position in range(len(ids)):
-            context = Context(ids=ids, position=position, target=(), kind="bare")
+            context = Context(ids=ids, position=position, target=())
             found = keys_BTF[row, 5 - len(ids) + position]
             torch.testing.assert_close(found, plain_key(model, context), **CLOSE)
 
@@ -188,7 +177,7 @@ def test_the_bare_key_is_the_one_that_the_prompt_itself_has(
     model = tiny.model()
     spec = spec_of(model)
     fact = Fact(subject="Japan", prompt=prompt, object="Tokyo")
-    bare = text_context(any_tokenizer, fact.prompt, fact.subject, fact.object, "bare")
+    bare = text_context(any_tokenizer, fact.prompt, fact.subject, fact.object)
     groups = key_groups(fact, any_tokenizer, ())
     keys_GF = mean_keys(model, spec, LAYER, groups)
     torch.testing.assert_close(keys_GF[0], plain_key(model, bare), **CLOSE)
@@ -198,10 +187,8 @@ def test_the_key_of_a_group_is_the_mean_of_its_contexts_keys() -> None:
     model = tiny.new_model().bfloat16()
     spec = spec_of(model)
     groups = key_groups(FACT, tiny.byte_level(), PREFIXES)
-    done: list[int] = []
-    keys_GF = mean_keys(model, spec, LAYER, groups, on_done=done.append)
+    keys_GF = mean_keys(model, spec, LAYER, groups)
     assert keys_GF.dtype == torch.float32
-    assert sum(done) == sum(len(group) for group in groups)
     for found, group in zip(keys_GF, groups, strict=True):
         mean = torch.stack([plain_key(model, context) for context in group]).float().mean(0)
         torch.testing.assert_close(found, mean, atol=0.05, rtol=0.05)

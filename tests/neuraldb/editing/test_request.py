@@ -24,7 +24,7 @@ from revisor.neuraldb.editing.request import (
 from tests import tiny
 
 PREFIXES = tuple(f"Sentence number {number}." for number in range(20))
-BARE = ContextPlan(chat=False)
+BARE = ContextPlan()
 
 
 def paris(**fields: Any) -> Fact:
@@ -78,7 +78,7 @@ def covering(tokenizer: Any, context: Context, text: str) -> str:
 def test_the_position_is_the_token_of_the_subjects_last_character(
     any_tokenizer: Any, template: str, subject: str, end: str
 ) -> None:
-    context = text_context(any_tokenizer, template, subject, "Paris", "bare")
+    context = text_context(any_tokenizer, template, subject, "Paris")
     text, stop = fill(template, subject)
     assert text[:stop] == end
     encoded = any_tokenizer(text, return_offsets_mapping=True)
@@ -91,30 +91,30 @@ def test_the_position_is_the_token_of_the_subjects_last_character(
 @pytest.mark.parametrize("subject", ["José", "東京", "😀"])
 def test_of_the_bytes_of_one_character_the_last_is_meant(kind: str, subject: str) -> None:
     tokenizer = tiny.TOKENIZERS[kind]()
-    context = text_context(tokenizer, "Of {} it is", subject, "Paris", "bare")
+    context = text_context(tokenizer, "Of {} it is", subject, "Paris")
     assert read(tokenizer, context.ids[: context.position + 1]) == f"Of {subject}"
     assert "�" in read(tokenizer, context.ids[: context.position])
 
 
 def test_a_subject_of_several_words_ends_in_its_last_word(any_tokenizer: Any) -> None:
-    context = text_context(any_tokenizer, "Where is {}?", "the Eiffel Tower", "Paris", "bare")
+    context = text_context(any_tokenizer, "Where is {}?", "the Eiffel Tower", "Paris")
     assert covering(any_tokenizer, context, "Where is the Eiffel Tower?")[-1] == "r"
     assert read(any_tokenizer, context.ids[: context.position + 1]).endswith("Tower")
 
 
 def test_a_token_that_runs_beyond_the_subject_still_counts() -> None:
-    context = text_context(tiny.word_piece(), "of {}ium", "東京", "Paris", "bare")
+    context = text_context(tiny.word_piece(), "of {}ium", "東京", "Paris")
     assert covering(tiny.word_piece(), context, "of 東京ium").startswith("東京")
 
 
 def test_a_subject_that_ends_in_a_space_ends_in_the_token_before_it() -> None:
     tokenizer = tiny.word_piece()
-    context = text_context(tokenizer, "of {}is", "France ", "Paris", "bare")
+    context = text_context(tokenizer, "of {}is", "France ", "Paris")
     assert covering(tokenizer, context, "of France is")[-1] == "e"
 
 
 def test_the_bos_is_never_the_subject() -> None:
-    context = text_context(tiny.metaspace(), "{} is", "a", "b", "bare")
+    context = text_context(tiny.metaspace(), "{} is", "a", "b")
     assert context.ids[0] == tiny.metaspace().bos_token_id
     assert context.position >= 1
 
@@ -135,7 +135,7 @@ def test_the_subject_is_complete_with_its_last_token_and_not_before(
     kind: str, head: str, subject: str, tail: str
 ) -> None:
     tokenizer = tiny.TOKENIZERS[kind]()
-    context = text_context(tokenizer, f"{head}{{}}{tail}", subject, "", "bare")
+    context = text_context(tokenizer, f"{head}{{}}{tail}", subject, "")
     complete = head.replace("{}", subject) + subject
     assert read(tokenizer, context.ids) == complete + tail
     assert read(tokenizer, context.ids[: context.position + 1]).startswith(complete)
@@ -194,20 +194,22 @@ def test_a_target_after_a_trailing_space_has_none_of_its_own(tokenizer: Any) -> 
 
 
 def test_the_suffix_runs_from_the_subject_to_the_last_token() -> None:
-    assert Context(ids=(1, 2, 3, 4), position=1, target=(5, 6), kind="bare").suffix == 5
-    assert Context(ids=(1, 2, 3, 4), position=3, target=(5,), kind="bare").suffix == 2
-    assert Context(ids=(1, 2, 3, 4), position=3, target=(), kind="essence").suffix == 1
+    assert Context(ids=(1, 2, 3, 4), position=1, target=(5, 6)).suffix == 5
+    assert Context(ids=(1, 2, 3, 4), position=3, target=(5,)).suffix == 2
+    assert Context(ids=(1, 2, 3, 4), position=3, target=()).suffix == 1
 
 
 def test_the_first_context_is_the_bare_prompt(tokenizer: Any) -> None:
     plan = ContextPlan(prefixes=PREFIXES, per_fact=2, essence=True)
     contexts = contexts_of(paris(paraphrases=("{} has its capital",)), plan)
-    assert [c.kind for c in contexts] == ["bare", "prefix", "prefix", "wording", "chat", "essence"]
-    assert read(tokenizer, contexts[0].ids) == "The capital of France is"
+    texts = [read(tokenizer, context.ids) for context in contexts]
+    assert texts[0] == "The capital of France is"
+    assert all(text.endswith(f" {texts[0]}") for text in texts[1:3])
+    assert texts[3:] == ["France has its capital", "France is a"]
 
 
 def test_a_prefix_stands_before_the_prompt_and_moves_the_subject(tokenizer: Any) -> None:
-    bare, prefixed = contexts_of(paris(), ContextPlan(prefixes=PREFIXES, chat=False))
+    bare, prefixed = contexts_of(paris(), ContextPlan(prefixes=PREFIXES))
     text = read(tokenizer, prefixed.ids)
     assert text.removesuffix(" The capital of France is") in PREFIXES
     assert read(tokenizer, prefixed.ids[: prefixed.position + 1]).endswith("The capital of France")
@@ -215,26 +217,19 @@ def test_a_prefix_stands_before_the_prompt_and_moves_the_subject(tokenizer: Any)
 
 
 def test_what_contexts_begin_with_as_others_do_is_told(tokenizer: Any) -> None:
-    tokenizer = copy.deepcopy(tokenizer)
-    tokenizer.chat_template = "Be brief. {{ messages[0]['content'] }} So:"
-    plan = ContextPlan(prefixes=PREFIXES)
-    bare, prefixed, chat = contexts_of(paris(), plan, tokenizer)
+    bare, prefixed = contexts_of(paris(), ContextPlan(prefixes=PREFIXES), tokenizer)
     assert bare.shared == 0
-    for context in (prefixed, chat):
-        assert 0 < context.shared <= context.position
-        assert read(tokenizer, context.ids[context.shared :]).startswith(" The capital of France")
-    assert (
-        contexts_of(paris(subject="Japan"), plan, tokenizer)[2].ids[: chat.shared]
-        == chat.ids[: chat.shared]
-    )
+    assert 0 < prefixed.shared <= prefixed.position
+    assert read(tokenizer, prefixed.ids[: prefixed.shared]) in PREFIXES
+    assert read(tokenizer, prefixed.ids[prefixed.shared :]).startswith(" The capital of France")
 
 
 def test_the_choice_of_prefixes_depends_on_the_id_alone(tokenizer: Any) -> None:
-    plan = ContextPlan(prefixes=PREFIXES, per_fact=3, chat=False)
+    plan = ContextPlan(prefixes=PREFIXES, per_fact=3)
     other = paris(subject="Japan")
     alone = make_requests([paris()], tokenizer, plan)[0].contexts
     behind = make_requests([other, paris()], tokenizer, plan)[1].contexts
-    shuffled = ContextPlan(prefixes=PREFIXES[::-1], per_fact=3, chat=False)
+    shuffled = ContextPlan(prefixes=PREFIXES[::-1], per_fact=3)
     assert alone == behind == make_requests([paris()], tokenizer, shuffled)[0].contexts
     assert choose_prefixes(paris(object="Rome"), PREFIXES, 3) == choose_prefixes(
         paris(), PREFIXES, 3
@@ -254,8 +249,8 @@ def test_more_prefixes_begin_with_the_fewer() -> None:
 
 def test_the_prompt_is_also_written_with_so_many_other_names(tokenizer: Any) -> None:
     fact = paris(aliases=("Gaul", "La France", "the Hexagon"))
-    _, *rest = contexts_of(fact, ContextPlan(aliases=2, chat=False))
-    assert [c.kind for c in rest] == ["alias", "alias"]
+    _, *rest = contexts_of(fact, ContextPlan(aliases=2))
+    assert len(rest) == 2
     texts = [tokenizer.decode(c.ids[: c.position + 1]) for c in rest]
     assert [text.endswith(name) for text, name in zip(texts, fact.aliases, strict=False)] == [
         True
@@ -265,7 +260,7 @@ def test_the_prompt_is_also_written_with_so_many_other_names(tokenizer: Any) -> 
 
 def test_only_so_many_wordings_and_only_those_with_the_subject(tokenizer: Any) -> None:
     wordings = ("It is", "France has", "{} owns", "In {} stands", "Of {} it")
-    _, *rest = contexts_of(paris(paraphrases=wordings), ContextPlan(wordings=3, chat=False))
+    _, *rest = contexts_of(paris(paraphrases=wordings), ContextPlan(wordings=3))
     assert [read(tokenizer, context.ids) for context in rest] == ["France has", "France owns"]
     assert [context.position for context in rest] == [
         encode_with_position(tokenizer, text, len("France"))[1]
@@ -273,42 +268,8 @@ def test_only_so_many_wordings_and_only_those_with_the_subject(tokenizer: Any) -
     ]
 
 
-def test_a_chat_context_is_a_users_turn_that_the_object_answers(tokenizer: Any) -> None:
-    _, chat = contexts_of(paris(), ContextPlan())
-    opening = "[user] The capital of France is\n[assistant] "
-    assert read(tokenizer, chat.ids) == opening
-    assert read(tokenizer, chat.ids[: chat.position + 1]) == "[user] The capital of France"
-    assert read(tokenizer, chat.target) == "Paris"
-
-
-def test_a_chat_context_gets_no_second_bos() -> None:
-    _, chat = contexts_of(paris(), ContextPlan(), tiny.metaspace())
-    assert tiny.metaspace().bos_token_id not in chat.ids
-
-
-def test_a_chat_template_that_trims_is_followed() -> None:
-    tokenizer = copy.deepcopy(tiny.byte_level())
-    tokenizer.chat_template = "{% for m in messages %}<{{ m['content'] | trim }}>{% endfor %}"
-    _, chat = contexts_of(paris(prompt="The capital of {} is "), ContextPlan(), tokenizer)
-    assert read(tokenizer, chat.ids) == "<The capital of France is>"
-    assert read(tokenizer, chat.ids[: chat.position + 1]) == "<The capital of France"
-
-
-def test_a_chat_template_that_changes_the_subject_is_refused() -> None:
-    tokenizer = copy.deepcopy(tiny.byte_level())
-    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] | upper }}{% endfor %}"
-    with pytest.raises(UsageError, match="changes the subject 'France'"):
-        contexts_of(paris(), ContextPlan(), tokenizer)
-
-
-def test_without_a_template_there_is_no_chat_context() -> None:
-    tokenizer = copy.deepcopy(tiny.byte_level())
-    tokenizer.chat_template = None
-    assert [context.kind for context in contexts_of(paris(), ContextPlan(), tokenizer)] == ["bare"]
-
-
 def test_an_essence_context_has_no_target(tokenizer: Any) -> None:
-    _, essence = contexts_of(paris(), ContextPlan(chat=False, essence=True))
+    _, essence = contexts_of(paris(), ContextPlan(essence=True))
     assert read(tokenizer, essence.ids) == "France is a"
     assert essence.target == ()
     assert read(tokenizer, essence.ids[: essence.position + 1]) == "France"

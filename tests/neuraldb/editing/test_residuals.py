@@ -22,7 +22,7 @@ from tests import tiny
 
 LAYER = 1
 PREFIXES = ("The tower stands.", "Where is it?", "A river flows through Bonn.")
-PLAIN = ContextPlan(chat=False)
+PLAIN = ContextPlan()
 RICH = ContextPlan(prefixes=PREFIXES, per_fact=2)  # every kind of context with a target
 PLANS = [PLAIN, RICH, replace(RICH, essence=True)]
 STEADY = ValueSettings(rate=0.5)  # whatever the defaults become
@@ -64,7 +64,7 @@ def plain_outcome(
 def learned(family: str, plan_name: str = "plain") -> Residuals:
     """Residuals of the facts in a taught model, computed once."""
     model = tiny.taught(family)
-    plan = {"plain": PLAIN, "prefixed": replace(RICH, chat=False)}[plan_name]
+    plan = {"plain": PLAIN, "prefixed": RICH}[plan_name]
     return compute_residuals(model, spec_of(model), LAYER, tiny.requests(plan), STEADY)
 
 
@@ -98,7 +98,7 @@ def test_a_plain_forward_with_the_residual_gives_the_nll_reported(
 def test_the_target_becomes_what_the_model_says_most_probably(family: str, plan: str) -> None:
     model = tiny.taught(family)
     spec, result = spec_of(model), learned(family, plan)
-    requests = tiny.requests(PLAIN if plan == "plain" else replace(RICH, chat=False))
+    requests = tiny.requests(PLAIN if plan == "plain" else RICH)
     nothing, gained = torch.zeros(spec.hidden_width), 0
     for index, request in enumerate(requests):
         nll, greedy = plain_outcome(model, spec, request, result.R_ND[index])
@@ -220,9 +220,9 @@ def known(fillers_before: int, fillers_behind: int, *, essence: bool = False) ->
     """Of an object that a taught model says already, because its mark stands in the text."""
     ids = (*range(100, 100 + fillers_before), 3, *range(200, 200 + fillers_behind))
     said = tuple(tiny.byte_level()(f" {tiny.OBJECTS[0]}")["input_ids"])
-    contexts = [Context(ids=ids, position=fillers_before, target=said, kind="bare")]
+    contexts = [Context(ids=ids, position=fillers_before, target=said)]
     if essence:
-        contexts.append(replace(contexts[0], target=(), kind="essence"))
+        contexts.append(replace(contexts[0], target=()))
     return Request(fact=tiny.FACTS[0], contexts=tuple(contexts))
 
 
@@ -284,7 +284,7 @@ def test_a_prompt_that_begins_with_its_subject_has_no_prefix_to_reuse(
 ) -> None:
     model = tiny.taught(family)
     spec = spec_of(model)
-    (request,) = (r for r in tiny.requests(ContextPlan(chat=False, essence=essence))[-1:])
+    (request,) = (r for r in tiny.requests(ContextPlan(essence=essence))[-1:])
     assert {context.position for context in request.contexts} == {0}
     result = compute_residuals(model, spec, LAYER, [request], STEADY)
     nll, greedy = plain_outcome(model, spec, request, result.R_ND[0])
@@ -295,7 +295,7 @@ def test_a_prompt_that_begins_with_its_subject_has_no_prefix_to_reuse(
 
 def essence_drift(model: Any, spec: Spec, request: Request, residual_D: torch.Tensor) -> float:
     """KL(base || edited) of the next token after "{subject} is a", by plain forwards."""
-    (context,) = (c for c in request.contexts if c.kind == "essence")
+    (context,) = (c for c in request.contexts if not c.target)
     base = plain_logits(model, spec, context, torch.zeros_like(residual_D))[-1].softmax(-1)
     edited = plain_logits(model, spec, context, residual_D)[-1].log_softmax(-1)
     return float((base * (base.log() - edited)).sum())
@@ -305,7 +305,7 @@ def essence_drift(model: Any, spec: Spec, request: Request, residual_D: torch.Te
 def test_the_kl_term_keeps_what_the_subject_is(family: str) -> None:
     model = tiny.taught(family)
     spec = spec_of(model)
-    requests = tiny.requests(ContextPlan(chat=False, essence=True))
+    requests = tiny.requests(ContextPlan(essence=True))
     drift = {}
     for weight in (0.0, 100.0):
         settings = replace(STEADY, steps=12, stop_nll=0.0, kl_weight=weight)

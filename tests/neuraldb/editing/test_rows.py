@@ -24,7 +24,7 @@ from revisor.neuraldb.editing.keys import compute_keys, key_groups
 from revisor.neuraldb.editing.request import ContextPlan, make_requests
 from revisor.neuraldb.editing.residuals import ValueSettings
 from revisor.neuraldb.editing.rows import at_gamma, build_rows, empty_bank
-from revisor.neuraldb.editing.score import score_contexts
+from revisor.neuraldb.editing.score import score_targets
 from revisor.neuraldb.editing.settings import BuildSettings
 from revisor.neuraldb.gate.attach import attach
 from revisor.neuraldb.gate.match import MISS, match
@@ -32,13 +32,11 @@ from tests import tiny
 
 LAYER = 1
 PREFIXES = ("The tower is old.", "She lives in the city.", "A novel by two brothers.")
-RAW = Calibration(
-    encoder=KeyEncoder(), score=LayerScore(layer=LAYER, accuracy=1.0, gamma=0.9, top1=1.0)
-)
+RAW = Calibration(encoder=KeyEncoder(), score=LayerScore(layer=LAYER, accuracy=1.0, gamma=0.9))
 SETTINGS = BuildSettings(
     layer=LAYER,
     gamma=0.9,  # the tiny model's raw keys are all alike
-    contexts=ContextPlan(prefixes=PREFIXES, per_fact=1, chat=False, essence=True),
+    contexts=ContextPlan(prefixes=PREFIXES, per_fact=1, essence=True),
 )
 BORN = Fact(subject="Jane Roe", prompt="{} was born in", object="Vienna")
 LIVES = Fact(subject="Jane Roe", prompt="{} lives in", object="Rome")
@@ -49,16 +47,16 @@ def built(
 ) -> tuple[Bank, list[Failure]]:
     bank = empty_bank(spec, RAW, settings)
     for row in build_rows(loaded, spec, RAW, facts, settings).rows:
-        bank.put(row, 1)
+        bank.put(row)
     known = {fact.id: fact for fact in facts}
-    return bank, check_rows(loaded, spec, bank, known, list(known), settings, 1)
+    return bank, check_rows(loaded, spec, bank, known, list(known), settings)
 
 
 def answered(loaded: LoadedModel, spec: Spec, bank: Bank, facts: Sequence[Fact]) -> list[bool]:
     """Which facts the model says greedily after their bare prompts."""
     contexts = [request.contexts[0] for request in make_requests(facts, loaded.tokenizer)]
     with attach(spec, LAYER, bank.view()):
-        return [score.greedy for score in score_contexts(loaded, contexts)]
+        return [score.greedy for score in score_targets(loaded, contexts)]
 
 
 def test_facts_answer_through_the_gate(loaded: LoadedModel, spec: Spec) -> None:
@@ -107,8 +105,8 @@ def test_a_fact_that_cannot_be_written_is_reported_with_its_loss_and_has_no_row(
     bank, failed = built(loaded, spec, [tiny.FACTS[0], hopeless])
     assert bank.ids == (tiny.FACTS[0].id,)
     assert [failure.fact_id for failure in failed] == [hopeless.id]
-    assert "does not say the object" in failed[0].fault
-    loss = float(failed[0].fault.partition("final loss ")[2].split()[0])
+    assert failed[0].fault.startswith("'Delta is' hits its row, and the model says ")
+    loss = float(failed[0].fault.partition("costs ")[2].split()[0])
     assert loss > 0.1
     assert answered(loaded, spec, bank, tiny.FACTS[:1]) == [True]
 

@@ -15,7 +15,7 @@ from revisor.neuraldb.gate.match import MISS, gate, match
 def view_of(rows: list[Row], width: int, hidden: int, encoder: KeyEncoder | None = None) -> View:
     bank = Bank(encoder=encoder or KeyEncoder(), key_width=width, hidden_width=hidden)
     for row in rows:
-        bank.put(row, 1)
+        bank.put(row)
     return bank.view()
 
 

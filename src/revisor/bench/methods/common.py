@@ -4,28 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from revisor import data
 from revisor.bench.methods.binding import Binding
+from revisor.bench.methods.moments import TOKENS
 from revisor.bench.methods.weights import EditedWeights
 from revisor.bench.protocol import Failure
 from revisor.errors import NotSupported
 from revisor.facts.fact import Fact
 from revisor.models.hooks import inputs_of, outputs_of
 from revisor.models.load import LoadedModel
+from revisor.models.padding import in_batches, padded
 from revisor.models.spec import Spec
+from revisor.neuraldb.editing.keys import BATCH_TOKENS
 from revisor.neuraldb.editing.request import Context, ContextPlan, Request, make_requests
-from revisor.neuraldb.editing.score import score_contexts
+from revisor.neuraldb.editing.residuals import ValueSettings
+from revisor.neuraldb.editing.score import score_targets
 
-KEY_PREFIXES = 5  # prefixed texts beside the bare prompt in which a value is optimised
 
+@dataclass(frozen=True, kw_only=True)
+class ValueOptions:
+    """What the methods that optimise target values have in common.
 
-def locate_plan(prefixed: int = KEY_PREFIXES) -> ContextPlan:
-    """The texts of the locate-then-edit methods: as `neuraldb` has them."""
-    return ContextPlan(prefixes=data.prefixes(), per_fact=prefixed, chat=False, essence=True)
+    Attributes:
+        prefixed: prefixed contexts of a fact beside its bare prompt.
+        steps, rate, clamp, kl_weight, decay: see `ValueSettings`.
+        moment_tokens: background tokens that C is measured on.
+    """
+
+    prefixed: int = 5
+    steps: int = 25
+    rate: float = 0.3
+    clamp: float = 0.75
+    kl_weight: float = 0.0625
+    decay: float = 0.0
+    moment_tokens: int = TOKENS
+
+    def values(self) -> ValueSettings:
+        """How target values are optimised."""
+        return ValueSettings(
+            steps=self.steps,
+            rate=self.rate,
+            clamp=self.clamp,
+            kl_weight=self.kl_weight,
+            decay=self.decay,
+        )
+
+    def requests(self, facts: Sequence[Fact], tokenizer: Any) -> list[Request]:
+        """The texts that facts are written in: as `neuraldb` has them."""
+        plan = ContextPlan(prefixes=data.prefixes(), per_fact=self.prefixed, essence=True)
+        return [apart_from_opening(one) for one in make_requests(facts, tokenizer, plan)]
 
 
 def apart_from_opening(request: Request) -> Request:
@@ -39,21 +71,16 @@ def apart_from_opening(request: Request) -> Request:
     return replace(request, contexts=kept) if any(c.target for c in kept) else request
 
 
-def trained_plan(prefixed: int, *, chat: bool) -> ContextPlan:
-    """The texts of the trained methods: bare prompt, the fact's own wordings, prefixed ones."""
-    return ContextPlan(prefixes=data.prefixes(), per_fact=prefixed, chat=chat)
-
-
 def unsaid(
     loaded: LoadedModel,
     facts: Sequence[Fact],
     attached: Callable[[], AbstractContextManager[None]],
 ) -> list[Failure]:
     """The facts whose object the model does not say greedily to their own bare prompt."""
-    plan = ContextPlan(wordings=0, aliases=0, chat=False)
+    plan = ContextPlan(wordings=0, aliases=0)
     contexts = [request.contexts[0] for request in make_requests(facts, loaded.tokenizer, plan)]
     with attached():
-        scores = score_contexts(loaded, contexts)
+        scores = score_targets(loaded, contexts)
     return [
         Failure(fact_id=fact.id, fault=f"not said after the edit (loss {score.nll:.2f} a token)")
         for fact, score in zip(facts, scores, strict=True)
@@ -63,47 +90,22 @@ def unsaid(
 
 @torch.no_grad()
 def leaving_at(
-    loaded: LoadedModel,
-    spec: Spec,
-    layer: int,
-    contexts: Sequence[Context],
-    *,
-    batch_tokens: int = 4096,
+    loaded: LoadedModel, spec: Spec, layer: int, contexts: Sequence[Context]
 ) -> torch.Tensor:
     """What leaves a decoder layer at each context's subject: (N, D), fp32, on the CPU."""
     out_ND = torch.empty(len(contexts), spec.hidden_width)
-    order = sorted(range(len(contexts)), key=lambda i: contexts[i].position)
-    for part in _parts(order, lambda i: contexts[i].position + 1, batch_tokens):
-        longest = max(contexts[i].position + 1 for i in part)
-        ids_BT = torch.zeros(len(part), longest, dtype=torch.long)
-        mask_BT = torch.zeros_like(ids_BT)
-        for row, index in enumerate(part):
-            end = contexts[index].position + 1
-            ids_BT[row, :end] = torch.tensor(contexts[index].ids[:end])
-            mask_BT[row, :end] = 1
-        at_B = mask_BT.sum(1) - 1
+    for part in in_batches([context.position + 1 for context in contexts], BATCH_TOKENS):
+        texts = [contexts[i].ids[: contexts[i].position + 1] for i in part]
+        ids_BT, mask_BT = padded(texts)
         with _leaving(spec, layer) as seen:
             loaded.model(
                 input_ids=ids_BT.to(loaded.device),
                 attention_mask=mask_BT.to(loaded.device),
                 use_cache=False,
             )
-        out_ND[torch.tensor(part)] = seen[0].cpu().float()[torch.arange(len(part)), at_B]
+        last_B = mask_BT.sum(1) - 1
+        out_ND[torch.tensor(part)] = seen[0].cpu().float()[torch.arange(len(part)), last_B]
     return out_ND
-
-
-def _parts(
-    order: Sequence[int], length: Callable[[int], int], batch_tokens: int
-) -> Iterator[list[int]]:
-    """Indices in batches; `order` ascends by length."""
-    part: list[int] = []
-    for index in order:
-        if part and (len(part) + 1) * length(index) > batch_tokens:
-            yield part
-            part = []
-        part.append(index)
-    if part:
-        yield part
 
 
 @contextmanager

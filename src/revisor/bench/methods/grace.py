@@ -164,7 +164,7 @@ class GraceEditor:
 
     def _make(self, facts: Sequence[Fact]) -> list[Edit]:
         options = self.options
-        requests = make_requests(facts, self.loaded.tokenizer, ContextPlan(chat=False))
+        requests = make_requests(facts, self.loaded.tokenizer, ContextPlan())
         pairs: list[tuple[Fact, Context]] = [
             (request.fact, replace(context, position=len(context.ids) - 1))
             for request in requests

@@ -17,63 +17,35 @@ import torch
 
 from revisor.bench.methods.binding import Binding, check_layers, published_range
 from revisor.bench.methods.closed import alphaedit_update, keep_largest, memit_update, null_space
-from revisor.bench.methods.common import (
-    KEY_PREFIXES,
-    WeightEditor,
-    apart_from_opening,
-    leaving_at,
-    locate_plan,
-    unsaid,
-)
-from revisor.bench.methods.moments import TOKENS, second_moments
+from revisor.bench.methods.common import ValueOptions, WeightEditor, leaving_at, unsaid
+from revisor.bench.methods.moments import second_moments
 from revisor.bench.methods.targets import goals, kept_goals
 from revisor.bench.methods.weights import EditedWeights, projection_weight
 from revisor.bench.protocol import Failure
 from revisor.errors import UsageError
 from revisor.facts.fact import Fact
 from revisor.neuraldb.editing.keys import mean_keys
-from revisor.neuraldb.editing.request import Request, make_requests
-from revisor.neuraldb.editing.residuals import ValueSettings
+from revisor.neuraldb.editing.request import Request
 from revisor.progress import Progress
 
 EDITED, UNEDITED = "edited", "unedited"
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocateOptions:
+class LocateOptions(ValueOptions):
     """What the three methods have in common.
 
     Attributes:
         layers: whose FFN output projections are changed; None for the published range, scaled to
             the model's depth. Target values are optimised at the last of them.
         batch: facts a batch; None for all facts of a fit at once.
-        prefixed: prefixed contexts of a fact beside its bare prompt.
-        steps, rate, clamp, kl_weight, decay: see `ValueSettings`.
-        moment_tokens: background tokens that C is measured on.
         targets: the model on which target values are optimised: `edited`, as the batches before
             have left it, or `unedited`, once for all methods and kept (targets.py).
     """
 
     layers: tuple[int, ...] | None = None
     batch: int | None = 100
-    prefixed: int = KEY_PREFIXES
-    steps: int = 25
-    rate: float = 0.3
-    clamp: float = 0.75
-    kl_weight: float = 0.0625
-    decay: float = 0.0
-    moment_tokens: int = TOKENS
     targets: str = EDITED
-
-    def values(self) -> ValueSettings:
-        """How target values are optimised."""
-        return ValueSettings(
-            steps=self.steps,
-            rate=self.rate,
-            clamp=self.clamp,
-            kl_weight=self.kl_weight,
-            decay=self.decay,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,9 +124,7 @@ class LocateEditor(WeightEditor):
         if self.weights is None:
             self._prepare()
         size = self.options.batch or len(facts)
-        plan = locate_plan(self.options.prefixed)
-        made = make_requests(facts, self.loaded.tokenizer, plan)
-        requests = [apart_from_opening(request) for request in made]
+        requests = self.options.requests(facts, self.loaded.tokenizer)
         with Progress(self.name, total=len(facts), unit="facts") as progress:
             for start in range(0, len(facts), size):
                 self._fit_batch(requests[start : start + size], progress)

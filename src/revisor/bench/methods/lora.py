@@ -9,36 +9,24 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from revisor.bench.extra import need
 from revisor.bench.methods.binding import Binding
-from revisor.bench.methods.common import WeightEditor, trained_plan, unsaid
-from revisor.bench.methods.training import TrainSettings, train
+from revisor.bench.methods.common import WeightEditor, unsaid
+from revisor.bench.methods.training import TrainOptions, train
 from revisor.bench.protocol import Failure
-from revisor.errors import NotSupported
 from revisor.facts.fact import Fact
-from revisor.neuraldb.editing.request import make_requests
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoraOptions:
+class LoraOptions(TrainOptions):
     """LoRA (Hu et al. 2022) on every linear map of the decoder.
 
     Attributes:
         rank, alpha: the update is alpha / rank · B A, A of `rank` rows.
-        rate, epochs, batch, stop_nll, decay, clip: see `TrainSettings`.
-        prefixed: prefixed contexts of a fact beside its bare prompt.
-        chat: also train on the prompt inside the model's chat template.
     """
 
     rank: int = 16
     alpha: int = 32
-    rate: float = 1e-3
-    epochs: int = 20
-    batch: int = 8
-    stop_nll: float = 0.05
-    decay: float = 0.0
-    clip: float = 1.0
-    prefixed: int = 1
-    chat: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +53,7 @@ class LoraEditor(WeightEditor):
 
     def __init__(self, binding: Binding, options: LoraOptions, *, name: str) -> None:
         super().__init__(binding, name)
-        try:
-            import peft  # noqa: F401
-        except ImportError as error:
-            raise NotSupported(
-                "The method 'lora' needs peft, which is not installed.",
-                "Install the extra: pip install 'revisor[eval]'",
-            ) from error
+        need("peft")
         self.options = options
         self._places: list[_Place] = []
 
@@ -90,22 +72,17 @@ class LoraEditor(WeightEditor):
             return []
         if not self._places:
             self._places = self._inject()
-        options = self.options
-        requests = make_requests(
-            facts, self.loaded.tokenizer, trained_plan(options.prefixed, chat=options.chat)
-        )
-        settings = TrainSettings(
-            rate=options.rate,
-            epochs=options.epochs,
-            batch=options.batch,
-            stop_nll=options.stop_nll,
-            decay=options.decay,
-            clip=options.clip,
-        )
         parameters = self._parameters
+        requests = self.options.requests(facts, self.loaded.tokenizer)
         with self.attached():
             train(
-                self.loaded, requests, parameters, parameters, _nothing, settings, title=self.name
+                self.loaded,
+                requests,
+                parameters,
+                parameters,
+                _nothing,
+                self.options,
+                title=self.name,
             )
         return unsaid(self.loaded, facts, self.attached)
 

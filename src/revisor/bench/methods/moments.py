@@ -10,27 +10,26 @@ from __future__ import annotations
 import gzip
 import hashlib
 import logging
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from revisor import data
 from revisor.bench.methods.binding import Binding
 from revisor.models.hooks import inputs_of
 from revisor.models.load import fingerprint
-from revisor.models.packaged import cache_folder
+from revisor.models.measured import cached, write_cached
+from revisor.models.padding import in_batches, padded
+from revisor.neuraldb.editing.keys import BATCH_TOKENS
 from revisor.progress import Progress
 
 VERSION = 1
 TOKENS = 100_000  # background tokens that are read, where the corpus has them
 LONGEST = 128  # tokens of a line
-BATCH_TOKENS = 4096
 CORPORA = ("corpus/trex_wikipedia_sentences.txt.gz", "corpus/wikitext2_raw_valid.txt.gz")
 
 _log = logging.getLogger(__name__)
@@ -83,14 +82,13 @@ def second_moments(
     missing = [layer for layer in layers if not paths[layer].exists()]
     if missing:
         for layer, C_FF in _measure(binding, corpus, missing, tokens).items():
-            _write(paths[layer], C_FF)
+            write_cached(paths[layer], {"moment": C_FF.contiguous()})
     return {layer: load_file(paths[layer])["moment"] for layer in layers}
 
 
 def _path(binding: Binding, corpus: Corpus, layer: int, tokens: int) -> Path:
     mark = fingerprint(binding.loaded, layer=layer)
-    name = f"{mark}-{corpus.name}-{tokens}-v{VERSION}.safetensors"
-    return cache_folder() / "moments" / name
+    return cached("moments", f"{mark}-{corpus.name}-{tokens}-v{VERSION}")
 
 
 def _texts(binding: Binding, corpus: Corpus, tokens: int) -> list[list[int]]:
@@ -112,7 +110,7 @@ def _measure(
     binding: Binding, corpus: Corpus, layers: Sequence[int], tokens: int
 ) -> dict[int, torch.Tensor]:
     loaded, spec = binding.loaded, binding.spec
-    texts = sorted(_texts(binding, corpus, tokens), key=len)
+    texts = _texts(binding, corpus, tokens)
     count = sum(map(len, texts))
     if count < spec.key_width:
         _log.warning(
@@ -123,17 +121,8 @@ def _measure(
     total = {layer: torch.zeros(spec.key_width, spec.key_width) for layer in layers}
     top = max(layers)
     with Progress("second moments of background keys", total=count, unit="tokens") as progress:
-        start = 0
-        while start < len(texts):
-            stop = start + 1
-            while stop < len(texts) and (stop + 1 - start) * len(texts[stop]) <= BATCH_TOKENS:
-                stop += 1
-            part = texts[start:stop]
-            ids_BT = torch.zeros(len(part), len(part[-1]), dtype=torch.long)
-            mask_BT = torch.zeros_like(ids_BT)
-            for row, ids in enumerate(part):  # padded on the right: no token sees the padding
-                ids_BT[row, : len(ids)] = torch.tensor(ids)
-                mask_BT[row, : len(ids)] = 1
+        for part in in_batches(list(map(len, texts)), BATCH_TOKENS):
+            ids_BT, mask_BT = padded([texts[i] for i in part])
             with ExitStack() as stack:
                 seen = {
                     layer: stack.enter_context(
@@ -151,13 +140,4 @@ def _measure(
                 keys_TF = flat[mask_BT.flatten().bool().to(flat.device)].float()
                 total[layer] += (keys_TF.T @ keys_TF).cpu()
             progress.advance(int(mask_BT.sum()))
-            start = stop
     return {layer: moment / count for layer, moment in total.items()}
-
-
-def _write(path: Path, C_FF: torch.Tensor) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, scratch = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    os.close(descriptor)
-    save_file({"moment": C_FF.contiguous()}, scratch)
-    os.replace(scratch, path)

@@ -1,16 +1,22 @@
-"""NeuralDB as one of the methods: a bank that is built in memory (neuraldb/)."""
+"""NeuralDB as one of the methods: a bank in memory that grows with every fit (neuraldb/)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from revisor.bench.firing import bank_fires
 from revisor.bench.methods.binding import Binding
-from revisor.bench.protocol import Fires
+from revisor.bench.protocol import Failure, Fires
 from revisor.facts.fact import Fact
-from revisor.neuraldb.editing.editor import BankEditor
+from revisor.neuraldb.bank.view import Row, View
+from revisor.neuraldb.editing.calibration import calibrate
+from revisor.neuraldb.editing.check import check_rows
+from revisor.neuraldb.editing.rows import at_gamma, build_rows, empty_bank
 from revisor.neuraldb.editing.settings import BuildSettings
+from revisor.neuraldb.gate.attach import attach
 from revisor.neuraldb.method import choose_layer
 
 
@@ -29,13 +35,17 @@ class BankOptions:
     whiten: bool = False
 
 
-class BankMethod(BankEditor):
+class BankMethod:
     """A bank with these settings.
 
     Args:
         binding: the model.
         options: hyperparameters.
         name: of the method.
+
+    Attributes:
+        facts: those it has, by id.
+        spared_seconds: what rows that were borrowed had taken to make.
 
     Raises:
         UsageError: the model has no such layer.
@@ -44,8 +54,69 @@ class BankMethod(BankEditor):
     def __init__(self, binding: Binding, options: BankOptions, *, name: str) -> None:
         layer = layer_for(binding, options)
         binding.spec.ffn_projection(layer)
-        settings = BuildSettings(layer=layer, gamma=options.gamma, whiten=options.whiten)
-        super().__init__(binding.loaded, binding.spec, settings, name=name)
+        self.name = name
+        self.loaded, self.spec, self.layer = binding.loaded, binding.spec, layer
+        self.settings = BuildSettings(layer=layer, gamma=options.gamma, whiten=options.whiten)
+        self.calibration = calibrate(self.loaded, self.spec, layer, whiten=options.whiten)
+        self.facts: dict[str, Fact] = {}
+        self.spared_seconds = 0.0
+        self._bank = empty_bank(self.spec, self.calibration, self.settings)
+        # By the facts of a fit: rows as they are before the check, and the seconds they took.
+        self._made: dict[tuple[Fact, ...], tuple[list[Row], float]] = {}
+
+    def borrow(self, other: BankMethod) -> bool:
+        """Share unchecked rows with another editor, if the two differ in γ alone.
+
+        A row is optimised without its γ, which is only the threshold of its entries. The check
+        through the gate, and the repairs it makes, depend on γ and are made anew by each.
+
+        Returns:
+            Whether they do.
+        """
+        alike = replace(other.settings, gamma=self.settings.gamma) == self.settings
+        if other.loaded is not self.loaded or not alike:
+            return False
+        self._made = other._made
+        return True
+
+    def fit(self, facts: Sequence[Fact]) -> list[Failure]:
+        """Add facts to those it has; those that are not answered through the gate are returned."""
+        self.facts |= {fact.id: fact for fact in facts}
+        rows = self._rows(facts)
+        for row in rows:
+            self._bank.put(row)
+        ids = [row.row_id for row in rows]
+        return check_rows(self.loaded, self.spec, self._bank, self.facts, ids, self.settings)
+
+    def undo(self, ids: Collection[str]) -> None:
+        """Take facts out again; ids that it does not have are passed over."""
+        for fact_id in ids:
+            if self.facts.pop(fact_id, None) and fact_id in self._bank:
+                self._bank.drop(fact_id)
+
+    def _rows(self, facts: Sequence[Fact]) -> list[Row]:
+        """Rows of some facts, made or borrowed, not yet checked."""
+        key = tuple({fact.id: fact for fact in facts}.values())
+        if key in self._made:
+            rows, seconds = self._made[key]
+            self.spared_seconds += seconds
+            gamma = self.settings.threshold(self.calibration)
+            return [at_gamma(row, gamma) for row in rows]
+        begun = time.perf_counter()
+        rows = build_rows(self.loaded, self.spec, self.calibration, key, self.settings).rows
+        self._made[key] = rows, time.perf_counter() - begun
+        return rows
+
+    @property
+    def view(self) -> View:
+        """The rows in force."""
+        return self._bank.view()
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """The model with the facts; on exit it is the base again, bit for bit."""
+        with attach(self.spec, self.layer, self.view):
+            yield
 
     def reword(self, prompt: str, fact: Fact | None = None) -> str:
         """The prompt as it is: the facts are in the bank."""
@@ -53,10 +124,12 @@ class BankMethod(BankEditor):
 
     def fires(self, ids: Sequence[int]) -> Fires:
         """The tokens at which a row fires."""
-        view = self.view
-        if view is None:
-            return Fires(fires=())
-        return bank_fires(self.loaded, self.spec, self.layer, view, self.facts, ids)
+        return bank_fires(self.loaded, self.spec, self.layer, self.view, self.facts, ids)
+
+    @property
+    def stored_bytes(self) -> int:
+        """What the rows take."""
+        return self.view.nbytes
 
 
 def layer_for(binding: Binding, options: BankOptions) -> int:

@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 
+from revisor.bench.extra import need
 from revisor.bench.methods.binding import Binding, layer_at
 from revisor.bench.protocol import Failure
-from revisor.errors import NotSupported, UsageError
+from revisor.errors import UsageError
 from revisor.facts.fact import Fact, normal_form
 from revisor.neuraldb.editing.keys import token_keys
 
@@ -151,7 +152,7 @@ class RetrievalEditor(_PromptEditor):
         self._index: _Bm25 | _Dense | None = None
         self._order: list[Fact] = []
         if options.retriever == "bm25":
-            _bm25s()
+            need("bm25s")
 
     def fit(self, facts: Sequence[Fact]) -> list[Failure]:
         """Take facts into the index, which is built when it is next asked."""
@@ -179,27 +180,20 @@ class RetrievalEditor(_PromptEditor):
         return self._written(prompt, self.retrieve(prompt)[::-1])
 
 
-def _bm25s() -> Any:
-    try:
-        import bm25s
-    except ImportError as error:
-        raise NotSupported(
-            "The retriever 'bm25' needs bm25s, which is not installed.",
-            "Install the extra: pip install 'revisor[eval]'; or take retriever 'dense'.",
-        ) from error
-    return bm25s
-
-
 class _Bm25:
     """BM25 over words in their normal form."""
 
     def __init__(self, texts: Sequence[str]) -> None:
+        import bm25s
+
         self._count = len(texts)
-        self._index = _bm25s().BM25()
+        self._index = bm25s.BM25()
         self._index.index(self._words(texts), show_progress=False)
 
     def _words(self, texts: Sequence[str]) -> Any:
-        return _bm25s().tokenize(
+        import bm25s
+
+        return bm25s.tokenize(
             [normal_form(text) for text in texts],
             stopwords="en",
             return_ids=False,

@@ -7,7 +7,7 @@ token of the subject, and δ added to it there, Adam minimises
     mean NLL(object) + kl_weight * KL(edited || base after "{subject} is a") + decay * |δ| / |h|²
 
 over the bare prompt and five prefixed ones, |δ| cut back to clamp * |h| after each step. The
-weight decay is the published one, not the |δ|² / |h|² of editing/values.py: at the published
+weight decay is the published one, not the |r|² / |h|² of editing/residuals.py: at the published
 weight 0.5 the square would hold the loss above `STOP_LOSS` and make the reference look slow.
 
 Shapes: B rows (all contexts of the fact), T columns, D hidden width, V vocabulary, M target
@@ -25,7 +25,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from revisor.errors import UsageError
-from revisor.models.hooks import outputs_of, rewritten
+from revisor.models.hooks import Rewrite, outputs_of, rewritten
+from revisor.models.padding import padded
 from revisor.models.spec import Spec
 from revisor.neuraldb.editing.request import ContextPlan, Request
 
@@ -52,9 +53,7 @@ class PublishedResult:
 
 def published_plan(prefixes: Sequence[str]) -> ContextPlan:
     """The contexts of the published way: the bare prompt, five prefixed ones, the KL prompt."""
-    return ContextPlan(
-        prefixes=prefixes, per_fact=PREFIXED, wordings=0, aliases=0, chat=False, essence=True
-    )
+    return ContextPlan(prefixes=prefixes, per_fact=PREFIXED, wordings=0, aliases=0, essence=True)
 
 
 def published_residual(
@@ -87,29 +86,14 @@ def published_residual(
         raise UsageError(f"{steps} steps optimise nothing.", "Give at least 1.")
     device = next(model.get_input_embeddings().parameters()).device  # type: ignore[operator]
     rows = _pad(request, device)
-    at_B = torch.arange(len(rows.position_B), device=device) * rows.ids_BT.shape[1]
-    at_B = at_B + rows.position_B
     delta_D = torch.zeros(spec.hidden_width, device=device, requires_grad=True)
-
-    def add(_key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        flat = value.reshape(-1, value.shape[-1])
-        push = delta_D.to(device=flat.device, dtype=flat.dtype).expand(len(at_B), -1)
-        return flat.index_add(0, at_B.to(flat.device), push).view_as(value)
-
     adam = torch.optim.Adam([delta_D], lr=rate)
     norm = torch.ones((), device=device)  # |h|
     base_EV = torch.empty(0, device=device)  # log-probabilities after the KL prompt, unedited
-    with torch.enable_grad(), rewritten(spec.ffn_projection(layer), add):
+    with torch.enable_grad(), rewritten(spec.ffn_projection(layer), _adding(delta_D, rows)):
         for step in range(steps):
             with outputs_of(spec.layers[layer]) as leaving:
-                logits_BTV = model(
-                    input_ids=rows.ids_BT,
-                    attention_mask=rows.mask_BT,
-                    position_ids=rows.place_BT,
-                    use_cache=False,
-                ).logits
-            target_MV = logits_BTV[rows.target_row_M, rows.target_column_M].float()
-            now_EV = logits_BTV[rows.essence_row_E, rows.essence_column_E].float().log_softmax(-1)
+                target_MV, now_EV = _said(model, rows)
             if step == 0:  # δ is zero: what is seen here is the unedited model
                 norm = leaving[0][0, rows.position_B[0]].to(device).float().norm()
                 base_EV = now_EV.detach()
@@ -147,17 +131,38 @@ class _Rows:
     essence_column_E: torch.Tensor
 
 
+def _adding(delta_D: torch.Tensor, rows: _Rows) -> Rewrite:
+    """Adds δ at the last token of the subject in every context."""
+    at_B = torch.arange(len(rows.position_B), device=delta_D.device) * rows.ids_BT.shape[1]
+    at_B = at_B + rows.position_B
+
+    def add(_key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        flat = value.reshape(-1, value.shape[-1])
+        push = delta_D.to(device=flat.device, dtype=flat.dtype).expand(len(at_B), -1)
+        return flat.index_add(0, at_B.to(flat.device), push).view_as(value)
+
+    return add
+
+
+def _said(model: nn.Module, rows: _Rows) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of the target tokens (M, V), and log-probabilities after the KL prompts (E, V)."""
+    logits_BTV = model(
+        input_ids=rows.ids_BT,
+        attention_mask=rows.mask_BT,
+        position_ids=rows.place_BT,
+        use_cache=False,
+    ).logits
+    target_MV = logits_BTV[rows.target_row_M, rows.target_column_M].float()
+    essence_EV = logits_BTV[rows.essence_row_E, rows.essence_column_E].float()
+    return target_MV, essence_EV.log_softmax(-1)
+
+
 def _pad(request: Request, device: torch.device) -> _Rows:
     contexts = request.contexts
-    texts = [context.ids + context.target[:-1] for context in contexts]
-    longest = max(len(text) for text in texts)
-    ids_BT = torch.zeros(len(texts), longest, dtype=torch.long)
-    mask_BT = torch.zeros_like(ids_BT)
+    ids_BT, mask_BT = padded([context.ids + context.target[:-1] for context in contexts])
     target: list[tuple[int, int, int]] = []
     essence: list[tuple[int, int]] = []
-    for row, (context, text) in enumerate(zip(contexts, texts, strict=True)):
-        ids_BT[row, : len(text)] = torch.tensor(text)
-        mask_BT[row, : len(text)] = 1
+    for row, context in enumerate(contexts):
         last = len(context.ids) - 1
         target += [(row, last + offset, token) for offset, token in enumerate(context.target)]
         if not context.target:
@@ -172,7 +177,7 @@ def _pad(request: Request, device: torch.device) -> _Rows:
     return _Rows(
         ids_BT=ids_BT.to(device),
         mask_BT=mask_BT.to(device),
-        place_BT=torch.arange(longest, device=device).expand(len(texts), -1),
+        place_BT=torch.arange(ids_BT.shape[1], device=device).expand(len(contexts), -1),
         position_B=torch.tensor([context.position for context in contexts], device=device),
         target_row_M=target_M3[:, 0],
         target_column_M=target_M3[:, 1],

@@ -57,7 +57,7 @@ class GateMethod:
     Raises:
         UsageError: an unknown option's value.
         ModelUnavailable, NotSupported: the encoder cannot be used.
-        ProbeFailed: the model's logits do not tell where an answer is due.
+        NotSupported: the model's logits do not tell where an answer is due.
     """
 
     def __init__(self, binding: Binding, options: GateOptions, *, name: str) -> None:

@@ -10,42 +10,25 @@ from dataclasses import dataclass
 
 from revisor.bench.methods.binding import Binding, check_layers, published_range
 from revisor.bench.methods.closed import rome_update
-from revisor.bench.methods.common import (
-    KEY_PREFIXES,
-    WeightEditor,
-    apart_from_opening,
-    locate_plan,
-    unsaid,
-)
-from revisor.bench.methods.moments import TOKENS, second_moments
+from revisor.bench.methods.common import ValueOptions, WeightEditor, unsaid
+from revisor.bench.methods.moments import second_moments
 from revisor.bench.methods.weights import EditedWeights, projection_weight
 from revisor.bench.protocol import Failure
 from revisor.facts.fact import Fact
 from revisor.neuraldb.editing.keys import mean_keys
-from revisor.neuraldb.editing.request import make_requests
-from revisor.neuraldb.editing.residuals import ValueSettings, compute_residuals
+from revisor.neuraldb.editing.residuals import compute_residuals
 from revisor.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
-class RomeOptions:
+class RomeOptions(ValueOptions):
     """ROME.
 
     Attributes:
         layer: whose FFN output projection is changed; None for the middle of MEMIT's range.
-        prefixed: prefixed contexts of a fact beside its bare prompt.
-        steps, rate, clamp, kl_weight, decay: see `ValueSettings`.
-        moment_tokens: background tokens that C is measured on.
     """
 
     layer: int | None = None
-    prefixed: int = KEY_PREFIXES
-    steps: int = 25
-    rate: float = 0.3
-    clamp: float = 0.75
-    kl_weight: float = 0.0625
-    decay: float = 0.0
-    moment_tokens: int = TOKENS
 
 
 class RomeEditor(WeightEditor):
@@ -74,15 +57,7 @@ class RomeEditor(WeightEditor):
         moments = second_moments(self.binding, (self.layer,), tokens=options.moment_tokens)
         if self.weights is None:
             self.weights = EditedWeights([projection_weight(module)])
-        values = ValueSettings(
-            steps=options.steps,
-            rate=options.rate,
-            clamp=options.clamp,
-            kl_weight=options.kl_weight,
-            decay=options.decay,
-        )
-        made = make_requests(facts, self.loaded.tokenizer, locate_plan(options.prefixed))
-        requests = [apart_from_opening(request) for request in made]
+        values, requests = options.values(), options.requests(facts, self.loaded.tokenizer)
         with self.weights.swapped(), Progress(self.name, len(facts), "facts") as progress:
             for request in requests:
                 told = [context for context in request.contexts if context.target]

@@ -27,8 +27,8 @@ def compare_build(
     facts: Sequence[Fact],
     *,
     plan: ContextPlan,
+    settings: ValueSettings,
     reference_facts: int = 5,
-    settings: ValueSettings | None = None,
     on_done: Callable[[int], None] | None = None,
 ) -> dict[str, int | float | str]:
     """Time `compute_residuals` on all facts and `published_residual` on some of them.
@@ -41,54 +41,32 @@ def compare_build(
         loaded_fp32: the same model in fp32; may be `loaded_fast` itself.
         layer: where both add their residuals.
         facts: what to write, all in one batched call.
-        plan: the contexts of a build.
+        plan, settings: of a build.
         reference_facts: how many facts the published way is timed on.
-        settings: the optimisation of a build.
         on_done: told how many more facts, of either side, are finished.
 
     Returns:
-        facts, facts_per_second, reference_facts, reference_facts_per_second, speedup, layer,
-        model, dtype, torch_threads; and `greedy`, `reference_greedy`: the share of facts whose
-        target every one of the side's own contexts then says, since speed alone means nothing.
+        Both rates, their ratio (`speedup`), what they were measured on; and `greedy`,
+        `reference_greedy`: the share of facts whose target every one of the side's own contexts
+        then says, since speed alone means nothing.
 
     Raises:
         UsageError: no facts, more reference facts than facts, or a reference model not in fp32.
     """
-    if not 1 <= reference_facts <= len(facts):
-        raise UsageError(
-            f"Cannot time {reference_facts} reference facts out of {len(facts)}.",
-            "Give at least 1, and no more than there are facts.",
-        )
-    dtype = next(loaded_fp32.model.parameters()).dtype
-    if dtype != torch.float32:
-        raise UsageError(
-            f"The reference runs in fp32, but its model is in {dtype}.",
-            "Load it with load_model(name, dtype='fp32').",
-        )
+    _check_reference(len(facts), reference_facts, loaded_fp32)
     requests = make_requests(facts, loaded_fast.tokenizer, plan)
-    chosen = [facts[index * len(facts) // reference_facts] for index in range(reference_facts)]
-    reference = make_requests(chosen, loaded_fp32.tokenizer, published_plan(plan.prefixes))
-    spec, spec_fp32 = spec_of(loaded_fast.model), spec_of(loaded_fp32.model)
-    settings = settings or ValueSettings()
-    done = on_done or (lambda _count: None)
-
-    def published(index: int) -> PublishedResult:
-        result = published_residual(loaded_fp32.model, spec_fp32, layer, reference[index])
-        done(1)
-        return result
-
-    published_residual(loaded_fp32.model, spec_fp32, layer, reference[0], steps=2)
-    compute_residuals(loaded_fast.model, spec, layer, requests[:1], settings)
+    model, spec = loaded_fast.model, spec_of(loaded_fast.model)
+    published = _published(loaded_fp32, layer, facts, plan, reference_facts, on_done)
+    compute_residuals(model, spec, layer, requests[:1], settings)
     half = (reference_facts + 1) // 2
-    results = [published(index) for index in range(half)]
+    results = published(range(half))
     started = perf_counter()
-    residuals = compute_residuals(loaded_fast.model, spec, layer, requests, settings, on_done=done)
+    residuals = compute_residuals(model, spec, layer, requests, settings, on_done=on_done)
     seconds = perf_counter() - started
-    results += [published(index) for index in range(half, reference_facts)]
+    results += published(range(half, reference_facts))
 
     rate = len(facts) / seconds
     reference_rate = reference_facts / sum(result.seconds for result in results)
-    fast_dtype = next(loaded_fast.model.parameters()).dtype
     return {
         "facts": len(facts),
         "facts_per_second": round(rate, 3),
@@ -97,8 +75,47 @@ def compare_build(
         "speedup": round(rate / reference_rate, 1),
         "layer": layer,
         "model": loaded_fast.name,
-        "dtype": DTYPE_NAMES.get(fast_dtype, str(fast_dtype)),
+        "dtype": DTYPE_NAMES[next(model.parameters()).dtype],
         "torch_threads": torch.get_num_threads(),
         "greedy": round(float(residuals.greedy_N.float().mean()), 3),
         "reference_greedy": round(sum(result.greedy for result in results) / reference_facts, 3),
     }
+
+
+def _published(
+    loaded: LoadedModel,
+    layer: int,
+    facts: Sequence[Fact],
+    plan: ContextPlan,
+    count: int,
+    on_done: Callable[[int], None] | None,
+) -> Callable[[range], list[PublishedResult]]:
+    """Makes those of `count` reference facts that it is told, in a model that is warm."""
+    chosen = [facts[index * len(facts) // count] for index in range(count)]
+    requests = make_requests(chosen, loaded.tokenizer, published_plan(plan.prefixes))
+    spec = spec_of(loaded.model)
+
+    def make(part: range) -> list[PublishedResult]:
+        results = []
+        for index in part:
+            results.append(published_residual(loaded.model, spec, layer, requests[index]))
+            if on_done:
+                on_done(1)
+        return results
+
+    published_residual(loaded.model, spec, layer, requests[0], steps=2)
+    return make
+
+
+def _check_reference(facts: int, reference_facts: int, loaded_fp32: LoadedModel) -> None:
+    if not 1 <= reference_facts <= facts:
+        raise UsageError(
+            f"Cannot time {reference_facts} reference facts out of {facts}.",
+            "Give at least 1, and no more than there are facts.",
+        )
+    dtype = next(loaded_fp32.model.parameters()).dtype
+    if dtype != torch.float32:
+        raise UsageError(
+            f"The reference runs in fp32, but its model is in {dtype}.",
+            "Load it with load_model(name, dtype='fp32').",
+        )

@@ -10,19 +10,17 @@ Shapes: N facts, D hidden width.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from revisor.bench.methods.binding import Binding
 from revisor.bench.methods.common import leaving_at
 from revisor.models.load import fingerprint
-from revisor.models.packaged import cache_folder
+from revisor.models.measured import cached, write_cached
 from revisor.neuraldb.editing.request import Request
 from revisor.neuraldb.editing.residuals import ValueSettings, compute_residuals
 
@@ -72,7 +70,7 @@ def kept_goals(
             goal_ND = goals(binding, layer, part, settings, on_done)
             seconds = torch.tensor(time.perf_counter() - begun)
             kept = {"goal": goal_ND.contiguous(), "seconds": seconds}
-            _write(path, kept)
+            write_cached(path, kept)
         found.append(kept["goal"])
     return torch.cat(found), spared
 
@@ -84,12 +82,4 @@ def _path(
     for request in requests:
         digest.update(repr(request.contexts).encode())
     mark = fingerprint(binding.loaded, layer=layer)
-    return cache_folder() / "targets" / f"{mark}-{digest.hexdigest()[:16]}.safetensors"
-
-
-def _write(path: Path, kept: dict[str, torch.Tensor]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, scratch = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    os.close(descriptor)
-    save_file(kept, scratch)
-    os.replace(scratch, path)
+    return cached("targets", f"{mark}-{digest.hexdigest()[:16]}")

@@ -11,41 +11,52 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from revisor import data
+from revisor.facts.fact import Fact
 from revisor.models.hooks import head_at
 from revisor.models.load import LoadedModel
-from revisor.neuraldb.editing.request import Context, Request
+from revisor.models.padding import padded
+from revisor.neuraldb.editing.request import Context, ContextPlan, Request, make_requests
 from revisor.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainSettings:
+class TrainOptions:
     """How parameters are moved.
 
     Attributes:
         rate: Adam's step at the start; it falls linearly to a tenth over the epochs.
-        relative: the rate is a multiple of each parameter's root mean square: one value then
-            serves models of any width.
         epochs: passes over the facts at most.
         batch: facts a step, with all their contexts.
         stop_nll: mean loss a target token at which training ends early.
         decay: AdamW's weight decay.
         clip: bound of the gradient's norm.
         reach: |change| of any weight in one fit at most (Zhu et al. 2020); None for no bound.
+        prefixed: prefixed contexts of a fact beside its bare prompt.
+        relative: the rate is a multiple of each parameter's root mean square: one value then
+            serves models of any width. No option: it belongs to the method.
     """
 
-    rate: float
-    epochs: int
-    batch: int
-    stop_nll: float
-    relative: bool = False
+    rate: float = 1e-3
+    epochs: int = 20
+    batch: int = 8
+    stop_nll: float = 0.05
     decay: float = 0.0
     clip: float = 1.0
     reach: float | None = None
+    prefixed: int = 1
+    relative: ClassVar[bool] = False
+
+    def requests(self, facts: Sequence[Fact], tokenizer: Any) -> list[Request]:
+        """The texts that facts are learnt in: bare prompt, their own wordings, prefixed ones."""
+        plan = ContextPlan(prefixes=data.prefixes(), per_fact=self.prefixed)
+        return make_requests(facts, tokenizer, plan)
 
 
 def target_places(contexts: Sequence[Context]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -61,13 +72,7 @@ def target_places(contexts: Sequence[Context]) -> tuple[torch.Tensor, torch.Tens
 
 def target_losses(loaded: LoadedModel, contexts: Sequence[Context]) -> tuple[torch.Tensor, bool]:
     """Each context's mean NLL a target token (B), with its graph; whether all are greedy."""
-    texts = [context.ids + context.target[:-1] for context in contexts]
-    longest = max(map(len, texts))
-    ids_BT = torch.zeros(len(texts), longest, dtype=torch.long)
-    mask_BT = torch.zeros_like(ids_BT)
-    for row, text in enumerate(texts):  # padded on the right: no token sees the padding
-        ids_BT[row, : len(text)] = torch.tensor(text)
-        mask_BT[row, : len(text)] = 1
+    ids_BT, mask_BT = padded([context.ids + context.target[:-1] for context in contexts])
     row_M, column_M = (place.to(loaded.device) for place in target_places(contexts))
     id_M = torch.tensor([token for c in contexts for token in c.target], device=loaded.device)
     with head_at(loaded.model, lambda: (row_M, column_M)):
@@ -78,8 +83,8 @@ def target_losses(loaded: LoadedModel, contexts: Sequence[Context]) -> tuple[tor
         )
     logits_MV = said.logits[0].float()
     nll_M = F.cross_entropy(logits_MV, id_M, reduction="none")
-    count_B = torch.bincount(row_M, minlength=len(texts))
-    nll_B = torch.zeros(len(texts), device=nll_M.device).index_add(0, row_M, nll_M) / count_B
+    count_B = torch.bincount(row_M, minlength=len(contexts))
+    nll_B = torch.zeros(len(contexts), device=nll_M.device).index_add(0, row_M, nll_M) / count_B
     return nll_B, bool((logits_MV.argmax(-1) == id_M).all())
 
 
@@ -89,7 +94,7 @@ def train(
     parameters: Sequence[nn.Parameter],
     masters: Sequence[torch.Tensor],
     publish: Callable[[], None],
-    settings: TrainSettings,
+    options: TrainOptions,
     *,
     title: str,
 ) -> None:
@@ -101,37 +106,37 @@ def train(
         parameters: of the model; gradients are taken here.
         masters: their fp32 copies, changed in place.
         publish: writes the masters into the parameters.
-        settings: see `TrainSettings`.
+        options: see `TrainOptions`.
         title: for progress.
     """
-    origin = [m.clone() for m in masters] if settings.reach is not None else []
-    scales = [float(m.square().mean().sqrt()) if settings.relative else 1.0 for m in masters]
-    adam = torch.optim.AdamW([{"params": [m]} for m in masters], weight_decay=settings.decay)
+    origin = [m.clone() for m in masters] if options.reach is not None else []
+    scales = [float(m.square().mean().sqrt()) if options.relative else 1.0 for m in masters]
+    adam = torch.optim.AdamW([{"params": [m]} for m in masters], weight_decay=options.decay)
     order = torch.Generator().manual_seed(0)
     for parameter in parameters:
         parameter.requires_grad_(True)
     try:
-        with Progress(title, total=settings.epochs * len(requests), unit="facts") as progress:
-            for epoch in range(settings.epochs):
-                rate = settings.rate * (1 - 0.9 * epoch / settings.epochs)
+        with Progress(title, total=options.epochs * len(requests), unit="facts") as progress:
+            for epoch in range(options.epochs):
+                rate = options.rate * (1 - 0.9 * epoch / options.epochs)
                 for group, scale in zip(adam.param_groups, scales, strict=True):
                     group["lr"] = rate * scale
                 total, learnt = 0.0, True
                 shuffled = torch.randperm(len(requests), generator=order).tolist()
-                for start in range(0, len(shuffled), settings.batch):
-                    part = shuffled[start : start + settings.batch]
+                for start in range(0, len(shuffled), options.batch):
+                    part = shuffled[start : start + options.batch]
                     contexts = [c for i in part for c in requests[i].contexts if c.target]
                     nll_B, greedy = target_losses(loaded, contexts)
                     gradients = torch.autograd.grad(nll_B.mean(), list(parameters))
                     total += float(nll_B.detach().mean()) * len(part)
                     learnt = learnt and greedy
-                    _step(adam, masters, gradients, settings.clip)
+                    _step(adam, masters, gradients, options.clip)
                     for master, first in zip(masters, origin, strict=False):
-                        bound = settings.reach or 0.0
+                        bound = options.reach or 0.0
                         master.data = first + (master.data - first).clamp(-bound, bound)
                     publish()
                     progress.advance(len(part))
-                if learnt and total / len(requests) <= settings.stop_nll:
+                if learnt and total / len(requests) <= options.stop_nll:
                     break
     finally:
         for parameter in parameters:

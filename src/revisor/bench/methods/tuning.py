@@ -4,62 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from revisor.bench.methods.binding import Binding, check_layers, layer_at
-from revisor.bench.methods.common import WeightEditor, trained_plan, unsaid
-from revisor.bench.methods.training import TrainSettings, train
+from revisor.bench.methods.common import WeightEditor, unsaid
+from revisor.bench.methods.training import TrainOptions, train
 from revisor.bench.methods.weights import EditedWeights, projection_weight
 from revisor.bench.protocol import Failure
 from revisor.facts.fact import Fact
-from revisor.neuraldb.editing.request import make_requests
 
 FT_SHARE = 0.6  # of the depth; see the sweep in benchmarks/sweep_baselines.py
 
 
 @dataclass(frozen=True, kw_only=True)
-class FtOptions:
-    """Fine-tuning of one layer.
+class RetrainOptions(TrainOptions):
+    """Continued training of all weights; the rate is relative."""
+
+    relative: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class FtOptions(RetrainOptions):
+    """Fine-tuning of one layer; the rate is relative.
 
     Attributes:
         layer: whose FFN output projection moves; None for one at 0.6 of the depth.
-        rate: Adam's step, as a multiple of each parameter's root mean square.
-        epochs, batch, stop_nll, decay, clip, reach: see `TrainSettings`.
-        prefixed: prefixed contexts of a fact beside its bare prompt.
-        chat: also train on the prompt inside the model's chat template.
     """
 
     layer: int | None = None
     rate: float = 0.04
     epochs: int = 30
-    batch: int = 8
-    stop_nll: float = 0.05
-    decay: float = 0.0
-    clip: float = 1.0
-    prefixed: int = 1
-    chat: bool = False
-    reach: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetrainOptions:
-    """Continued training of all weights.
-
-    Attributes:
-        rate: Adam's step, as a multiple of each parameter's root mean square.
-        epochs, batch, stop_nll, decay, clip, reach: see `TrainSettings`.
-        prefixed: prefixed contexts of a fact beside its bare prompt.
-        chat: also train on the prompt inside the model's chat template.
-    """
-
-    rate: float = 1e-3
-    epochs: int = 20
-    batch: int = 8
-    stop_nll: float = 0.05
-    decay: float = 0.0
-    clip: float = 1.0
-    prefixed: int = 1
-    chat: bool = False
-    reach: float | None = None
 
 
 class TuningEditor(WeightEditor):
@@ -71,7 +45,7 @@ class TuningEditor(WeightEditor):
         name: of the method.
     """
 
-    def __init__(self, binding: Binding, options: FtOptions | RetrainOptions, *, name: str) -> None:
+    def __init__(self, binding: Binding, options: RetrainOptions, *, name: str) -> None:
         super().__init__(binding, name)
         self.options = options
         self.layer: int | None = None
@@ -89,20 +63,7 @@ class TuningEditor(WeightEditor):
                 if self.layer is None
                 else [projection_weight(self.spec.ffn_projection(self.layer))]
             )
-        options, weights = self.options, self.weights
-        requests = make_requests(
-            facts, self.loaded.tokenizer, trained_plan(options.prefixed, chat=options.chat)
-        )
-        settings = TrainSettings(
-            rate=options.rate,
-            relative=True,
-            epochs=options.epochs,
-            batch=options.batch,
-            stop_nll=options.stop_nll,
-            decay=options.decay,
-            clip=options.clip,
-            reach=options.reach,
-        )
+        weights, requests = self.weights, self.options.requests(facts, self.loaded.tokenizer)
         with weights.swapped():
             train(
                 self.loaded,
@@ -110,7 +71,7 @@ class TuningEditor(WeightEditor):
                 weights.parameters,
                 weights.masters,
                 weights.publish,
-                settings,
+                self.options,
                 title=self.name,
             )
         return unsaid(self.loaded, facts, self.attached)

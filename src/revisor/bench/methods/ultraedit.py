@@ -97,7 +97,7 @@ class UltraEditor(WeightEditor):
         modules = {layer: self.spec.ffn_projection(layer) for layer in self.layers}
         if self.weights is None:
             self.weights = EditedWeights(projection_weight(m) for m in modules.values())
-        requests = make_requests(facts, self.loaded.tokenizer, ContextPlan(chat=False))
+        requests = make_requests(facts, self.loaded.tokenizer, ContextPlan())
         with self.weights.swapped(), Progress(self.name, len(facts), "facts") as progress:
             for start in range(0, len(requests), self.options.batch):
                 part = requests[start : start + self.options.batch]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from revisor.bench.methods.registry import did_you_mean
+from revisor.bench.registry import Registry
 from revisor.bench.suites.base import Suite
 from revisor.bench.suites.facts import FactSuite
 from revisor.bench.suites.general import General
@@ -14,18 +14,12 @@ from revisor.bench.suites.scale import Scale
 from revisor.bench.suites.subjects import SameSubject
 from revisor.bench.suites.text import Gate, Perplexity
 from revisor.bench.suites.ways import Chat, Negation, Paraphrase, Preamble, TrueFalse
-from revisor.errors import NotFound
+from revisor.errors import NotSupported
 
-SUITES: Mapping[str, Callable[[], Suite]] = {
-    "counterfact": lambda: FactSuite(
-        "counterfact",
-        "counterfact/counterfact.jsonl.gz",
-        "CounterFact: each fact, other wordings, neighbors",
-    ),
-    "zsre": lambda: FactSuite(
-        "zsre", "zsre/zsre.jsonl.gz", "zsRE: questions, and unrelated questions"
-    ),
-    "facts": lambda: FactSuite("facts", "", "your own facts: --data FILE or --store S"),
+_OWN: Mapping[str, Callable[[], Suite]] = {
+    "counterfact": lambda: FactSuite("counterfact", "counterfact/counterfact.jsonl.gz"),
+    "zsre": lambda: FactSuite("zsre", "zsre/zsre.jsonl.gz"),
+    "facts": lambda: FactSuite("facts"),
     "same-subject": SameSubject,
     "paraphrase": Paraphrase,
     "negation": Negation,
@@ -41,12 +35,20 @@ SUITES: Mapping[str, Callable[[], Suite]] = {
 }
 
 
+SUITES = Registry(kind="suite", group="revisor.suites", own=_OWN)
+
+
 def make_suite(name: str) -> Suite:
     """The suite of that name.
 
     Raises:
         NotFound: there is none.
+        NotSupported: one of another package cannot be used.
     """
-    if name not in SUITES:
-        raise NotFound(f"There is no suite '{name}'.", did_you_mean(name, SUITES))
-    return SUITES[name]()
+    found = SUITES.get(name)()
+    if not isinstance(found, Suite):
+        raise NotSupported(
+            f"The entry point of the suite '{name}' makes {found!r}, not a Suite.",
+            "Mend or uninstall the package that brings it; see docs/methods.md.",
+        )
+    return found

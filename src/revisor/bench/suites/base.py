@@ -62,13 +62,11 @@ class Suite(ABC):
 
     Attributes:
         name: on the command line.
-        summary: one line for people.
         block: probes that are asked and kept together.
         averages: scores that are means of other scores, with the names of those.
     """
 
     name = ""
-    summary = ""
     block = 512
     averages: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 

@@ -28,8 +28,8 @@ class FactSuite(Suite):
         "average_strict": ("efficacy_strict", "generalization_strict", "specificity_kept_strict"),
     }
 
-    def __init__(self, name: str, file: str, summary: str) -> None:
-        self.name, self.file, self.summary = name, file, summary
+    def __init__(self, name: str, file: str = "") -> None:
+        self.name, self.file = name, file
 
     def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:
         read, n, edits = chosen(source, self.file, sizes)

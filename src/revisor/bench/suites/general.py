@@ -144,7 +144,6 @@ BY_NAME: Mapping[str, Task] = {task.name: task for task in TASKS}
 class General(Suite):
     name = "general"
     averages: ClassVar = {"average": tuple(BY_NAME)}  # of figure 1 of Fei et al. (2026)
-    summary = "MMLU, SciQ, CommonsenseQA, ARC-Challenge, LAMBADA, WSC273, by lm-evaluation-harness"
 
     def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:
         need("lm_eval")

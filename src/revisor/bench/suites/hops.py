@@ -33,9 +33,6 @@ MOST = 3  # questions of one kind a fact
 
 class MultiHop(Suite):
     name = "multi-hop"
-    summary = (
-        "questions that need several facts (MQuAKE-hard), and what follows from one (KnowEdit)"
-    )
 
     def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:
         dropped: Counter[str] = Counter()

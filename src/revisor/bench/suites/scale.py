@@ -25,7 +25,6 @@ FILES = ("entityquestions",)
 
 class Scale(Suite):
     name = "scale"
-    summary = "facts by the thousand: efficacy, what is kept, false fires, perplexity"
     block = 256
 
     def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:

@@ -23,7 +23,6 @@ LEAST = 3  # facts that a subject must have
 
 class SameSubject(Suite):
     name = "same-subject"
-    summary = "several facts a subject: all answer, other relations and other subjects stay"
 
     def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:
         if source.own:

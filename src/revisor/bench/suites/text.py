@@ -67,7 +67,6 @@ def facts_beside(source: Source, sizes: Sizes) -> tuple[Fact, ...]:
 
 class Perplexity(Suite):
     name = "perplexity"
-    summary = "WikiText-2, in windows of 256 tokens, and its ratio to the unedited model's"
     block = 4 * BATCH
 
     def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:
@@ -108,7 +107,6 @@ class Perplexity(Suite):
 
 class Gate(Suite):
     name = "gate"
-    summary = "false fires per million tokens of ordinary text; margins; missed and wrong rows"
     block = 4 * BATCH
 
     def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:

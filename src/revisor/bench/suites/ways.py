@@ -69,7 +69,6 @@ class WaySuite(Suite):
 
 class Paraphrase(WaySuite):
     name = "paraphrase"
-    summary = "every other wording there is: genuine ones, and those made from templates"
 
     def probes(
         self, item: Item, edited: frozenset[str], dropped: Counter[str], seed: int, tokenizer: Any
@@ -80,7 +79,6 @@ class Paraphrase(WaySuite):
 
 class Negation(WaySuite):
     name = "negation"
-    summary = "the prompt negated: the new object must not follow"
 
     def probes(
         self, item: Item, edited: frozenset[str], dropped: Counter[str], seed: int, tokenizer: Any
@@ -113,7 +111,6 @@ def negated(prompt: str) -> str | None:
 
 class TrueFalse(WaySuite):
     name = "true-false"
-    summary = "statements to judge: the new one true, the one of before false"
 
     def probes(
         self, item: Item, edited: frozenset[str], dropped: Counter[str], seed: int, tokenizer: Any
@@ -148,7 +145,6 @@ class TrueFalse(WaySuite):
 
 class Preamble(WaySuite):
     name = "preamble"
-    summary = "the fact after 0, 50 and 200 tokens of unrelated text"
 
     def probes(
         self, item: Item, edited: frozenset[str], dropped: Counter[str], seed: int, tokenizer: Any
@@ -187,7 +183,6 @@ def unrelated_text(fact: Fact, tokens: int, seed: int, tokenizer: Any) -> str:
 
 class Chat(WaySuite):
     name = "chat"
-    summary = "through the chat template, each prompt a user's turn"
 
     def check(self, tokenizer: Any) -> None:
         if not getattr(tokenizer, "chat_template", None):

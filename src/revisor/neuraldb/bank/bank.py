@@ -1,15 +1,14 @@
-"""The neural key-value bank: rows of encoded keys and residuals, each with its life span.
+"""The neural key-value bank: rows of encoded keys and residuals, put and dropped.
 
-Rows are put and dropped, each at a generation; a `View` shows those that are live at one
-generation, as a few contiguous tensors that a gate reads. A row holds one residual and one or more
-entries: encoded keys, each with its own threshold, any of which finds the row.
+A `View` shows the rows as a few contiguous tensors that a gate reads. A row holds one residual and
+one or more entries: encoded keys, each with its own threshold, any of which finds the row.
 
 N rows, M entries, E width of an encoded key, D hidden width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import torch
@@ -25,9 +24,7 @@ __all__ = ["Bank", "Changes", "Row", "View"]
 
 
 class Bank:
-    """All rows ever put; a generation decides which are live.
-
-    Rows lie in two parts: those of the view it was opened over, which are never copied, and those
+    """Rows in two parts: those of the view it was opened over, which are never copied, and those
     put since, in growing arrays.
 
     Args:
@@ -35,6 +32,9 @@ class Bank:
         key_width: E.
         hidden_width: D.
         bits: in which keys and residuals are stored (vectors.py): 32, 8 or 4.
+
+    Attributes:
+        generation: of the ledger that its rows are of.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Bank:
 
     def _begin(self) -> None:
         """Nothing was put or dropped yet since the base."""
-        self._died: dict[int, int] = {}  # slot -> generation; slots count the base's rows first
+        self._dropped: set[int] = set()  # slots; they count the base's rows first
         self._put: dict[str, int] = {}  # live rows put since -> slot
         self._fresh = RowBuffer(self.key_width, self.hidden_width, self.bits)
         self._shown: View | None = None  # the last whole view, until something changes
@@ -104,7 +104,7 @@ class Bank:
         bank = cls.of(replace(changes.base, generation=fresh.generation))
         if gone and not 0 <= min(gone) <= max(gone) < len(bank._base.ids):
             raise ValueError("its tensors do not fit together")
-        bank._died = dict.fromkeys(gone, bank.generation)
+        bank._dropped = set(gone)
         bank._put = {row_id: len(bank._base.ids) + n for n, row_id in enumerate(fresh.ids)}
         bank._fresh.take(fresh)
         return bank
@@ -117,7 +117,7 @@ class Bank:
         return self._base.ids
 
     def __len__(self) -> int:
-        return len(self._base.ids) + len(self._fresh.ids) - len(self._died)
+        return len(self._base.ids) + len(self._fresh.ids) - len(self._dropped)
 
     def __contains__(self, row_id: str) -> bool:
         return self._slot(row_id) is not None
@@ -127,13 +127,17 @@ class Bank:
         """Ids of the rows that are live now."""
         if self._untouched:
             return self._base.ids
-        alive = torch.ones(len(self._base.ids) + len(self._fresh.ids), dtype=torch.bool)
-        alive[list(self._died)] = False
-        return self._picked_ids(alive.nonzero().squeeze(1))
+        return self._picked_ids(self._live().nonzero().squeeze(1))
+
+    def _live(self) -> torch.Tensor:
+        """Of each slot whether its row is live."""
+        live = torch.ones(len(self._base.ids) + len(self._fresh.ids), dtype=torch.bool)
+        live[list(self._dropped)] = False
+        return live
 
     def present(self, row_ids: Collection[str]) -> list[str]:
         """Those of these rows that are live, in the bank's order."""
-        old = [slot for slot in self._base_ids.places(row_ids) if slot not in self._died]
+        old = [slot for slot in self._base_ids.places(row_ids) if slot not in self._dropped]
         wanted = set(row_ids)
         new = [row_id for row_id in self._put if row_id in wanted]
         return [*(self._base_ids[slot] for slot in old), *new]
@@ -144,26 +148,25 @@ class Bank:
 
     @property
     def _untouched(self) -> bool:
-        return not self._fresh.ids and not self._died
+        return not self._fresh.ids and not self._dropped
 
     def _slot(self, row_id: str) -> int | None:
         """Of the live row of this id."""
         if (slot := self._put.get(row_id)) is not None:
             return slot
         old = self._base_ids.place(row_id)
-        return None if old in self._died else old
+        return None if old in self._dropped else old
 
-    def put(self, row: Row, generation: int) -> None:
-        """Add a row, or replace the live one of this id, from `generation` on. O(1) amortised."""
+    def put(self, row: Row) -> None:
+        """Add a row, or replace the one of this id. O(1) amortised."""
         if row.row_id in self:
-            self.drop(row.row_id, generation)
+            self.drop(row.row_id)
         self._put[row.row_id] = len(self._base.ids) + len(self._fresh.ids)
-        self._fresh.add(row, generation)
-        self.generation = max(self.generation, generation)
+        self._fresh.add(row)
         self._shown = None
 
-    def drop(self, row_id: str, generation: int) -> None:
-        """End a row at `generation`.
+    def drop(self, row_id: str) -> None:
+        """Take a row out.
 
         Raises:
             NotFound: there is no live row of this id.
@@ -172,8 +175,7 @@ class Bank:
         if slot is None:
             raise NotFound(f"The bank has no row '{row_id}'.", "See `revisor ls` for the facts.")
         self._put.pop(row_id, None)
-        self._died[slot] = generation
-        self.generation = max(self.generation, generation)
+        self._dropped.add(slot)
         self._shown = None
 
     def get(self, row_id: str) -> Row:
@@ -197,61 +199,32 @@ class Bank:
             )
         return self._fresh.row(slot - len(base.ids))
 
-    def rows(self) -> Iterable[Row]:
-        """All live rows, oldest first."""
-        return (self.get(row_id) for row_id in self.ids)
-
-    def view(
-        self, generation: int | None = None, *, without: Collection[str] = frozenset()
-    ) -> View:
-        """The rows live at a generation (the latest by default).
+    def view(self, *, without: Collection[str] = frozenset()) -> View:
+        """The rows as a gate reads them.
 
         The view of a bank that nothing was put into or dropped from is the one it was opened over;
         of a large bank the vectors are shared, not copied.
 
         Args:
-            generation: rows born later, or ended at it or before, are not shown.
             without: row ids to leave out, such as facts that do not hold at this moment.
         """
-        at = self.generation if generation is None else generation
-        base = self._base
-        if self._untouched and not without and at >= base.generation:
-            return base if at == base.generation else replace(base, generation=at)
-        latest = not without and at >= self.generation
-        if latest and self._shown is not None:
-            return replace(self._shown, generation=at)
-        shown = torch.ones(len(base.ids) + len(self._fresh.ids), dtype=torch.bool)
-        if at < base.generation:
-            shown[: len(base.ids)] = False
-        for place, born in enumerate(self._fresh.born):
-            shown[len(base.ids) + place] = born <= at
-        for slot, died in self._died.items():
-            if died <= at:
+        if not without and (self._untouched or self._shown is not None):
+            known = self._shown or self._base
+            same = known.generation == self.generation
+            return known if same else replace(known, generation=self.generation)
+        shown = self._live()
+        for row_id in without:
+            if (slot := self._slot(row_id)) is not None:
                 shown[slot] = False
-        for slot, row_id in self._named_slots(without):
-            if row_id in without:
-                shown[slot] = False
-        found = self._view_of(shown, at)
-        if latest:
+        found = self._view_of(shown)
+        if not without:
             self._shown = found
         return found
-
-    def _named_slots(self, row_ids: Collection[str]) -> Iterable[tuple[int, str]]:
-        """Every slot, live or not, that may be of one of these rows."""
-        for row_id in row_ids:
-            if (slot := self._slot(row_id)) is not None:
-                yield slot, row_id
-        if row_ids:
-            yield from ((slot, self._id_at(slot)) for slot in self._died)
-
-    def _id_at(self, slot: int) -> str:
-        old = len(self._base.ids)
-        return self._base.ids[slot] if slot < old else self._fresh.ids[slot - old]
 
     def _picked_ids(self, slots: torch.Tensor) -> Sequence[str]:
         return PickedIds(self._base.ids, self._fresh.ids[:], slots)
 
-    def _view_of(self, shown: torch.Tensor, at: int) -> View:
+    def _view_of(self, shown: torch.Tensor) -> View:
         """The rows of these slots."""
         base, fresh, old = self._base, self._fresh, len(self._base.ids)
         fresh_N = fresh.count_N
@@ -269,7 +242,7 @@ class Bank:
                 row_M=counted(fresh_N[new]),
                 R_ND=picked([fresh.residuals], new),
                 encoder=self.encoder,
-                generation=at,
+                generation=self.generation,
             )
             gone_G = (~shown[:old]).nonzero().squeeze(1)
             since = Changes(base=base, gone_G=gone_G, fresh=put_since)
@@ -283,7 +256,7 @@ class Bank:
             row_M=counted(count_N[shown]),
             R_ND=picked([base.R_ND, fresh.residuals], slots),
             encoder=self.encoder,
-            generation=at,
+            generation=self.generation,
             coarse=coarse,
             since=since,
         )

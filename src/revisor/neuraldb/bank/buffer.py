@@ -22,18 +22,14 @@ class RowBuffer:
 
     def __init__(self, key_width: int, hidden_width: int, bits: int) -> None:
         self.ids: list[str] = []
-        self.born: list[int] = []
         self._bits = bits
         self._entries: list[slice] = []
         self._gamma = torch.empty(0)
         self._keys = _Grown(key_width, bits)
         self._residuals = _Grown(hidden_width, bits)
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def add(self, row: Row, generation: int) -> None:
-        """One more row, born at a generation. O(1) amortised."""
+    def add(self, row: Row) -> None:
+        """One more row. O(1) amortised."""
         first = self._keys.count
         self._keys.extend(stored(row.keys_CE, self._bits))
         self._residuals.extend(stored(row.r_D[None], self._bits))
@@ -41,10 +37,9 @@ class RowBuffer:
         self._gamma[first : self._keys.count] = row.gamma_C
         self._entries.append(slice(first, self._keys.count))
         self.ids.append(row.row_id)
-        self.born.append(generation)
 
     def take(self, view: View) -> None:
-        """All rows of a view, born at its generation.
+        """All rows of a view.
 
         Raises:
             ValueError: its tensors do not fit together.
@@ -58,7 +53,6 @@ class RowBuffer:
             slice(*ends) for ends in pairwise([first, *(counts.cumsum(0) + first).tolist()])
         ]
         self.ids += view.ids
-        self.born += [view.generation] * len(view.ids)
 
     def row(self, place: int) -> Row:
         """One of them."""

@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 
-from revisor.neuraldb.bank.search import BLOCK, nearest
+from revisor.neuraldb.bank.search import BLOCK, EQUAL, nearest
 from revisor.neuraldb.bank.vectors import Matrix, chunks, picked
 
 FROM = 10_000  # keys from which one is made (docs/scale.md)
@@ -43,7 +43,6 @@ MISSING = (
     "FAISS (1.11 or newer) is not installed: every key is looked at, which decides the same and "
     "takes longer. For an index: pip install 'revisor[scale]'."
 )
-EQUAL = 1e-6  # cosines that differ by less are those of one key
 
 
 def library() -> Any | None:

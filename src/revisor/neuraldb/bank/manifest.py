@@ -18,7 +18,6 @@ from revisor.errors import NotBuilt, StoreDamaged
 from revisor.neuraldb.bank.vectors import WHOLE
 
 FORMAT = 7
-OLDEST = 7  # rows of earlier formats were found by names, or held several facts
 MANIFEST = "manifest.json"
 CHECKED = "checked.json"
 LARGE = 1 << 28  # bytes: a file from this size on is not read whole at every opening
@@ -68,7 +67,7 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        newer, older = found["format"] > FORMAT, found["format"] < OLDEST
+        newer, older = found["format"] > FORMAT, found["format"] < FORMAT
         # Another format may have other fields, and another seal.
         if not newer and not older:
             manifest = Manifest(**found)

@@ -10,6 +10,7 @@ import torch
 from revisor.neuraldb.bank.vectors import Matrix, chunks
 
 BLOCK = 1 << 24  # scores held at once: 64 MiB in fp32
+EQUAL = 1e-6  # cosines that differ by less are those of one key
 
 
 def nearest(q_TE: torch.Tensor, keys_ME: Matrix) -> tuple[torch.Tensor, torch.Tensor]:

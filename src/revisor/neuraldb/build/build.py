@@ -115,7 +115,7 @@ class Building:
                 return self._report(len(bank), [], 0.0, known)
         todo = {fact.id for fact in plan.facts}
         for row_id in bank.present(todo | plan.gone):
-            bank.drop(row_id, self.generation)
+            bank.drop(row_id)
         steps = self._write(bank, plan.facts)
         made = [fact.id for fact in plan.facts]
         asked = made + rows_to_check(self.ledger, bank, plan.facts, made, self.generation)
@@ -202,7 +202,7 @@ class Building:
                     result, fingerprint=self.ws.fingerprint, bits=self.settings.bits
                 )
         for digest in (digest for shard in shards for digest in shard.facts):
-            bank.put(checkpoint.row(places[digest]), self.generation)
+            bank.put(checkpoint.row(places[digest]))
         return steps
 
     def _check(self, bank: Bank, rows: Sequence[str]) -> dict[str, str]:
@@ -217,16 +217,14 @@ class Building:
             for outside in self._phases():
                 now = [row_id for row_id in pending if row_id not in outside]
                 part = Bank.of(bank.view(without=outside)) if outside else bank
-                found = check_rows(
-                    self.ws.loaded, self.ws.spec, part, facts, now, self.settings, self.generation
-                )
+                found = check_rows(self.ws.loaded, self.ws.spec, part, facts, now, self.settings)
                 failed |= {failure.fact_id: failure.fault for failure in found}
                 for row_id in now:
                     del pending[row_id]
                     if part is not bank:
-                        bank.drop(row_id, self.generation)
+                        bank.drop(row_id)
                         if row_id in part:
-                            bank.put(part.get(row_id), self.generation)
+                            bank.put(part.get(row_id))
                 progress.advance(len(now))
                 if not pending:
                     break

@@ -73,7 +73,7 @@ class Checkpoint:
             bits=bits,
         )
         for row in rows:
-            bank.put(row, number)
+            bank.put(row)
         bank.generation = number
         ids = {digest: row.row_id for digest, row in result.rows.items()}
         folder = save_bank(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from revisor.facts.fact import Fact
 from revisor.models.load import LoadedModel
 from revisor.neuraldb.editing.request import ContextPlan, make_requests
-from revisor.neuraldb.editing.score import score_contexts
+from revisor.neuraldb.editing.score import score_targets
 from revisor.progress import Progress
 
 BATCH = 256
@@ -19,8 +19,8 @@ def known_facts(loaded: LoadedModel, facts: Sequence[Fact]) -> set[str]:
     with Progress("Asking the base model", total=len(facts), unit="facts") as progress:
         for start in range(0, len(facts), BATCH):
             part = facts[start : start + BATCH]
-            requests = make_requests(part, loaded.tokenizer, ContextPlan(chat=False))
-            scores = score_contexts(loaded, [request.contexts[0] for request in requests])
+            requests = make_requests(part, loaded.tokenizer, ContextPlan(wordings=0, aliases=0))
+            scores = score_targets(loaded, [request.contexts[0] for request in requests])
             known.update(fact.id for fact, score in zip(part, scores, strict=True) if score.greedy)
             progress.advance(len(part))
     return known

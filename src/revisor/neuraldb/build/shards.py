@@ -230,6 +230,6 @@ class RowBuilder:
         bank = empty_bank(self.spec, self.calibration, self.settings)
         for row in rows:
             if row.row_id in always:
-                bank.put(row, 1)
-        check_rows(self.loaded, self.spec, bank, always, list(always), self.settings, 1)
+                bank.put(row)
+        check_rows(self.loaded, self.spec, bank, always, list(always), self.settings)
         return [bank.get(row.row_id) if row.row_id in bank else row for row in rows]

@@ -17,6 +17,7 @@ from torch import nn
 from transformers.cache_utils import DynamicCache
 
 from revisor.models.hooks import head_at, inputs_of, outputs_of
+from revisor.models.padding import padded
 from revisor.models.prefixed import Layers, fixed_cache
 from revisor.models.spec import Spec
 from revisor.neuraldb.editing.heads import Heads
@@ -195,7 +196,7 @@ def _laid_out(rows: Sequence[Part], requests: Sequence[Request], device: torch.d
     written = [sum(1 for c in request.contexts if c.target) for request in requests]
     total = max(len(context.ids) + len(context.target) for _, context in rows)
     cut = total - max(context.suffix for _, context in rows)
-    ids_BT, mask_BT = _padded([context.ids + context.target for _, context in rows])
+    ids_BT, mask_BT = padded([c.ids + c.target for _, c in rows], left=True)
     columns, target_row, target_column, target_id = [], [], [], []
     essence_row: list[int] = []
     for row, (_, context) in enumerate(rows):
@@ -228,17 +229,6 @@ def _laid_out(rows: Sequence[Part], requests: Sequence[Request], device: torch.d
     )
 
 
-def _padded(texts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask (B, T), aligned at the right end."""
-    total = max(map(len, texts))
-    ids_BT = torch.zeros(len(texts), total, dtype=torch.long)
-    mask_BT = torch.zeros_like(ids_BT)
-    for row, text in enumerate(texts):
-        ids_BT[row, total - len(text) :] = torch.tensor(text)
-        mask_BT[row, total - len(text) :] = 1
-    return ids_BT, mask_BT
-
-
 def _places(mask_BT: torch.Tensor) -> torch.Tensor:
     """Position ids under a mask."""
     return (mask_BT.cumsum(1) - 1).clamp(min=0)
@@ -256,7 +246,7 @@ def _prefix(
     """K/V of the first `cut` columns. Rows go together that have about as many columns of their
     own, which others have not read for them."""
     total = mask_BT.shape[1]
-    ids_BT, _ = _padded([context.ids + context.target for context in contexts])
+    ids_BT, _ = padded([c.ids + c.target for c in contexts], left=True)
     ids_BP, place_BT = ids_BT[:, :cut].to(mask_BT.device), _places(mask_BT)
     nothing = torch.zeros(0, dtype=torch.long, device=ids_BP.device)
     if not cut:  # K/V of no tokens, for prompts that begin with the subject's last token

@@ -12,26 +12,23 @@ T tokens, F key width, N rows, E width of an encoded key, P prompts.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from revisor import data
 from revisor.facts.fact import Fact
 from revisor.models.load import LoadedModel, fingerprint
-from revisor.models.packaged import cache_folder
+from revisor.models.measured import cached, write_cached
 from revisor.models.spec import Spec
 from revisor.neuraldb.bank.encode import KeyEncoder, fit_whitening
 from revisor.neuraldb.editing.keys import key_groups, mean_keys, token_keys
 from revisor.neuraldb.editing.request import encode_with_position
 
-VERSION = 25  # counts up when the shipped texts or the recipe change
+VERSION = 26  # counts up when the shipped texts or the recipe change
 FALSE_SHARE = 0.02  # prompts about similar subjects that may fire
 NEAR = 0.01  # balanced accuracy within which layers count as equally good
 LONGEST = 96  # tokens of a background line that are used
@@ -46,13 +43,11 @@ class LayerScore:
         layer: index of the layer.
         accuracy: balanced accuracy at the γ that separates best.
         gamma: that γ, or the higher one that keeps similar subjects quiet.
-        top1: share of paraphrases whose nearest row is their own.
     """
 
     layer: int
     accuracy: float
     gamma: float
-    top1: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +66,13 @@ class Calibration:
 def calibrate(loaded: LoadedModel, spec: Spec, layer: int, *, whiten: bool = False) -> Calibration:
     """Measure, or read what was measured before for this model and layer."""
     name = f"{fingerprint(loaded, layer=layer)}-{'white' if whiten else 'raw'}-v{VERSION}"
-    path = cache_folder() / "calibration" / f"{name}.safetensors"
+    path = cached("calibration", name)
     if path.exists():
         return _read(path)
     found = _measure(loaded, spec, layer, whiten=whiten)
-    _write(path, found)
+    # A raw encoder has no tensors; safetensors wants a file to hold one.
+    tensors = found.encoder.tensors() or {"raw": torch.zeros(1)}
+    write_cached(path, tensors, {"score": json.dumps(vars(found.score))})
     return found
 
 
@@ -201,18 +198,7 @@ def _probe(loaded: LoadedModel, spec: Spec, layer: int, encoder: KeyEncoder) -> 
         layer=layer,
         accuracy=round(accuracy, 4),
         gamma=quiet_gamma(same_P, other_P, false_share=FALSE_SHARE),
-        top1=round(float(right_P.float().mean()), 4),
     )
-
-
-def _write(path: Path, found: Calibration) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, scratch = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    os.close(descriptor)
-    # A raw encoder has no tensors; safetensors wants a file to hold one.
-    tensors = found.encoder.tensors() or {"raw": torch.zeros(1)}
-    save_file(tensors, scratch, metadata={"score": json.dumps(vars(found.score))})
-    os.replace(scratch, path)
 
 
 def _read(path: Path) -> Calibration:

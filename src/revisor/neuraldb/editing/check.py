@@ -16,19 +16,19 @@ from revisor.facts.fact import Fact
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
 from revisor.neuraldb.bank.bank import Bank
+from revisor.neuraldb.bank.search import EQUAL
 from revisor.neuraldb.bank.vectors import stored
 from revisor.neuraldb.bank.view import Row
 from revisor.neuraldb.editing.keys import compute_keys
 from revisor.neuraldb.editing.request import Context, ContextPlan, Request, make_requests
 from revisor.neuraldb.editing.residuals import compute_residuals
-from revisor.neuraldb.editing.score import score_contexts
+from revisor.neuraldb.editing.score import score_targets
 from revisor.neuraldb.editing.settings import BuildSettings
 from revisor.neuraldb.gate.attach import attach
 from revisor.neuraldb.gate.match import MISS, match
 
 ROUNDS = 2  # of repairs
 CEILING = 0.9995  # the threshold of a prompt's own key: it matches that very text
-EQUAL = 1e-6  # cosines that differ by less are those of one key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Failure:
 
     Attributes:
         fact_id: its id.
-        fault: what was found, with the loss that was reached.
+        fault: its prompt and what was found, with the loss that was reached.
     """
 
     fact_id: str
@@ -69,7 +69,6 @@ def check_rows(
     facts: Mapping[str, Fact],
     rows: Collection[str],
     settings: BuildSettings,
-    generation: int,
 ) -> list[Failure]:
     """Ask the bare prompts of some rows through the gate, with the whole bank in force.
 
@@ -93,18 +92,21 @@ def check_rows(
         if not weak and not missed:
             break
         for one in missed:
-            bank.put(_with_key(bank.get(one.row_id), one.key_E, settings.bits), generation)
+            bank.put(_with_key(bank.get(one.row_id), one.key_E, settings.bits))
         for row in _again(loaded, spec, bank, [facts[i] for i in weak], settings, round_):
-            bank.put(row, generation)
+            bank.put(row)
         # Keys alone decide: a repaired row may be hit by any fact's prompt.
         wrong = _ask(loaded, spec, bank, asked, settings)
     for one in wrong:
-        bank.drop(one.row_id, generation)
-    failed = [Failure(fact_id=one.row_id, fault=one.fault) for one in wrong]
+        bank.drop(one.row_id)
+    failed = [
+        Failure(fact_id=one.row_id, fault=f"'{facts[one.row_id].text}' {one.fault}")
+        for one in wrong
+    ]
     return sorted(failed, key=lambda failure: failure.fact_id)
 
 
-_BARE = ContextPlan(per_fact=0, wordings=0, aliases=0, chat=False)
+_BARE = ContextPlan(per_fact=0, wordings=0, aliases=0)
 
 
 def _ask(
@@ -117,7 +119,7 @@ def _ask(
     """The facts that do not answer their bare prompt with the bank in force."""
     view, ids = bank.view(), list(asked)
     with attach(spec, settings.layer, view):
-        scores = score_contexts(loaded, list(asked.values()))
+        scores = score_targets(loaded, list(asked.values()))
     bad = [place for place, score in enumerate(scores) if not score.greedy]
     if not bad:
         return []
@@ -131,21 +133,21 @@ def _ask(
         same = hit != MISS and float(hits.cosine_T[number] - own_N[number]) > -EQUAL
         own = hit != MISS and view.ids[hit] == row_id
         if own:
-            what = "its row is hit, but the model does not say the object"
+            what = "hits its row"
         elif hit == MISS:
-            what = "its prompt hits no row"
+            what = "hits no row"
         else:
             alike = ", which has the same key" if same else ""
-            what = f"its prompt hits the row of {view.ids[hit]}{alike}"
+            what = f"hits the row of {view.ids[hit]}{alike}"
         said = loaded.tokenizer.decode(scores[place].said).strip()
-        loss = f"final loss {scores[place].nll:.3f} nats a token"
+        loss = f"its object costs {scores[place].nll:.3f} nats a token"
         wrong.append(
             _Wrong(
                 row_id=row_id,
                 missed=not own,
                 same=same,
                 key_E=keys_NE[number],
-                fault=f"{what}; it says '{said}' ({loss})",
+                fault=f"{what}, and the model says '{said}' ({loss})",
             )
         )
     return wrong

@@ -5,7 +5,7 @@ Keys here are raw; bank/encode.py makes them comparable. G groups of contexts, F
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,12 +13,14 @@ from torch import nn
 
 from revisor.facts.fact import PLACEHOLDER, Fact
 from revisor.models.hooks import inputs_of
+from revisor.models.padding import in_batches, padded
 from revisor.models.spec import Spec
 from revisor.neuraldb.editing.request import Context, choose_prefixes, text_context
 
 HEADED = 3  # prefixed contexts of a key that have the prompt's words before the subject
 DIRECT = 3  # and those in which the subject opens a sentence
 BATCH = 64  # texts that are read together
+BATCH_TOKENS = 4096  # of prompts up to their subjects, padding included
 
 
 def compute_keys(
@@ -27,8 +29,7 @@ def compute_keys(
     layer: int,
     contexts: Sequence[Context],
     *,
-    batch_tokens: int = 4096,
-    on_done: Callable[[int], None] | None = None,
+    batch_tokens: int = BATCH_TOKENS,
 ) -> torch.Tensor:
     """Keys at the subject's last token (Fei et al. 2026, eq. 2).
 
@@ -38,25 +39,10 @@ def compute_keys(
     Returns:
         K_NF in the model's dtype on the CPU, one row a context, in the order given.
     """
-    order = sorted(range(len(contexts)), key=lambda i: contexts[i].position)
     keys_NF = torch.empty(len(contexts), spec.key_width, dtype=next(model.parameters()).dtype)
-    start = 0
-    while start < len(order):
-        stop = start + 1
-        while (
-            stop < len(order)
-            and (stop + 1 - start) * (contexts[order[stop]].position + 1) <= batch_tokens
-        ):
-            stop += 1
-        part = order[start:stop]
-        ends = [contexts[i].position + 1 for i in part]
-        keys_BTF = ffn_inputs(
-            model, spec, layer, [contexts[i].ids[:end] for i, end in zip(part, ends, strict=True)]
-        )
-        keys_NF[torch.tensor(part)] = keys_BTF[:, -1].cpu()
-        if on_done:
-            on_done(len(part))
-        start = stop
+    for part in in_batches([context.position + 1 for context in contexts], batch_tokens):
+        texts = [contexts[i].ids[: contexts[i].position + 1] for i in part]
+        keys_NF[torch.tensor(part)] = ffn_inputs(model, spec, layer, texts)[:, -1].cpu()
     return keys_NF
 
 
@@ -83,12 +69,7 @@ def ffn_inputs(
 ) -> torch.Tensor:
     """FFN keys at every position of some texts, aligned at the right end: (B, T, F)."""
     device = next(model.get_input_embeddings().parameters()).device  # type: ignore[operator]
-    longest = max(len(text) for text in texts)
-    ids_BT = torch.zeros(len(texts), longest, dtype=torch.long)
-    mask_BT = torch.zeros_like(ids_BT)
-    for row, text in enumerate(texts):
-        ids_BT[row, longest - len(text) :] = torch.tensor(text)
-        mask_BT[row, longest - len(text) :] = 1
+    ids_BT, mask_BT = padded(texts, left=True)
     place_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
     with inputs_of(spec.ffn_projection(layer), stop=True) as seen:
         model(
@@ -97,7 +78,7 @@ def ffn_inputs(
             position_ids=place_BT.to(device),
             use_cache=False,
         )
-    return seen[0].reshape(len(texts), longest, spec.key_width)
+    return seen[0].reshape(*ids_BT.shape, spec.key_width)
 
 
 def key_groups(fact: Fact, tokenizer: Any, prefixes: Sequence[str]) -> list[list[Context]]:
@@ -114,20 +95,14 @@ def key_groups(fact: Fact, tokenizer: Any, prefixes: Sequence[str]) -> list[list
     templates += [f"{prefix} {{}}" for prefix in chosen[HEADED:]]
     names = [fact.subject, *(fact.aliases if PLACEHOLDER in fact.prompt else ())]
     return [
-        [text_context(tokenizer, template, name, "", "key") for template in templates]
-        for name in names
+        [text_context(tokenizer, template, name, "") for template in templates] for name in names
     ]
 
 
 def mean_keys(
-    model: nn.Module,
-    spec: Spec,
-    layer: int,
-    groups: Sequence[Sequence[Context]],
-    *,
-    on_done: Callable[[int], None] | None = None,
+    model: nn.Module, spec: Spec, layer: int, groups: Sequence[Sequence[Context]]
 ) -> torch.Tensor:
     """One key a group, its contexts' mean (Fei et al. 2026, section 4): (G, F), fp32."""
     flat = [context for group in groups for context in group]
-    keys_NF = compute_keys(model, spec, layer, flat, on_done=on_done).float()
+    keys_NF = compute_keys(model, spec, layer, flat).float()
     return torch.stack([part.mean(0) for part in torch.split(keys_NF, [len(g) for g in groups])])

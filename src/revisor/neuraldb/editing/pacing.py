@@ -104,7 +104,7 @@ def grouped(requests: Sequence[Request], at: Pace) -> list[list[int]]:
 
 
 def parts(requests: Sequence[Request], at: Pace) -> list[list[Part]]:
-    """The rows of a batch, cut where that saves padding: chat turns, and texts behind others."""
+    """The rows of a batch, cut where that saves padding."""
     rows = [(i, c) for i, request in enumerate(requests) for c in request.contexts]
     return _cut(rows, at)
 

@@ -24,7 +24,6 @@ class Context:
         position: index of the subject's last token in `ids`.
         target: the object's ids, as they follow this prompt; empty for a text whose next token
             shall stay what the unedited model says.
-        kind: `bare`, `prefix`, `wording`, `alias`, `chat`, `essence` or `asked`.
         shared: how many of the first ids are those of a text that other facts' contexts begin
             with as well; all of them stand before `position`.
     """
@@ -32,7 +31,6 @@ class Context:
     ids: tuple[int, ...]
     position: int
     target: tuple[int, ...]
-    kind: str
     shared: int = 0
 
     @property
@@ -59,7 +57,6 @@ class ContextPlan:
         per_fact: how many prefixed contexts a fact gets.
         wordings: use up to this many of the fact's own `paraphrases`.
         aliases: write the prompt with up to this many of the subject's other names.
-        chat: also write it as a question inside the model's chat template, if it has one.
         essence: also keep the continuation of "{subject} is a" (the paper's KL term).
     """
 
@@ -67,7 +64,6 @@ class ContextPlan:
     per_fact: int = 1
     wordings: int = 4
     aliases: int = 4
-    chat: bool = True
     essence: bool = False
 
 
@@ -84,24 +80,22 @@ def make_requests(
 
 
 def _request(fact: Fact, tokenizer: Any, plan: ContextPlan) -> Request:
-    texts = [("bare", "", fact.prompt, fact.subject)]
+    texts = [("", fact.prompt, fact.subject)]
     texts += [
-        ("prefix", text, fact.prompt, fact.subject)
-        for text in choose_prefixes(fact, plan.prefixes, plan.per_fact)
+        (prefix, fact.prompt, fact.subject)
+        for prefix in choose_prefixes(fact, plan.prefixes, plan.per_fact)
     ]
     texts += [
-        ("wording", "", wording, fact.subject)
+        ("", wording, fact.subject)
         for wording in fact.paraphrases[: plan.wordings]
         if PLACEHOLDER in wording or fact.subject in wording
     ]
     if PLACEHOLDER in fact.prompt:
-        texts += [("alias", "", fact.prompt, alias) for alias in fact.aliases[: plan.aliases]]
+        texts += [("", fact.prompt, alias) for alias in fact.aliases[: plan.aliases]]
     contexts = [
-        text_context(tokenizer, template, name, fact.object, kind, before=text)
-        for kind, text, template, name in texts
+        text_context(tokenizer, template, name, fact.object, before=before)
+        for before, template, name in texts
     ]
-    if plan.chat and getattr(tokenizer, "chat_template", None):
-        contexts.append(chat_context(tokenizer, fact.prompt, fact.subject, fact.object))
     if not all(context.target for context in contexts):
         raise UsageError(
             f"The model's tokenizer makes no token of the object '{fact.object}' of "
@@ -109,7 +103,7 @@ def _request(fact: Fact, tokenizer: Any, plan: ContextPlan) -> Request:
             "Give an object that the tokenizer can write.",
         )
     if plan.essence:
-        contexts.append(text_context(tokenizer, "{} is a", fact.subject, "", "essence"))
+        contexts.append(text_context(tokenizer, "{} is a", fact.subject, ""))
     return Request(fact=fact, contexts=tuple(contexts))
 
 
@@ -145,7 +139,7 @@ def fill(template: str, subject: str) -> tuple[str, int]:
 
 
 def text_context(
-    tokenizer: Any, template: str, subject: str, target: str, kind: str, *, before: str = ""
+    tokenizer: Any, template: str, subject: str, target: str, *, before: str = ""
 ) -> Context:
     """A plain text as a context; special tokens (a BOS) as the tokenizer adds them.
 
@@ -159,7 +153,6 @@ def text_context(
         ids=ids,
         position=position,
         target=_target(tokenizer, ids, joined, _joiner(text) + target) if target else (),
-        kind=kind,
         shared=_shared(tokenizer(before)["input_ids"], ids, position) if before else 0,
     )
 
@@ -172,29 +165,6 @@ def _shared(head: Sequence[int], ids: Sequence[int], position: int) -> int:
     return count
 
 
-def chat_context(tokenizer: Any, template: str, subject: str, target: str) -> Context:
-    """The prompt as a user's turn in the chat template; the target opens the answer."""
-    text, end = fill(template, subject)
-    rendered = render_chat(tokenizer, text)
-    start = rendered.rfind(text)
-    if start < 0:  # the template changed the text (trimmed it, say): find the subject itself
-        start, end = rendered.rfind(subject), len(subject)
-        if start < 0:
-            raise UsageError(
-                f"The model's chat template changes the subject '{subject}'.",
-                "Build without chat contexts.",
-            )
-    ids, position = encode_with_position(tokenizer, rendered, start + end, add_special_tokens=False)
-    head = tokenizer(rendered[:start], add_special_tokens=False)["input_ids"]
-    return Context(
-        ids=ids,
-        position=position,
-        target=tuple(tokenizer(target, add_special_tokens=False)["input_ids"]),
-        kind="chat",
-        shared=_shared(head, ids, position),
-    )
-
-
 def asked_context(tokenizer: Any, text: str, target: str, *, chat: bool = False) -> Context:
     """Any text as it is asked, about no subject: its position is its last token.
 
@@ -202,32 +172,24 @@ def asked_context(tokenizer: Any, text: str, target: str, *, chat: bool = False)
         chat: as a user's turn in the model's chat template; the target opens the answer.
     """
     if chat:
-        ids = tuple(tokenizer(render_chat(tokenizer, text), add_special_tokens=False)["input_ids"])
+        turn = tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+        )
+        ids = tuple(tokenizer(turn, add_special_tokens=False)["input_ids"])
         spoken = tuple(tokenizer(target, add_special_tokens=False)["input_ids"]) if target else ()
     else:
         ids = tuple(tokenizer(text)["input_ids"])
         piece = _joiner(text) + target
         spoken = _target(tokenizer, ids, text + piece, piece) if target else ()
-    return Context(ids=ids, position=len(ids) - 1, target=spoken, kind="asked")
+    return Context(ids=ids, position=len(ids) - 1, target=spoken)
 
 
-def render_chat(tokenizer: Any, text: str) -> str:
-    """One user turn and the opening of the assistant's, in the model's own template."""
-    return str(
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
-        )
-    )
-
-
-def encode_with_position(
-    tokenizer: Any, text: str, end: int, *, add_special_tokens: bool = True
-) -> tuple[tuple[int, ...], int]:
+def encode_with_position(tokenizer: Any, text: str, end: int) -> tuple[tuple[int, ...], int]:
     """Token ids of `text`, and the index of the last token that covers character `end - 1`.
 
     Several tokens may share one multi-byte character; the last of them is meant.
     """
-    encoded = tokenizer(text, return_offsets_mapping=True, add_special_tokens=add_special_tokens)
+    encoded = tokenizer(text, return_offsets_mapping=True)
     position = -1
     for index, (start, stop) in enumerate(encoded["offset_mapping"]):
         if start < end <= stop:

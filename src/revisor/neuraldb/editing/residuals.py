@@ -62,7 +62,7 @@ class ValueSettings:
         rate: Adam's step, in units of |h| / sqrt(D).
         clamp: |r| at most, as a multiple of |h|.
         decay: weight of |r|² / |h|².
-        kl_weight: weight of the KL term on contexts of kind `essence`.
+        kl_weight: weight of the KL term on contexts without a target.
         stop_nll: a fact has converged when every context says every target token greedily and
             its mean NLL a token is at most this in each context.
         batch_tokens: suffix tokens in a batch on a CPU, all contexts counted (see `pace`).
@@ -111,7 +111,7 @@ def compute_residuals(
 
     Args:
         model, spec, layer: where the residual is added.
-        requests: what shall be outcomes where.
+        requests: what shall be said where.
         settings: see `ValueSettings`.
         heads: beginnings of texts that earlier calls have read in this model as it is now; what is
             read here is added. None to read all anew.

@@ -1,16 +1,25 @@
-"""What a model says to some texts, in one batched pass: losses and greedy tokens of targets."""
+"""How probable a model finds objects behind prompts, read from the logits that its callers see.
+
+Letters: B texts, T tokens, K positions with logits, V vocabulary.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from revisor.models.hooks import head_at
+from revisor.models.hooks import contiguous_head
 from revisor.models.load import LoadedModel
+from revisor.models.padding import padded
 from revisor.neuraldb.editing.request import Context
+
+BATCH_TOKENS = 4096  # of texts, padding included
+BATCH_LOGITS = 1 << 26  # numbers: 256 MB in fp32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,79 +38,63 @@ class Score:
 
 
 @torch.no_grad()
-def score_contexts(
-    loaded: LoadedModel,
-    contexts: Sequence[Context],
-    *,
-    batch_tokens: int = 4096,
-    on_done: Callable[[int], None] | None = None,
-) -> list[Score]:
-    """Score each context's target, in the order given.
+def score_targets(loaded: LoadedModel, contexts: Sequence[Context]) -> list[Score]:
+    """Score each context's target, of one token at least, in the order given.
 
-    Contexts without a target score 0 and say the next token after the prompt.
+    The model is called as anybody calls it, so that a gate at its output is in the scores.
     """
-    texts = [context.ids + context.target[:-1] for context in contexts]
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    scores: list[Score | None] = [None] * len(texts)
-    start = 0
-    while start < len(order):
-        stop = start + 1
-        while stop < len(order) and (stop + 1 - start) * len(texts[order[stop]]) <= batch_tokens:
-            stop += 1
-        part = order[start:stop]
-        for index, score in zip(
-            part,
-            _score_batch(loaded, [texts[i] for i in part], [contexts[i] for i in part]),
-            strict=True,
-        ):
-            scores[index] = score
-        if on_done:
-            on_done(len(part))
-        start = stop
-    return [score for score in scores if score is not None]
+    model: Any = loaded.model
+    keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+    vocabulary = model.config.get_text_config().vocab_size
+    scores: dict[int, Score] = {}
+    with contiguous_head(loaded.model):
+        for part in _batches(contexts, vocabulary, keeps):
+            found = _score_batch(loaded, [contexts[i] for i in part], keeps)
+            scores |= zip(part, found, strict=True)
+    return [scores[index] for index in range(len(contexts))]
 
 
-def _score_batch(
-    loaded: LoadedModel, texts: Sequence[Sequence[int]], contexts: Sequence[Context]
-) -> list[Score]:
-    longest = max(len(text) for text in texts)
-    ids_BT = torch.zeros(len(texts), longest, dtype=torch.long)
-    mask_BT = torch.zeros_like(ids_BT)
-    rows: list[int] = []
-    columns: list[int] = []
-    targets: list[int] = []
-    sizes: list[int] = []
-    for row, (text, context) in enumerate(zip(texts, contexts, strict=True)):
-        ids_BT[row, : len(text)] = torch.tensor(text)
-        mask_BT[row, : len(text)] = 1
-        count = max(1, len(context.target))
-        sizes.append(count)
-        rows += [row] * count
-        columns += range(len(context.ids) - 1, len(context.ids) - 1 + count)
-        targets += context.target or (0,)
-    device = loaded.device
-    pick = torch.tensor(rows, device=device), torch.tensor(columns, device=device)
-    with head_at(loaded.model, lambda: pick):
-        logits = (
-            loaded.model(
-                input_ids=ids_BT.to(device), attention_mask=mask_BT.to(device), use_cache=False
-            )
-            .logits[0]
-            .float()
-        )
-    target_M = torch.tensor(targets, device=logits.device)
-    nll_M = F.cross_entropy(logits, target_M, reduction="none").cpu()
-    said_M = logits.argmax(-1).cpu()
+def _batches(contexts: Sequence[Context], vocabulary: int, keeps: bool) -> Iterator[list[int]]:
+    """Indices of contexts that are scored together: of nearly one length."""
+    part: list[int] = []
+    for index in sorted(range(len(contexts)), key=lambda i: _length(contexts[i])):
+        longest = _length(contexts[index])
+        wanted = [contexts[i] for i in (*part, index)]
+        kept = longest - min(len(one.ids) - 1 for one in wanted) if keeps else longest
+        too_many = len(wanted) * longest > BATCH_TOKENS
+        if part and (too_many or len(wanted) * kept * vocabulary > BATCH_LOGITS):
+            yield part
+            part = []
+        part.append(index)
+    if part:
+        yield part
+
+
+def _length(context: Context) -> int:
+    return len(context.ids) + len(context.target) - 1
+
+
+def _score_batch(loaded: LoadedModel, contexts: Sequence[Context], keeps: bool) -> list[Score]:
+    ids_BT, mask_BT = padded([(*one.ids, *one.target[:-1]) for one in contexts])
+    first = min(len(context.ids) - 1 for context in contexts) if keeps else 0
+    some = {"logits_to_keep": ids_BT.shape[1] - first} if keeps else {}
+    logits_BKV = loaded.model(
+        input_ids=ids_BT.to(loaded.device),
+        attention_mask=mask_BT.to(loaded.device),
+        use_cache=False,
+        **some,
+    ).logits
     scores = []
-    for context, nll, said in zip(
-        contexts, torch.split(nll_M, sizes), torch.split(said_M, sizes), strict=True
-    ):
-        words = tuple(said.tolist())
+    for row, context in enumerate(contexts):
+        start = len(context.ids) - 1 - first
+        logits_NV = logits_BKV[row, start : start + len(context.target)].float()
+        said = tuple(logits_NV.argmax(-1).tolist())
+        target_N = torch.tensor(context.target, device=logits_NV.device)
         scores.append(
             Score(
-                nll=float(nll.mean()) if context.target else 0.0,
-                greedy=words == context.target,
-                said=words,
+                nll=float(F.cross_entropy(logits_NV, target_N)),
+                greedy=said == tuple(context.target),
+                said=said,
             )
         )
     return scores

@@ -20,7 +20,7 @@ PREFIXED = 5
 
 def paper_contexts() -> ContextPlan:
     """The texts a fact is written in."""
-    return ContextPlan(prefixes=data.prefixes(), per_fact=PREFIXED, chat=False, essence=True)
+    return ContextPlan(prefixes=data.prefixes(), per_fact=PREFIXED, essence=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -131,7 +131,7 @@ def purge_folder(folder: Path, ids: Collection[str]) -> bool:
         read_view(bank_folder / ROWS, bank_folder / ENCODER, generation=about["generation"])
     )
     for row_id in bank.present(ids):
-        bank.drop(row_id, about["generation"])
+        bank.drop(row_id)
     with replacing(folder, (BANK,)) as scratch:
         _write_bank(scratch, bank.view(), kept, about)
     return True

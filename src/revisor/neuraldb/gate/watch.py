@@ -33,13 +33,10 @@ class Watch:
     Attributes:
         ids: row ids of the view that is attached.
         log: for each sequence of the batch its hits, in text order.
-        calls: forward calls seen.
     """
 
     ids: Sequence[str] = ()
     log: list[list[Hit]] = field(default_factory=list)
-    calls: int = 0
-    tokens: int = 0
     _padding: torch.Tensor | None = None
     _columns: int = 0
 
@@ -58,8 +55,6 @@ class Watch:
         """
         batch = shape[0] if len(shape) == 2 else max(1, len(self.log))
         span = shape[1] if len(shape) == 2 else shape[0] // batch
-        self.calls += 1
-        self.tokens += batch * span
         if len(self.log) != batch:
             self.begin(torch.ones(batch, span))
         start, self._columns = self._columns, self._columns + span

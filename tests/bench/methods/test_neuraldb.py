@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
 import torch
 
+from revisor.bench.methods import neuraldb
+from revisor.bench.methods.binding import Binding
+from revisor.bench.methods.neuraldb import BankMethod, BankOptions
 from revisor.facts.fact import Fact
-from revisor.models.load import LoadedModel
-from revisor.models.spec import Spec
-from revisor.neuraldb.editing import editor as editing
-from revisor.neuraldb.editing.editor import BankEditor
-from revisor.neuraldb.editing.request import ContextPlan
+from revisor.models.load import wrap_model
+from revisor.neuraldb.editing import settings
 from revisor.neuraldb.editing.rows import build_rows
-from revisor.neuraldb.editing.settings import BuildSettings
 from tests import tiny
 
-PREFIXES = ("The tower is old.", "She lives in the city.")
-PAPER = BuildSettings(
-    layer=1, gamma=0.5, contexts=ContextPlan(prefixes=PREFIXES, per_fact=1, chat=False)
-)
+PAPER = BankOptions(layer=1, gamma=0.5)
+
+
+@cache
+def binding() -> Binding:
+    return Binding(loaded=wrap_model("tiny", tiny.taught(), tiny.byte_level()))
+
+
+def editor_of(options: BankOptions) -> BankMethod:
+    return BankMethod(binding(), options, name="neuraldb")
+
+
+@pytest.fixture(autouse=True)
+def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Facts are written in fewer texts."""
+    monkeypatch.setattr(settings, "PREFIXED", 1)
 
 
 @pytest.fixture
@@ -35,21 +47,12 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         seen.append(len(facts))
         return real(loaded, spec, calibration, facts, *rest)
 
-    monkeypatch.setattr(editing, "build_rows", counted)
+    monkeypatch.setattr(neuraldb, "build_rows", counted)
     return seen
 
 
-@pytest.fixture
-def editor_of(loaded: LoadedModel, spec: Spec) -> Callable[[BuildSettings], BankEditor]:
-    return lambda settings: BankEditor(loaded, spec, settings)
-
-
 @pytest.mark.parametrize("gamma", [-1.0, 0.8, 1.0])
-def test_borrowed_rows_give_the_bank_of_rows_made_anew(
-    editor_of: Callable[[BuildSettings], BankEditor],
-    builds: list[int],
-    gamma: float,
-) -> None:
+def test_borrowed_rows_give_the_bank_of_rows_made_anew(builds: list[int], gamma: float) -> None:
     """At -1 each row fires everywhere, at 1 hardly any: the check repairs and drops otherwise."""
     facts = tiny.FACTS
     first = editor_of(PAPER)
@@ -65,8 +68,6 @@ def test_borrowed_rows_give_the_bank_of_rows_made_anew(
     assert builds == []
     assert other.spared_seconds > 0
     one, two = alone.view, other.view
-    assert one is not None
-    assert two is not None
     assert list(one.ids) == list(two.ids)
     assert torch.equal(one.gamma_M, two.gamma_M)
     for name in ("keys_ME", "R_ND"):
@@ -75,24 +76,19 @@ def test_borrowed_rows_give_the_bank_of_rows_made_anew(
         assert torch.equal(mine, borrowed)
 
 
-def test_an_editor_that_differs_in_more_makes_its_own_rows(
-    editor_of: Callable[[BuildSettings], BankEditor], builds: list[int]
-) -> None:
+def test_an_editor_that_differs_in_more_makes_its_own_rows(builds: list[int]) -> None:
     first = editor_of(PAPER)
     first.fit(tiny.FACTS[:2])
-    for settings in (replace(PAPER, layer=0), replace(PAPER, whiten=True)):
-        other = editor_of(settings)
+    for options in (replace(PAPER, layer=0), replace(PAPER, whiten=True)):
+        other = editor_of(options)
         assert not other.borrow(first)
         other.fit(tiny.FACTS[:2])
     assert builds == [2, 2, 2]
 
 
-def test_a_fact_that_is_taken_out_is_out(
-    editor_of: Callable[[BuildSettings], BankEditor],
-) -> None:
+def test_a_fact_that_is_taken_out_is_out() -> None:
     editor = editor_of(PAPER)
     editor.fit(tiny.FACTS[:2])
     editor.undo([tiny.FACTS[0].id, "nobody"])
-    assert editor.view is not None
     assert set(editor.view.ids) <= {tiny.FACTS[1].id}
     assert set(editor.facts) == {tiny.FACTS[1].id}

@@ -1,0 +1,135 @@
+"""What a store does by its method, and the plain values that it is asked with."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from revisor.errors import UsageError
+from revisor.operations.resources import Resources
+from revisor.workspace import Workspace
+
+if TYPE_CHECKING:
+    from revisor.facts.fact import Fact
+    from revisor.gate.gate import FactGate
+    from revisor.gate.trace import Trace
+    from revisor.neuraldb.method import BuildReport
+    from revisor.neuraldb.method import Workspace as BankWorkspace
+    from revisor.operations.asking import AskedFacts
+    from revisor.operations.explain import Explanation
+    from revisor.operations.hf_export import Exported
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which facts answer; those that are live and hold, without.
+
+    Attributes:
+        generation: of the facts; None for the live one, which is followed.
+        namespaces: only facts of these; None for all.
+        moment: what is taken for now (aware); None for the present.
+    """
+
+    generation: int | None = None
+    namespaces: Collection[str] | None = None
+    moment: datetime | None = None
+
+    @property
+    def is_all(self) -> bool:
+        """Whether nothing is chosen."""
+        return self.generation is None and self.namespaces is None and self.moment is None
+
+
+class Method(ABC):
+    """The operations that differ by method. What only the other one has is refused by name.
+
+    Args:
+        workspace: where the store's things are.
+        resources: its index and its model.
+    """
+
+    other: str
+
+    def __init__(self, workspace: Workspace, resources: Resources) -> None:
+        self.workspace = workspace
+        self.resources = resources
+
+    # Of both
+
+    @abstractmethod
+    def attached(
+        self, model: Any, tokenizer: Any, selection: Selection, trace: Trace | None
+    ) -> AbstractContextManager[Any]:
+        """A model with the facts, for the length of a block; the store's where none is given."""
+
+    @abstractmethod
+    def engine(self, selection: Selection) -> Any:
+        """Answers, batched or streamed."""
+
+    @abstractmethod
+    def build(self, *, actor: str, workers: int | None, ray: str | None) -> BuildReport:
+        """Write what changed."""
+
+    @abstractmethod
+    def stale(self) -> bool:
+        """Whether `build` has something to do."""
+
+    @abstractmethod
+    def collect(self, keep: int) -> list[int]:
+        """Remove banks that nobody needs; returns their generations."""
+
+    @abstractmethod
+    def export_model(self, folder: Path, *, actor: str) -> Exported:
+        """Write the model with its facts as a folder."""
+
+    @abstractmethod
+    def faults(self) -> list[str]:
+        """What is wrong with the files of this method."""
+
+    def close(self) -> None:  # noqa: B027  (not every method has something to let go of)
+        """Let go of what engines use."""
+
+    # Of one
+
+    def gate(
+        self,
+        selection: Selection,
+        *,
+        model: Any = None,
+        tokenizer: Any = None,
+        needs_model: bool = True,
+    ) -> FactGate:
+        """What decides and writes."""
+        raise self.lacks("a gate at the output")
+
+    def explain(
+        self,
+        prompt: str | Sequence[Mapping[str, str]],
+        selection: Selection,
+        *,
+        chat: bool,
+        needs_model: bool,
+    ) -> Explanation:
+        """What is decided at the end of a prompt."""
+        raise self.lacks("a gate at the output")
+
+    def ask_facts(self, facts: Iterable[Fact] | None, selection: Selection) -> AskedFacts:
+        """Facts asked their own prompts and paraphrases."""
+        raise self.lacks("check --ask")
+
+    @property
+    def bank_workspace(self) -> BankWorkspace:
+        """What the operations of `neuraldb` work on."""
+        raise self.lacks("banks")
+
+    def lacks(self, what: str) -> UsageError:
+        """The error of an operation that this method has not."""
+        return UsageError(
+            f"This store's method is {self.workspace.settings.method}, which has no {what}.",
+            f"Make one with: revisor init --method {self.other}",
+        )
