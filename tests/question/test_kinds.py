@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from revisor.question.kinds import (
+    asks_otherwise,
     asks_yes_or_no,
     fits,
     looks_back,
@@ -118,3 +119,11 @@ def test_what_is_said_of_the_name_is_not(question: str, template: str) -> None:
 def test_what_is_asked_from_the_other_side(one: str, other: str, back: bool) -> None:
     assert looks_back(one, other) is back
     assert looks_back(other, one) is back
+
+
+def test_question_words_of_two_kinds_ask_for_two_things() -> None:
+    assert asks_otherwise("Where does {} take place?", "When does {} take place?")
+    assert asks_otherwise("When did they found {}?", "Who founded {}?")
+    assert not asks_otherwise("In which town does {} take place?", "Where does {} take place?")
+    assert not asks_otherwise("Where is {} based?", "The seat of {} is")
+    assert not asks_otherwise("What is it that {} does when it rains?", "Where is {}?")

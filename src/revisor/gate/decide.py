@@ -18,6 +18,7 @@ from revisor.language.names import Mention, Names
 from revisor.language.words import any_between, words
 from revisor.question.encoder import QuestionEncoder
 from revisor.question.kinds import (
+    asks_otherwise,
     asks_yes_or_no,
     fits,
     looks_back,
@@ -212,7 +213,9 @@ def _scored(
     silenced = None
     if question.kind == "statement" and score < 1.0:
         silenced = "told, not asked"
-    elif score < 1.0 and not fits(question.text, fact.object):
+    elif score < 1.0 and (
+        not fits(question.text, fact.object) or asks_otherwise(question.text, best)
+    ):
         silenced = "the object is not of the kind that is asked for"
     elif score < 1.0 and works_on_text(question.text):
         silenced = "a text to work on, not a question"

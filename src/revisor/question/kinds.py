@@ -44,6 +44,29 @@ def fits(question: str, obj: str) -> bool:
     return True
 
 
+def asks_otherwise(question: str, template: str) -> bool:
+    """Whether two questions ask by question words of different kinds: "Where does {} take place?"
+    and "When does {} take place?"."""
+    one, other = _asked_by(question), _asked_by(template)
+    return one is not None and other is not None and one != other
+
+
+@lru_cache(maxsize=1 << 13)
+def _asked_by(question: str) -> int | None:
+    """The kind of a question's first question word: of people, times or places."""
+    if "?" not in question and "\uff1f" not in question:
+        return None
+    rules = lexicon(question)
+    kinds = (rules.who_words, rules.when_words, rules.where_words)
+    for word in rules.terms(question):
+        for kind, some in enumerate(kinds):
+            if word.text in some:
+                return kind
+        if word.text in rules.question_words - rules.auxiliaries:
+            return None
+    return None
+
+
 def asks_yes_or_no(question: str) -> bool:
     """Whether a question is answered by yes or no.
 

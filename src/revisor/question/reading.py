@@ -62,7 +62,7 @@ def _field(dialogue: Dialogue) -> Question | None:
     if found is None:
         return None
     mention = inside[moved.index(found[1])]
-    return Question(f"{found[0]} {SLOT}", mention, "record", here.start + found[2])
+    return Question(found[0], mention, "record", here.start + found[2])
 
 
 # In running text

@@ -5,15 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from revisor.language.lexicon import lexicon
 from revisor.language.names import Mention
+from revisor.language.words import fold
+from revisor.question.forms import SLOT, filled
 
 _KEY = re.compile(r"[\"'](?P<key>[^\"'\n]{1,60})[\"']\s*:\s*[\"']?$")
 _SEPARATOR = re.compile(r"^[ \t]*\|?[ \t:]*-{2,}[ \t:|-]*$", re.MULTILINE)
 
 
 def field_asked(text: str, inside: Sequence[Mention]) -> tuple[str, Mention, int] | None:
-    """The name of the field in which a text ends, the name that the record is about, and where the
-    field's value begins.
+    """What the field asks in which a text ends, as a template, the name that it is about, and where
+    the field's value begins.
+
+    `"ceo": "` asks "ceo {}"; in a table of questions and answers a cell
+    asks the question beside it.
 
     Args:
         inside: names in the text, in order.
@@ -32,7 +38,7 @@ def _json_field(text: str, inside: Sequence[Mention]) -> tuple[str, Mention, int
     for begin in _open_objects(text, key.start()):
         own = [one for one in inside if begin <= one.start < key.start()]
         if own:
-            return field, own[0], key.end()
+            return f"{field} {SLOT}", own[0], key.end()
     return None
 
 
@@ -69,7 +75,17 @@ def _table_cell(text: str, inside: Sequence[Mention]) -> tuple[str, Mention, int
     column = len(cells) - 1
     if not 0 < column < len(header) or not header[column]:
         return None
-    return header[column], own[0], start + line.rfind("|") + 1
+    value = start + line.rfind("|") + 1
+    if _is_label(header[column - 1], "ask_labels") and _is_label(header[column], "answer_labels"):
+        begin = text.rfind("|", start, value - 1) + 1
+        put = [one for one in own if one.start >= begin]
+        return (filled(text, begin, put[-1], value - 1), put[-1], value) if put else None
+    return f"{header[column]} {SLOT}", own[0], value
+
+
+def _is_label(header: str, labels: str) -> bool:
+    """Whether a column is one of questions, or of answers."""
+    return fold(header) in getattr(lexicon(header), labels)
 
 
 def _ruled(rows: Sequence[str]) -> bool:
