@@ -82,7 +82,7 @@ def test_a_model_of_ones_own_has_the_facts_within_the_block(taught: Path, tmp_pa
             assert not torch.equal(model(ids).logits, plain)
         assert torch.equal(model(ids).logits, plain)
         for choice in ({"generation": 1}, {"namespaces": ["hr"]}):
-            with pytest.raises(UsageError, match="no choice of facts"), store.attached(**choice):
+            with pytest.raises(UsageError, match="lacks a choice"), store.attached(**choice):
                 pass
-        with pytest.raises(UsageError, match="no gate at the output"):
+        with pytest.raises(UsageError, match="lacks a gate at the output"):
             store.gate()

@@ -130,6 +130,6 @@ class Method(ABC):
     def lacks(self, what: str) -> UsageError:
         """The error of an operation that this method has not."""
         return UsageError(
-            f"This store's method is {self.workspace.settings.method}, which has no {what}.",
+            f"This store's method is {self.workspace.settings.method}, which lacks {what}.",
             f"Make one with: revisor init --method {self.other}",
         )

@@ -54,7 +54,7 @@ class WithBank(Method):
 
         self._need_all(selection)
         if trace is not None:
-            raise self.lacks("trace")
+            raise self.lacks("a trace")
         with attached(self.bank_workspace, model, tokenizer) as gated:
             yield gated
 
@@ -69,7 +69,7 @@ class WithBank(Method):
 
     def _need_all(self, selection: Selection) -> None:
         if not selection.is_all:
-            raise self.lacks("choice of facts by generation, namespace or time")
+            raise self.lacks("a choice of facts by generation, namespace or time")
 
     def build(self, *, actor: str, workers: int | None, ray: str | None) -> BuildReport:
         """Write the rows of what changed, check them, publish a bank."""

@@ -31,9 +31,7 @@ def test_smollm2_says_the_facts_while_attached_and_nothing_of_them_afterwards(
     plan = ContextPlan(wordings=0)
     plain = [r.contexts[0] for r in make_requests(FACTS, loaded.tokenizer, plan)]
     asked = [
-        text_context(
-            loaded.tokenizer, editor.reword(fact.text, fact), fact.subject, fact.object, ""
-        )
+        text_context(loaded.tokenizer, editor.reword(fact.text, fact), fact.subject, fact.object)
         for fact in FACTS
     ]
     before = score_targets(loaded, plain)
