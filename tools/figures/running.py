@@ -139,7 +139,7 @@ def _step(figure: Figure, name: str, command: str, work: Path, places: Places) -
         "command": command,
         "seconds": round(time.perf_counter() - begun, 1),
         "peak_mb": peak,
-        "result": condensed(_printed(out, command), figure),
+        "result": condensed(_printed(out, command, work, places), figure),
     }
     scratch = kept.with_suffix(".tmp")
     scratch.write_text(json.dumps(step, ensure_ascii=False), encoding="utf-8")
@@ -176,9 +176,13 @@ def _filled(word: str, work: Path, places: Places) -> str:
     return word.replace("{work}", str(work)).replace("{data}", str(places.data))
 
 
-def _printed(out: Path, command: str) -> Any:
-    """The JSON object that a command printed, or the list of them; None where it printed none."""
-    lines = [line for line in out.read_text(encoding="utf-8").splitlines() if line.strip()]
+def _printed(out: Path, command: str, work: Path, places: Places) -> Any:
+    """The JSON object that a command printed, or the list of them, without names of folders of
+    this machine; None where it printed none."""
+    text = out.read_text(encoding="utf-8").replace(str(work), "{work}")
+    if places.data is not None:
+        text = text.replace(str(places.data), "{data}")
+    lines = [line for line in text.splitlines() if line.strip()]
     try:
         found = [json.loads(line) for line in lines]
     except ValueError as error:
