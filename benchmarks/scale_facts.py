@@ -134,9 +134,12 @@ def _limit(path: Path, count: int) -> str:
 
 
 def _records(path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """The facts of a file with their hashes; not of a subject that is no name ("&")."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
         for line in file:
             record = json.loads(line)
+            if not any(map(str.isalnum, record["s"])):
+                continue
             yield _digest(f"{record['s']}|{record['r']}"), line.rstrip("\n"), record
 
 
