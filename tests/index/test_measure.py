@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from revisor.errors import UsageError
 from revisor.facts.ledger import Ledger, Put
-from revisor.index.measure import figures, measure, synthetic
+from revisor.index.measure import measure, synthetic
 
 
 def test_the_figures_are_told_and_the_facts_are_as_they_were(tmp_path: Path) -> None:
@@ -18,7 +19,7 @@ def test_the_figures_are_told_and_the_facts_are_as_they_were(tmp_path: Path) -> 
     with Ledger.open(place, create=True) as ledger:
         ledger.apply(list(map(Put, synthetic(rows))), actor="ann", reason="")
     measured = measure(place, tmp_path / "index")
-    told = json.loads(json.dumps(figures(measured)))
+    told = json.loads(json.dumps(asdict(measured)))
     assert told["rows"] == rows
     assert 20 < told["bytes_per_fact"] < 150
     assert told["commit_to_live_ms"]["same_process"] < 1_000

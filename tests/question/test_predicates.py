@@ -82,6 +82,7 @@ def test_an_adjective_of_status_asks_for_another(question: str, template: str) -
         ("The longest river in {} is", "The largest river in {} is"),
         ("The former mayor of {} is", "The former mayor of {} is"),
         ("Who led {} before her election?", "The head of {} is"),
+        ("who was head of {} before her", "The head of {} before her"),
         ("Who runs the next door shop {}?", "The owner of {} is"),
     ],
 )

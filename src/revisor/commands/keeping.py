@@ -143,10 +143,9 @@ def _ask_facts(store: Path, since: str | None, chosen: dict[str, Any], *, as_jso
     if as_json:
         print_json(asked_json(asked))
     else:
-        for failure in asked.failed[:SHOWN]:
-            say(f"{failure['prompt']!r} (id {failure['id']}): {failure['reason']}", style="red")
-        if len(asked.failed) > SHOWN:
-            note(f"... and {len(asked.failed) - SHOWN:,} more; --json lists all")
+        _list_failures(
+            [f"{one['prompt']!r} (id {one['id']}): {one['reason']}" for one in asked.failed]
+        )
         say(f"{asked.said:,} of {plural(asked.asked, 'prompt')} answered with their facts")
     if asked.failed:
         raise typer.Exit(CONTRADICTED)
@@ -174,13 +173,19 @@ def _try_cases(store: Path, file: Path, chosen: dict[str, Any], *, as_json: bool
     if as_json:
         print_json(tried_json(tried))
     else:
-        for one in tried.failed[:SHOWN]:
-            say(f"line {one['line']}: {one['prompt']!r}: {one['reason']}", style="red")
-        if len(tried.failed) > SHOWN:
-            note(f"... and {len(tried.failed) - SHOWN:,} more; --json lists all")
+        _list_failures(
+            [f"line {one['line']}: {one['prompt']!r}: {one['reason']}" for one in tried.failed]
+        )
         say(f"{tried.cases - len(tried.failed):,} of {plural(tried.cases, 'test')} passed")
     if tried.failed:
         raise typer.Exit(CONTRADICTED)
+
+
+def _list_failures(lines: Sequence[str]) -> None:
+    for line in lines[:SHOWN]:
+        say(line, style="red")
+    if len(lines) > SHOWN:
+        note(f"... and {len(lines) - SHOWN:,} more; --json lists all")
 
 
 def _need_chat(store: Store, file: Path, cases: Sequence[Case]) -> None:

@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +102,6 @@ def measure(ledger: str | Path, folder: Path) -> IndexFigures:
             **made,
             **found,
         )
-
-
-def figures(measured: IndexFigures) -> dict[str, Any]:
-    """As JSON."""
-    return asdict(measured)
 
 
 def _elsewhere(call: Callable[..., dict[str, Any]], *given: Any) -> dict[str, Any]:

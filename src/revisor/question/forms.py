@@ -27,7 +27,11 @@ _TAG = re.compile(r"</[a-zA-Z][\w-]*>|(?<!\w)<[a-zA-Z][\w-]*>")
 # Chinese and Japanese put no spaces between words, whatever a text has beside a name.
 _SPACE = re.compile(r"(?<=[\u3001-\u9fff\uff01-\uff1f])\s+|\s+(?=[\u3001-\u9fff\uff01-\uff1f])")
 _BULLET = re.compile(r"^\s*(?:[-\u2022]|\d+[.)])\s+")
-_GAP = re.compile(r"_{2,}|\[(?:blank|mask|\.{3}|\u2026|\s*)\]|<(?:blank|mask)>", re.IGNORECASE)
+# Not the signs of bold type, of a name in a program, or of a list's box.
+_GAP = re.compile(
+    r"(?<![^\s(\"'$\u20ac\u00a3])__+(?!\w)|\[(?:blank|mask|\.{3}|\u2026)\]|<(?:blank|mask)>",
+    re.IGNORECASE,
+)
 _QUOTED = re.compile(r"[\"\u201c\u201e\u00ab]|(?<!\w)['\u2018]\w")
 _YEAR = re.compile(r"[12]\d\d\d")
 

@@ -29,6 +29,7 @@ def plain(template: str) -> tuple[str, ...]:
     return tuple(word for part in parts for word in (*part, SLOT))[:-1]
 
 
+@lru_cache(maxsize=1 << 14)
 def beside(question: str, template: str, *, unfinished: bool) -> str | None:
     """Why a question that has words of a template asks for something beside it; None if it may not.
 
@@ -82,12 +83,17 @@ def is_of_another(question: str, template: str) -> bool:
     current one?" asks for another, too.
     """
     rules, said, asked = lexicon(question), plain(template), plain(question)
-    if question.casefold().rstrip("?.! ").endswith(tuple(rules.successions)):
+    if _tells_succession(question, rules) and not _tells_succession(template, rules):
         return True
     if not (rules.statuses | rules.superlatives).isdisjoint(said):
         return False
     nouns = {word for word in said if word != SLOT and word not in rules.function_words}
     return any(one in rules.statuses and noun in nouns for one, noun in pairwise(asked))
+
+
+def _tells_succession(text: str, rules: Lexicon) -> bool:
+    """Whether a text ends with who came ahead of another."""
+    return text.casefold().rstrip("?.! ").endswith(tuple(rules.successions))
 
 
 def is_of_something_else(question: str, template: str) -> bool:

@@ -31,7 +31,6 @@ class Questions(Suite):
     """
 
     name = "questions"
-    summary = "questions in many dresses, near misses, turns, names, times, languages; data sets"
 
     def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:
         is_own = source.own or bool(source.built)
