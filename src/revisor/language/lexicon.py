@@ -92,7 +92,8 @@ class Lexicon:
             of_others: words behind them that lead to something else ("for" of "is known for").
         statuses: adjectives that make another one of what a noun names ("deputy", "maximum");
             superlatives: others that tell which one is meant ("main"); successions: phrases of
-            who came ahead of another ("before the current one").
+            who came ahead of another ("before the current one"); opposites: words of which one
+            stands for the contrary of another, as "word = what side" ("minimum = size -").
         doubts: words of a lead-in by which what follows is not so ("wrongly").
         plural_verbs: verbs of several names together ("are").
         writing_verbs, fiction_nouns: of a request for a story ("write", "poem").
@@ -214,6 +215,7 @@ class Lexicon:
     statuses: frozenset[str]
     superlatives: frozenset[str]
     successions: frozenset[str]
+    opposites: frozenset[str]
     doubts: frozenset[str]
     plural_verbs: frozenset[str]
     writing_verbs: frozenset[str]
@@ -276,7 +278,7 @@ SILENT = frozenset(
     (
         *(*SHARED, "time_words", "possessives", "letters", "ask_letters", "answer_letters"),
         *("genitive_endings", "compounds", "after_ordinals", "verb_endings", "participle_endings"),
-        *("amounting", "of_others", "statuses", "superlatives", "successions"),
+        *("amounting", "of_others", "statuses", "superlatives", "successions", "opposites"),
     )
 )
 # Lists whose entries are looked for as phrases.

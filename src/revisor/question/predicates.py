@@ -79,16 +79,33 @@ def is_of_another(question: str, template: str) -> bool:
 
     "The deputy mayor of {} is" asks for nobody who "The mayor of {} is" tells of, nor "the maximum
     dose of {}" for "The recommended dose of {} is"; where the template tells itself which one of
-    several it means ("The latest version of {} is"), words do not decide. "Who led {} before the
-    current one?" asks for another, too.
+    several it means ("The latest version of {} is"), only the contrary ("the oldest version")
+    decides. "Who led {} before the current one?" asks for another, too.
     """
     rules, said, asked = lexicon(question), plain(template), plain(question)
     if _tells_succession(question, rules) and not _tells_succession(template, rules):
+        return True
+    if _sides(asked, rules) & {(what, not side) for what, side in _sides(said, rules)}:
         return True
     if not (rules.statuses | rules.superlatives).isdisjoint(said):
         return False
     nouns = {word for word in said if word != SLOT and word not in rules.function_words}
     return any(one in rules.statuses and noun in nouns for one, noun in pairwise(asked))
+
+
+def _sides(said: tuple[str, ...], rules: Lexicon) -> frozenset[tuple[str, bool]]:
+    """On which side of what the words of a text stand, of those that stand on one alone: "minimum"
+    is the lower side of a size."""
+    sides = _opposites(rules)
+    found = {sides[word] for word in said if word in sides}
+    return frozenset((what, side) for what, side in found if (what, not side) not in found)
+
+
+@lru_cache(maxsize=16)
+def _opposites(rules: Lexicon) -> dict[str, tuple[str, bool]]:
+    parts = (entry.rpartition("=") for entry in rules.opposites)
+    told = {word.strip(): side.split() for word, _, side in parts}
+    return {word: (what, sign == "+") for word, (what, sign) in told.items()}
 
 
 def _tells_succession(text: str, rules: Lexicon) -> bool:
