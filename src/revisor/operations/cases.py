@@ -109,10 +109,8 @@ def read_cases(file: Path, *, needs_fact: bool = True) -> list[Case]:
         wrong = list(_faults(record, needs_fact=needs_fact))
         faults += [Fault(line=number, fault=fault, remedy=remedy) for fault, remedy in wrong]
         if isinstance(record, dict) and not wrong:
-            names = ("prompt", "chat", "namespace", "fact")
-            found.append(
-                Case(line=number, **{name: record[name] for name in names & record.keys()})
-            )
+            known = {key: record[key] for key in _KEYS if key in record}
+            found.append(Case(line=number, **known))
     _raise(file, faults)
     return found
 

@@ -159,7 +159,8 @@ def _begun(
             # What was read for a name that does not stand there stays so.
             nameless = question.kind in ("pronoun", "ellipsis")
             kind = question.kind if nameless else "question"
-            yield replace(question, text=joined, answered_from=answered_from, kind=kind)
+            told = replace(question, text=joined, answered_from=answered_from, kind=kind)
+            yield restating(told, readings)
 
 
 def _meant(
