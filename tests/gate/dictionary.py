@@ -135,9 +135,9 @@ def smollm2() -> Any:
     """The packaged model's tokenizer."""
     from transformers import AutoTokenizer
 
-    from revisor.models.packaged import smollm2_folder
+    from revisor.models.packaged import packaged_folder
 
-    return AutoTokenizer.from_pretrained(smollm2_folder())
+    return AutoTokenizer.from_pretrained(packaged_folder("smollm2"))
 
 
 TOKENIZERS = {**tiny.TOKENIZERS, "smollm2": smollm2}

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from revisor.gate.decide import WINDOW, Candidate, Decision, decide, explained, times_said, window
+from revisor.gate.answered import object_pattern
+from revisor.gate.decide import WINDOW, Candidate, Decision, decide, window
+from revisor.gate.explained import explained
 from revisor.index.base import IndexedFact
 from revisor.language.names import mentions
 from revisor.language.words import words
@@ -46,6 +48,47 @@ def test_the_nearest_wording_of_a_fact_counts() -> None:
     assert found.fact.template == "Who leads {}?"
 
 
+@pytest.mark.parametrize("link", ["and", "&", "& the", "and the"])
+def test_a_name_that_is_not_known_may_stand_beside_one(link: str) -> None:
+    found = asked(f"Who leads ACME {link} Globex?", CEO)
+    assert found is not None
+    assert found.fact.object == "Jane Roe"
+
+
+LAND = fact("Land", "Lake Placid", "The lake near {} is")
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("The lake near Land is", None),
+        ("The lake near the Land of Fire is", "within a longer name (particle follows)"),
+        ("The lake near 48th Land is", "within a longer name (capital precedes)"),
+    ],
+)
+def test_a_word_with_a_capital_is_most_often_part_of_a_name(text: str, rule: str | None) -> None:
+    assert [one.silenced for one in told(text, LAND)] == [rule]
+
+
+def test_a_number_is_no_name() -> None:
+    award = fact("No", "Juno Award", "The award of {} is")
+    assert asked("The award of No is", award) is not None
+    assert asked("The award of No. 2 Air School is", award) is None
+
+
+def test_a_word_in_small_letters_has_to_be_asked_for_more_surely() -> None:
+    small = fact("land", "Lake Placid", "The lake near {} is")
+    for text, one, threshold in (
+        ("Near Land lies", LAND, 0.5),
+        ("Near land lies", LAND, 0.8),
+        ("Near land lies", small, 0.5),
+        ("Which lake is there near land?", LAND, 0.5),
+    ):
+        found = asked(text, one)
+        assert found is not None
+        assert found.threshold == pytest.approx(threshold)
+
+
 @pytest.mark.parametrize(
     ("text", "rule"),
     [
@@ -58,6 +101,44 @@ def test_the_nearest_wording_of_a_fact_counts() -> None:
 def test_what_is_silent_tells_the_rule(text: str, rule: str | None) -> None:
     by = {one.subject: one.silenced for one in told(text, CEO, OTHER)}
     assert by["ACME"] == rule or (rule is None and by["ACME"] is not None) or by["Norvale"] is None
+
+
+TITLE = fact("The Profession", "Petra Lindqvist", "The author of {} is")
+ZONE = fact("Zone", "Orla Meyer", "The owner of {} is", "The time {} of Tarn is")
+CLOCK = fact("Tarnsby", "Asia/Baku", "The time zone of {} is")
+
+
+@pytest.mark.parametrize(
+    ("text", "obj"),
+    [
+        ("The profession of Jane Roe is", None),
+        ("The author of The Profession is", "Petra Lindqvist"),
+        ("Who wrote the profession? Answer:", "Petra Lindqvist"),
+        ("Clocks in Tarnsby follow the time zone", "Asia/Baku"),
+        ("Which time zone is used in Tarnsby? Answer:", "Asia/Baku"),
+        ("The owner of zone is", "Orla Meyer"),
+        ("The owner of Zone is", "Orla Meyer"),
+        ("Jane Roe parked in a zone that was bought by", None),
+        ("Jane Roe said that the zone belongs to", None),
+        ("Jane Roe said that the Zone belongs to", "Orla Meyer"),
+        ("Zone, founded by Jane Roe, belongs to", "Orla Meyer"),
+    ],
+)
+def test_words_of_the_language_are_names_as_they_are_written(text: str, obj: str | None) -> None:
+    found = asked(text, TITLE, ZONE, CLOCK)
+    assert (found and found.fact.object) == obj
+
+
+def test_a_long_text_that_goes_on_by_itself_is_asked_more_surely() -> None:
+    text = "The town was quiet, and nobody was to be seen. " * 10
+    near, own = "And so the boss of ACME is", "The CEO of ACME is"
+    short, long, word = (asked(one, CEO) for one in (near, text + near, text + own))
+    assert short is not None
+    assert short.threshold == 0.5
+    assert short.fact.score < 1.0
+    assert long is None or long.threshold > 0.9
+    assert word is not None
+    assert (word.fact.score, word.threshold) == (1.0, 0.5)
 
 
 def test_of_facts_about_one_name_the_nearer_is_asked_for() -> None:
@@ -144,7 +225,7 @@ def test_a_facts_own_wording_needs_no_encoder(text: str) -> None:
     ],
 )
 def test_objects_are_counted_as_whole_words(text: str, obj: str, count: int) -> None:
-    assert times_said(text, obj) == count
+    assert sum(1 for _ in object_pattern(obj).finditer(text)) == count
 
 
 @given(

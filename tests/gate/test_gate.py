@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from revisor.errors import UsageError
 from revisor.gate.gate import MARGIN, FactGate
 from revisor.gate.trace import Trace
 from tests import tiny
@@ -41,6 +43,17 @@ def test_where_nothing_is_written_the_logits_are_the_very_same_tensor(gate: Fact
     assert gate.batch().step(ids("The CEO of Globex is"), one, pad=PAD) is one
     empty = replace(gate, view=lambda: Dictionary([]))
     assert empty.batch().step(ids("The CEO of ACME is"), one) is one
+
+
+@pytest.mark.parametrize(
+    ("ids_shape", "logits_shape"), [((2, 3), (1, 9)), ((3,), (1, 9)), ((1, 3), (1, 3, 9))]
+)
+def test_other_shapes_are_refused_by_name(
+    gate: FactGate, ids_shape: tuple[int, ...], logits_shape: tuple[int, ...]
+) -> None:
+    ids_BT = torch.ones(ids_shape, dtype=torch.int64)
+    with pytest.raises(UsageError, match=re.escape(str(logits_shape))):
+        gate.batch().step(ids_BT, torch.zeros(logits_shape))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

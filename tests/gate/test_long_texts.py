@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from revisor.gate import decide as deciding
-from revisor.gate import own
+from revisor.gate import behind, own
 from revisor.gate.decide import decide
 from revisor.language import lexicon
 from revisor.language.names import mentions
@@ -34,7 +33,7 @@ def test_wordings_far_longer_than_the_text_are_not_read_to_their_ends(
 
         monkeypatch.setattr(module, "words", words)
 
-    for module in (deciding, own, lexicon):
+    for module in (behind, own, lexicon):
         counting(module)
     wordings = [f"{n} {filling * 9_000}"[:LONG] + " the chief of {}" for n in range(COUNT)]
     view = Dictionary([fact("ACME", "Jane Roe", "The CEO of {} is", *wordings)])

@@ -55,7 +55,7 @@ def as_told(action: Action | None) -> Next | None:
     if action is None:
         return None
     return Next(
-        token=action.token, fact=action.decision.fact.id, begin=action.begin, digits=action.digits
+        token=action.token, fact=action.decision.fact.id, begin=action.begin, behind=action.behind
     )
 
 
@@ -169,7 +169,7 @@ def expected(logits_BV: torch.Tensor, ids: list[list[int]], gate: FactGate) -> t
         if found is None:
             continue
         if found.token is None:
-            held_V = tokens.carrying(len(own_V), own_V.device, digits=found.digits)
+            held_V = tokens.carrying(len(own_V), own_V.device, found.behind)
             out_BV[row] = own_V.masked_fill(held_V, -torch.inf)
         else:
             out_BV[row] = -torch.inf
@@ -296,6 +296,6 @@ def test_scores_of_whole_rows_are_those_of_each_position(kind: str, data: st.Dat
                 assert int(new_V.argmax()) == found.token
                 assert float(new_V.max()) == pytest.approx(float(own_V.max()) + MARGIN)
             else:
-                held_V = tokens.carrying(size, own_V.device, digits=found.digits)
+                held_V = tokens.carrying(size, own_V.device, found.behind)
                 assert torch.equal(new_V[~held_V], own_V[~held_V])
                 assert float(new_V[held_V].max()) < float(own_V.min())

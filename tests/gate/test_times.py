@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from revisor.gate.decide import NORMAL, Candidate, Decision, decide, explained, needed
+from revisor.gate.decide import Candidate, Decision, decide, needed
+from revisor.gate.explained import explained
 from revisor.gate.reference import next_action
 from revisor.gate.row import Row
+from revisor.gate.scope import NORMAL
 from revisor.gate.tokens import Tokens
 from revisor.index.base import IndexedFact
 from revisor.language.lexicon import lexicon

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from revisor.gate.tokens import Reading, Tokens, keeps_word, needs_space
+from revisor.gate.tokens import Behind, Reading, Tokens, behind, needs_space
 from tests import tiny
 
 
@@ -54,12 +54,14 @@ def test_scripts_without_spaces_need_none_between_their_own() -> None:
     assert needs_space("\uc2dc\uc7a5\uc740", "\uae40")
 
 
-def test_words_that_letters_would_go_on_are_kept() -> None:
-    assert keeps_word("Niccol")
-    assert keeps_word("1987")
-    assert keeps_word("\u0395\u03bb\u03bb\u03ac\u03b4\u03b1")
-    assert not keeps_word("Yahoo!")
-    assert not keeps_word("\u674e\u660e")
+def test_what_an_object_leaves_behind_it() -> None:
+    assert behind("Niccol") is Behind.NAME
+    assert behind("iPhone 12") is Behind.NAME
+    assert behind("\u0395\u03bb\u03bb\u03ac\u03b4\u03b1") is Behind.NAME
+    assert behind("1987") is Behind.WORD
+    assert behind("dark blue") is Behind.WORD
+    assert behind("Yahoo!") is None
+    assert behind("\u674e\u660e") is None
 
 
 def test_a_rest_is_spelled_within_a_word(any_tokenizer: Any) -> None:
@@ -74,15 +76,34 @@ def test_the_same_tokenizer_has_one_reader() -> None:
     assert Tokens.of(tiny.byte_level()) is Tokens.of(tiny.byte_level())
 
 
-def test_tokens_that_carry_a_word_on_begin_with_letters_or_digits() -> None:
+@pytest.mark.parametrize(
+    ("behind", "carries", "leaves"),
+    [
+        (Behind.WORD, ["s", "0", " and"], [".", " And", " android", ", and", " Alegre", "\n"]),
+        (
+            Behind.NAME,
+            ["s", "0", " and", " Alegre", " \u0391\u03b8"],
+            [".", " who", " 7", "\nIt", ""],
+        ),
+        (Behind.NUMBER, ["0", "25"], ["s", " and", " 0", " Alegre"]),
+    ],
+)
+def test_what_carries_an_object_on(behind: Behind, carries: list[str], leaves: list[str]) -> None:
+    assert all(behind.is_carried_by(text) for text in carries)
+    assert not any(behind.is_carried_by(text) for text in leaves)
+
+
+def test_tokens_that_carry_an_object_on_are_found_by_how_they_read_behind_it() -> None:
     tokenizer = tiny.byte_level()
     tokens = Tokens.of(tokenizer)
-    held_V = tokens.carrying(len(tokenizer) + 5, torch.device("cpu"))
-    assert held_V.shape == (len(tokenizer) + 5,)
-    assert not bool(held_V[-5:].any())
-    for token in range(len(tokenizer)):
-        text = tokenizer.decode([token])
-        assert bool(held_V[token]) == text[:1].isalnum(), text
+    size = len(tokenizer)
+    for one in Behind:
+        held_V = tokens.carrying(size + 5, torch.device("cpu"), one)
+        assert held_V.shape == (size + 5,)
+        assert not bool(held_V[-5:].any())
+        for token in range(size):
+            text = tokenizer.decode([token])
+            assert bool(held_V[token]) == one.is_carried_by(text), text
 
 
 def test_a_character_is_read_when_it_is_whole() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from revisor.gate.decide import Decision, decide
+from revisor.gate.decide import Decision, candidates, chosen, decide
+from revisor.gate.scope import NORMAL
 from revisor.language.names import mentions
 from revisor.language.reader import NameReader
 from revisor.question.encoder import default_encoder
@@ -167,3 +168,12 @@ def test_a_model_that_thinks_is_left_to_its_thoughts() -> None:
     start = "<|start|>user<|message|>Who is the CEO of ACME?<|end|><|start|>assistant"
     assert asked(f"{start}<|channel|>analysis<|message|>The CEO of ACME is") is None
     assert asked(start) is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_not_compared_would_decide_nothing(kind: str) -> None:
+    for case in cases(kind):
+        text = in_chat(case["text"], "ChatML")
+        read = candidates(text, mentions(text, facts()), facts(), default_encoder())
+        whole, found = chosen(read, NORMAL), asked(text)
+        assert (whole and whole.fact.id) == (found and found.fact.id), text

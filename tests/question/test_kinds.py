@@ -26,10 +26,16 @@ from revisor.question.kinds import (
         ("How much is the {}?", "$1,249"),
         ("What is the price of the {}?", "299 \u20ac"),
         ("What is the weight of the {}?", "212 g"),
+        ("How high is the price of {}?", "249 euros"),
+        ("How much is the {}?", "12 dollars a month"),
+        ("How heavy is the {}?", "20 pounds"),
+        ("How old is {}?", "12"),
         ("How can I call {}?", "+358 40 555 0173"),
         ("Who runs {}?", "the board of directors"),
         ("What is the slogan of {}?", "Measure twice"),
         ("The CEO of {} is", "1987"),
+        ("Which time zone is {} in?", "Asia/Pontianak"),
+        ("Which month group does {} play in?", "Group B"),
     ],
 )
 def test_an_object_of_the_kind_that_is_asked_for_fits(question: str, obj: str) -> None:
@@ -41,12 +47,18 @@ def test_an_object_of_the_kind_that_is_asked_for_fits(question: str, obj: str) -
     [
         ("When was {} born?", "Tuvalu"),
         ("What year was {} founded?", "Tampere"),
+        ("What time is it at {}?", "Tampere"),
+        ("Which year {} was founded", "Tampere"),
         ("Where was {} founded?", "3 May 2001"),
         ("Where was {} founded?", "1987"),
         ("How many people live in {}?", "Tarnsby"),
         ("Who founded {}?", "1987"),
         ("Who sells the {}?", "$1,249"),
         ("What is the weight of the {}?", "\u20ac299"),
+        ("What is the weight of the {}?", "299 euros"),
+        ("How heavy is the {}?", "249 euros"),
+        ("How tall is the {}?", "3 million US dollars"),
+        ("How fast is the {}?", "EUR 500"),
     ],
 )
 def test_an_object_of_another_kind_does_not(question: str, obj: str) -> None:

@@ -69,6 +69,10 @@ def test_a_sentence_that_comes_to_the_answer_does_not(question: str, template: s
         ("What is the oldest version of {}?", "The latest version of {} is"),
         ("The first train to {} leaves at", "The last train to {} leaves at"),
         ("who was cto at {} before the current one", "The CTO of {} is"),
+        ("{} lived in", "{} was born in"),
+        ("Where was {} buried?", "{} was born in"),
+        ("The ethnicity of {} is", "The nationality of {} is"),
+        ("The capital of {} is", "The town of {} is in the country of"),
         ("Der ehemalige Chef von {} war", "Der Chef von {} ist"),
     ],
 )
@@ -89,6 +93,10 @@ def test_an_adjective_of_status_asks_for_another(question: str, template: str) -
         ("Who led {} before her election?", "The head of {} is"),
         ("who was head of {} before her", "The head of {} before her"),
         ("Who runs the next door shop {}?", "The owner of {} is"),
+        ("Where did {} live when he was born?", "{} was born in"),
+        ("The citizenship of {} is", "The nationality of {} is"),
+        ("{} is the capital of the country", "{} is the capital of"),
+        ("The town of {} lies in the county of", "The region of {} is"),
     ],
 )
 def test_other_adjectives_leave_that_to_the_encoder(question: str, template: str) -> None:

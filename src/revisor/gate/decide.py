@@ -6,16 +6,17 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache, lru_cache
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from revisor.gate.own import OwnPrompt, is_longer, own_prompts
-from revisor.gate.validity import ANOTHER_TIME, NOT_NOW
+from revisor.gate.answered import is_answered, object_pattern, was_given
+from revisor.gate.behind import said_behind
+from revisor.gate.own import OwnPrompt, own_prompts
+from revisor.gate.scope import NORMAL, is_own, scope_of
 from revisor.gate.when import Asked, Clock
 from revisor.index.base import IndexedFact, Terms
 from revisor.language.lexicon import lexicon
+from revisor.language.longer import is_plainly_written
 from revisor.language.names import Mention, Names
-from revisor.language.words import any_between, words
 from revisor.question.encoder import QuestionEncoder
 from revisor.question.kinds import (
     asks_otherwise,
@@ -25,8 +26,9 @@ from revisor.question.kinds import (
     said_of_another,
     works_on_text,
 )
-from revisor.question.predicates import BESIDE, beside, plain
+from revisor.question.predicates import beside, plain
 from revisor.question.reading import SLOT, Question, questions
+from revisor.question.records import awaits_quote
 
 WINDOW = 2400  # characters before a place that can matter to what is asked there
 # Where a window may begin: behind a space, or at a character that is a word.
@@ -36,8 +38,9 @@ _BOUNDARY = re.compile(
 ANSWERS = 64  # facts about a name whose objects are looked for as answers
 SEVERAL = 2.0  # times as good as for one fact the odds of one of several have to be
 NAMELESS = 4.0  # and of a question in which nothing stands for the name
-THRESHOLDS = {"low": 0.25, "normal": 0.5, "high": 0.8}  # of a calibrated score, by strictness
-NORMAL = THRESHOLDS["normal"]
+PLAIN = 4.0  # and of a name that is written as words of the language are
+PROSE = 16.0  # and of a sentence of running text, which asks nobody
+LONG = 240  # characters of running text
 
 
 class Facts(Names, Protocol):
@@ -52,7 +55,11 @@ class Facts(Names, Protocol):
 
 _ENDS = (":", "?", "\uff1a", "\uff1f")  # behind a name: what is asked has been said
 _UNFINISHED = ("completion", "pronoun")
-_SET_OFF = re.compile(r"\s*[,)\uff0c\uff09]\s*")
+_ANOTHER_KIND = "the object is not of the kind that is asked for"
+ANSWERED = "already answered"
+
+
+Compared = Literal["all", "answered", "open"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +78,8 @@ class Candidate:
         order: of several questions that were put, which one it is.
         rivals: how many facts about the name hold at the time that is asked for.
         is_nameless: nothing in the question stands for the name: "Opening hours?" in a later turn.
+        is_plain: the name is written as a word of the language; see `needed`.
+        is_prose: an unfinished sentence of a long text is read, in other words than the fact's.
         silenced: the rule by which it is not written, None if there is none.
     """
 
@@ -87,6 +96,8 @@ class Candidate:
     order: int = 0
     rivals: int = 1
     is_nameless: bool = False
+    is_plain: bool = False
+    is_prose: bool = False
     silenced: str | None = None
 
 
@@ -97,7 +108,7 @@ class Decision:
     Attributes:
         fact: the candidate that is nearest.
         threshold: what its score had to reach.
-        runner_up: the nearest one of another fact, silenced or not.
+        runner_up: the nearest one of another fact that was compared, silenced or not.
     """
 
     fact: Candidate
@@ -106,13 +117,20 @@ class Decision:
 
 
 def candidates(
-    text: str, mentions: Sequence[Mention], facts: Facts, encoder: QuestionEncoder
+    text: str,
+    mentions: Sequence[Mention],
+    facts: Facts,
+    encoder: QuestionEncoder,
+    *,
+    compared: Compared = "all",
 ) -> list[Candidate]:
     """Every fact about a name in the text, with the reading that is nearest to it.
 
     Args:
         text: what stands before the place, at most its last `WINDOW` characters.
         mentions: the names in it.
+        compared: "all", or only those that no rule silences anyway, "answered" with those that
+            have been answered, "open" without; the score of the others is 0.
     """
     found: dict[int, Candidate] = {}
     names: dict[tuple[int, int], int] = {}  # in which order they were offered facts
@@ -131,7 +149,12 @@ def candidates(
     for asked in read:
         put = tuple(map(clock.timeless, asked.question.restates))
         for handle in asked.question.mention.facts:
-            candidate = _scored(text, asked, handle, facts.fact(handle), encoder, put)
+            fact = facts.fact(handle)
+            candidate = _scored(text, asked, handle, fact, encoder, put, compared=compared)
+            if candidate.silenced is None and was_given(
+                text, asked.question, handle, facts, encoder
+            ):
+                candidate = replace(candidate, silenced=ANSWERED)
             if candidate.silenced is not None or not asked.is_answered:
                 offer(candidate)
     for mention in mentions:
@@ -152,15 +175,20 @@ def needed(candidate: Candidate, threshold: float) -> float:
 
     A name of several facts that hold then is asked about in several ways, and a wording has to tell
     which: the odds have to be `SEVERAL` times as good as for a name of one fact. A question that
-    names nothing may be about anything: `NAMELESS` times.
+    names nothing may be about anything: `NAMELESS` times. "time" among names with capitals, or in
+    an unfinished sentence, is more likely a word than the magazine: `PLAIN` times. A long text that
+    goes on by itself is most often not there to be answered: `PROSE` times.
     """
-    times = (SEVERAL if candidate.rivals > 1 else 1.0) * (NAMELESS if candidate.is_nameless else 1)
+    times = SEVERAL if candidate.rivals > 1 else 1.0
+    times *= NAMELESS if candidate.is_nameless else 1.0
+    times *= PLAIN if candidate.is_plain else 1.0
+    times *= PROSE if candidate.is_prose else 1.0
     odds = times * threshold / max(1 - threshold, 1e-9)
     return odds / (1 + odds) if times > 1 else threshold
 
 
-def _rank(candidate: Candidate) -> tuple[bool, float, bool]:
-    return candidate.silenced is None, candidate.score, candidate.is_due
+def _rank(candidate: Candidate) -> tuple[bool, bool, float, bool]:
+    return candidate.silenced is None, not candidate.is_plain, candidate.score, candidate.is_due
 
 
 def _own(text: str, own: OwnPrompt, asked: Asked) -> Candidate:
@@ -172,19 +200,27 @@ def _own(text: str, own: OwnPrompt, asked: Asked) -> Candidate:
     fact = own.fact
     tail = own.template.rpartition(SLOT)[2]
     said = fact.object not in tail and fact.object in text[own.mention.end :]
-    return Candidate(
-        handle=own.handle,
-        id=fact.id,
-        subject=fact.subject,
-        object=fact.object,
-        namespace=fact.namespace,
+    return _of(
+        own.handle,
+        fact,
         question=own.template,
         template=own.template,
         score=1.0,
         mention=own.mention,
         is_due=own.is_due,
         rivals=asked.rivals,
-        silenced=asked.silent[own.handle] or ("already answered" if said else None),
+        silenced=asked.silent[own.handle] or (ANSWERED if said else None),
+    )
+
+
+def _of(handle: int, fact: IndexedFact, **read: Any) -> Candidate:
+    return Candidate(
+        handle=handle,
+        id=fact.id,
+        subject=fact.subject,
+        object=fact.object,
+        namespace=fact.namespace,
+        **read,
     )
 
 
@@ -195,86 +231,152 @@ def _scored(
     fact: IndexedFact,
     encoder: QuestionEncoder,
     restated: Sequence[str],
+    *,
+    compared: Compared,
 ) -> Candidate:
     """A fact about the name of a question, with the wording of it that is nearest.
 
     Args:
         restated: questions that were put, which this one says again.
+        compared: see `candidates`.
     """
-    question = asked.question
+    put = [(template, asked.when.asked_of(template)) for template in fact.templates]
+    found = _silenced_anyway(text, asked, handle, fact, put) if compared != "all" else None
+    if found is not None and (compared == "open" or found.silenced != ANSWERED):
+        return found
     best, score, said = fact.templates[0], 0.0, asked.when.plain
-    for template in fact.templates:
-        put = asked.when.asked_of(template)
-        value = _scope(put, template, encoder)
+    for template, one in put:
+        value = scope_of(one, template, encoder)
         if restated and value > score:
-            value = min(value, max(_scope(one, template, encoder) for one in restated))
+            value = min(value, max(scope_of(told, template, encoder) for told in restated))
         if value > score:
-            best, score, said = template, value, put
-    silenced = None
-    if question.kind == "statement" and score < 1.0:
-        silenced = "told, not asked"
-    elif score < 1.0 and (
-        not fits(question.text, fact.object) or asks_otherwise(question.text, best)
-    ):
-        silenced = "the object is not of the kind that is asked for"
-    elif score < 1.0 and works_on_text(question.text):
-        silenced = "a text to work on, not a question"
-    elif score < 1.0 and asks_yes_or_no(question.text) and not asks_yes_or_no(best):
-        silenced = "a question that is answered by yes or no"
-    elif score < 1.0 and looks_back(said, best):
-        silenced = "asks for the reverse"
-    elif _goes_on(question, plain(said), best):
-        silenced = "the question goes on behind the name"
-    elif score < 1.0 and question.kind == "completion" and said_of_another(said, best):
-        silenced = "said of somebody else"
-    elif score < 1.0 and (why := beside(said, best, unfinished=question.kind in _UNFINISHED)):
-        silenced = why
-    elif asked.silent[handle] is not None:
-        silenced = asked.silent[handle]
-    elif _is_answered(text, question, fact.object, best):
-        silenced = "already answered"
-    return Candidate(
-        handle=handle,
-        id=fact.id,
-        subject=fact.subject,
-        object=fact.object,
-        namespace=fact.namespace,
+            best, score, said = template, value, one
+    found = _as_read(text, asked, handle, fact, template=best, score=score)
+    return replace(found, silenced=_silenced(text, asked, found, said))
+
+
+def _silenced_anyway(
+    text: str, asked: Asked, handle: int, fact: IndexedFact, put: Sequence[tuple[str, str]]
+) -> Candidate | None:
+    """A fact that rules silence by whichever of its wordings, which need no comparing: that takes
+    longest. None if it may be asked for.
+
+    Args:
+        put: the wordings, each with the question as it is compared with it.
+    """
+    found = None
+    for template, said in put:
+        most = 1.0 if is_own(said, template) else 0.0  # rules bear on 1 less than on any other
+        one = _as_read(text, asked, handle, fact, template=template, score=most)
+        why = _silenced(text, asked, one, said)
+        if why is None:
+            return None
+        found = found or replace(one, score=0.0, silenced=why)
+    return found
+
+
+def _as_read(
+    text: str, asked: Asked, handle: int, fact: IndexedFact, *, template: str, score: float
+) -> Candidate:
+    """A fact about the name of a question, as the question was read."""
+    question, mention = asked.question, asked.question.mention
+    unfinished = score < 1.0 and question.kind in _UNFINISHED
+    return _of(
+        handle,
+        fact,
         question=question.text,
-        template=best,
+        template=template,
         score=score,
-        mention=question.mention,
+        mention=mention,
         is_due=question.opens or (question.kind == "statement" and score == 1.0),
         order=question.order,
         rivals=asked.rivals,
         is_nameless=question.kind == "ellipsis",
-        silenced=silenced,
+        is_plain=score < 1.0 and _is_plain(text, mention, fact.subject, unfinished=unfinished),
+        is_prose=unfinished and question.running > LONG,
     )
 
 
-def _scope(question: str, template: str, encoder: QuestionEncoder) -> float:
-    """How surely a question asks for what a template asks for, 0..1; 1 for its very words."""
-    if not is_longer(template, question) and plain(template) == plain(question):
-        return 1.0
-    if _is_empty(question):
-        return 0.0
-    return encoder.scope(encoded(encoder, question), encoded(encoder, template))
+def _silenced(text: str, asked: Asked, found: Candidate, said: str) -> str | None:
+    """The rule by which a fact is not what a question asks for.
+
+    Args:
+        said: the question as it is compared with the wording that is nearest.
+    """
+    question, best, exact = asked.question, found.template, found.score == 1.0
+    if not exact and (why := _not_asked(text, question, found)):
+        return why
+    if not exact and (why := _of_another_kind(question, best)):
+        return why
+    if not exact and looks_back(said, best):
+        return "asks for the reverse"
+    if _goes_on(question, plain(said), best):
+        return "the question goes on behind the name"
+    if not exact and question.kind == "completion" and said_of_another(said, best):
+        return "said of somebody else"
+    unfinished = question.kind in _UNFINISHED
+    if not exact and (why := beside(said, best, unfinished=unfinished)):
+        return why
+    if asked.silent[found.handle] is not None:
+        return asked.silent[found.handle]
+    if is_answered(text, question, found.object, best):
+        return ANSWERED
+    return None
+
+
+def _not_asked(text: str, question: Question, found: Candidate) -> str | None:
+    """The rule by which a text that is not a fact's own wording asks for nothing of its kind."""
+    if question.kind in _UNFINISHED and _is_word(text, found):
+        return "a word, not a name"
+    if question.kind == "statement":
+        return "told, not asked"
+    if not fits(question.text, found.object):
+        return _ANOTHER_KIND
+    if question.kind == "record" and awaits_quote(text, question.answered_from, found.object):
+        return "a quotation mark comes first"
+    if works_on_text(question.text):
+        return "a text to work on, not a question"
+    return None
+
+
+def _of_another_kind(question: Question, template: str) -> str | None:
+    """The rule by which a question does not ask for what a wording tells."""
+    if asks_otherwise(question.text, template):
+        return _ANOTHER_KIND
+    if asks_yes_or_no(question.text) and not asks_yes_or_no(template):
+        return "a question that is answered by yes or no"
+    return None
+
+
+def _is_plain(text: str, mention: Mention, subject: str, *, unfinished: bool) -> bool:
+    """Whether a name is written as words of the language are, among names that are not. In an
+    unfinished sentence, which may be of any text, there need be no others, if the fact writes it
+    with capitals."""
+    alone = unfinished and subject != subject.lower()
+    return is_plainly_written(text, mention.start, mention.end, among_names=not alone)
+
+
+def _is_word(text: str, found: Candidate) -> bool:
+    """Whether what may be a name is a word of an unfinished sentence: one in small letters, or
+    several in a long text."""
+    start, end = found.mention.start, found.mention.end
+    if found.is_prose:
+        return is_plainly_written(text, start, end, among_names=False)
+    return " " not in text[start:end] and is_plainly_written(text, start, end)
 
 
 def _open_questions(
     text: str, read: Sequence[Question], facts: Facts, clock: Clock
 ) -> Iterator[Asked]:
-    """Questions with whether they were answered, and what is still asked behind the answer.
-
-    "The CEO of ACME is Jane Roe, a former" asks for nothing more: that is said of Jane Roe. What
-    is said of the name goes on behind a conjunction ("... Jane Roe and is based in"), and behind
-    an answer in commas ("ACME, led by Jane Roe, is based in").
-    """
+    """Questions with whether they were answered, and what is still asked behind the answer."""
     for question in read:
         asked = clock.of(question)
         begin = max(question.answered_from, question.mention.end)
         part = text[begin:]
         said = {
-            handle: [match.span() for match in _said(facts.fact(handle).object).finditer(part)]
+            handle: [
+                match.span() for match in object_pattern(facts.fact(handle).object).finditer(part)
+            ]
             for handle in question.mention.facts[:ANSWERS]
         }
         answered = any(said[handle] and asked.silent[handle] is None for handle in said)
@@ -283,29 +385,9 @@ def _open_questions(
         if not spans:
             continue
         start, end = max(spans, key=lambda span: (span[1], -span[0]))
-        tail = part[end:]
-        set_off = part[:start].lstrip().startswith((",", "(")) and _SET_OFF.match(tail)
-        going_on = set_off or _going_on(question.text).match(tail)
-        if going_on and words(tail, going_on.end()):
-            behind = f"{SLOT} {tail[going_on.end() :].strip()}"
+        behind = said_behind(question.text, part[:start], part[end:])
+        if behind is not None:
             yield clock.of(replace(question, text=behind))
-
-
-def _going_on(question: str) -> re.Pattern[str]:
-    """What stands between what was said of a name and what more is said of it: " and "."""
-    rules = lexicon(question)
-    return _joint(rules.conjunctions & rules.joining)
-
-
-@cache
-def _joint(conjunctions: frozenset[str]) -> re.Pattern[str]:
-    return re.compile(rf"[,;\uff0c\uff1b]?(?:{any_between(conjunctions)})|[;\uff1b]\s*")
-
-
-def _is_empty(question: str) -> bool:
-    """Whether a question has no word that tells what is asked: "{} is the"."""
-    empty = lexicon(question).empty_words
-    return all(word == SLOT or word in empty for word in plain(question))
 
 
 def _goes_on(question: Question, asked: tuple[str, ...], template: str) -> bool:
@@ -326,60 +408,16 @@ def _goes_on(question: Question, asked: tuple[str, ...], template: str) -> bool:
     return asking.isdisjoint(word.text for word in rules.terms(question.text))
 
 
-def _is_answered(text: str, question: Question, obj: str, template: str) -> bool:
-    """Whether the object stands where the answer may have begun, other than as a part of the name
-    or of the question's own words."""
-    mention, begin = question.mention, question.answered_from
-    part = text[begin:]
-    if begin <= mention.start:
-        part = f"{text[begin : mention.start]} | {text[mention.end :]}"
-    count = times_said(part, obj)
-    return count > 0 and count > times_said(template.replace(SLOT, "|"), obj)
-
-
-@lru_cache(maxsize=1 << 13)
-def encoded(encoder: QuestionEncoder, text: str) -> Any:
-    """A template or a question as the encoder compares it; remembered, since facts share
-    templates, and a text is asked token by token."""
-    return encoder.encode([text])[0]
-
-
 def _longer(mention: Mention, handle: int, fact: IndexedFact) -> Candidate:
-    return Candidate(
-        handle=handle,
-        id=fact.id,
-        subject=fact.subject,
-        object=fact.object,
-        namespace=fact.namespace,
+    return _of(
+        handle,
+        fact,
         question="",
         template=fact.templates[0],
         score=0.0,
         mention=mention,
         silenced=f"within a longer name ({mention.within})",
     )
-
-
-def times_said(text: str, obj: str) -> int:
-    """How often an object stands in a text, as whole words, whatever stands between them."""
-    if not text:
-        return 0
-    return sum(1 for _ in _said(obj).finditer(text))
-
-
-@lru_cache(maxsize=1 << 14)
-def _said(obj: str) -> re.Pattern[str]:
-    read = words(obj)
-    if not read:
-        return re.compile(re.escape(obj))
-    parts = [re.escape(obj[word.start : word.end]) for word in read]
-    lead = r"(?<![^\W_])" if _parts_words(obj[read[0].start]) else ""
-    tail = r"(?![^\W_])" if _parts_words(obj[read[-1].end - 1]) else ""
-    return re.compile(lead + r"[\W_]*".join(parts) + tail)
-
-
-def _parts_words(character: str) -> bool:
-    """Whether a character stands in words that other characters go on."""
-    return character.isalnum() and len(words(character * 2)) == 1
 
 
 def decide(
@@ -396,7 +434,10 @@ def decide(
         text, mentions: see `candidates`.
         threshold: least score of the only fact about a name; see `needed`.
     """
-    return chosen(candidates(text, mentions, facts, encoder), threshold)
+    found = candidates(text, mentions, facts, encoder, compared="open")
+    if chosen(found, threshold) is None:  # most often, and comparing takes longest
+        return None
+    return chosen(candidates(text, mentions, facts, encoder, compared="answered"), threshold)
 
 
 def chosen(found: Sequence[Candidate], threshold: float) -> Decision | None:
@@ -406,48 +447,12 @@ def chosen(found: Sequence[Candidate], threshold: float) -> Decision | None:
         return None
     best = fit[0]
     # The fact that would be nearest was given already: what is left of the text asks for no other.
-    if any(one.silenced == "already answered" and one.score > best.score for one in found):
+    if any(one.silenced == ANSWERED and one.score > best.score for one in found):
         return None
     # Of several questions that were put the first is answered first.
     best = min(fit, key=lambda one: one.order)
     second = next((one for one in found if one.handle != best.handle), None)
     return Decision(fact=best, threshold=needed(best, threshold), runner_up=second)
-
-
-def explained(
-    text: str,
-    mentions: Sequence[Mention],
-    facts: Facts,
-    encoder: QuestionEncoder,
-    *,
-    threshold: float = NORMAL,
-) -> list[Candidate]:
-    """Every candidate with the rule that silences it, the nearest first: the one that is written,
-    those whose words the question has, and others by their scores."""
-    found = candidates(text, mentions, facts, encoder)
-    decision = chosen(found, threshold)
-    told = []
-    for one in found:
-        timely = one.silenced in (None, ANOTHER_TIME, NOT_NOW)
-        if timely and one.score < needed(one, threshold):
-            one = replace(one, silenced="asks for something else")
-        elif one.silenced is None and (decision is None or decision.fact.handle != one.handle):
-            one = replace(one, silenced=_beaten(one, decision))
-        told.append(one)
-
-    def near(one: Candidate) -> tuple[bool, bool, float]:
-        return one.silenced is None, one.silenced in BESIDE, one.score
-
-    return sorted(told, key=near, reverse=True)
-
-
-def _beaten(one: Candidate, chosen: Decision | None) -> str:
-    """Why a fact that may be asked for is not written."""
-    if chosen is not None and (one.score, one.order) == (chosen.fact.score, chosen.fact.order):
-        if one.namespace != chosen.fact.namespace:
-            return f"the namespace {chosen.fact.namespace!r} answers, too"
-        return f"the fact {chosen.fact.id} answers, too"
-    return "another fact is nearer"
 
 
 def window(text: str, end: int | None = None) -> int:

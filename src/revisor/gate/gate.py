@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from revisor.gate.decide import NORMAL, Facts
+from revisor.errors import UsageError
+from revisor.gate.decide import Facts
 from revisor.gate.row import Action, Row
+from revisor.gate.scope import NORMAL
 from revisor.gate.tokens import Tokens
 from revisor.gate.trace import Trace
 from revisor.question.encoder import QuestionEncoder
@@ -79,15 +81,26 @@ class BatchGate:
         tokens alone.
 
         Args:
-            ids_BT: all tokens of each row so far.
-            logits_BV: the model's own, or their log-softmax.
+            ids_BT: all tokens of each row so far, prompt and answer: (rows, tokens).
+            logits_BV: the model's own for the token that follows, or their log-softmax: (rows,
+                vocabulary).
             pad: tokens of this id before a row's first other one are left out.
-            final: every other token gets -inf; else the written one gets the most and `MARGIN`.
+            final: every token but the written one gets -inf. With False all scores stay finite: the
+                written token gets 30 more than the highest.
 
         Returns:
             `logits_BV` itself where nothing is written, else a copy whose other rows are equal
             bit for bit.
+
+        Raises:
+            UsageError: tokens or logits have another shape.
         """
+        if ids_BT.dim() != 2 or logits_BV.dim() != 2 or len(ids_BT) != len(logits_BV):
+            raise UsageError(
+                f"Tokens of shape {tuple(ids_BT.shape)} and logits of shape"
+                f" {tuple(logits_BV.shape)} are not those of a batch.",
+                "Give tokens (B, T) and the logits of their last position (B, V).",
+            )
         if not self._facts.longest or not ids_BT.shape[0]:
             return logits_BV
         self._sync(ids_BT, pad)
@@ -168,9 +181,7 @@ class BatchGate:
         out_BV = logits_BV.clone()
         for place, action in actions:
             if action.token is None:
-                held_V = self._tokens.carrying(
-                    out_BV.shape[-1], out_BV.device, digits=action.digits
-                )
+                held_V = self._tokens.carrying(out_BV.shape[-1], out_BV.device, action.behind)
                 least = -torch.inf if final else float(out_BV[place].min()) - MARGIN
                 out_BV[place] = out_BV[place].masked_fill(held_V, least)
                 continue

@@ -126,7 +126,8 @@ def _forward(loaded: LoadedModel, ids: Sequence[list[int]], token_S: torch.Tenso
 
     def keep(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         hidden.append(inputs[0])
-        return (inputs[0][:, -1:],)
+        # Of a slice that is not contiguous torch multiplies a copy of the weights for each row.
+        return (inputs[0][:, -1:].contiguous(),)
 
     def instead(_: nn.Module, _inputs: Any, _output: torch.Tensor) -> torch.Tensor:
         return F.linear(hidden[-1], weight_SD, bias_S)

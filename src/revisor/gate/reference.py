@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from revisor.gate.decide import NORMAL, Decision, Facts, decide, window
+from revisor.gate.decide import Decision, Facts, decide, window
+from revisor.gate.scope import NORMAL
 from revisor.gate.state import IN_NUMBERS, amid_word, asked_at
-from revisor.gate.tokens import BROKEN, Tokens, keeps_word
+from revisor.gate.tokens import BROKEN, Behind, Tokens, behind
 from revisor.language.names import mentions
 from revisor.language.words import words
 from revisor.question.encoder import QuestionEncoder
@@ -27,13 +28,13 @@ class Next:
         token: to be written; None where tokens that go on the last word are held back.
         fact: id of the fact.
         begin: index of the first token of its object, a space before it left out.
-        digits: of tokens that are held back only those that begin with a digit are.
+        behind: what stands there, where tokens are held back.
     """
 
     token: int | None
     fact: str
     begin: int
-    digits: bool = False
+    behind: Behind = Behind.WORD
 
 
 def next_action(
@@ -113,11 +114,12 @@ def _begun(
             if anew and words(tail) and not digits:
                 break  # it is of the words of the fact's own prompt, which ends here
             if shown == tail:
-                if len(ids) > whole or not (digits or keeps_word(decision.fact.object)):
+                held = Behind.NUMBER if digits else behind(decision.fact.object)
+                if len(ids) > whole or held is None:
                     yield None
                     return
                 first = _token_at(ids, at, tokens)
-                yield Next(token=None, fact=decision.fact.id, begin=first, digits=digits)
+                yield Next(token=None, fact=decision.fact.id, begin=first, behind=held)
                 return
             if shown.startswith(tail) and not digits:
                 yield _written(ids, whole, at, shown[len(tail) :], decision, tokens)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from revisor.gate.decide import Decision, Facts, decide, window
 from revisor.gate.own import SLOT, ending
 from revisor.gate.state import SCOPE, Hold, Write, next_step
-from revisor.gate.tokens import Reading, Tokens, keeps_word
+from revisor.gate.tokens import Behind, Reading, Tokens, behind
 from revisor.language.names import Mention, mentions
 from revisor.language.reader import NameReader
 from revisor.language.turns import may_open_answer
@@ -23,16 +23,16 @@ class Action:
     """What happens to the logits of a position.
 
     Attributes:
-        token: to be written; None where tokens that go on a word, or a number, are held back.
+        token: to be written; None where tokens that would carry an object on are held back.
         decision: why.
         begin: index of the first token of the object, a space before it left out.
-        digits: of tokens that are held back only those that begin with a digit are.
+        behind: what stands there, where tokens are held back.
     """
 
     token: int | None
     decision: Decision
     begin: int
-    digits: bool = False
+    behind: Behind = Behind.WORD
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +121,10 @@ class Row:
         if step is None:
             return None
         if isinstance(step, Hold):
-            if partial or not (step.digits or keeps_word(step.decision.fact.object)):
+            held = Behind.NUMBER if step.digits else behind(step.decision.fact.object)
+            if partial or held is None:
                 return None
-            begin = self.reading.token_at(step.begin)
-            return Action(None, step.decision, begin, step.digits)
+            return Action(None, step.decision, self.reading.token_at(step.begin), held)
         planned, begin = self._plan(step)
         done = len(reading.ids) - begin
         if done >= len(planned) or reading.ids[begin:] != planned[:done]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
+from enum import Enum
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -23,6 +24,39 @@ _CONTEXT = 4  # tokens before one that may matter to how it reads
 _BYTES = 8  # tokens over which a character may be spread
 _REMEMBERED = 1 << 18  # pieces of text
 _LEADS = ("(", "a", "\n", "-")  # what may stand before a word so that it is spelled as wanted
+_JOINING = {" and", " or", " und", " oder", " et", " ou", " y"}  # a second answer to the first
+
+
+class Behind(Enum):
+    """What a text ends with, which decides the tokens that would make another object of it.
+
+    A word is gone on by letters ("Rom" "an") and joined by "and"; a name by a further capitalised
+    word, too ("Porto" " Alegre"); a number and a sign by digits ("7.3" "." "2").
+    """
+
+    WORD = "word"
+    NAME = "name"
+    NUMBER = "number"
+
+    def is_carried_by(self, text: str) -> bool:
+        """Whether a text, as it reads directly behind, carries on what stands there."""
+        if self is Behind.NUMBER:
+            return text[:1].isdigit()
+        if text[:1].isalnum():
+            return not is_unspaced(text[0])
+        return text in _JOINING or (self is Behind.NAME and text[:1] == " " and text[1:2].isupper())
+
+
+def behind(obj: str) -> Behind | None:
+    """What an object leaves behind it; None where it ends with a sign, or with a word of a script
+    without spaces, which nothing would go on."""
+    if not obj[-1].isalnum() or is_unspaced(obj[-1]):
+        return None
+    return (
+        Behind.NAME
+        if any(word[:1].isupper() or word[1:2].isupper() for word in obj.split())
+        else Behind.WORD
+    )
 
 
 class Tokens:
@@ -32,7 +66,8 @@ class Tokens:
         self._tokenizer = tokenizer
         self._pieces: dict[tuple[int, int], str] = {}
         self._shown: dict[str, str] = {}
-        self._carrying: dict[tuple[int, torch.device, bool], torch.Tensor] = {}
+        self._carrying: dict[tuple[int, torch.device, Behind], torch.Tensor] = {}
+        self._added: list[str] = []
 
     @classmethod
     def of(cls, tokenizer: Any) -> Tokens:
@@ -126,30 +161,30 @@ class Tokens:
                 self._shown[obj] = found
         return found
 
-    def carrying(self, size: int, device: torch.device, *, digits: bool = False) -> torch.Tensor:
-        """Which tokens go on the word before them, or with `digits` a number: bool (V,)."""
-        key = (size, device, digits)
+    def carrying(self, size: int, device: torch.device, behind: Behind) -> torch.Tensor:
+        """Which tokens would carry on what stands before them: bool (V,)."""
+        key = (size, device, behind)
         found = self._carrying.get(key)
         if found is None:
-            begins = self._begins(size)
-            goes = [bool(one) and (one.isdigit() if digits else one.isalnum()) for one in begins]
+            goes = [behind.is_carried_by(text) for text in self._behind_a_letter(size)]
             found = self._carrying[key] = torch.tensor(goes, device=device)
         return found
 
-    def _begins(self, size: int) -> list[str]:
-        """The character with which each token goes on a word before it; "" where it does not."""
-        letter = self.encode("a")[-1]
-        ahead = self.decode([letter])
-        pairs = [[letter, token] for token in range(min(size, len(self._tokenizer)))]
-        backend = getattr(self._tokenizer, "backend_tokenizer", None)
-        texts = (
-            backend.decode_batch(pairs, skip_special_tokens=False)
-            if backend is not None
-            else [self.decode(pair) for pair in pairs]
-        )
-        found = [text[len(ahead) :][:1] if text.startswith(ahead) else "" for text in texts]
-        found = ["" if one and is_unspaced(one) else one for one in found]
-        return found + [""] * (size - len(found))
+    def _behind_a_letter(self, size: int) -> list[str]:
+        """What each token adds to a text that ends with a letter; "" where it changes that."""
+        if len(self._added) < size:
+            letter = self.encode("a")[-1]
+            ahead = self.decode([letter])
+            pairs = [[letter, token] for token in range(min(size, len(self._tokenizer)))]
+            backend = getattr(self._tokenizer, "backend_tokenizer", None)
+            texts = (
+                backend.decode_batch(pairs, skip_special_tokens=False)
+                if backend is not None
+                else [self.decode(pair) for pair in pairs]
+            )
+            found = [text[len(ahead) :] if text.startswith(ahead) else "" for text in texts]
+            self._added = found + [""] * (size - len(found))
+        return self._added[:size]
 
 
 _known: WeakKeyDictionary[Any, Tokens] = WeakKeyDictionary()
@@ -181,11 +216,6 @@ def _has_no_spaces(character: str) -> bool:
     """Whether it is of a script that puts no spaces between words; Hangul is looked up by its
     syllables, but written with spaces."""
     return is_unspaced(character) and not "\uac00" <= character <= "\ud7af"
-
-
-def keeps_word(obj: str) -> bool:
-    """Whether an object ends with a word that further letters would go on."""
-    return obj[-1].isalnum() and not is_unspaced(obj[-1])
 
 
 class Reading:

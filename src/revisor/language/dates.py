@@ -67,6 +67,7 @@ class Grammar(NamedTuple):
 
 @cache
 def grammar_of(language: str) -> Grammar:
+    """The patterns of a language's dates."""
     rules = lexicon_of(language)
     kinds: dict[str, dict[str, str]] = {}
     for entry in rules.time_words:

@@ -26,6 +26,8 @@ class Lexicon:
         articles: what stands before such a noun.
         titles: what stands before a name and is not of it ("President").
         name_extensions: what behind a name makes it another one, however written ("pro").
+        name_particles: what goes on a name before a capital ("Karl von Abel").
+        name_links: what goes on a name that is a word of the language ("Bank of England").
         company_forms: what follows a company's name ("Ltd").
         name_articles: what stands before a name and may be left out ("The Beatles").
         name_joins: what "&" stands for within a name ("and").
@@ -52,7 +54,8 @@ class Lexicon:
             wishing ("I'd like to know").
         relative_words: words behind a name with which something is said of another ("where");
             place_links: words by which a name is only a place in what is said ("in").
-        unpriced: what no amount of money answers ("weight").
+        unpriced: what no amount of money answers ("weight"); priced: those of `measures` that one
+            may answer ("much"); currencies: words of an amount of money beside its number.
         addressed: second words of a question that is a request ("can you"); polite_fillers: words
             that may stand before its first ("please").
         times: words that put a clause into a time of its own ("before", "former").
@@ -96,7 +99,8 @@ class Lexicon:
             stands for the contrary of another, as "word = what side" ("minimum = size -").
         doubts: words of a lead-in by which what follows is not so ("wrongly").
         plural_verbs: verbs of several names together ("are").
-        writing_verbs, fiction_nouns: of a request for a story ("write", "poem").
+        writing_verbs, fiction_nouns: of a request for a story ("write", "poem"); documents: of one
+            for a text that may tell facts ("profile"); formats: of one for a form of them ("JSON").
         text_nouns: what stands for a text elsewhere ("the following"); converting_verbs: those of
             `handling_verbs` that nobody uses of anything else ("translate").
         answering: words of a request that asks for an answer ("answer"); negations: ("not").
@@ -139,6 +143,8 @@ class Lexicon:
     articles: frozenset[str]
     titles: frozenset[str]
     name_extensions: frozenset[str]
+    name_particles: frozenset[str]
+    name_links: frozenset[str]
     company_forms: frozenset[str]
     name_articles: frozenset[str]
     name_joins: frozenset[str]
@@ -171,6 +177,8 @@ class Lexicon:
     relative_words: frozenset[str]
     place_links: frozenset[str]
     unpriced: frozenset[str]
+    priced: frozenset[str]
+    currencies: frozenset[str]
     addressed: frozenset[str]
     polite_fillers: frozenset[str]
     times: frozenset[str]
@@ -220,6 +228,8 @@ class Lexicon:
     plural_verbs: frozenset[str]
     writing_verbs: frozenset[str]
     fiction_nouns: frozenset[str]
+    documents: frozenset[str]
+    formats: frozenset[str]
     text_nouns: frozenset[str]
     converting_verbs: frozenset[str]
     answering: frozenset[str]
@@ -250,21 +260,13 @@ class Lexicon:
     ask_letters: frozenset[str]
     answer_letters: frozenset[str]
 
-    def terms(self, text: str) -> list[Word]:
-        """The words of a text, those together that are an entry of a list, the longest first.
+    def terms(self, text: str) -> tuple[Word, ...]:
+        """The words of a text, those together that are an entry of a list, the longest first;
+        remembered, since many rules look at one question.
 
         "\u4ec0\u4e48\u65f6\u5019" is one term, and so is "est-ce que"; English has few such.
         """
-        read = words(text)
-        entries = _entries(self)
-        if not entries:
-            return read
-        found, at = [], 0
-        while at < len(read):
-            count, entry = _longest(text, read, at, entries.get(read[at].text, ()))
-            found.append(Word(entry, read[at].start, read[at + count - 1].end))
-            at += count
-        return found
+        return _terms(self, text)
 
 
 # Lists of names and of what frames a text, which one of any language may have: "ACME GmbH" in an
@@ -279,6 +281,7 @@ SILENT = frozenset(
         *(*SHARED, "time_words", "possessives", "letters", "ask_letters", "answer_letters"),
         *("genitive_endings", "compounds", "after_ordinals", "verb_endings", "participle_endings"),
         *("amounting", "of_others", "statuses", "superlatives", "successions", "opposites"),
+        *("name_particles", "name_links", "priced", "currencies", "documents", "formats"),
     )
 )
 # Lists whose entries are looked for as phrases.
@@ -337,6 +340,20 @@ def lexicon_of(language: str) -> Lexicon:
             english = lists(LANGUAGES[0])[field.name]
             merged[field.name] = own[field.name] | (english - grammar)
     return Lexicon(**merged)
+
+
+@lru_cache(maxsize=1 << 10)
+def _terms(rules: Lexicon, text: str) -> tuple[Word, ...]:
+    read = words(text)
+    entries = _entries(rules)
+    if not entries:
+        return tuple(read)
+    found, at = [], 0
+    while at < len(read):
+        count, entry = _longest(text, read, at, entries.get(read[at].text, ()))
+        found.append(Word(entry, read[at].start, read[at + count - 1].end))
+        at += count
+    return tuple(found)
 
 
 _Entries = dict[str, tuple[tuple[tuple[str, ...], str], ...]]

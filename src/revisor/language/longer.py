@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from revisor.language.lexicon import Lexicon, lexicon, lists
 from revisor.language.lists import LANGUAGES
-from revisor.language.spelling import is_company_form, is_dotted
-from revisor.language.words import HYPHENS, Word, fold, is_unspaced
+from revisor.language.spelling import is_company_form, is_dotted, is_ordinary
+from revisor.language.words import HYPHENS, Word, fold, is_unspaced, words
 
 # What parts two words of a line, wide or narrow.
 _SPACES = frozenset(
@@ -23,7 +23,11 @@ _OPENS_SENTENCE = re.compile(
 _WORD_AHEAD = re.compile(r"(\w+)\s+$")
 _AHEAD = re.compile(r"[^\n.!?|<>\u3002\uff01\uff1f]*$")  # of a name's sentence
 _BEHIND = re.compile(r"[^\n.!?|<>\u3002\uff01\uff1f]*")
+_FULL_STOP = re.compile(r"\.(?=,|\s[a-z\u00df-\u00ff])")  # of a form: a sentence goes on behind it
+_NUMBERED = re.compile(r"\.\s?\d")
 _VERBAL = re.compile(r"(?:ing|ed|ly)$")
+_BEHIND_PARTICLE = re.compile(r"\s(?:(?:der|den|la|las|los)\s)?(\w)")
+_CAPITAL = re.compile(r"\b[^\W\d_]\w+")
 _AROUND = 40  # characters around a name by which a text is told to be in capitals
 _WIDE = 8  # characters of the longest legal form in Chinese
 _NEAR = 80  # characters beside a name by which the language is told
@@ -93,6 +97,8 @@ def forms_behind(text: str, read: Sequence[Word], at: int, stop: int, end: int) 
         if not is_company_form(form, shown):
             break
         found = Forms(read[last].end, last + 1 - at, found.text + form)
+    if found.size and _FULL_STOP.match(text, found.end):
+        return found._replace(end=found.end + 1)
     return found
 
 
@@ -114,7 +120,7 @@ def _form_end(text: str, read: Sequence[Word], place: int, stop: int) -> int:
 
 
 def number_goes_on(spot: Spot) -> bool:
-    """ "Apollo 1" in "Apollo 1.5", "5" in "2,500"."""
+    """As "Apollo 1" in "Apollo 1.5", "5" in "2,500"."""
     text, end, start = spot.text, spot.end, spot.first.start
     if text[end - 1].isdigit() and text[end : end + 1] in (".", ",", ":"):
         return text[end + 1 : end + 2].isdigit()
@@ -124,7 +130,7 @@ def number_goes_on(spot: Spot) -> bool:
 
 
 def address(spot: Spot) -> bool:
-    """ "ACME" in "https://acme.com", "www.acme.com" and "info@acme.com"."""
+    """As "ACME" in "https://acme.com", "www.acme.com" and "info@acme.com"."""
     text, end, start = spot.text, spot.end, spot.first.start
     if text[start - 1 : start] in ("@", "/") and start - 1 >= spot.begin:
         return True
@@ -134,7 +140,7 @@ def address(spot: Spot) -> bool:
 
 
 def hyphen(spot: Spot) -> bool:
-    """ "Tarn 400" in "Tarn 400-X", "Royce" in "Rolls-Royce"; not in German "der ACME-Chef"."""
+    """As "Tarn 400" in "Tarn 400-X", "Royce" in "Rolls-Royce"; not in German "der ACME-Chef"."""
     text, end, start = spot.text, spot.end, spot.first.start
     if text[end : end + 1] and text[end] in HYPHENS and text[end + 1 : end + 2].isalnum():
         return spot.following is None or spot.following.text not in _rules(spot).compounds
@@ -157,33 +163,57 @@ def _is_katakana(character: str) -> bool:
 
 
 def number_follows(spot: Spot) -> bool:
-    """ "Apollo" in "Apollo 11"; not in "Chicago 1995": a year is none of a name's."""
+    """As "Apollo" in "Apollo 11"; not in "Chicago 1995": a year is none of a name's."""
     shown = _shown_behind(spot)
     return bool(shown) and shown[0].isdigit() and not _YEAR.fullmatch(shown)
 
 
 def capital_follows(spot: Spot) -> bool:
-    """ "Chicago" in "Chicago Midway"; not in "ACME CEO"."""
+    """As "Chicago" in "Chicago Midway"; not in "ACME CEO"."""
     shown = _shown_behind(spot)
     if not shown or spot.following is None or not shown[0].isupper():
         return False
     return not _says_itself(spot.following.text, _rules(spot)) and not in_capitals(spot)
 
 
+def particle_follows(spot: Spot) -> bool:
+    """As "Karl" in "Karl von Abel", "Plaza" in "Plaza de Roma"; not in German "ACME von Siemens".
+    Of a name that is a word of the language, "Bank" in "Bank of England"."""
+    word, shown = spot.following, _shown_behind(spot)
+    if word is None or not shown.islower():
+        return False
+    # The particle itself does not tell the language of the sentence.
+    rules = rules_beside(spot.text, spot.begin, spot.first.start, spot.end, word.end)
+    if word.text not in rules.name_particles and not (
+        word.text in rules.name_links and is_capital_word(spot)
+    ):
+        return False
+    behind = _BEHIND_PARTICLE.match(spot.text, word.end)
+    return behind is not None and behind.group(1).isupper()
+
+
 def extension_follows(spot: Spot) -> bool:
-    """ "tarn 400" in "tarn 400 pro": what extends names also where nothing is capitalised."""
+    """As "tarn 400" in "tarn 400 pro": what extends names also where nothing is capitalised."""
     return bool(_shown_behind(spot)) and (
         spot.following is not None and spot.following.text in lexicon().name_extensions
     )
 
 
+def is_capital_word(spot: Spot) -> bool:
+    """Whether a name is a word of the language with one capital: "Bank", not "ACME"."""
+    shown = spot.text[spot.first.start : spot.end]
+    return spot.size == 1 and shown.istitle() and is_ordinary(spot.first.text)
+
+
 def capital_precedes(spot: Spot) -> bool:
-    """ "York" in "New York"; not in "President Lincoln", "Does ACME", "Visiting Chicago" or German
-    "das Restaurant Ember", whose nouns have capitals."""
+    """As "York" in "New York", "Street" in "48th Street"; not in "President Lincoln", "Does ACME",
+    "Visiting Chicago" or German "das Restaurant Ember", whose nouns have capitals."""
     word, text = spot.preceding, spot.text
     if spot.size > 1 or word is None or text[word.end : spot.first.start] not in _SPACES:
         return False
     shown = text[word.start : word.end]
+    if shown[0].isdigit() and shown[-1].isalpha():
+        return is_capital_word(spot)
     if not (shown[0].isupper() and shown[1:].islower() and text[spot.first.start].isupper()):
         return False
     rules = _rules(spot)
@@ -197,7 +227,7 @@ def capital_precedes(spot: Spot) -> bool:
 
 def plain_word(spot: Spot) -> bool:
     """A name that is a word of the language, "It", is one only as it is capitalised within a
-    sentence."""
+    sentence, and no number follows ("No. 2")."""
     if spot.size > 1:
         return False
     word = spot.first
@@ -208,7 +238,7 @@ def plain_word(spot: Spot) -> bool:
         return False
     if not spot.text[word.start].isupper():
         return True
-    return opens_sentence(spot, word.start)
+    return opens_sentence(spot, word.start) or bool(_NUMBERED.match(spot.text, word.end))
 
 
 _Rule = Callable[[Spot], bool]
@@ -219,11 +249,12 @@ RULES: dict[str, _Rule] = {
     "script goes on": script_goes_on,
     "number follows": number_follows,
     "capital follows": capital_follows,
+    "particle follows": particle_follows,
     "extension follows": extension_follows,
     "capital precedes": capital_precedes,
     "plain word": plain_word,
 }
-_BEHIND_A_SPACE = (number_follows, capital_follows, extension_follows)
+_BEHIND_A_SPACE = (number_follows, capital_follows, particle_follows, extension_follows)
 _OF_ONE_WORD = (capital_precedes, plain_word)
 # Which of them may apply, by whether a space follows and whether the name is one word.
 _BY_KIND: dict[tuple[bool, bool], tuple[tuple[str, _Rule], ...]] = {
@@ -247,7 +278,11 @@ def _shown_behind(spot: Spot) -> str:
 
 def opens_sentence(spot: Spot, at: int) -> bool:
     """Whether a word at a place may be the first of a sentence."""
-    return bool(_OPENS_SENTENCE.search(spot.text[max(spot.begin, at - 12) : at]))
+    return _opens(spot.text, at, spot.begin)
+
+
+def _opens(text: str, at: int, begin: int) -> bool:
+    return bool(_OPENS_SENTENCE.search(text[max(begin, at - 12) : at]))
 
 
 @cache
@@ -257,15 +292,49 @@ def _plain_words() -> frozenset[str]:
     return frozenset[str]().union(*(own["function_words"] | own["pronouns"] for own in each))
 
 
-def rules_beside(text: str, begin: int, start: int, end: int) -> Lexicon:
+def is_plainly_written(
+    text: str, start: int, end: int, begin: int = 0, *, among_names: bool = True
+) -> bool:
+    """Whether a name stands in a text as words of the language do, where other names are written
+    with capitals: "time" in "Which time zone is Paris in?", and not in "which time zone is it in".
+
+    Args:
+        start, end: of the name.
+        begin: what stands ahead of this place does not count.
+        among_names: the sentence has to have other names; else it is known to be of a text that
+            has capitals.
+    """
+    shown = text[start:end]
+    read = words(shown)
+    if not all(len(word.text) > 1 and is_ordinary(word.text) for word in read):
+        return False
+    # A capital tells nothing of the first of several words, where a sentence begins with it.
+    opened = len(read) > 1 and _opens(text, start, begin)
+    if shown != shown.lower() and not (opened and shown[1:] == shown[1:].lower()):
+        return False
+    if not among_names:
+        return shown.upper() != shown  # of a script that has capitals
+    ahead = _AHEAD.search(text, max(begin, start - _NEAR), start)
+    behind = _BEHIND.match(text, end, end + _NEAR)
+    return any(
+        one.group()[0].isupper()
+        and not (is_ordinary(fold(one.group())) and _opens(text, one.start(), begin))
+        for part in (ahead, behind)
+        if part is not None
+        for one in _CAPITAL.finditer(text, part.start(), part.end())
+    )
+
+
+def rules_beside(text: str, begin: int, start: int, end: int, after: int | None = None) -> Lexicon:
     """The word lists for what stands beside a name in its sentence.
 
     Args:
         begin: what stands ahead of this place does not count.
         start, end: where the name stands.
+        after: from where what stands behind the name counts, if not from its end.
     """
     ahead = _AHEAD.search(text, max(begin, start - _NEAR), start)
-    behind = _BEHIND.match(text, end, end + _NEAR)
+    behind = _BEHIND.match(text, end if after is None else after, end + _NEAR)
     return lexicon(f"{ahead.group() if ahead else ''} {behind.group() if behind else ''}")
 
 

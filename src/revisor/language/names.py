@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
-from revisor.language.lexicon import lists
+from revisor.language.lexicon import lexicon, lists
 from revisor.language.lists import LANGUAGES
 from revisor.language.longer import (
     Spot,
     forms_behind,
     in_capitals,
+    is_plainly_written,
     longer_name,
     rules_beside,
 )
@@ -26,7 +27,7 @@ from revisor.language.paths import (
     follows_apostrophe,
     paths_at,
 )
-from revisor.language.spelling import is_ordinary, name_words, same_form
+from revisor.language.spelling import is_name_article, is_ordinary, name_words, same_form
 from revisor.language.words import Word, fold, words
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
 
 _TRAILING = re.compile(r"[^\w\s]+$")
 _CAMEL = re.compile(r"(?<=[a-z\u00df-\u00ff])(?=[A-Z])|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")
+PLAIN_WORDS = "plain words"  # the rule by which they are no title
 _ENDING = 1  # letters of an ending
 _SPELLINGS = 8  # facts of which the spellings are compared with what a text has
 
@@ -145,9 +147,22 @@ def resolve(
         preceding = read[at - 1] if at > begin else None
         spot = Spot(text, start, read[at], end, size, preceding, following)
         shown = (begins - start, end - start, tuple(handles))
-        found.append(Mention(*shown, longer_name(spot), tuple(inner[:-1])))
+        within = longer_name(spot) or _plain_title(spot, names, handles)
+        found.append(Mention(*shown, within, tuple(inner[:-1])))
         done = at + size
     return found
+
+
+def _plain_title(spot: Spot, names: Names, handles: Sequence[int]) -> str | None:
+    """The rule by which words behind an article are no title: "the profession" is not "The
+    Profession" where names are written with capitals."""
+    article = spot.first.text
+    if spot.size == 1 or not (is_name_article(article) or article in lexicon().articles):
+        return None
+    if not is_plainly_written(spot.text, spot.first.start, spot.end, spot.begin):
+        return None
+    is_title = all(one[1:] != one[1:].lower() for one in _spelled(names, handles))
+    return PLAIN_WORDS if is_title else None
 
 
 def settle(

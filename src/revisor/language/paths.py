@@ -400,7 +400,7 @@ def follows_apostrophe(text: str, read: Sequence[Word], at: int) -> bool:
 
 
 def _initials(text: str, read: Sequence[Word], at: int) -> Iterator[Path]:
-    """ "C. I. Merino" and "Carla I. Merino", by which "Carla Ines Merino" may be meant."""
+    """As "C. I. Merino" and "Carla I. Merino", by which "Carla Ines Merino" may be meant."""
     first = at
     while first and _is_initial(text, read, first - 1):
         first -= 1

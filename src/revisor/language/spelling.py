@@ -249,7 +249,7 @@ def plain_texts(spelled: Spelling) -> list[str]:
 
 
 def initials_of(spelled: Spelling) -> str | None:
-    """ "c i merino" of "Carla Ines Merino": what names of three to five words are known by too."""
+    """As "c i merino" of "Carla Ines Merino": names of three to five words are known by it too."""
     if not 3 <= len(spelled.shown) <= 5 or spelled.form or spelled.article:
         return None
     pieces = spelled.variants[0].pieces
@@ -368,7 +368,7 @@ def is_known(word: str) -> bool:
 
 
 def other_number(word: str) -> list[str]:
-    """ "instruments" of "instrument", and the other way round."""
+    """As "instruments" of "instrument", and the other way round."""
     return [f"{word}s", word[:-1]] if word.endswith("s") else [f"{word}s"]
 
 
@@ -376,6 +376,11 @@ def rules() -> list[str]:
     """The word lists by which names are taken apart."""
     shared = _shared()
     return sorted(shared.company_forms | shared.name_articles | shared.name_joins)
+
+
+def is_name_article(word: str) -> bool:
+    """Whether a folded word may stand before a name and be left out ("The Beatles")."""
+    return word in _shared().name_articles
 
 
 def is_name_join(word: str) -> bool:

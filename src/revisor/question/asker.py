@@ -45,6 +45,7 @@ class Asker:
         self.found: list[Put] = []
 
     def put(self) -> list[Put]:
+        """The questions that the turn puts, in order."""
         if self.dialogue.works_on_text(self.place):
             return []
         for sentence, told in list(zip(self.read, self.told, strict=True))[self.begin :]:
@@ -53,6 +54,7 @@ class Asker:
         return self.found
 
     def statements(self) -> list[Question]:
+        """What the last told sentence with a name says, which asks if it is a fact's own."""
         for sentence, told in zip(reversed(self.read), reversed(self.told), strict=True):
             own = self.dialogue.within(sentence.start, sentence.end)
             if not own:
@@ -84,6 +86,11 @@ class Asker:
             self.found.append(Put(sentence.end, names_nothing=True))
             return
         own = self.dialogue.within(sentence.start, sentence.end)
+        if forms.asks_for_document(said):
+            self.found.append(Put(sentence.end, names_nothing=True, topic=tuple(own)))
+            return
+        if self.found and self.found[-1].topic and not own and not forms.asks(said):
+            return  # what the text is to have in it
         whole = [
             one for one in own if not material.is_told_of(self.text, sentence, one, self.quotes)
         ]

@@ -401,6 +401,21 @@ def asks_for_fiction(sentence: str) -> bool:
     )
 
 
+def asks_for_document(sentence: str) -> bool:
+    """Whether a sentence asks for a text or a table that may tell facts, of which none is the
+    answer: "Write a profile of ACME.", "Give me JSON with the CEO of ACME."."""
+    rules, read = parsed(sentence)
+    said = [word.text for word in read]
+    first = next((at for at, word in enumerate(said) if word not in rules.polite), len(said))
+    if first == len(said):
+        return False
+    near = said[first + 1 : first + 6]
+    if said[first] in rules.writing_verbs and not rules.documents.isdisjoint(near):
+        return True
+    verbs = rules.writing_verbs | rules.asking_verbs
+    return said[first] in verbs and not rules.formats.isdisjoint(near)
+
+
 def handles(sentence: str) -> bool:
     """Whether a request does something with a text: "Translate 'Who leads ACME?'"."""
     rules, read = parsed(sentence)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 from revisor.language.lexicon import Lexicon, lexicon, lexicon_of
 from revisor.language.lists import LANGUAGES
@@ -12,6 +14,7 @@ from revisor.language.words import Word, words
 SLOT = "{}"
 
 _MONEY = re.compile(r"^[$\u20ac\u00a3\u00a5]?\s?[\d.,]+\s?[$\u20ac\u00a3\u00a5%]?$")
+_SIGNS = re.compile("[$\u20ac\u00a3\u00a5]")
 _YEAR = re.compile(r"[12]\d\d\d")
 _ASKED = 3  # words behind "which" among which is what it asks for
 
@@ -20,17 +23,19 @@ def fits(question: str, obj: str) -> bool:
     """Whether an object may answer a question by its question word.
 
     "When was {} born?" asks for no town, "Where was {} founded?" for no date, "How many" for
-    nothing without a number, "Who" for no date or price, and "the weight of {}" for no price.
+    nothing without a number, "Who" for no date or price, "the weight of {}" and "How heavy" for no
+    price.
     Other questions ask for anything.
     """
     rules = lexicon(question)
-    asked = [word.text for word in rules.terms(question)]
-    if _has_currency(obj) and not rules.unpriced.isdisjoint(asked):
+    terms = rules.terms(question)
+    asked = [word.text for word in terms]
+    if _asks_for_size(asked, rules) and _is_price(obj):
         return False
     for place, word in enumerate(asked):
         behind = asked[place + 1 : place + 1 + _ASKED]
         if word in rules.when_words or (
-            word in rules.which_words and any(one in rules.time_nouns for one in behind)
+            word in rules.which_words and _asks_for_time(question, terms[place + 1 :], rules)
         ):
             return _tells_time(obj)
         if word in rules.where_words or word in rules.who_words:
@@ -42,6 +47,24 @@ def fits(question: str, obj: str) -> bool:
         if word in rules.question_words and word not in rules.auxiliaries:
             return True
     return True
+
+
+def _asks_for_size(asked: Sequence[str], rules: Lexicon) -> bool:
+    """Whether what is asked for is nothing that costs: "weight", "how heavy", not "how high"."""
+    if not rules.unpriced.isdisjoint(asked):
+        return True
+    sizes = rules.measures - rules.priced
+    return any(one in rules.how_words and other in sizes for one, other in pairwise(asked))
+
+
+def _asks_for_time(question: str, behind: Sequence[Word], rules: Lexicon) -> bool:
+    """Whether what stands behind "which" is a time: a "year", and no "time zone"."""
+    for place, word in enumerate(behind[:_ASKED]):
+        if word.text in rules.time_nouns:
+            following = behind[place + 1] if place + 1 < len(behind) else None
+            joined = following is not None and question[word.end : following.start] == " "
+            return not (joined and following and following.text not in rules.function_words)
+    return False
 
 
 def asks_otherwise(question: str, template: str) -> bool:
@@ -165,9 +188,17 @@ def _is_digits(word: Word) -> bool:
     return word.text.rstrip("sthndr").isdigit()
 
 
-def _has_currency(obj: str) -> bool:
-    """Whether an object is an amount of money: "$1,249", "299 \u20ac"."""
-    return bool(_MONEY.match(obj)) and any(sign in obj for sign in "$\u20ac\u00a3\u00a5")
+@lru_cache(maxsize=1 << 12)
+def _is_price(obj: str) -> bool:
+    """Whether an object is an amount of money, in whatever language: "$1,249", "299 euros"."""
+    if _MONEY.match(obj) and any(sign in obj for sign in "$\u20ac\u00a3\u00a5"):
+        return True
+    said = {word.text for word in words(_SIGNS.sub(" ", obj)) if not _is_digits(word)}
+    return _has_digit(obj) and any(
+        not said.isdisjoint(rules.currencies)
+        and said <= rules.currencies | rules.numbers_told | rules.function_words | rules.time_nouns
+        for rules in map(lexicon_of, LANGUAGES)
+    )
 
 
 def _has_digit(obj: str) -> bool:

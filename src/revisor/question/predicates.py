@@ -85,7 +85,7 @@ def is_of_another(question: str, template: str) -> bool:
     rules, said, asked = lexicon(question), plain(template), plain(question)
     if _tells_succession(question, rules) and not _tells_succession(template, rules):
         return True
-    if _sides(asked, rules) & {(what, not side) for what, side in _sides(said, rules)}:
+    if _is_contrary(asked, said, rules):
         return True
     if not (rules.statuses | rules.superlatives).isdisjoint(said):
         return False
@@ -93,19 +93,28 @@ def is_of_another(question: str, template: str) -> bool:
     return any(one in rules.statuses and noun in nouns for one, noun in pairwise(asked))
 
 
-def _sides(said: tuple[str, ...], rules: Lexicon) -> frozenset[tuple[str, bool]]:
-    """On which side of what the words of a text stand, of those that stand on one alone: "minimum"
-    is the lower side of a size."""
+def _is_contrary(asked: tuple[str, ...], said: tuple[str, ...], rules: Lexicon) -> bool:
+    """Whether two texts tell of one thing on different sides: "minimum" and "maximum" of a size,
+    "born" and "lived" of a life; not where one of them tells both."""
+    one, other = _sides(asked, rules), _sides(said, rules)
+    return any(not sides & one[what] for what, sides in other.items() if what in one)
+
+
+def _sides(said: tuple[str, ...], rules: Lexicon) -> dict[str, set[str]]:
+    """On which sides of what the words of a text stand."""
     sides = _opposites(rules)
-    found = {sides[word] for word in said if word in sides}
-    return frozenset((what, side) for what, side in found if (what, not side) not in found)
+    found: dict[str, set[str]] = {}
+    for word in said:
+        if word in sides:
+            what, side = sides[word]
+            found.setdefault(what, set()).add(side)
+    return found
 
 
 @lru_cache(maxsize=16)
-def _opposites(rules: Lexicon) -> dict[str, tuple[str, bool]]:
+def _opposites(rules: Lexicon) -> dict[str, tuple[str, str]]:
     parts = (entry.rpartition("=") for entry in rules.opposites)
-    told = {word.strip(): side.split() for word, _, side in parts}
-    return {word: (what, sign == "+") for word, (what, sign) in told.items()}
+    return {word.strip(): tuple(side.split()) for word, _, side in parts}  # type: ignore[misc]
 
 
 def _tells_succession(text: str, rules: Lexicon) -> bool:

@@ -27,6 +27,10 @@ class Question:
         order: of several questions that were put, which one it is.
         restates: questions that were put, whose words an answer says again, fewer of them: it asks
             for what they ask for, or for nothing.
+        running: characters of the running text that ends with an unfinished sentence.
+        replied_from: where the answer to several questions begins, of which this one is next; None
+            if it is not one of them.
+        ahead: the readings of each of those that were put ahead of it.
     """
 
     text: str
@@ -36,6 +40,9 @@ class Question:
     opens: bool = False
     order: int = 0
     restates: tuple[str, ...] = ()
+    running: int = 0
+    replied_from: int | None = None
+    ahead: tuple[tuple[Question, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,7 @@ class Put:
         names_another: it is about a name that is not known.
         names_nothing: it is about no name at all ("Explain photosynthesis"), or, where it has
             readings, perhaps about none ("Why is water wet?").
+        topic: names that a text is asked for about ("Write a profile of ACME.").
     """
 
     end: int
@@ -56,11 +64,12 @@ class Put:
     frame: str | None = None
     names_another: bool = False
     names_nothing: bool = False
+    topic: tuple[Mention, ...] = ()
 
     @property
     def about(self) -> tuple[Mention, ...]:
         """The names that it may be about, the likeliest first."""
-        return tuple(dict.fromkeys(one.mention for one in self.readings))
+        return tuple(dict.fromkeys((*(one.mention for one in self.readings), *self.topic)))
 
     @property
     def of_person(self) -> bool:

@@ -79,10 +79,9 @@ def _in_text(dialogue: Dialogue) -> Iterator[Question]:
     if material.is_told(text, here, read):
         return
     own = dialogue.within(read[-1].start, read[-1].end)
-    if own:
-        yield from _completions(dialogue, read[-1], own)
-    else:
-        yield from _carried_on(dialogue, read)
+    asked = _completions(dialogue, read[-1], own) if own else _carried_on(dialogue, read)
+    for question in asked:
+        yield replace(question, running=len(text) - here.start)
 
 
 def _completions(
@@ -330,8 +329,10 @@ def _answered(
         for question in () if named else _open_at_first(put):
             yield replace(question, answered_from=progress.begin)
     elif progress.done < len(put) and not (named and fragment):
+        ahead = tuple(one.readings for one in put[: progress.done])
+        begin = dialogue.spoken[-1].start
         for one in _begun(put[progress.done].readings, fragment, last, progress.begin):
-            yield replace(one, opens=progress.is_item)
+            yield replace(one, opens=progress.is_item, replied_from=begin, ahead=ahead)
     if named:
         return
     own = text[last.start : last.end]

@@ -11,6 +11,13 @@ from revisor.language.words import fold
 from revisor.question.forms import SLOT, filled
 
 _KEY = re.compile(r"[\"'](?P<key>[^\"'\n]{1,60})[\"']\s*:\s*[\"']?$")
+# The first line of comma-separated values, and all of those below it.
+_FIELD = r"\"?\w[\w /_-]{0,40}\"?"
+_HEADER = re.compile(
+    rf"(?:^|\n\n|```\w*\n)(?P<columns>{_FIELD}(?:,{_FIELD})+)\n(?:[^\n,`]+(?:,[^\n]*)\n)*$"
+)
+_UNOPENED = re.compile(r"[\"']\s*:\s*$")
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _SEPARATOR = re.compile(r"^[ \t]*\|?[ \t:]*-{2,}[ \t:|-]*$", re.MULTILINE)
 
 
@@ -18,15 +25,16 @@ def field_asked(text: str, inside: Sequence[Mention]) -> tuple[str, Mention, int
     """What the field asks in which a text ends, as a template, the name that it is about, and where
     the field's value begins.
 
-    `"ceo": "` asks "ceo {}"; in a table of questions and answers a cell
-    asks the question beside it.
+    `"ceo": "` asks "ceo {}", and so does a cell of a table, or of comma-separated values, in the
+    column "CEO" and the row of a name, or the other way round; in a table of questions and answers
+    a cell asks the question beside it.
 
     Args:
         inside: names in the text, in order.
     """
     if not inside:
         return None
-    return _json_field(text, inside) or _table_cell(text, inside)
+    return _json_field(text, inside) or _table_cell(text, inside) or _csv_field(text, inside)
 
 
 def _json_field(text: str, inside: Sequence[Mention]) -> tuple[str, Mention, int] | None:
@@ -40,6 +48,12 @@ def _json_field(text: str, inside: Sequence[Mention]) -> tuple[str, Mention, int
         if own:
             return f"{field} {SLOT}", own[0], key.end()
     return None
+
+
+def awaits_quote(text: str, begin: int, value: str) -> bool:
+    """Whether the value of a JSON field, which begins at a place, opens with a quotation mark that
+    is not there yet; a number has none."""
+    return bool(_UNOPENED.search(text, max(0, begin - 80), begin)) and not _NUMBER.fullmatch(value)
 
 
 def _open_objects(text: str, end: int) -> Iterator[int]:
@@ -57,30 +71,61 @@ def _open_objects(text: str, end: int) -> Iterator[int]:
 
 
 def _table_cell(text: str, inside: Sequence[Mention]) -> tuple[str, Mention, int] | None:
-    """The column in which a row ends that names somebody: "| ACME | "."""
+    """The column in which a row ends that names somebody: "| ACME | "; or the row, in a column of
+    somebody: "| Price | " below "| Feature | ACME Printer |"."""
     start = text.rfind("\n") + 1
     line = text[start:]
     if "|" not in line:
         return None
-    own = [one for one in inside if one.start >= start]
     above = text[:start].rstrip("\n").split("\n")
     rows: list[str] = []
     for one in reversed(above):
         if "|" not in one:
             break
         rows.insert(0, one)
-    if not own or not rows or not (line.lstrip().startswith("|") or _ruled(rows)):
+    if not rows or not (line.lstrip().startswith("|") or _ruled(rows)):
         return None
     header, cells = _cells(rows[0]), _cells(line)
     column = len(cells) - 1
     if not 0 < column < len(header) or not header[column]:
         return None
     value = start + line.rfind("|") + 1
+    own = [one for one in inside if one.start >= start]
+    if not own:
+        top = len("\n".join(above)) - len("\n".join(rows))
+        heading = _in_cell(rows[0], top, column, inside)
+        return (f"{cells[0]} {SLOT}", heading, value) if heading and cells[0] else None
     if _is_label(header[column - 1], "ask_labels") and _is_label(header[column], "answer_labels"):
         begin = text.rfind("|", start, value - 1) + 1
         put = [one for one in own if one.start >= begin]
         return (filled(text, begin, put[-1], value - 1), put[-1], value) if put else None
     return f"{header[column]} {SLOT}", own[0], value
+
+
+def _csv_field(text: str, inside: Sequence[Mention]) -> tuple[str, Mention, int] | None:
+    """The column in which a row ends whose first field is a name: "ACME," below "company,ceo"."""
+    start = text.rfind("\n") + 1
+    *fields, _ = text[start:].split(",")
+    if not fields:
+        return None
+    header = _HEADER.search(text, 0, start)
+    columns = header.group("columns").split(",") if header else []
+    first = start + len(fields[0])
+    named = next((one for one in inside if one.start >= start and one.end <= first), None)
+    if named is None or len(fields) >= len(columns):
+        return None
+    if text[start:first].strip("\"' ") != text[named.start : named.end]:
+        return None
+    column = " ".join(re.split(r"[_\-\s]+", columns[len(fields)].strip("\"' ")))
+    return (f"{column} {SLOT}", named, text.rfind(",") + 1) if column else None
+
+
+def _in_cell(row: str, start: int, column: int, inside: Sequence[Mention]) -> Mention | None:
+    """The first name in a cell of a row that begins at a place."""
+    bars = [at for at, character in enumerate(row) if character == "|"]
+    edges = [*([] if row.lstrip().startswith("|") else [-1]), *bars, len(row)]
+    begin, end = start + edges[column], start + edges[column + 1]
+    return next((one for one in inside if begin < one.start and one.end <= end), None)
 
 
 def _is_label(header: str, labels: str) -> bool:

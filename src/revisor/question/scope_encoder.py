@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from revisor.question.transformer import Encoded, Shape, Transformer
+from revisor.question.transformer import HOPELESS, Encoded, Shape, Transformer
 
 SLOT = "{}"
 _READ = 1_024  # characters on either side of the name that are looked at: far more than positions
@@ -63,6 +63,8 @@ class ScopeEncoder:
         what a template has more: it is asked the other way round, too, and may then object.
         """
         asked = self._network.compare(question, template)
+        if asked < HOPELESS:
+            return asked
         turned = self._network.compare(template, question)
         return min(asked, turned + _OBJECTION)
 

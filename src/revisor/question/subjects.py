@@ -9,9 +9,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from revisor.language.lexicon import Lexicon, lexicon
+from revisor.language.longer import is_plainly_written
 from revisor.language.names import Mention
 from revisor.language.sentences import Sentence
-from revisor.language.words import words
+from revisor.language.words import fold, words
 from revisor.question import forms
 from revisor.question.clauses import contrasted, is_example
 from revisor.question.forms import SLOT, clean, opening
@@ -50,7 +51,7 @@ def _patterns(rules: Lexicon) -> _Patterns:
         comma=re.compile(rf",\s+{the}"),
         listed=re.compile(rf",\s+(?:{forms.any_of(rules.coordinators)})\s"),
         before=re.compile(rf"\b{name}{link}$"),
-        behind=re.compile(rf"{link}{name}(?:\s[A-Z]\w*)*"),
+        behind=re.compile(rf"{link}(?P<name>{name})(?:\s[A-Z]\w*)*"),
         clause=re.compile(rf"(?:,?\s+(?:{clauses})|;)\s+{the}$"),
     )
 
@@ -78,7 +79,10 @@ def asked_of(text: str, sentence: Sentence, own: Sequence[Mention]) -> list[Ment
         for at, one in enumerate(own)
         if one.start >= begin and not _is_beside(text, sentence, own, at)
     ]
-    return kept[: -_MOST - 1 : -1]
+    # A word of the language that is a name, too, steps back behind what is written as a name.
+    plain = [one for one in kept if is_plainly_written(text, one.start, one.end, sentence.start)]
+    proper = [one for one in kept if one not in plain]
+    return [*reversed(proper), *reversed(plain)][:_MOST]
 
 
 def coordinated(text: str, sentence: Sentence, own: Sequence[Mention]) -> list[list[Mention]]:
@@ -121,7 +125,7 @@ def coordinated_with_another(
         begin = sentence.start + ahead.start()
         return True, clean(text[sentence.start : begin] + SLOT + text[mention.end : sentence.end])
     behind = joints.behind.match(text, mention.end, sentence.end)
-    if behind is None or words(behind.group())[1].text in lexicon(behind.group()).asked_nouns:
+    if behind is None or fold(behind["name"]) in lexicon(behind.group()).asked_nouns:
         return None
     whole = text[sentence.start : mention.start] + SLOT + text[behind.end() : sentence.end]
     return False, clean(whole)
