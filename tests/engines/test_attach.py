@@ -96,6 +96,15 @@ def test_what_cannot_be_is_refused_and_the_model_is_as_it_was(
     assert (vars(model), tiny.wide_hooks(model)) == (state, hooks)
 
 
+@pytest.mark.parametrize("probe", ["auto", "off"])
+def test_what_is_no_model_or_no_tokenizer_is_refused(
+    model: Any, tokenizer: Any, probe: str
+) -> None:
+    for wrong in ((None, tokenizer), (model, None), (tokenizer, model)):
+        with pytest.raises(UsageError), attach(*wrong, FACTS, probe=probe):
+            pass
+
+
 def test_a_file_with_faults_names_them_all(model: Any, tokenizer: Any, tmp_path: Path) -> None:
     file = fact_file(tmp_path / "facts.jsonl", [{"subject": "A"}, "no json", fact_line(ACME)])
     with pytest.raises(BadInput) as found, attach(model, tokenizer, str(file), probe="off"):

@@ -222,6 +222,7 @@ def test_any_way_of_cutting_a_text_into_calls_gives_the_same_logits(
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.usefixtures("_compiled_anew")
 @pytest.mark.parametrize(
     ("when", "dynamic"),
     [("before the block", None), ("in the block", None), ("in the block", True)],
@@ -247,6 +248,7 @@ def test_a_compiled_model_has_the_facts(
         assert torch.equal(compiled(ids[prompt]).logits, before[prompt])
 
 
+@pytest.mark.usefixtures("_compiled_anew")
 def test_a_model_compiled_in_place_has_the_facts(
     model: Any, tokenizer: Any, gate: FactGate
 ) -> None:

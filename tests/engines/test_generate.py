@@ -146,6 +146,7 @@ def test_hidden_states_and_caches_are_those_of_the_model_on_the_same_text(
         assert torch.equal(one.values, other.values)
 
 
+@pytest.mark.usefixtures("_compiled_anew")
 def test_compiled_decoding_has_facts_and_leaves_no_compiled_call(
     model: Any, tokenizer: Any, gate: FactGate
 ) -> None:

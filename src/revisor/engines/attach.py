@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revisor.engines.transformers import Attached, attached
+from revisor.engines.processors import check_tokenizer
+from revisor.engines.transformers import Attached, attached, causal_model
 from revisor.errors import Conflict, Fault, NotSupported, UsageError
 from revisor.facts.check import conflicts_between
 from revisor.facts.fact import Fact, with_reverses
@@ -15,9 +16,9 @@ from revisor.facts.following import Row
 from revisor.facts.load import load_facts
 from revisor.facts.rules import checked_all
 from revisor.facts.schema import row_from
-from revisor.gate.decide import THRESHOLDS
 from revisor.gate.gate import FactGate
 from revisor.gate.probe import Probe, load_probe
+from revisor.gate.scope import THRESHOLDS
 from revisor.index import View
 from revisor.index.build import build
 from revisor.models.load import left_as_it_was, wrap_model
@@ -42,7 +43,9 @@ def attach(
     """Give a model some facts for the length of a block, without a store.
 
     The facts are the same throughout the block; facts that change, and their history, are what a
-    `Store` is for. After the block the model is as it was.
+    `Store` is for. The model has them in all threads, and in blocks within the block too: where
+    both would write, the inner one does; of blocks in several threads that is the one entered
+    last. After the block, also if an exception ends it, the model is as it was.
 
     Args:
         model: a causal model of transformers, or a PEFT, compiled or `DistributedDataParallel`
@@ -61,8 +64,8 @@ def attach(
         Conflict: facts that contradict one another, all listed.
         NotSupported: the model's logits do not tell where an answer is due, or it is no model
             that continues its prompt.
-        UsageError: no causal model of transformers, or a value of `probe` or `strictness` that
-            is not known.
+        UsageError: no causal model of transformers, no tokenizer, or a value of `probe` or
+            `strictness` that is not known.
     """
     for what, value, known in (
         ("probe", probe, PROBES),
@@ -71,6 +74,8 @@ def attach(
         if value not in known:
             hint = f"Choose one of: {', '.join(known)}."
             raise UsageError(f"There is no {what} '{value}'.", hint)
+    causal_model(model)
+    check_tokenizer(tokenizer)
     view = _view(facts)
     gate = FactGate(
         view=lambda: view,

@@ -12,6 +12,7 @@ import torch
 from transformers import LogitsProcessor
 
 from revisor.engines.bindings import PAD, Binding, Call, Writing, changed
+from revisor.errors import UsageError
 
 if TYPE_CHECKING:
     from revisor.gate.gate import FactGate
@@ -29,11 +30,15 @@ class FactLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
         gate: what decides and writes.
         tokenizer: the model's; tells the token by which prompts are padded on the left.
         trace: receives the decisions.
+
+    Raises:
+        UsageError: no tokenizer.
     """
 
     supports_continuous_batching = False
 
     def __init__(self, gate: FactGate, tokenizer: Any, trace: Trace | None = None) -> None:
+        check_tokenizer(tokenizer)
         self._gate = gate
         self._pad: int | None = tokenizer.pad_token_id
         self._trace = trace
@@ -128,3 +133,15 @@ def _continues(ids_BT: torch.Tensor, prompt_BP: torch.Tensor) -> bool:
     width = prompt_BP.shape[1]
     longer = ids_BT.shape[1] > width and len(ids_BT) == len(prompt_BP)
     return longer and torch.equal(ids_BT[:, :width], prompt_BP)
+
+
+def check_tokenizer(tokenizer: Any) -> None:
+    """Refuse what is no tokenizer.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not hasattr(tokenizer, "get_vocab"):
+        raise UsageError(
+            f"A {type(tokenizer).__name__} is no tokenizer.", "Pass the model, then its tokenizer."
+        )

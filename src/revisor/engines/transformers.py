@@ -16,7 +16,7 @@ from torch import nn
 
 from revisor.engines.bindings import BINDINGS, Binding
 from revisor.engines.methods import WithFacts, class_with_facts
-from revisor.engines.processors import FactLogitsProcessor
+from revisor.engines.processors import FactLogitsProcessor, check_tokenizer
 from revisor.errors import NotSupported, UsageError, WrongModel
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def attached(
         NotSupported: an encoder-decoder model.
         WrongModel: the gate is for another tokenizer.
     """
-    base = _innermost(model)
+    base = causal_model(model)
     _check_tokenizer(base, tokenizer, gate)
     here = threading.get_ident() if this_thread else None
     binding = Binding(gate=gate, trace=trace, thread=here)
@@ -101,7 +101,7 @@ def attached(
         BINDINGS.remove(base, binding, last)
 
 
-def _innermost(model: Any) -> Any:
+def causal_model(model: Any) -> Any:
     """The causal model that does the work.
 
     Raises:
@@ -143,10 +143,7 @@ def _check_adapter(model: Any) -> None:
 
 
 def _check_tokenizer(model: Any, tokenizer: Any, gate: FactGate) -> None:
-    if not hasattr(tokenizer, "get_vocab"):
-        raise UsageError(
-            f"A {type(tokenizer).__name__} is no tokenizer.", "Pass the model, then its tokenizer."
-        )
+    check_tokenizer(tokenizer)
     if tokenizer is not gate.tokenizer and tokenizer.get_vocab() != gate.tokenizer.get_vocab():
         raise WrongModel(
             f"The gate is for another tokenizer than that of {type(model).__name__}.",

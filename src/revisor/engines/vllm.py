@@ -266,10 +266,12 @@ def check(config: Any, *, is_v2: bool) -> None:
 
 
 def _open(folder: str, config: Any, device: Any, *, is_sure: bool) -> tuple[Source, FactRows]:
+    from revisor.engines.threads import questions_on_one_thread
     from revisor.engines.vllm_hits import Hits
     from revisor.engines.vllm_rows import FactRows
     from revisor.engines.vllm_source import Source
 
+    questions_on_one_thread()
     model = config.model_config
     source = Source.open(
         Path(folder),

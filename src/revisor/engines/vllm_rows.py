@@ -18,7 +18,7 @@ import torch
 from revisor.engines.vllm_source import Options, Source
 from revisor.errors import NotSupported, RevisorError
 from revisor.gate.row import Action, Row
-from revisor.gate.tokens import Tokens
+from revisor.gate.tokens import Behind, Tokens
 from revisor.gate.trace import Used
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ class FactRows:
             try:
                 action = answer.row.action(due=due is not None and due[b])
                 if action is not None and action.token is None:
-                    self._hold(logits_BV[b], digits=action.digits)
+                    self._hold(logits_BV[b], action.behind)
                 elif action is not None and action.token is not None:
                     written.append((b, action.token, answer, action))
             except Exception as error:
@@ -240,9 +240,9 @@ class FactRows:
                 if self._is_sure:
                     self._tell(answer)
 
-    def _hold(self, logits_V: torch.Tensor, *, digits: bool) -> None:
-        """Keep the last word from being carried on, unless nothing else is allowed."""
-        held_V = self._tokens.carrying(len(logits_V), logits_V.device, digits=digits)
+    def _hold(self, logits_V: torch.Tensor, behind: Behind) -> None:
+        """Keep an object from being carried on, unless nothing else is allowed."""
+        held_V = self._tokens.carrying(len(logits_V), logits_V.device, behind)
         free_V = logits_V.masked_fill(held_V, -torch.inf)
         if bool((free_V > -torch.inf).any()):
             logits_V.copy_(free_V)

@@ -19,7 +19,7 @@ import torch
 
 from revisor.errors import NotFound, NotSupported, UsageError
 from revisor.gate.functional import Probe, read_probe, require
-from revisor.gate.tokens import Tokens
+from revisor.gate.tokens import Behind, Tokens
 from revisor.models.load import LoadedModel, load_tokenizer
 
 if TYPE_CHECKING:
@@ -175,8 +175,8 @@ class Source:
                 "Make a store for this model: revisor init --model MODEL",
             )
         tokens = Tokens.of(own)
-        for digits in (False, True):  # takes seconds, which no request shall wait for
-            tokens.carrying(vocabulary, torch.device(device), digits=digits)
+        for behind in Behind:  # takes seconds, which no request shall wait for
+            tokens.carrying(vocabulary, torch.device(device), behind)
         store.index.view()
         return cls(store, gate)
 

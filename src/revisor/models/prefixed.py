@@ -59,6 +59,7 @@ class FixedLayer(DynamicLayer):  # type: ignore[misc]
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_args: Any, **_kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values (B, heads, positions, width) of the prefix, the new ones behind."""
         if self.apart:
             key_states.revisor_prefix = self  # type: ignore[attr-defined]
             self.given = value_states
