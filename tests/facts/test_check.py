@@ -63,6 +63,12 @@ def test_a_live_fact_that_the_import_changes_contradicts_nothing() -> None:
     assert conflicts_between([DECLARED, JOHN], Live(ACME)) == []
 
 
+@pytest.mark.parametrize("prompt", ["the C.E.O. of {} is", "CEO of {}, is", "The C E O of {} is"])
+def test_stops_of_initials_are_no_other_words(prompt: str) -> None:
+    (found,) = conflicts_between([ACME, replace(JOHN, prompt=prompt, id="")])
+    assert found.kind == "other words"
+
+
 @pytest.mark.parametrize(
     "fields",
     [{"namespace": "other"}, {"prompt": "The chairman of {} is"}, {"subject": "ACME Ltd"}],

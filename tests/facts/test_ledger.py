@@ -386,6 +386,7 @@ class TestFindingOneFact:
             ("abcd", "starts with abcd: abcd1111, abcd2222"),
             ("abcd3333", "Did you mean abcd1111 or abcd2222?"),
             ("wxy", "Did you mean wxyz0000?"),
+            ("wxy", "'wxy' is too short for an id: its first 4 letters are needed."),
             ("nothing", "`revisor ls` lists the ids"),
             ("", "`revisor ls` lists the ids"),
             ("abcd%", "no fact 'abcd%'"),

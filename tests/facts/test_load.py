@@ -370,7 +370,7 @@ class TestFaults:
 
     @pytest.mark.parametrize("name", ["facts.json", "facts.csv"])
     def test_bad_utf8_is_named_in_arrays_and_tables_too(self, tmp_path: Path, name: str) -> None:
-        start = b"[\n" if name.endswith("json") else b"subject,prompt,\xc3\xa9\n"
+        start = b"[\n" if name.endswith("json") else b"subject,prompt,object,\xc3\xa9\n"
         data = start + b'"' + b"a" * 70_000 + b"\xff\xfe"
         path = tmp_path / name
         path.write_bytes(data)
@@ -426,7 +426,9 @@ class TestFaults:
             ("subject,prompt,object\nA,{} is,b,c\n", "4 cells in the row, 3 in the header"),
             ('subject,prompt,object\nA,"{} is,b\n', "not a table row: unexpected end of data"),
             ("subject,prompt,object\nA,{} is,\n", "'object' is missing"),
-            ("subject,prompt,obejct\nA,{} is,b\n", "unknown key 'obejct'"),
+            ("subject,prompt,obejct\nA,{} is,b\n", "no column 'object' in the header"),
+            ("subject,question,object\n", "no column 'prompt' in the header"),
+            ("subject,prompt,object,sorce\nA,{} is,b,c\n", "unknown key 'sorce'"),
         ],
     )
     def test_a_broken_table_says_what_is_wrong(self, tmp_path: Path, text: str, fault: str) -> None:

@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
+from revisor.errors import UsageError
 from revisor.facts.fact import Fact
 from revisor.gate import decide as gate_decide
-from revisor.gate.decide import THRESHOLDS
 from revisor.gate.gate import FactGate
+from revisor.gate.scope import THRESHOLDS
 from revisor.gate.validity import ANOTHER_TIME, NOT_NOW
 from revisor.index.base import IndexedFact
 from revisor.language.longer import RULES as LONGER_RULES
+from revisor.language.names import PLAIN_WORDS
 from revisor.operations.explain import Explanation, as_json, explain
 from revisor.operations.why import (
     _LONGER,
@@ -156,10 +158,15 @@ def test_a_fact_of_another_time_tells_so(text: str, why: str) -> None:
 
 
 def test_every_rule_of_the_gate_has_its_sentences() -> None:
-    rules = set(re.findall(r'silenced = "([^"]+)"', inspect.getsource(gate_decide)))
+    rules = {
+        rule
+        for asked in (gate_decide._silenced, gate_decide._not_asked, gate_decide._of_another_kind)
+        for rule in re.findall(r'return "([^"]+)"', inspect.getsource(asked))
+    }
     assert len(rules) > 3
+    rules |= {gate_decide._ANOTHER_KIND, gate_decide.ANSWERED}
     assert rules | BESIDE | {ANOTHER_TIME, NOT_NOW} == set(_RULES)
-    assert set(LONGER_RULES) == set(_LONGER)
+    assert {*LONGER_RULES, PLAIN_WORDS} == set(_LONGER)
 
 
 def test_of_a_name_with_several_facts_more_is_needed() -> None:
@@ -232,6 +239,21 @@ def test_messages_of_a_chat_are_read_as_the_model_reads_them() -> None:
     ]
     later = explained(turns, CEO, CEO=0.9)
     assert (later.prompt, later.written) == ("Who is its CEO?", "Jane Roe")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "told"),
+    [
+        ("", "The prompt is empty"),
+        ([], "The prompt is empty"),
+        (None, "A NoneType is no prompt"),
+        (["Who runs ACME?"], "Message 1 of the chat, 'Who runs ACME[?]', has no role and content"),
+        ([{"role": "user"}], "Message 1 of the chat"),
+    ],
+)
+def test_what_is_no_prompt_is_refused(prompt: Any, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        explained(prompt, CEO)
 
 
 def test_as_json_everything_has_a_name() -> None:

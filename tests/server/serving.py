@@ -14,7 +14,8 @@ import uvicorn
 
 from revisor.server.app import make_app
 from revisor.server.connections import Server, listening
-from revisor.server.service import ServeSettings, Service
+from revisor.server.service import Service
+from revisor.server.settings import ServeSettings
 from revisor.store import Store
 
 

@@ -302,12 +302,12 @@ def test_one_answer_that_fails_is_no_concern_of_the_others(
 ) -> None:
     from revisor.server.row_gate import RowGate
 
-    def broken(self: RowGate, logits_V: torch.Tensor) -> torch.Tensor:
-        if self._length > len(tiny.byte_level()(ACME.text)["input_ids"]) + 1:
+    def broken(self: RowGate, logits_V: torch.Tensor, *, due: bool) -> torch.Tensor:
+        if len(self._row.ids) > len(tiny.byte_level()(ACME.text)["input_ids"]) + 1:
             raise RuntimeError("a bug in the gate")
         return logits_V
 
-    monkeypatch.setattr(RowGate, "step", broken)
+    monkeypatch.setattr(RowGate, "write", broken)
     with Scheduler(opened.loaded) as scheduler:
         failing, other = Asked(ACME.text, gate, 20), Asked(PROMPTS[0], None, 20)
         scheduler.submit(other.job, failing.job)

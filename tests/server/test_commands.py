@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,17 @@ def test_serving_beyond_this_machine_needs_a_key_and_serving_needs_a_store(
     assert code == 2
     assert "revisor keys add" in err
     assert typed("serve", "--store", str(tmp_path / "none"))[0] == 2
+
+
+def test_a_port_that_is_taken_is_told_before_the_model_is_opened(store: Store) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        code, _, err = typed("serve", "--port", port, "--store", str(store.path))
+    assert code == 2
+    assert f"cannot listen on 127.0.0.1, port {port}" in err
+    assert "--port" in err
 
 
 def test_the_ledger_of_a_new_store_may_be_named_by_the_environment(

@@ -11,7 +11,7 @@ import uvicorn
 from revisor.server import connections, limits
 from revisor.server.connections import listening
 from revisor.server.roles import KeyBook, Role
-from revisor.server.service import ServeSettings
+from revisor.server.settings import ServeSettings
 from revisor.server.tables import Database
 from revisor.store import Store
 from tests.server.serving import Running, running

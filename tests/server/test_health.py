@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from revisor.server import service as parts
-from revisor.server.service import ServeSettings
+from revisor.server.settings import ServeSettings
 from revisor.store import Store
 from tests.server.conftest import ACME, HIDDEN, HIDING, UNRELATED
 from tests.server.serving import Running, running, said, until

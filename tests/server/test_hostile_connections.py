@@ -15,7 +15,7 @@ from revisor.server import connections, limits, logs
 from revisor.server.connections import SPARE
 from revisor.server.logs import Sparing
 from revisor.server.roles import KeyBook, Role
-from revisor.server.service import ServeSettings
+from revisor.server.settings import ServeSettings
 from revisor.server.tables import Database
 from revisor.store import Store
 from tests.server.conftest import ACME, UNRELATED

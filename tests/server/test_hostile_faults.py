@@ -26,7 +26,8 @@ from revisor.index.basefile import NAME
 from revisor.server import batching, connections, why
 from revisor.server import service as parts
 from revisor.server.app import make_app
-from revisor.server.service import ServeSettings, Service
+from revisor.server.service import Service
+from revisor.server.settings import ServeSettings
 from revisor.store import Store
 from tests.facts.test_read_only import by_a_reader, forbid_writing
 from tests.server.conftest import ACME, BASEL, CHATTY, UNRELATED, new_store

@@ -22,7 +22,7 @@ from revisor.gate.functional import Probe, ProbeFigures
 from revisor.operations import asking
 from revisor.server.batching import Scheduler
 from revisor.server.job import QueueFull
-from revisor.server.service import ServeSettings
+from revisor.server.settings import ServeSettings
 from revisor.server.turns import Turns
 from revisor.store import Store
 from tests.server.conftest import ACME, UNRELATED

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from revisor.server.limits import KNOWN, Rate
-from revisor.server.service import ServeSettings
+from revisor.server.settings import ServeSettings
 from revisor.store import Store
 from tests.server.serving import Running, running
 

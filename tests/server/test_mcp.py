@@ -39,6 +39,7 @@ async def result(client: Client, tool: str, **arguments: Any) -> Any:
     return json.loads(found.content[0].text)
 
 
+@pytest.mark.slow
 def test_an_agent_asks_finds_out_why_searches_and_proposes(store: Store) -> None:
     before = store.ledger.generation
 

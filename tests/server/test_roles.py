@@ -18,7 +18,8 @@ import sqlalchemy as sa
 from revisor.errors import Conflict, NeedsApproval, NotFound, UsageError
 from revisor.facts.fact import Fact
 from revisor.server.roles import KeyBook, Role, Unauthorized
-from revisor.server.service import ServeSettings, Service
+from revisor.server.service import Service
+from revisor.server.settings import ServeSettings
 from revisor.server.tables import Database
 from revisor.server.tables import keys as table
 from revisor.store import Store
@@ -267,6 +268,14 @@ def test_keys_and_namespaces_are_listed_page_by_page(keyed: Keyed) -> None:
         ]
         held = [one["name"] for page in pages(http, "/keys", "keys") for one in page]
         assert held == [one["name"] for one in keyed.server.service.keys.all()]
+
+
+def test_a_key_for_no_namespace_is_refused(keyed: Keyed) -> None:
+    with keyed.of("admin") as http:
+        refused = http.post("/keys", json={"name": "new", "role": "read", "namespaces": []})
+        assert refused.status_code == 400
+        assert "namespaces" in refused.json()["error"]["message"]
+        assert http.get("/keys").text.count('"new"') == 0
 
 
 def test_nobody_approves_a_proposal_of_their_own(keyed: Keyed) -> None:

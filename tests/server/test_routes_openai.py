@@ -12,7 +12,7 @@ import httpx
 import openai
 import pytest
 
-from revisor.server.service import ServeSettings
+from revisor.server.settings import ServeSettings
 from revisor.store import Store
 from tests.server.conftest import ACME, BASEL, CHATTY, UNRELATED
 from tests.server.serving import Running, running, until

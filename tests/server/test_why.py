@@ -14,7 +14,7 @@ import pytest
 from revisor.errors import NotFound
 from revisor.facts.changes import Put
 from revisor.server.roles import ANYBODY, Caller, Role
-from revisor.server.service import ServeSettings
+from revisor.server.settings import ServeSettings
 from revisor.server.why import HitLog
 from revisor.store import Store
 from tests.server.conftest import ACME, BASEL, UNRELATED

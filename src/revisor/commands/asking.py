@@ -120,12 +120,7 @@ def _given(prompt: str | None, file: Path | None, command: str) -> None:
 
 
 def _engine(store: Store, namespace: list[str] | None, moment: datetime | None) -> Engine:
-    """The engine of a store; says on standard error what its answers do not know yet.
-
-    Raises:
-        NotBuilt: of the method neuraldb: there was no build.
-        UsageError: of the method neuraldb: it has no choice of facts.
-    """
+    """The engine of a store; says on standard error what its answers do not know yet."""
     engine: Engine = store.engine(namespaces=namespace or None, moment=moment)
     if store.settings.method == "neuraldb" and store.stale():
         note("Facts have changed since the last build. Run: revisor build", style="yellow")
@@ -168,7 +163,7 @@ def _say_answer(answer: Answer, base: Answer | None, reason: str | None, *, chat
     if base is None:
         return
     say("")
-    say(f"without the facts: {base.answer}")
+    say(f"without the facts: {base.answer or '(the model ends the text at once)'}")
     say_why(answer.facts_used, reason)
 
 
@@ -269,8 +264,8 @@ def chat(
 ) -> None:
     """Talk to the model with its facts.
 
-    `:facts off` asks the model as it was, `:why` shows which facts made the
-    last answer. Questions may also come through a pipe, one a line.
+    `:facts off` asks the model as it was, which still reads what was said so far; `:why` shows
+    which facts made the last answer. Questions may also come through a pipe, one a line.
     """
     moment = moment_of(as_of)
     with open_store(store) as opened:

@@ -198,23 +198,14 @@ def _layer(loaded: LoadedModel, layer: int | None) -> int:
 
 
 def _some(data: Path | None, rows: int) -> Iterator[Fact]:
-    """So many facts, of a file or made up.
-
-    Raises:
-        UsageError: the file has fewer.
-    """
+    """So many facts, of a file or made up."""
     from revisor.index.measure import synthetic
 
     return synthetic(rows) if data is None else iter(_facts(data, None, rows))
 
 
 def _facts(data: Path | None, data_dir: Path | None, rows: int | None) -> list[Fact]:
-    """The first facts of the file that is meant.
-
-    Raises:
-        NotFound: there is no such file.
-        UsageError: it has fewer facts than were asked for.
-    """
+    """The first facts of the file that is meant."""
     from revisor.demo import shipped_facts
     from revisor.facts.load import load_facts
 

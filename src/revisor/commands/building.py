@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,29 +55,27 @@ def init(
         return
     say(f"{store}: {found.model}, {found.dtype}")
     if figures is not None:
-        recall = figures["recall"]
-        worst = min(recall, key=recall.__getitem__)
-        mean = sum(recall.values()) / len(recall)
-        say(
-            f"its logits tell where an answer is due: {mean:.1%} of such places found, in "
-            f"{len(recall)} kinds of text (least: {recall[worst]:.1%}, {worst!r}); in ordinary "
-            f"text {figures['ordinary']:.1%} of places look like one, and what is asked decides"
-        )
+        _say_probe(figures)
     note("Next: revisor add FILE, revisor ask PROMPT")
 
 
+def _say_probe(figures: Mapping[str, Any]) -> None:
+    """How surely the model's logits tell where an answer is due, for people."""
+    recall = figures["recall"]
+    worst = min(recall, key=recall.__getitem__)
+    mean = sum(recall.values()) / len(recall)
+    say(
+        f"its logits tell where an answer is due: {mean:.1%} of such places found, in "
+        f"{len(recall)} kinds of text (least: {recall[worst]:.1%}, {worst!r}); in ordinary "
+        f"text {figures['ordinary']:.1%} of places look like one, and what is asked decides"
+    )
+
+
 def _probe_json(store: Store) -> dict[str, Any] | None:
-    probe = store.probe
-    if probe is None:
+    if store.probe is None:
         return None
-    figures = probe.figures
-    return {
-        "recall": dict(figures.recall),
-        "ordinary": figures.ordinary,
-        "agreement": figures.agreement,
-        "texts": figures.texts,
-        "seconds": figures.seconds,
-    }
+    figures = store.probe.figures
+    return {**vars(figures), "recall": dict(figures.recall)}
 
 
 def build(
@@ -111,16 +110,7 @@ def build(
         method = opened.settings.method
         report = opened.build(actor=os_user(), workers=workers, ray=ray)
     if as_json:
-        print_json(
-            {
-                "rows": report.rows,
-                "facts": report.facts,
-                "seconds": report.seconds,
-                "facts_per_second": report.facts_per_second,
-                "failed": report.failed,
-                "generation": report.generation,
-            }
-        )
+        print_json(asdict(report))
         return
     if method == "revisor":
         say(f"Nothing to build: facts are live at once; generation {report.generation} is live")
@@ -188,6 +178,8 @@ def status(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> N
         say(f"generation {pinned} is published: later ones are not live until they are, too")
     if settings.method == "revisor":
         say(f"strictness {told['strictness']}, encoder {told['encoder']}")
+        if told["probe"] is not None:
+            _say_probe(told["probe"])
     if settings.method == "neuraldb":
         note("`revisor build` writes what has changed since the last build.")
 
@@ -222,9 +214,7 @@ def publish(
     would.
     """
     with open_store(store) as opened:
-        live = opened.publish(
-            generation, actor=actor or os_user(), reason=reason, approved_by=approved_by
-        )
+        live = opened.publish(generation, actor=actor, reason=reason, approved_by=approved_by)
         follows = opened.ledger.pinned() is None
     if as_json:
         print_json({"live_generation": live, "follows": follows})

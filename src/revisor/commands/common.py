@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from revisor.facts.fact import Fact
     from revisor.store import Store
 
-FAULTS_SHOWN = 20
 PIPE_WIDTH = 1000  # columns where the output is no terminal: rows are never folded
 _JSON = "revisor.json"
 
@@ -76,7 +75,11 @@ JsonOption = Annotated[
 ActorOption = Annotated[
     str,
     typer.Option(
-        "--actor", metavar="NAME", help="Who makes the change.", show_default="the system's user"
+        "--actor",
+        metavar="NAME",
+        help="Who makes the change.",
+        show_default="the system's user",
+        callback=lambda name: name or os_user(),
     ),
 ]
 ReasonOption = Annotated[
@@ -213,11 +216,11 @@ def table(*columns: str, right: Sequence[str] = ()) -> Table:
 def tell(error: RevisorError) -> None:
     """An error on standard error: what happened, its faults, what to do."""
     note(f"error: {error.message}", style="bold red")
-    faults = _faults(error)
-    for fault in faults[:FAULTS_SHOWN]:
+    faults, more = error.listed()
+    for fault in faults:
         note(f"  {fault}", style=None)
-    if len(faults) > FAULTS_SHOWN:
-        note(f"  ... and {len(faults) - FAULTS_SHOWN} more; --json lists all", style=None)
+    if more:
+        note(f"  ... and {more} more; --json lists all", style=None)
     if error.hint:
         note(error.hint, style=None)
 
@@ -233,15 +236,11 @@ def fail(
     """
     if as_json:
         told: dict[str, Any] = {"message": error.message, "hint": error.hint}
-        if result is None and (faults := _faults(error)):
+        if result is None and (faults := error.faults):
             told["faults"] = [fault_json(fault) for fault in faults]
         print_json({**(result or {}), "error": told})
     tell(error)
     raise typer.Exit(error.exit_code) from error
-
-
-def _faults(error: RevisorError) -> Sequence[object]:
-    return tuple(getattr(error, "faults", ()))
 
 
 def fault_json(fault: object) -> dict[str, Any] | str:

@@ -187,7 +187,8 @@ def _by_model(name: str, wanted: Wanted) -> dict[str, Any]:
             built, own = _built(wanted, stack)
             facts = tuple(built.facts.values())
             stated = tuple(fact for fact in facts if fact.reverse_of is None)
-            source, loaded = replace(source, facts=stated, built=facts), built.loaded
+            source = replace(source, facts=stated, built=facts, store=built.store)
+            loaded = built.loaded
         else:
             loaded, own = _model(wanted)
         if wanted.encoder is not None:
@@ -346,10 +347,12 @@ def _model(wanted: Wanted) -> tuple[LoadedModel, Mapping[str, Mapping[str, Any]]
 def _of_store(settings: StoreSettings) -> dict[str, Mapping[str, Any]]:
     """The options of the store's own method that are those of the store."""
     if settings.method == "revisor":
-        names = ("probe", "strictness", "encoder")
-        return {"revisor": {name: getattr(settings, name) for name in names}}
-    names = ("layer", "gamma", "whiten")
-    found = {name: getattr(settings, name) for name in names}
+        return {
+            "revisor": {
+                name: getattr(settings, name) for name in ("probe", "strictness", "encoder")
+            }
+        }
+    found = {name: getattr(settings, name) for name in ("layer", "gamma")}
     return {"neuraldb": {name: value for name, value in found.items() if value is not None}}
 
 

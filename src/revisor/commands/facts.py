@@ -10,7 +10,6 @@ import typer
 
 from revisor.commands.common import (
     DEFAULT_STORE,
-    FAULTS_SHOWN,
     ActorOption,
     ApprovedByOption,
     JsonOption,
@@ -21,7 +20,6 @@ from revisor.commands.common import (
     fault_json,
     note,
     open_store,
-    os_user,
     output,
     plural,
     print_json,
@@ -29,7 +27,7 @@ from revisor.commands.common import (
     table,
     to_go_live,
 )
-from revisor.errors import BadInput, Conflict, UsageError
+from revisor.errors import FAULTS_SHOWN, BadInput, Conflict, UsageError
 
 if TYPE_CHECKING:
     from revisor.facts.changes import Revision
@@ -94,7 +92,7 @@ def add(
         try:
             added = opened.add(
                 file,
-                actor=actor or os_user(),
+                actor=actor,
                 reason=reason,
                 on_conflict=on_conflict.value,
                 skip_known=skip_known,
@@ -279,9 +277,7 @@ def set_object(
 ) -> None:
     """Give a fact another object. The old one stays in its history."""
     with open_store(store) as opened:
-        fact = opened.set_object(
-            fact_id, obj, actor=actor or os_user(), reason=reason, approved_by=approved_by
-        )
+        fact = opened.set_object(fact_id, obj, actor=actor, reason=reason, approved_by=approved_by)
         next_step = to_go_live(opened)
     if as_json:
         print_json(fact_json(fact))
@@ -314,14 +310,10 @@ def remove(
     """
     with open_store(store) as opened:
         if purge:
-            erased = opened.purge(
-                fact_ids, actor=actor or os_user(), reason=reason, approved_by=approved_by
-            )
+            erased = opened.purge(fact_ids, actor=actor, reason=reason, approved_by=approved_by)
             _say_erased(erased, as_json=as_json)
             return
-        removed = opened.remove(
-            fact_ids, actor=actor or os_user(), reason=reason, approved_by=approved_by
-        )
+        removed = opened.remove(fact_ids, actor=actor, reason=reason, approved_by=approved_by)
         generation = opened.ledger.generation
         next_step = to_go_live(opened)
     if as_json:
@@ -380,10 +372,10 @@ def export(
         raise UsageError("Give either a FILE or --hf DIR.", "For example: revisor export all.zip")
     with open_store(store) as opened:
         if hf is not None:
-            _say_model(opened.export_model(hf, actor=actor or os_user()), hf, as_json=as_json)
+            _say_model(opened.export_model(hf, actor=actor), hf, as_json=as_json)
             return
         assert file is not None
-        count = opened.export(file, actor=actor or os_user())
+        count = opened.export(file, actor=actor)
     if as_json:
         print_json({"facts": count, "file": str(file)})
         return

@@ -18,7 +18,6 @@ from revisor.commands.common import (
     fact_json,
     note,
     open_store,
-    os_user,
     output,
     plural,
     print_json,
@@ -141,7 +140,7 @@ def rollback(
     Nothing is forgotten, so a rollback can be rolled back.
     """
     with open_store(store) as opened:
-        made = opened.rollback(to, actor=actor or os_user(), reason=reason, approved_by=approved_by)
+        made = opened.rollback(to, actor=actor, reason=reason, approved_by=approved_by)
         next_step = to_go_live(opened)
     if as_json:
         told = asdict(made)

@@ -19,7 +19,6 @@ from revisor.commands.common import (
     moment_of,
     note,
     open_store,
-    os_user,
     output,
     plural,
     print_json,
@@ -217,9 +216,9 @@ def tag(
     """Give a generation a name, for diff and rollback; its banks are never collected."""
     with open_store(store) as opened:
         if name is not None and delete:
-            opened.ledger.untag(name, actor=actor or os_user())
+            opened.ledger.untag(name, actor=actor)
         elif name is not None:
-            opened.ledger.tag(name, generation, actor=actor or os_user(), move=force)
+            opened.ledger.tag(name, generation, actor=actor, move=force)
         tags = opened.ledger.tags()
     if as_json:
         print_json({"tags": tags})
@@ -247,7 +246,7 @@ def gc(
     removed. What killed processes left behind is, and an erasure that could not finish is finished.
     """
     with open_store(store) as opened:
-        removed = opened.collect(keep, actor=actor or os_user())
+        removed = opened.collect(keep, actor=actor)
     if as_json:
         print_json({"removed": removed})
         return
@@ -278,7 +277,7 @@ def import_archive(
     """
     from revisor.store import Store
 
-    with Store.restore(archive, store, database=database, actor=actor or os_user()) as made:
+    with Store.restore(archive, store, database=database, actor=actor) as made:
         count, generation = made.ledger.count(), made.ledger.generation
     if as_json:
         print_json({"store": str(store), "facts": count, "generation": generation})

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,13 +27,16 @@ from revisor.commands.common import (
     say,
     table,
 )
+from revisor.commands.options import with_options
 from revisor.errors import UsageError
+from revisor.server.settings import ServeSettings
 
 if TYPE_CHECKING:
     from revisor.server.batching import Scheduler
-    from revisor.server.service import ServeSettings
+    from revisor.server.service import Service
     from revisor.store import Store
 
+SETTINGS = ServeSettings()
 NEEDED = ("fastapi", "uvicorn", "prometheus_client")
 
 keys = typer.Typer(
@@ -39,7 +44,10 @@ keys = typer.Typer(
 )
 
 
-def serve(
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """How `revisor serve` is to serve."""
+
     host: Annotated[
         str,
         typer.Option(
@@ -47,26 +55,26 @@ def serve(
             metavar="HOST",
             help="Where to listen; beyond this machine only with API keys (revisor keys add).",
         ),
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, metavar="N")] = 8000,
+    ] = SETTINGS.host
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, metavar="N")] = SETTINGS.port
     max_batch: Annotated[
         int, typer.Option("--max-batch", min=1, metavar="N", help="Answers written at once.")
-    ] = 16,
+    ] = SETTINGS.max_batch
     max_waiting: Annotated[
         int,
         typer.Option(
             "--max-waiting", min=1, metavar="N", help="Answers that may wait; more get 429."
         ),
-    ] = 64,
+    ] = SETTINGS.max_waiting
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", min=1, metavar="N", help="Longest answer.")
-    ] = 1024,
-    rate: Annotated[
+    ] = SETTINGS.max_tokens
+    per_minute: Annotated[
         int,
         typer.Option(
             "--rate", min=0, metavar="N", help="Requests of one key a minute; 0 for no limit."
         ),
-    ] = 600,
+    ] = SETTINGS.per_minute
     hit_log: Annotated[
         float,
         typer.Option(
@@ -76,7 +84,7 @@ def serve(
             metavar="SHARE",
             help="Share of answers whose facts are logged in STORE/logs/hits.jsonl.",
         ),
-    ] = 0.0,
+    ] = SETTINGS.hit_log
     trusted_proxy: Annotated[
         list[str] | None,
         typer.Option(
@@ -85,11 +93,11 @@ def serve(
             help="Proxy whose forwarded headers say who calls; may be given several times.",
             show_default="none",
         ),
-    ] = None,
+    ] = None
     trace: Annotated[
         bool,
         typer.Option("--trace", help="OpenTelemetry traces; set up by the OTEL_* variables."),
-    ] = False,
+    ] = False
     engine: Annotated[
         str,
         typer.Option(
@@ -97,16 +105,17 @@ def serve(
             metavar="ENGINE",
             help="What runs the model: transformers, or llama for a GGUF file in llama.cpp.",
         ),
-    ] = "transformers",
+    ] = "transformers"
     model: Annotated[
         Path | None,
         typer.Option(
             "--model",
             metavar="FILE.gguf",
-            help="With --engine llama: the model that answers, whatever the store was made for.",
+            help="With --engine llama: the file, or the packaged model, that answers, whatever the "
+            "store was made for.",
             show_default="the store's",
         ),
-    ] = None,
+    ] = None
     context: Annotated[
         int | None,
         typer.Option(
@@ -116,53 +125,87 @@ def serve(
             help="With --engine llama: tokens of prompt and answer together.",
             show_default="the model's, at most 8192",
         ),
-    ] = None,
-    store: StoreOption = DEFAULT_STORE,
-) -> None:
+    ] = None
+    store: StoreOption = DEFAULT_STORE
+
+    @property
+    def settings(self) -> ServeSettings:
+        """What of it is the server's."""
+        given = asdict(self)
+        known = {one.name for one in fields(ServeSettings)}
+        return ServeSettings(**{name: value for name, value in given.items() if name in known})
+
+
+@with_options
+def serve(wanted: Wanted) -> None:
     """Serve the model with its facts: OpenAI's API, the ledger over HTTP, figures, a console.
 
     On this machine alone it is open; anywhere else every request needs an API key.
     Facts that are added, changed or removed meanwhile are live within a second.
     """
     _need_extra("serve", NEEDED)
-    from revisor.server.app import make_app
-    from revisor.server.connections import Server, listening
-    from revisor.server.logs import Sparing
-    from revisor.server.service import ServeSettings, Service
+    from revisor.engines.threads import questions_on_one_thread
+    from revisor.server.service import Service
 
-    make_scheduler = _scheduler_on(engine, model, context)
-    settings = ServeSettings(
-        host=host,
-        port=port,
-        max_batch=max_batch,
-        max_waiting=max_waiting,
-        max_tokens=max_tokens,
-        per_minute=rate,
-        hit_log=hit_log,
-    )
+    make_scheduler = _scheduler_on(wanted.engine, wanted.model, wanted.context)
+    _log_to_stderr()
+    questions_on_one_thread()
+    with open_store(wanted.store) as opened:
+        _run(Service(opened, wanted.settings, make_scheduler=make_scheduler), wanted)
+
+
+def _log_to_stderr() -> None:
+    from revisor.server.logs import Sparing
+
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
     for handler in logging.getLogger().handlers:
         handler.addFilter(Sparing())
-    with open_store(store) as opened:
-        service = Service(opened, settings, make_scheduler=make_scheduler)
-        app: Any = make_app(service)
-        if trace:
-            from revisor.server.tracing import traced
 
-            app = traced(app)
-        place = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        access = "open to this machine" if service.is_open else "with API keys"
-        note(f"{service.name} on {place}/ ({access}); OpenAI's API under {place}/v1", style=None)
-        config = listening(
-            app,
-            host=host,
-            port=port,
-            trusted_proxies=trusted_proxy or (),
-            patience_s=settings.patience_s,
-        )
-        Server(config, patience_s=settings.patience_s, break_off=service.scheduler.break_off).run()
+
+def _run(service: Service, wanted: Wanted) -> None:
+    """Answer until the process is told to stop."""
+    from revisor.server.app import make_app
+    from revisor.server.connections import Server, listening
+
+    _need_place(wanted.host, wanted.port)
+    app: Any = make_app(service)
+    if wanted.trace:
+        from revisor.server.tracing import traced
+
+        app = traced(app)
+    host, patience_s = wanted.host, service.settings.patience_s
+    place = f"http://{f'[{host}]' if ':' in host else host}:{wanted.port}"
+    access = "open to this machine" if service.is_open else "with API keys"
+    note(f"{service.name} on {place}/ ({access}); OpenAI's API under {place}/v1", style=None)
+    config = listening(
+        app,
+        host=host,
+        port=wanted.port,
+        trusted_proxies=wanted.trusted_proxy or (),
+        patience_s=patience_s,
+    )
+    Server(config, patience_s=patience_s, break_off=service.scheduler.break_off).run()
+
+
+def _need_place(host: str, port: int) -> None:
+    """Refuse an address that cannot be listened on before the model is opened.
+
+    Raises:
+        UsageError: another program listens there, or this machine has no such address.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+    except OSError as error:
+        raise UsageError(
+            f"The server cannot listen on {host}, port {port}: {error.strerror}.",
+            "Choose another --port or --host, or end the program that listens there.",
+        ) from error
 
 
 def _scheduler_on(

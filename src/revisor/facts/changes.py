@@ -14,7 +14,7 @@ from revisor.facts.fact import Fact
 
 @dataclass(frozen=True)
 class Put:
-    """This fact shall hold: added if its id is not live, else a new revision if it differs."""
+    """A fact that shall hold: added if its id is not live, else a new revision if it differs."""
 
     fact: Fact
 

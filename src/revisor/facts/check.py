@@ -27,6 +27,7 @@ NOTES: tuple[Kind, ...] = ("said twice", "reversed")
 
 _ARTICLES = {"the", "a", "an"}
 _NO_WORD = re.compile(r"[^\w{}]+")
+_BETWEEN_INITIALS = re.compile(r"(?<=\b[^\W\d_]) (?=[^\W\d_]\b)")  # in "c e o"
 
 
 class LiveFacts(Protocol):
@@ -228,7 +229,7 @@ def _questions(fact: Fact) -> Iterable[tuple[str, ...]]:
 
 def wording(prompt: str) -> str:
     """A prompt without what does not change its meaning: case, punctuation, articles, spaces."""
-    words = _NO_WORD.sub(" ", normal_form(prompt)).split()
+    words = _BETWEEN_INITIALS.sub("", _NO_WORD.sub(" ", normal_form(prompt))).split()
     return " ".join(word for word in words if word not in _ARTICLES) or PLACEHOLDER
 
 

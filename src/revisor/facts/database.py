@@ -106,9 +106,6 @@ def _connect_to_read(file: Path) -> sqlite3.Connection:
 
     SQLite keeps new commits in a log, and a table of what is in it, beside the file. Where it can
     make that table or somebody else has, it reads with the log; without a log the file is all.
-
-    Raises:
-        CannotWrite: there is a log, and no way to read it here.
     """
     log, table = Path(f"{file}-wal"), Path(f"{file}-shm")
     how = "mode=ro"
@@ -184,11 +181,7 @@ def _begin_postgresql(connection: sa.Connection) -> None:
 
 @contextmanager
 def transaction(engine: sa.Engine, name: str, *, writes: bool) -> Iterator[sa.Connection]:
-    """A transaction that is committed at the end of the block and undone by an exception.
-
-    Raises:
-        Conflict, CannotWrite, Unreachable, StoreDamaged: see `told_plainly`.
-    """
+    """A transaction that is committed at the end of the block and undone by an exception."""
     with (
         told_plainly(name),
         engine.connect().execution_options(**{WRITES: writes}) as connection,
@@ -198,11 +191,7 @@ def transaction(engine: sa.Engine, name: str, *, writes: bool) -> Iterator[sa.Co
 
 
 def scrub(engine: sa.Engine, name: str) -> None:
-    """Write the database out anew, so that no page holds what was deleted or overwritten.
-
-    Raises:
-        Conflict: other processes are reading; the old pages are still there.
-    """
+    """Write the database out anew, so that no page holds what was deleted or overwritten."""
     with told_plainly(name), engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection = connection.execution_options(isolation_level="AUTOCOMMIT")

@@ -43,12 +43,7 @@ def write_table(connection: sa.Connection, table: str, stream: IO[bytes]) -> int
 
 
 def read_tables(connection: sa.Connection, streams: Mapping[str, IO[bytes]]) -> None:
-    """Fill empty tables.
-
-    Raises:
-        UsageError: the ledger has events already.
-        BadInput: a line is no row of its table, or the live generation is not there.
-    """
+    """Fill empty tables."""
     if connection.execute(sa.select(sa.func.count()).select_from(audit)).scalar():
         raise UsageError("The ledger is not empty.", "Import into a new store.")
     for name, table in TABLES.items():

@@ -9,6 +9,7 @@ from revisor.facts.changes import Put, Remove
 from revisor.facts.fact import Fact
 from revisor.facts.imports import refuse_conflicts
 from revisor.facts.ledger import Ledger
+from revisor.facts.queries import refuse_one_text
 from revisor.facts.rules import checked
 
 
@@ -21,14 +22,7 @@ def set_object(
     reason: str,
     approved_by: str | None = None,
 ) -> Fact:
-    """Give a fact a new object: a new revision of it.
-
-    Raises:
-        NotFound: no live fact has this id.
-        BadInput: the object cannot be one.
-        Conflict: with it the fact contradicts others, all listed; nothing is changed.
-        NeedsApproval: its namespace asks for approval, and nobody but the actor gave it.
-    """
+    """Give a fact a new object: a new revision of it."""
     fact = checked(replace(ledger.get(fact_id), object=obj))
     refuse_conflicts(ledger, fact)
     ledger.apply([Put(fact)], actor=actor, reason=reason, approved_by=approved_by)
@@ -43,12 +37,8 @@ def remove(
     reason: str,
     approved_by: str | None = None,
 ) -> int:
-    """End some facts; their history stays. Returns how many ended.
-
-    Raises:
-        NotFound: no live fact has one of these ids; nothing is removed.
-        NeedsApproval: see `set_object`.
-    """
+    """End some facts; their history stays. Returns how many ended."""
+    refuse_one_text(fact_ids)
     whole = {ledger.get(fact_id).id for fact_id in fact_ids}
     changes = [Remove(fact_id) for fact_id in sorted(whole)]
     return ledger.apply(changes, actor=actor, reason=reason, approved_by=approved_by).removed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from revisor.errors import Conflict, Fault, UsageError
 from revisor.facts.changes import Put, Remove
@@ -63,13 +63,6 @@ def import_facts(
             the ledger; `replace` takes what came last, and removes live facts that contradict it.
         known_to_base: tells which facts need no row; they are left out.
         approved_by: who approved the import, where a namespace asks for approval.
-
-    Raises:
-        BadInput: lines that cannot be read, or facts that may not be kept, all listed.
-        Conflict: facts that contradict one another, all listed with both sources; or somebody
-            else wrote while they were compared.
-        NeedsApproval: a namespace asks for approval, and nobody but the actor gave it.
-        UsageError: an unknown way with conflicts.
     """
     if on_conflict not in get_args(OnConflict):
         raise UsageError(
@@ -148,13 +141,9 @@ def refuse_conflicts(ledger: Ledger, fact: Fact) -> None:
 
 def _read(source: str | Path | Iterable[Fact], on_conflict: OnConflict) -> _Source:
     """The facts of a file, or facts themselves; where lines of one id contradict one another, the
-    first counts, with `replace` the last.
-
-    Raises:
-        BadInput: lines that cannot be read, or facts that may not be kept.
-    """
+    first counts, with `replace` the last."""
     if not isinstance(source, str | Path):
-        return _Source(facts=checked_all(source))
+        return _Source(facts=checked_all(_facts(source)))
     file = FactFile(source)
     facts = list(file)
     if file.faults:
@@ -170,6 +159,25 @@ def _read(source: str | Path | Iterable[Fact], on_conflict: OnConflict) -> _Sour
         notes=tuple(file.notes),
         reason=f"import of {Path(source).name}",
     )
+
+
+def _facts(source: Any) -> list[Fact]:
+    """Facts as they were given.
+
+    Raises:
+        UsageError: they are none.
+    """
+    if not isinstance(source, Iterable):
+        raise UsageError(
+            f"A {type(source).__name__} is neither a file nor facts.", "Give a path, or a list."
+        )
+    given = list(source)
+    wrong = next((one for one in given if not isinstance(one, Fact)), None)
+    if wrong is not None:
+        raise UsageError(
+            f"A {type(wrong).__name__} is no fact.", "Write Fact(subject=…, prompt=…, object=…)."
+        )
+    return given
 
 
 def _contradictions(file: FactFile, facts: Iterable[Fact]) -> tuple[Fault, ...]:

@@ -55,7 +55,8 @@ _C = revisions.c
 class Ledger(Upkeep):
     """A database of facts. Open it with `Ledger.open`; use it as a context manager or `close` it.
 
-    It may be used from several threads and processes; SQLite lets one write at a time.
+    It may be used from several threads and processes; SQLite lets one write at a time. A generation
+    is a number or a tag; NotFound where there is none.
     """
 
     @classmethod
@@ -204,9 +205,6 @@ class Ledger(Upkeep):
             subject: only facts about this subject, in any spelling.
             search: only facts with this text in the subject, prompt or object, in any case.
             limit, offset: a part of the listing.
-
-        Raises:
-            NotFound: there is no such generation.
         """
         with self._connection() as connection:
             where = [live_at(pinned(connection, generation)), within(namespaces)]
@@ -244,14 +242,7 @@ class Ledger(Upkeep):
         generation."""
         wanted = iter(dict.fromkeys(map(normal_form, subjects)))
         for chunk in chunks(wanted):
-            with self._connection() as connection:
-                live = live_at(pinned(connection, generation))
-                rows = connection.execute(
-                    sa.select(*FACT_COLUMNS)
-                    .where(_C.subject_normal.in_(chunk), live)
-                    .order_by(_C.position)
-                ).all()
-            yield from map(fact_from_row, rows)
+            yield from self._chosen(generation, _C.subject_normal.in_(chunk))
 
     def aliased(self) -> Iterator[Fact]:
         """The live facts that declare aliases of their subject."""
@@ -311,11 +302,7 @@ class Ledger(Upkeep):
         self, generation: int | str, *, upto: int | str | None = None
     ) -> tuple[list[Fact], list[str]]:
         """What leads from one generation to another (the last by default): facts to put, ids to
-        remove. It is the net change: what was changed and changed back is not in it.
-
-        Raises:
-            NotFound: there is no such generation.
-        """
+        remove. It is the net change: what was changed and changed back is not in it."""
         change = self.diff(generation, upto)
         return list(change.put), [fact.id for fact in change.removed]
 
@@ -330,9 +317,6 @@ class Ledger(Upkeep):
 
         Args:
             namespaces: only facts of these; one that came from another namespace is added.
-
-        Raises:
-            NotFound: there is no such generation.
         """
         with self._connection() as connection:
             low, high = pinned(connection, start), pinned(connection, end)
@@ -348,11 +332,7 @@ class Ledger(Upkeep):
         offset: int = 0,
     ) -> list[tuple[Fact | None, Fact | None]]:
         """A part of what `diff` tells: what each fact was and is, in the ledger's order; None where
-        it is not live.
-
-        Raises:
-            NotFound: there is no such generation.
-        """
+        it is not live."""
         with self._connection() as connection:
             low, high = pinned(connection, start), pinned(connection, end)
             with closing(differing(connection, low, high, namespaces)) as pairs:
@@ -360,26 +340,30 @@ class Ledger(Upkeep):
 
     def known(self, fact_ids: Iterable[str], *, generation: int) -> dict[str, Fact]:
         """Those of these (whole) ids that are live at a generation, with their facts."""
-        found: dict[str, Fact] = {}
-        for chunk in chunks(fact_ids):
-            with self._connection() as connection:
-                wanted = sa.select(*FACT_COLUMNS).where(_C.fact_id.in_(chunk), live_at(generation))
-                rows = connection.execute(wanted).all()
-            found |= {row[0]: fact_from_row(row) for row in rows}
-        return found
+        parts = (self._chosen(generation, _C.fact_id.in_(chunk)) for chunk in chunks(fact_ids))
+        return {fact.id: fact for part in parts for fact in part}
+
+    def _chosen(self, generation: int | None, where: sa.ColumnElement[bool]) -> list[Fact]:
+        """The facts of a generation (the last by default) of which this is so, in order."""
+        with self._connection() as connection:
+            live = live_at(pinned(connection, generation))
+            wanted = sa.select(*FACT_COLUMNS).where(where, live).order_by(_C.position)
+            return [fact_from_row(row) for row in connection.execute(wanted)]
+
+    def _values(self, column: sa.ColumnElement[str], generation: int | None) -> list[str]:
+        """The different values of a column in a generation's facts, in order."""
+        with self._connection() as connection:
+            live = live_at(pinned(connection, generation))
+            wanted = sa.select(column).distinct().where(live).order_by(column)
+            return list(connection.execute(wanted).scalars())
 
     def namespaces(self, *, generation: int | None = None) -> list[str]:
         """The namespaces of a generation's facts (the last by default), in order."""
-        with self._connection() as connection:
-            live = live_at(pinned(connection, generation))
-            wanted = sa.select(_C.namespace).distinct().where(live).order_by(_C.namespace)
-            return list(connection.execute(wanted).scalars())
+        return self._values(_C.namespace, generation)
 
     def prompts(self, *, generation: int) -> list[str]:
         """The different prompts of a generation's facts."""
-        with self._connection() as connection:
-            wanted = sa.select(_C.prompt).distinct().where(live_at(generation))
-            return list(connection.execute(wanted).scalars())
+        return self._values(_C.prompt, generation)
 
     def naming(
         self, words: Iterable[str], prompts: Sequence[str], *, generation: int
@@ -390,23 +374,16 @@ class Ledger(Upkeep):
         parts: list[sa.ColumnElement[bool]] = [sa.or_(sa.false(), *held)]
         parts += [_C.prompt.in_(some) for some in chunks(prompts)]
         for part in parts:
-            with self._connection() as connection:
-                wanted = sa.select(*FACT_COLUMNS).where(part, live_at(generation))
-                rows = connection.execute(wanted).all()
-            yield from map(fact_from_row, rows)
+            yield from self._chosen(generation, part)
 
     def live_ids(self, generation: int) -> set[str]:
         """The ids of the facts that are live at a generation."""
-        with self._connection() as connection:
-            wanted = sa.select(_C.fact_id).where(live_at(generation))
-            return set(connection.execute(wanted).scalars())
+        return set(self._values(_C.fact_id, generation))
 
     def timed(self, *, generation: int) -> list[Fact]:
         """The facts of a generation that hold for a part of time only."""
         bounded = sa.or_(_C.valid_from.is_not(None), _C.valid_to.is_not(None))
-        with self._connection() as connection:
-            wanted = sa.select(*FACT_COLUMNS).where(bounded, live_at(generation))
-            return [fact_from_row(row) for row in connection.execute(wanted)]
+        return self._chosen(generation, bounded)
 
     @contextmanager
     def locked(self) -> Iterator[Locked]:

@@ -23,11 +23,7 @@ def fact_line(fact: Fact) -> dict[str, Any]:
 
 
 def write_facts(facts: Iterable[Fact], file: Path) -> int:
-    """Write facts as JSONL; returns how many.
-
-    Raises:
-        CannotWrite: the file cannot be written; an old one is still there.
-    """
+    """Write facts as JSONL; returns how many."""
     count = 0
     try:
         with written_whole(file) as stream:

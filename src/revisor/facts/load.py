@@ -68,10 +68,6 @@ class FactFile:
         facts: how many facts were yielded.
         keeps: how many records with `"role": "keep"` were passed over.
         notes: what is worth knowing about how the file was read.
-
-    Raises:
-        NotFound: there is no such file.
-        BadInput: a folder or an unknown suffix; while iterating, an empty or unreadable file.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -132,12 +128,7 @@ class FactFile:
         return False
 
     def raise_if_bad(self) -> None:
-        """End a reading whose facts must not be used.
-
-        Raises:
-            BadInput: there were faults; the exception carries all of them.
-            Conflict: there were no faults, but lines contradict one another.
-        """
+        """Raise BadInput with all faults or, without any, Conflict with all contradictions."""
         if self.faults:
             raise _bad_input(self.path, self.faults)
         if self.conflicts:
@@ -190,11 +181,11 @@ def _good_records(path: Path, encoding: str, faults: list[Fault]) -> Iterator[tu
 
 
 def _bad_input(path: Path, faults: list[Fault]) -> BadInput:
-    return BadInput(
-        f"{path.name}: {len(faults)} fault(s), the first: {faults[0]}",
-        "Mend them all and read the file again. Nothing was imported.",
-        faults,
-    )
+    what, mend = f"{faults[0]}", "Mend it"
+    if len(faults) > 1:
+        what, mend = f"{len(faults):,} faults, the first: {faults[0]}", "Mend them all"
+    hint = f"{mend} and read the file again. Nothing was imported."
+    return BadInput(f"{path.name}: {what}", hint, faults)
 
 
 def _digest(text: str) -> int:

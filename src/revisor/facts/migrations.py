@@ -52,6 +52,7 @@ class Migration:
 
     @property
     def hash(self) -> str:
+        """SHA-256 of what it does: one that ran must not be changed."""
         text = "\n".join((str(self.number), self.name, *self.statements))
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -222,12 +223,7 @@ def version_of(connection: sa.Connection) -> int | None:
 
 
 def check_version(connection: sa.Connection, name: str) -> bool:
-    """Whether the database is of this version; False where it is of an earlier one.
-
-    Raises:
-        StoreDamaged: it is no ledger, or went through other migrations than these.
-        UsageError: it was written by a newer revisor.
-    """
+    """Whether the database is of this version; False where it is of an earlier one."""
     found = version_of(connection)
     if found is None:
         raise StoreDamaged(

@@ -50,9 +50,6 @@ def publish(
 
     Returns:
         Whether that changes anything; if not, there is no event.
-
-    Raises:
-        NeedsApproval: see `check_live`.
     """
     pin = None if generation == last_generation(connection).number else generation
     if pin == published(connection):
@@ -182,11 +179,7 @@ def _details(text: str) -> dict[str, Any]:
 
 
 def restore(connection: sa.Connection) -> None:
-    """Fill the tables from the audit, after it was read from an archive.
-
-    Raises:
-        BadInput: a generation was published that is not there.
-    """
+    """Fill the tables from the audit, after it was read from an archive."""
     pin, found = replayed(connection)
     if pin is not None and not 0 <= pin <= last_generation(connection).number:
         raise BadInput(

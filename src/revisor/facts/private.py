@@ -20,11 +20,7 @@ def private(path: str | Path, flags: int) -> int:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that its user alone may enter, and those that it is in where they are missing.
-
-    Raises:
-        OSError: it cannot be made.
-    """
+    """Make a folder that its user alone may enter, and those above it where they are missing."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
@@ -41,9 +37,6 @@ def written_whole(file: Path, *, prefix: str = ".revisor-") -> Iterator[BinaryIO
 
     Args:
         prefix: of the file's name until then; a process that is killed leaves it behind.
-
-    Raises:
-        OSError: it cannot be written.
     """
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=prefix)  # for the user alone
     try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
 import sqlalchemy as sa
 
-from revisor.errors import NotFound
+from revisor.errors import NotFound, UsageError
 from revisor.facts.changes import Difference, Generation, Revision
 from revisor.facts.fact import Fact
 from revisor.facts.schema import (
@@ -29,6 +29,7 @@ _NO_GENERATION = Generation(number=0, parent=0, at="", actor="", reason="", **_N
 
 
 def last_generation(connection: sa.Connection) -> Generation:
+    """The generation that was committed last."""
     wanted = sa.select(generations).order_by(generations.c.number.desc()).limit(1)
     row = connection.execute(wanted).mappings().first()
     return Generation(**row) if row else _NO_GENERATION
@@ -140,6 +141,12 @@ def _starting(
     return list(connection.execute(wanted).scalars())
 
 
+def refuse_one_text(fact_ids: Iterable[str]) -> None:
+    """Raise UsageError for one id in the place of several, whose letters would be taken for ids."""
+    if isinstance(fact_ids, str):
+        raise UsageError(f"The ids are one text, {fact_ids!r}.", f"Write [{fact_ids!r}].")
+
+
 def resolve(connection: sa.Connection, fact_id: str, condition: sa.ColumnElement[bool]) -> str:
     """The whole id meant by an id or a unique prefix. Raises NotFound, naming what is near."""
     found = _starting(connection, fact_id, condition) if fact_id else []
@@ -152,7 +159,12 @@ def resolve(connection: sa.Connection, fact_id: str, condition: sa.ColumnElement
         raise NotFound(
             f"Several facts have an id that starts with {fact_id}: {shown}.", "Say more."
         )
-    near = found or _starting(connection, fact_id[:PREFIX_LENGTH], condition) if fact_id else []
+    if found and len(fact_id) < PREFIX_LENGTH:
+        raise NotFound(
+            f"'{fact_id}' is too short for an id: its first {PREFIX_LENGTH} letters are needed.",
+            f"Did you mean {found[0]}?",
+        )
+    near = _starting(connection, fact_id[:PREFIX_LENGTH], condition) if fact_id else []
     hint = f"Did you mean {' or '.join(near[:5])}?" if near else "`revisor ls` lists the ids."
     raise NotFound(f"There is no fact {fact_id!r}.", hint)
 

@@ -38,6 +38,7 @@ class Number(float):
     """A number of a JSON file that knows how the file writes it: 1249.00 is not 1249.0."""
 
     def __new__(cls, literal: str) -> Number:
+        """Keep what the file has."""
         made = super().__new__(cls, literal)
         made.literal = literal
         return made
@@ -58,10 +59,6 @@ def read_records(path: str | Path, encoding: str | None = None) -> Iterator[Item
 
     Args:
         encoding: the file's, as `file_encoding` finds it by default.
-
-    Raises:
-        NotFound: there is no such file.
-        BadInput: a folder, an unknown suffix, or a file that cannot be read at all.
     """
     path = Path(path)
     kind = file_format(path)
@@ -73,11 +70,7 @@ def read_records(path: str | Path, encoding: str | None = None) -> Iterator[Item
 
 
 def file_format(path: Path) -> str:
-    """The format that the suffix of an existing file names: `json`, `csv`, `tsv` or `parquet`.
-
-    Raises:
-        NotFound, BadInput: as `read_records`.
-    """
+    """The format that the suffix of an existing file names: `json`, `csv`, `tsv` or `parquet`."""
     if path.is_dir():
         raise BadInput(f"{path} is a folder, not a fact file.", "Name one file in it.")
     if not path.exists():

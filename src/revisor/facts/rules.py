@@ -313,11 +313,7 @@ def tidy(fact: Fact) -> Fact:
 
 
 def checked(fact: Fact) -> Fact:
-    """The fact as it may be kept.
-
-    Raises:
-        BadInput: it may not; names the fact and carries every fault.
-    """
+    """The fact as it may be kept."""
     return checked_all([fact])[0]
 
 

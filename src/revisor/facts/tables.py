@@ -22,6 +22,8 @@ _BATCH_ROWS = 1_000
 _SEPARATORS = (",", ";", "\t")
 _SEP_LINE = re.compile(r'\ufeff?"?sep=(.)"?\s*', re.IGNORECASE)
 _SUBJECTS = frozenset(("subject", "requested_rewrite"))
+_PROMPTS = frozenset(("prompt", "template", "src", "requested_rewrite"))
+_OBJECTS = frozenset(("object", "target_new", "target", "attribute", "alt", "requested_rewrite"))
 _NO_NAME = re.compile(r"[\s_-]+")
 _HEADER_REMEDY = (
     "name the columns in line 1, as in: subject,prompt,object; a semicolon or a tab may separate"
@@ -122,8 +124,17 @@ def _header_fault(names: list[str], what: str) -> str:
     if repeated := sorted({name for name in names if name and names.count(name) > 1}):
         return f"the {what} names {repeated[0]!r} twice"
     if _SUBJECTS.isdisjoint(names):
-        return f"no column 'subject' in the {what}: {', '.join(names[:20])}"
+        return _without("subject", names, what)
+    if "role" in names:  # rows whose answer must stay have no object
+        return ""
+    for column, known in (("prompt", _PROMPTS), ("object", _OBJECTS)):
+        if known.isdisjoint(names):
+            return _without(column, names, what)
     return ""
+
+
+def _without(column: str, names: list[str], what: str) -> str:
+    return f"no column {column!r} in the {what}: {', '.join(names[:20])}"
 
 
 def read_parquet(path: Path) -> Iterator[Item]:

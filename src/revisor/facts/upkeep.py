@@ -15,7 +15,7 @@ from revisor.facts import audit, dump, policy
 from revisor.facts.changes import Purged
 from revisor.facts.commits import count_commit
 from revisor.facts.database import scrub, transaction
-from revisor.facts.queries import last_generation, pinned, resolve
+from revisor.facts.queries import last_generation, pinned, refuse_one_text, resolve
 from revisor.facts.schema import meta, revisions, tags
 from revisor.facts.seals import ledger_faults
 from revisor.facts.writing import chunks, erase
@@ -42,6 +42,7 @@ class Upkeep:
         self.name = name
 
     def close(self) -> None:
+        """Let go of the database."""
         self._engine.dispose()
 
     def __enter__(self) -> Self:
@@ -132,10 +133,6 @@ class Upkeep:
 
         Publishing the newest follows it from then on: what is committed is live. Publishing an
         older one keeps that one live, and what is committed waits until it is published.
-
-        Raises:
-            NotFound: there is no such generation.
-            NeedsApproval: see `check_live`.
         """
         with self._connection(writes=True) as connection:
             number = pinned(connection, generation)
@@ -143,12 +140,7 @@ class Upkeep:
         return number
 
     def check_live(self, generation: int, *, actor: str) -> None:
-        """Whether an actor may alone have a generation answer in the place of the newest.
-
-        Raises:
-            NotFound: there is no such generation.
-            NeedsApproval: facts differ in a namespace whose changes somebody else has to approve.
-        """
+        """Whether an actor may alone have a generation answer in the place of the newest."""
         with self._connection() as connection:
             policy.check_live(connection, pinned(connection, generation), actor=actor)
 
@@ -158,11 +150,7 @@ class Upkeep:
             return policy.namespace_policies(connection)
 
     def set_policy(self, namespace: str, *, needs_approval: bool, actor: str) -> None:
-        """Say whether changes of facts in a namespace need somebody else's approval.
-
-        Raises:
-            UsageError: the name is empty or has more than 200 letters.
-        """
+        """Say whether changes of facts in a namespace need somebody else's approval."""
         if not namespace.strip() or len(namespace) > 200:
             raise UsageError(f"{namespace!r} is no name for a namespace.", "1 to 200 letters.")
         with self._connection(writes=True) as connection:
@@ -192,11 +180,8 @@ class Upkeep:
 
     def ids_of(self, fact_ids: Iterable[str]) -> list[str]:
         """The whole ids meant by ids or unique prefixes, of facts that are or once were live, and
-        by whole ids, of facts that were only ever proposed.
-
-        Raises:
-            NotFound: one of them was never in the ledger, or is not unique.
-        """
+        by whole ids, of facts that were only ever proposed."""
+        refuse_one_text(fact_ids)
         wanted = list(fact_ids)
         with self._connection() as connection:
             proposed: set[str] = set()
@@ -210,11 +195,7 @@ class Upkeep:
             ]
 
     def with_reverses(self, fact_ids: Iterable[str]) -> list[str]:
-        """Whole ids, and those of all facts that ever were a reverse of one of these.
-
-        Raises:
-            UsageError: one of them is itself the reverse of a fact that is not among them.
-        """
+        """Whole ids, and those of all facts that ever were a reverse of one of these."""
         ids = set(fact_ids)
         with self._connection() as connection:
             for some in chunks(sorted(ids)):
@@ -232,11 +213,7 @@ class Upkeep:
     def need_approval(
         self, fact_ids: Collection[str], *, actor: str, approved_by: str | None
     ) -> None:
-        """Refuse what is to be done to facts (whole ids) whose namespaces ask for approval.
-
-        Raises:
-            NeedsApproval: nobody else than the actor approved it.
-        """
+        """Refuse what is to be done to facts (whole ids) whose namespaces ask for approval."""
         if any(self.policies().values()):
             with self._connection() as connection:
                 approval = policy.Approval.of(connection, actor=actor, approved_by=approved_by)
@@ -266,16 +243,11 @@ class Upkeep:
 
         Args:
             approved_by: who approved it, where a namespace asks for approval.
-
-        Raises:
-            NotFound: the ledger has no such fact.
-            NeedsApproval: nobody else than the actor approved it.
         """
         whole = self.ids_of(fact_ids)
         self.need_approval(whole, actor=actor, approved_by=approved_by)
         with self._connection(writes=True) as connection:
-            connection.execute(meta.delete().where(_SCRUB))
-            connection.execute(meta.insert().values(key="unscrubbed", value="1"))
+            _must_scrub(connection)
             there = sa.inspect(connection).get_table_names()
             if _PROPOSALS.name in there:
                 for some in chunks(whole):
@@ -295,15 +267,10 @@ class Upkeep:
     def must_scrub(self) -> None:
         """Note that something is being erased whose text stays in the pages until `scrub`."""
         with self._connection(writes=True) as connection:
-            connection.execute(meta.delete().where(_SCRUB))
-            connection.execute(meta.insert().values(key="unscrubbed", value="1"))
+            _must_scrub(connection)
 
     def scrub(self) -> None:
-        """Write the database out anew, so that nothing erased is left in its pages or its log.
-
-        Raises:
-            Conflict: another process is reading; call it again later.
-        """
+        """Write the database out anew, so that nothing erased is left in its pages or its log."""
         scrub(self._engine, self.name)
         with self._connection(writes=True) as connection:
             connection.execute(meta.delete().where(_SCRUB))
@@ -332,12 +299,7 @@ class Upkeep:
             path.unlink()
 
     def restore(self, tables: Mapping[str, IO[bytes]], *, actor: str, **details: Any) -> None:
-        """Fill an empty ledger with tables that `dumped` wrote, in one transaction, and note that.
-
-        Raises:
-            UsageError: the ledger is not empty.
-            BadInput: a line is no row of its table, or the rows do not fit together.
-        """
+        """Fill an empty ledger with tables that `dumped` wrote, in one transaction; note that."""
         try:
             with self._connection(writes=True) as connection:
                 dump.read_tables(connection, tables)
@@ -350,3 +312,8 @@ class Upkeep:
                 f"The tables do not fit together: {error.message}",
                 "The archive was not written by `revisor export`.",
             ) from error
+
+
+def _must_scrub(connection: sa.Connection) -> None:
+    connection.execute(meta.delete().where(_SCRUB))
+    connection.execute(meta.insert().values(key="unscrubbed", value="1"))

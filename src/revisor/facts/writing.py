@@ -55,10 +55,6 @@ def write_generation(
     Args:
         follow: put and remove the reverses of facts with them; False where all are named.
         approved_by: who approved them, where a namespace asks for that.
-
-    Raises:
-        UsageError: a reverse is put by itself.
-        NeedsApproval: a namespace asks for it.
     """
     approval = Approval.of(connection, actor=actor, approved_by=approved_by)
     last = last_generation(connection)
@@ -317,11 +313,7 @@ def _seal(rows: list[dict[str, Any]]) -> None:
 
 
 def _step(old: Mapping[str, Any] | None, change: Change) -> tuple[str, dict[str, Any]] | None:
-    """The event that a change means and its new row, or None where it changes nothing.
-
-    Raises:
-        NotFound: the fact to remove was never there.
-    """
+    """The event that a change means and its new row, or None where it changes nothing."""
     live = old is not None and old["kind"] != "remove"
     if isinstance(change, Put):
         row = row_from(change.fact)

@@ -50,12 +50,7 @@ def is_archive(file: Path) -> bool:
 
 
 def export(ws: Workspace, file: Path, *, actor: str) -> int:
-    """Write the facts to a file: an archive of all, or JSONL of the live ones. Returns how many.
-
-    Raises:
-        UsageError: there is no such folder, or the file is one.
-        CannotWrite: the file cannot be written.
-    """
+    """Write the facts to a file: an archive of all, or JSONL of the live ones. Returns how many."""
     if not file.parent.is_dir():
         raise UsageError(
             f"Cannot write {file}: there is no folder {file.parent}.",
@@ -80,11 +75,7 @@ def export(ws: Workspace, file: Path, *, actor: str) -> int:
 
 
 def pack(ws: Workspace, file: Path) -> None:
-    """Write a store as an archive; a file of this name is replaced.
-
-    Raises:
-        CannotWrite: the file cannot be written; an old one is still there.
-    """
+    """Write a store as an archive; a file of this name is replaced."""
     try:
         with (
             tempfile.TemporaryDirectory(dir=file.parent, prefix=".revisor-") as scratch,
@@ -99,8 +90,6 @@ def pack(ws: Workspace, file: Path) -> None:
 
 
 def _fill(ws: Workspace, archive: zipfile.ZipFile, scratch: Path) -> None:
-    from revisor.neuraldb.bank.manifest import CHECKED
-
     hashes: dict[str, str] = {}
     links: dict[str, str] = {}
     packed: dict[tuple[int, int], str] = {}
@@ -126,8 +115,6 @@ def _fill(ws: Workspace, archive: zipfile.ZipFile, scratch: Path) -> None:
         put(path.relative_to(ws.path).as_posix(), path)
     for folder in sorted(ws.path.glob("banks/*/gen-*")):
         for path in sorted(folder.iterdir()):
-            if path.name == CHECKED:  # tells of this disk alone
-                continue
             name, found = path.relative_to(ws.path).as_posix(), path.stat()
             first = packed.setdefault((found.st_dev, found.st_ino), name)
             if first == name:
@@ -149,11 +136,6 @@ def unpack(file: Path, path: Path, *, actor: str, database: str | None = None) -
         path: where there is no store yet.
         actor: who restores it, for the audit.
         database: URL of an empty database for the ledger; an SQLite file in the store without.
-
-    Raises:
-        NotFound: there is no such file.
-        BadInput: it is no archive, of a newer format, or not what its manifest says.
-        UsageError: there is something at `path` already, or the database is not empty.
     """
     if not file.is_file():
         raise NotFound(f"There is no {file}.", "Check the path.")
@@ -244,11 +226,7 @@ def _extract(archive: zipfile.ZipFile, file: Path, inner: Path) -> None:
 
 
 def _check_sizes(archive: zipfile.ZipFile, file: Path, refused: Callable[[str], BadInput]) -> None:
-    """Refuse what would take more room or memory than the archive itself.
-
-    Raises:
-        BadInput: parts that are compressed, that share their bytes, or are too large to be read.
-    """
+    """Refuse what would take more room or memory than the archive itself."""
     members = archive.infolist()
     for one in members:
         packed = one.compress_type != zipfile.ZIP_STORED or one.file_size != one.compress_size

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from revisor.facts.fact import PLACEHOLDER, Fact
-from revisor.gate.decide import Candidate, Facts, decide, explained
+from revisor.gate.decide import Candidate, Facts, decide
+from revisor.gate.explained import explained
 from revisor.gate.gate import FactGate
 from revisor.gate.tokens import Tokens
 from revisor.language.names import mentions

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from revisor.errors import UsageError
 from revisor.facts.fact import Fact
 from revisor.operations.method import Method, Selection
 from revisor.workspace import system_clock
@@ -38,14 +39,17 @@ class AtOutput(Method):
         needs_model: bool = True,
     ) -> FactGate:
         """What decides and writes, for the user's model or the store's."""
-        from revisor.gate.decide import THRESHOLDS
         from revisor.gate.gate import FactGate
+        from revisor.gate.scope import THRESHOLDS
 
         resources, clock = self.resources, self.workspace.clock
+        _check_own(model, tokenizer)
         probe = resources.probe_of(model, tokenizer) if needs_model else None
         if tokenizer is None:
             tokenizer = resources.loaded.tokenizer if needs_model else resources.tokenizer
         index = resources.index
+        if selection.generation is not None:  # refused here, not in the middle of an answer
+            index.view(generation=selection.generation)
 
         def view() -> Any:
             moment = selection.moment
@@ -143,3 +147,20 @@ class AtOutput(Method):
     def faults(self) -> list[str]:
         """None: what this method keeps is made again where it is damaged."""
         return []
+
+
+def _check_own(model: Any, tokenizer: Any) -> None:
+    """Refuse what is no model, or no tokenizer, before anything is measured with it.
+
+    Raises:
+        UsageError: one of them is not.
+    """
+    if model is not None and not hasattr(model, "modules"):
+        raise UsageError(
+            f"A {type(model).__name__} cannot be given facts.",
+            "Pass a causal language model of transformers, then its tokenizer.",
+        )
+    if tokenizer is not None and not hasattr(tokenizer, "get_vocab"):
+        raise UsageError(
+            f"A {type(tokenizer).__name__} is no tokenizer.", "Pass the model, then its tokenizer."
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 Explain = Callable[["Case", bool], "Explanation"]
 """What is decided at the end of a case's text, asking the model's logits or not."""
+
+Wrong = Callable[[object], Iterable[tuple[str, str]]]
+"""What is wrong with a record, each fault with how to mend it."""
 
 _KEYS = ("prompt", "chat", "namespace", "fact")
 
@@ -98,43 +102,31 @@ def read_cases(file: Path, *, needs_fact: bool = True) -> list[Case]:
 
     Args:
         needs_fact: every line has to say which fact shall answer, or null.
-
-    Raises:
-        NotFound, BadInput: see `read_prompts`; every fault of every line is listed.
     """
-    found: list[Case] = []
-    faults: list[Fault] = []
-    for number, line in _lines(file):
-        record = _record(line)
-        wrong = list(_faults(record, needs_fact=needs_fact))
-        faults += [Fault(line=number, fault=fault, remedy=remedy) for fault, remedy in wrong]
-        if isinstance(record, dict) and not wrong:
-            known = {key: record[key] for key in _KEYS if key in record}
-            found.append(Case(line=number, **known))
-    _raise(file, faults)
-    return found
+    return [
+        Case(line=number, **{key: record[key] for key in _KEYS if key in record})
+        for number, record in _records(file, partial(_faults, needs_fact=needs_fact))
+    ]
 
 
 def read_prompts(file: Path) -> list[str]:
-    """The prompts of a file: its lines that are not blank, or of a `.jsonl` file each `prompt`.
-
-    Raises:
-        NotFound: the file cannot be read.
-        BadInput: it is no text, or lines of it are not as they should be; all are listed.
-    """
-    lines = list(_lines(file))
+    """The prompts of a file: its lines that are not blank, or of a `.jsonl` file each `prompt`."""
     if file.suffix.lower() != ".jsonl":
-        return [line for _, line in lines]
-    prompts: list[str] = []
-    faults: list[Fault] = []
-    for number, line in lines:
-        record = _record(line)
-        wrong = list(_prompt_faults(record))
-        faults += [Fault(line=number, fault=fault, remedy=remedy) for fault, remedy in wrong]
-        if isinstance(record, dict) and not wrong:
-            prompts.append(record["prompt"])
-    _raise(file, faults)
-    return prompts
+        return [line for _, line in _lines(file)]
+    return [record["prompt"] for _, record in _records(file, _prompt_faults)]
+
+
+def _records(file: Path, wrong: Wrong) -> list[tuple[int, dict[str, Any]]]:
+    """The JSON objects of a file, each with its line's number; raises BadInput with all faults."""
+    lines = [(number, _record(line)) for number, line in _lines(file)]
+    faults = [
+        Fault(line=number, fault=fault, remedy=remedy)
+        for number, record in lines
+        for fault, remedy in wrong(record)
+    ]
+    if faults:
+        raise BadInput(f"{file} has {len(faults)} fault(s).", "Mend them all.", faults)
+    return [(number, record) for number, record in lines if isinstance(record, dict)]
 
 
 def _lines(file: Path) -> list[tuple[int, str]]:
@@ -187,9 +179,3 @@ def _is_text(value: object) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _raise(file: Path, faults: Iterable[Fault]) -> None:
-    found = list(faults)
-    if found:
-        raise BadInput(f"{file} has {len(found)} fault(s).", "Mend them all.", found)

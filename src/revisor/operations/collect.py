@@ -12,11 +12,6 @@ def collect(ws: Workspace, method: Method, keep: int, *, actor: str) -> list[int
 
     Returns:
         The generations of which a bank was removed.
-
-    Raises:
-        UsageError: `keep` is less than 1.
-        Conflict: another process builds, or reads the database.
-        CannotWrite: a file may not be removed.
     """
     gone = method.collect(keep)
     if ws.ledger.unscrubbed:

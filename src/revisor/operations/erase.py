@@ -60,17 +60,7 @@ def purge(
     reason: str,
     approved_by: str | None = None,
 ) -> Erased:
-    """Erase facts by their whole ids.
-
-    Args:
-        approved_by: who approved it, where a namespace asks for approval.
-
-    Raises:
-        NeedsApproval: nobody else than the actor approved it; nothing is erased.
-        Conflict: another process builds; or reads the database, which keeps old pages: then all
-            but those is erased, and `revisor gc` finishes it.
-        CannotWrite: a file cannot be written anew.
-    """
+    """Erase facts by their whole ids."""
     ids = set(fact_ids)
     ws.ledger.need_approval(ids, actor=actor, approved_by=approved_by)
     with only_purger(ws.banks):
@@ -89,12 +79,7 @@ def purge(
 
 
 def finish(ws: Workspace) -> None:
-    """Do what is left of an erasure after the facts went from the ledger's tables.
-
-    Raises:
-        Conflict: another process reads the database; call it again later.
-        CannotWrite: the index's file may not be taken away, or a log not be written.
-    """
+    """Do what is left of an erasure after the facts went from the ledger's tables."""
     forget(ws.index)  # what is left of the facts is read anew from the ledger
     for log in sorted((ws.path / "logs").glob("*.jsonl")):
         blank_erased(log, lambda number, ids: ws.ledger.known(ids, generation=number))

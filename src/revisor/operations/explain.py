@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from revisor.errors import UsageError
-from revisor.gate.decide import Candidate, Decision, Facts, decide, explained, needed, window
+from revisor.gate.decide import Candidate, Decision, Facts, decide, needed, window
+from revisor.gate.explained import explained
 from revisor.gate.gate import FactGate
 from revisor.language.names import Mention, mentions, name_words
 from revisor.models.load import LoadedModel
@@ -109,8 +110,9 @@ def explain(
         leave_open: the gate has no probe because nobody wants to know.
 
     Raises:
-        UsageError: a chat with a model that has no chat template.
+        UsageError: there is nothing to read, or a message is none of a chat.
     """
+    _check_prompt(prompt)
     text = _rendered(gate.tokenizer, prompt, chat=chat)
     view, start = gate.view(), window(text)
     part = text[start:]
@@ -129,6 +131,28 @@ def explain(
         threshold=gate.threshold,
         has_facts=view.longest > 0,
     )
+
+
+def _check_prompt(prompt: Any) -> None:
+    """Refuse what no model can read.
+
+    Raises:
+        UsageError: the prompt is empty, or neither a text nor the messages of a chat.
+    """
+    if not isinstance(prompt, str) and not isinstance(prompt, Sequence):
+        raise UsageError(
+            f"A {type(prompt).__name__} is no prompt.", "Give a text, or the messages of a chat."
+        )
+    if not prompt:
+        raise UsageError("The prompt is empty.", "Write something for the model to read.")
+    if isinstance(prompt, str):
+        return
+    for number, turn in enumerate(prompt, start=1):
+        if not isinstance(turn, Mapping) or not {"role", "content"} <= set(turn):
+            raise UsageError(
+                f"Message {number} of the chat, {turn!r}, has no role and content.",
+                "Write messages like {'role': 'user', 'content': 'Who runs ACME?'}.",
+            )
 
 
 def _rendered(tokenizer: Any, prompt: str | Sequence[Mapping[str, str]], *, chat: bool) -> str:

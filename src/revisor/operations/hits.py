@@ -29,11 +29,7 @@ def tells_of_erased(entries: Iterable[Mapping[str, Any]], known: Known) -> list[
 
 
 def blank_erased(file: Path, known: Known) -> None:
-    """Blank the lines of a hit log that tell of erased facts, and those that nobody can read.
-
-    Raises:
-        CannotWrite: the file may not be written.
-    """
+    """Blank the lines of a hit log that tell of erased facts, and those that nobody can read."""
     try:
         with file.open("r+b") as stream:
             places: list[tuple[int, int]] = []  # where a line begins, and its bytes

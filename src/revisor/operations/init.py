@@ -14,6 +14,7 @@ from revisor.gate.encoders import open_encoder
 from revisor.gate.functional import save_probe
 from revisor.gate.probe import Probe, load_probe, probe_fingerprint, require
 from revisor.models.load import DTYPE_NAMES, LoadedModel, load_model
+from revisor.models.packaged import PACKAGED
 
 
 def make_store(path: Path, wanted: StoreSettings) -> tuple[LoadedModel, Probe | None]:
@@ -22,13 +23,6 @@ def make_store(path: Path, wanted: StoreSettings) -> tuple[LoadedModel, Probe | 
     Args:
         path: the store's folder; made where it is not there.
         wanted: `dtype` may be `auto`; what is None is chosen for the model.
-
-    Raises:
-        UsageError: there is a store already.
-        ModelUnavailable, UnknownFamily: the model cannot be used.
-        ModelUnavailable, NotSupported: the encoder cannot be used.
-        NotSupported: the model's logits do not tell where an answer is due.
-        CannotWrite: the folder cannot be written.
     """
     _check(path)
     if wanted.method == "revisor":
@@ -81,8 +75,7 @@ def _with_layer(loaded: LoadedModel, wanted: StoreSettings) -> StoreSettings:
         loaded.model, layers_path=wanted.layers_path, projection_path=wanted.projection_path
     )
     if wanted.layer is None:
-        chosen = choose_layer(wanted.model, loaded, spec, whiten=wanted.whiten)
-        wanted = replace(wanted, layer=chosen if isinstance(chosen, int) else chosen.layer)
+        wanted = replace(wanted, layer=choose_layer(wanted.model, loaded, spec))
     assert wanted.layer is not None
     spec.ffn_projection(wanted.layer)
     return wanted
@@ -90,7 +83,7 @@ def _with_layer(loaded: LoadedModel, wanted: StoreSettings) -> StoreSettings:
 
 def _lasting(model: str) -> str:
     """A model's name that means the same from any folder."""
-    return model if model == "smollm2" or not Path(model).exists() else str(Path(model).resolve())
+    return model if model in PACKAGED or not Path(model).exists() else str(Path(model).resolve())
 
 
 def _lasting_encoder(setting: str) -> str:

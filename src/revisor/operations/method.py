@@ -33,11 +33,37 @@ class Selection:
         generation: of the facts; None for the live one, which is followed.
         namespaces: only facts of these; None for all.
         moment: what is taken for now (aware); None for the present.
+
+    Raises:
+        UsageError: the generation is no number, namespaces are one text, or the moment is no aware
+            datetime.
     """
 
     generation: int | None = None
     namespaces: Collection[str] | None = None
     moment: datetime | None = None
+
+    def __post_init__(self) -> None:
+        named, moment = self.namespaces, self.moment
+        if self.generation is not None and not isinstance(self.generation, int):
+            raise UsageError(
+                f"The generation {self.generation!r} is no number.",
+                "Give its number; store.ledger.tags() has those of the tags.",
+            )
+        if isinstance(named, str):  # whose letters would be taken for names, of which none is there
+            raise UsageError(
+                f"The namespaces are one text, {named!r}, not several names.",
+                f"Write [{named!r}].",
+            )
+        if moment is None:
+            return
+        if not isinstance(moment, datetime):
+            raise UsageError(
+                f"The moment {moment!r} is no datetime.",
+                "Give one with a time zone, such as datetime(2026, 1, 31, tzinfo=UTC).",
+            )
+        if moment.tzinfo is None:
+            raise UsageError(f"The moment {moment} has no time zone.", "Give it one, such as UTC.")
 
     @property
     def is_all(self) -> bool:

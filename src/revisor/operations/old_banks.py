@@ -15,11 +15,6 @@ def collect_unneeded(ws: Workspace, keep: int) -> list[int]:
 
     Returns:
         The generations of which a bank was removed.
-
-    Raises:
-        UsageError: `keep` is less than 1, which means nothing to any method.
-        Conflict: another process builds.
-        CannotWrite: a bank may not be removed.
     """
     if keep < 1:
         raise UsageError(f"Cannot keep {keep} generations.", "Keep at least 1.")

@@ -20,11 +20,7 @@ if TYPE_CHECKING:
 
 
 class Resources:
-    """A store's index, model, tokenizer, encoder and probe, each opened at its first use.
-
-    Args:
-        workspace: where the store's things are.
-    """
+    """A store's index, model, tokenizer, encoder and probe, each opened at its first use."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
@@ -60,11 +56,7 @@ class Resources:
 
     @cached_property
     def encoder(self) -> QuestionEncoder:
-        """What compares questions.
-
-        Raises:
-            ModelUnavailable, NotSupported: it cannot be opened, or does not tell questions apart.
-        """
+        """What compares questions."""
         from revisor.gate.encoders import open_encoder
 
         return open_encoder(sentence_encoder(self.workspace.settings.encoder))
@@ -80,11 +72,7 @@ class Resources:
         return "loaded" in self.__dict__
 
     def probe_of(self, model: Any, tokenizer: Any) -> Probe | None:
-        """The probe of a model of the user's; the store's own without one.
-
-        Raises:
-            NotSupported: the model's logits do not tell where an answer is due.
-        """
+        """The probe of a model of the user's; the store's own without one."""
         if self.workspace.settings.probe == "off":
             return None
         if model is None or (self.is_open and model is self.loaded.model):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from revisor.facts.fact import Fact
 from revisor.facts.lines import fact_line
-from revisor.gate.decide import THRESHOLDS, Candidate, needed
+from revisor.gate.decide import Candidate, needed
+from revisor.gate.scope import THRESHOLDS
 from revisor.language.turns import turns
 from revisor.question.predicates import ANOTHER, DOUBTED, SAYS_ELSE, SOMETHING_ELSE
 from revisor.question.reading import SLOT
@@ -35,6 +36,10 @@ _RULES = {
     NOT_OF_KIND: (
         "'{object}', of the nearest fact '{fact}', is not of the kind that is asked for.",
         "If it is meant, ask in the fact's own words: '{own}'.",
+    ),
+    "a quotation mark comes first": (
+        "The value of a JSON field opens with a quotation mark, behind which '{object}' is due.",
+        "",
     ),
     "a text to work on, not a question": (
         "The text is something to work on, such as to translate, and asks for no fact.",
@@ -72,6 +77,10 @@ _RULES = {
         "The text asks about something near {name}; the fact '{fact}' tells it of {name} itself.",
         _ASK_OWN,
     ),
+    "a word, not a name": (
+        "'{name}' is written as a word of the language there, among names with capitals.",
+        "If the name is meant, write it as the fact does: '{own}'.",
+    ),
     "about another time": (
         "The fact '{fact}' of {name} is about another time than the text asks about.",
         "If it holds then, give it `valid_from` and `valid_to`; what it has: revisor show {id}",
@@ -91,6 +100,8 @@ _LONGER = {
     "extension follows": "a word follows that makes it another name",
     "capital precedes": "a capitalised word stands before it",
     "plain word": "it is an ordinary word there",
+    "plain words": "they are ordinary words there",
+    "particle follows": "what follows makes a longer name of it",
 }
 
 
@@ -115,11 +126,22 @@ def why_not(found: Explanation) -> str | None:
     if best.score == 0.0:
         return f"{name} is named, but the text does not say what is asked of it."
     bar = needed(best, found.threshold)
-    several = bar > found.threshold
     return (
         f"{name} is named, but the text asks for something else: nearest fact '{best.template}', "
-        f"{best.score:.2f} of {bar:.2f} needed{' where a name has several facts' * several}."
+        f"{best.score:.2f} of {bar:.2f} needed{_stricter(best)}."
     )
+
+
+def _stricter(one: Candidate) -> str:
+    """Why more than the store's threshold is needed, as a clause; empty where it is not."""
+    for applies, why in (
+        (one.is_plain, " of a name that is written as a word"),
+        (one.is_prose, " in running text"),
+        (one.rivals > 1, " where a name has several facts"),
+    ):
+        if applies:
+            return why
+    return ""
 
 
 def what_helps(found: Explanation) -> str | None:

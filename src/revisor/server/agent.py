@@ -75,6 +75,7 @@ class Agent:
         return replace(found, role=min(found.role, Role.propose))
 
     def close(self) -> None:
+        """Stop what runs, and let go of the tables."""
         if "_scheduler" in self.__dict__:
             self._scheduler.close(patience_s=1.0)
         self._database.close()

@@ -141,14 +141,17 @@ class Asking:
 
     @property
     def generation(self) -> int | None:
+        """Number of the generation that answers; None without facts."""
         return None if self._facts is None else self._facts.generation
 
     @property
     def prompt_tokens(self) -> int:
+        """Tokens of all prompts."""
         return sum(len(prompt) for prompt in self.asked.prompts)
 
     @property
     def completion_tokens(self) -> int:
+        """Tokens of all answers so far."""
         return sum(job.tokens for job in self._jobs)
 
     def _submit(self) -> None:

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from revisor import __version__
 from revisor.errors import Fault, RevisorError, StoreDamaged
-from revisor.server import routes_facts, routes_generations, routes_openai, routes_server
+from revisor.server import misshapen, routes_facts, routes_generations, routes_openai, routes_server
 from revisor.server.hints import over_http
 from revisor.server.limits import Limits
 from revisor.server.openai import error_body
@@ -117,20 +117,16 @@ def _fault(fault: Fault) -> dict[str, Any]:
 async def _invalid(_request: Request, error: Exception) -> Response:
     """A request that is not of its route's shape: 400, the first fault in the message."""
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"][1:]) or None
-    said = str(first["msg"]).removeprefix("Value error, ")
-    message = f"{place}: {said}" if place else said
-    extra = first["type"] == "extra_forbidden"
-    code = "unknown_parameter" if extra else "invalid_value"
-    return JSONResponse(error_body(message, status=400, code=code, param=place), status_code=400)
+    told = misshapen.invalid(error.errors())
+    return JSONResponse(error_body(status=400, **told), status_code=400)
 
 
-async def _http(_request: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     """No such route, a wrong method, a body that is too long."""
     assert isinstance(error, HTTPException)
     status = error.status_code
-    body = error_body(str(error.detail), status=status, code=CODES.get(status))
+    told = misshapen.no_route(status, str(error.detail), request.method, error.headers)
+    body = error_body(status=status, code=CODES.get(status), **told)
     return JSONResponse(body, status_code=status, headers=error.headers)
 
 

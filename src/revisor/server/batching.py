@@ -13,7 +13,8 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from transformers import DynamicCache
 from revisor.models.load import LoadedModel, end_tokens
 from revisor.server.cache import RowsCache
 from revisor.server.job import Closing, Job, Piece, Reason
-from revisor.server.row_gate import RowGate
+from revisor.server.row_gate import RowGate, due_of
 from revisor.server.sampling import Chosen, choose, generator_of
 from revisor.server.text import Unrolled
 from revisor.server.waiting import Waiting
@@ -339,8 +340,7 @@ class Scheduler:
         job = prompt.job
         if job.look is not None:
             job.look(logits_V)
-        first = None if job.gate is None else RowGate(job.gate, job.prompt, job.room)
-        written_V = self._gated(first, logits_V)
+        first = None if job.gate is None else RowGate(job.gate, job.prompt)
         rows = [
             _Row(
                 job=job,
@@ -358,9 +358,7 @@ class Scheduler:
             self._fail_all()
             raise
         self._rows += rows
-        for row in rows:
-            self._advance(row, logits_V, written_V)
-        self._drop_done()
+        self._advance(rows, logits_V.expand(len(rows), -1))
 
     def _decode(self) -> None:
         """One token for every row."""
@@ -374,40 +372,42 @@ class Scheduler:
             use_cache=True,
         ).logits[:, -1]
         self.steps += 1
-        for row, logits_V in zip(rows, logits_BV, strict=True):
+        for row in rows:
             row.length += 1
-            self._advance(row, logits_V)
+        self._advance(rows, logits_BV)
+
+    def _advance(self, rows: Sequence[_Row], logits_BV: torch.Tensor) -> None:
+        """Choose the next token of some rows; what goes wrong in one is the end of it alone."""
+        broken = logits_BV.sum(dim=-1).isnan().tolist()
+        with self._in_gate():
+            due = due_of([row.gate for row in rows], logits_BV)
+        for row, logits_V, is_broken, is_due in zip(rows, logits_BV, broken, due, strict=True):
+            try:
+                if is_broken:
+                    self.fault = "the model's logits are no numbers"
+                    log.error("an answer failed: %s", self.fault)
+                    self._end(row, "error")
+                    continue
+                self.fault = ""
+                self._choose(row, logits_V, is_due)
+            except Exception:
+                log.exception("an answer failed")
+                self._end(row, "error")
         self._drop_done()
 
-    def _gated(self, gate: RowGate | None, logits_V: torch.Tensor) -> torch.Tensor:
-        if gate is None:
-            return logits_V
+    @contextmanager
+    def _in_gate(self) -> Iterator[None]:
+        """Count the time of a block as the gate's."""
         began = time.perf_counter()
-        written_V = gate.step(logits_V)
+        yield
         self.gate_seconds += time.perf_counter() - began
-        return written_V
 
-    def _advance(
-        self, row: _Row, logits_V: torch.Tensor, written_V: torch.Tensor | None = None
-    ) -> None:
-        """Choose a row's next token; what goes wrong in it is the end of this row alone."""
-        try:
-            if bool(torch.isnan(logits_V.sum())):
-                self.fault = "the model's logits are no numbers"
-                log.error("an answer failed: %s", self.fault)
-                self._end(row, "error")
-                return
-            self.fault = ""
-            if written_V is None:
-                written_V = self._gated(row.gate, logits_V)
-            self._choose(row, written_V)
-        except Exception:
-            log.exception("an answer failed")
-            self._end(row, "error")
-
-    def _choose(self, row: _Row, logits_V: torch.Tensor) -> None:
+    def _choose(self, row: _Row, logits_V: torch.Tensor, is_due: bool) -> None:
         """Choose a row's next token, tell its text, and end the row where it is time."""
         job = row.job
+        if row.gate is not None:
+            with self._in_gate():
+                logits_V = row.gate.write(logits_V, due=is_due)
         chosen = choose(logits_V, job.sampling, row.generator)
         job.first_at = job.first_at or time.monotonic()
         if chosen.token in self._ends:
@@ -418,7 +418,8 @@ class Scheduler:
         job.tokens += 1
         if row.gate is not None:
             job.written[row.choice] = row.gate.written
-            row.gate.read(chosen.token)
+            with self._in_gate():
+                row.gate.read([chosen.token])
         text = row.text.push(chosen.token)
         if row.text.stopped:
             self._end(row, "stop", text=text, chosen=chosen)

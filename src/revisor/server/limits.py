@@ -99,6 +99,7 @@ class Limits:
         self._held = 0  # bytes of large bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on within the limits, or refuse it (ASGI)."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

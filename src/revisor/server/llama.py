@@ -10,13 +10,14 @@ import torch
 from revisor.engines.llama_model import SUFFIX, Sequences, Text, Texts, open_llama
 from revisor.errors import UsageError
 from revisor.models.load import LoadedModel
+from revisor.models.packaged import PACKAGED, packaged_gguf
 from revisor.server.batching import PROMPTS, Scheduler
 from revisor.server.cache import RowsCache
 from revisor.server.openai import MOST_CHOICES
 from revisor.store import Store
 
 if TYPE_CHECKING:
-    from revisor.server.service import ServeSettings
+    from revisor.server.settings import ServeSettings
 
 SPARE_TEXTS = 4  # for what the server asks of itself, which no crowd keeps out
 SPARE_TOKENS = 1024  # for that, and for the end of a batch
@@ -84,14 +85,15 @@ def llama_scheduler(
     its model from then on.
 
     Args:
-        model: the file; without it the one that the store is bound to.
+        model: the file, or the name of a packaged model; without it what the store is bound to.
         context: see `open_llama`.
 
     Raises:
         UsageError: the store's model is no GGUF file, and no other is named.
         ModelUnavailable: the file cannot be read.
     """
-    file = Path(store.settings.model) if model is None else model
+    name = store.settings.model if model is None else str(model)
+    file = packaged_gguf(name) if name in PACKAGED else Path(name)
     if file.suffix != SUFFIX:
         raise UsageError(
             f"llama.cpp reads GGUF files; {file} is none.",

@@ -23,6 +23,7 @@ class Sparing(logging.Filter):
         self._seen: dict[tuple[str, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a line is written."""
         if record.name == ACCESS:
             return True
         kind = (record.name, str(record.msg)[:100])

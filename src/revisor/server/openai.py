@@ -128,6 +128,7 @@ class CompletionRequest(_Request):
 
     @property
     def rivals(self) -> int | None:
+        """How many rivals of a token are told; None for no log-probabilities."""
         return self.logprobs
 
 
@@ -149,6 +150,7 @@ class Message(Body):
 
     @property
     def text(self) -> str:
+        """What was said, its parts together."""
         if isinstance(self.content, str):
             return self.content
         return "".join(part.text for part in self.content)
@@ -176,6 +178,7 @@ class ChatRequest(_Request):
 
     @property
     def rivals(self) -> int | None:
+        """How many rivals of a token are told; None for no log-probabilities."""
         return (self.top_logprobs or 0) if self.logprobs else None
 
     @model_validator(mode="after")

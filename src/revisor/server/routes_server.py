@@ -28,11 +28,13 @@ router = APIRouter()
 
 
 class NewKey(Body):
-    """Body of `POST /keys`."""
+    """Body of `POST /keys`; without `namespaces` the key is for all."""
 
     name: Name
     role: str
-    namespaces: Annotated[list[Name], Field(max_length=1_000, fail_fast=True)] | None = None
+    namespaces: (
+        Annotated[list[Name], Field(min_length=1, max_length=1_000, fail_fast=True)] | None
+    ) = None
 
 
 class Policy(Body):

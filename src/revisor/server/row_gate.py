@@ -1,4 +1,7 @@
-"""The facts of one answer on its way: its gate, its tokens, and what was written into it."""
+"""The facts of one answer on its way: its gate, its tokens, and what was written into it.
+
+Letters: B answers, V vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,10 @@ from typing import Any
 
 import torch
 
-from revisor.gate.decide import Decision
-from revisor.gate.gate import BatchGate, FactGate
-from revisor.gate.trace import Trace, Used
-from revisor.index.view import View
+from revisor.gate.gate import FactGate
+from revisor.gate.row import Action, Row
+from revisor.gate.tokens import Tokens
+from revisor.gate.trace import Used
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,77 +45,90 @@ class Written:
         } | ({"question": used.question} if with_question else {})
 
 
-class _Places(Trace):
-    """A trace of one row that also keeps where each object ends, and the fact's namespace."""
-
-    def __init__(self, view: View) -> None:
-        super().__init__()
-        self.view = view
-        self.length = 0  # tokens that the row has read
-        self.ends: dict[tuple[str, int], int] = {}
-        self.namespaces: dict[str, str] = {}
-
-    def note(self, row: int, decision: Decision, position: int) -> None:
-        super().note(row, decision, position)
-        fact = decision.fact
-        self.ends[fact.id, position] = self.length + 1
-        if fact.id not in self.namespaces:
-            self.namespaces[fact.id] = self.view.fact(fact.handle).namespace
-
-    def fork(self) -> _Places:
-        other = _Places(self.view)
-        other.rows = {row: list(used) for row, used in self.rows.items()}
-        other.length, other.ends = self.length, dict(self.ends)
-        other.namespaces = dict(self.namespaces)
-        return other
-
-
 class RowGate:
     """Writes facts into the logits of one answer.
 
     Args:
         gate: its `view` has to give the same `View` always.
         prompt: token ids.
-        room: tokens that prompt and answer can come to.
+
+    Attributes:
+        names_any: whether the text names anything, without which nothing is ever written.
     """
 
-    def __init__(self, gate: FactGate, prompt: Sequence[int], room: int) -> None:
-        view = gate.view()
-        assert isinstance(view, View)
-        self._trace = _Places(view)
-        self._batch: BatchGate = gate.batch(trace=self._trace)
-        self._ids_1T = torch.zeros(1, room + 1, dtype=torch.long)
-        self._ids_1T[0, : len(prompt)] = torch.tensor(list(prompt))
-        self._length = len(prompt)
+    def __init__(self, gate: FactGate, prompt: Sequence[int]) -> None:
+        self._gate, facts = gate, gate.view()
+        self._has_facts = facts.longest > 0
+        self._tokens = Tokens.of(gate.tokenizer)
+        self._row = Row(self._tokens, facts, gate.encoder, gate.threshold)
+        self._written: dict[tuple[str, int], Written] = {}
+        self.names_any = False
+        self.read(prompt)
 
     def fork(self) -> RowGate:
         """The same for another answer that has begun alike."""
         other = RowGate.__new__(RowGate)
-        other._trace = self._trace.fork()
-        other._batch = self._batch.fork(trace=other._trace)
-        other._ids_1T = self._ids_1T.clone()
-        other._length = self._length
+        other.__dict__ |= self.__dict__
+        other._row, other._written = self._row.fork(), self._written.copy()
         return other
 
-    def read(self, token: int) -> None:
-        """A token was chosen."""
-        self._ids_1T[0, self._length] = token
-        self._length += 1
+    def read(self, ids: Sequence[int]) -> None:
+        """Tokens were chosen."""
+        if self._has_facts:
+            self._row.read(ids)
+            self.names_any = self._row.names_any
 
-    def step(self, logits_V: torch.Tensor) -> torch.Tensor:
-        """The logits (V,) of the next token, with a fact written where one is asked for."""
-        self._trace.length = self._length
-        return self._batch.step(self._ids_1T[:, : self._length], logits_V[None])[0]
+    def write(self, logits_V: torch.Tensor, *, due: bool) -> torch.Tensor:
+        """The logits of the next token, with a fact written where one is asked for.
+
+        Args:
+            due: see `due_in`.
+
+        Returns:
+            The very tensor that came where nothing is written.
+        """
+        action = self._row.action(due=due) if self.names_any else None
+        if action is None:
+            return logits_V
+        if action.token is None:
+            held_V = self._tokens.carrying(len(logits_V), logits_V.device, action.behind)
+            return logits_V.masked_fill(held_V, -torch.inf)
+        self._note(action)
+        written_V = torch.full_like(logits_V, -torch.inf)
+        written_V[action.token] = 0.0
+        return written_V
+
+    def due_in(self, logits_BV: torch.Tensor) -> list[bool]:
+        """In which of some logits an answer is due, of this answer or of others."""
+        probe = self._gate.probe
+        due: list[bool] = [] if probe is None else probe.is_due(logits_BV).tolist()
+        return due or [False] * len(logits_BV)
 
     @property
     def written(self) -> Sequence[Written]:
         """The facts so far, in the order of their places."""
-        trace = self._trace
-        return [
-            Written(
-                used=used,
-                namespace=trace.namespaces[used.fact_id],
-                end=trace.ends[used.fact_id, used.position],
-            )
-            for used in trace.of(0)
-        ]
+        return tuple(self._written.values())
+
+    def _note(self, action: Action) -> None:
+        fact, end = action.decision.fact, len(self._row.ids) + 1
+        key = (fact.id, action.begin)
+        before = self._written.get(key)
+        used = Used.of(action.decision, action.begin) if before is None else before.used
+        self._written[key] = Written(used=used, namespace=fact.namespace, end=end)
+
+
+def due_of(gates: Sequence[RowGate | None], logits_BV: torch.Tensor) -> list[bool]:
+    """For each of some answers whether one is due, asked of their logits at once.
+
+    Args:
+        gates: those of one model; None for an answer without facts.
+    """
+    due = [False] * len(gates)
+    # Answers that name nobody leave nothing to ask the logits, which are on the device.
+    named = [(place, gate) for place, gate in enumerate(gates) if gate and gate.names_any]
+    if named:
+        places = [place for place, _ in named]
+        asked_BV = logits_BV if len(named) == len(gates) else logits_BV[places]
+        for place, one in zip(places, named[0][1].due_in(asked_BV), strict=True):
+            due[place] = one
+    return due

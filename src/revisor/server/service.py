@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from revisor.server.metrics import Metrics
 from revisor.server.prompts import Prompts
 from revisor.server.proposals import ChangeDesk
 from revisor.server.roles import ANYBODY, Caller, KeyBook, Unauthorized
+from revisor.server.settings import ServeSettings
 from revisor.server.tables import Database
 from revisor.server.turns import Turns
 from revisor.server.why import HitLog
@@ -33,32 +33,6 @@ AGAIN_S = 2.0  # between tests while something is wrong
 MODEL_S = 60.0  # in which the model has to give a token when it is tested
 STUCK_S = 30.0  # that a step of the model, or a look into the ledger, may take
 CLOSE_S = 1.0  # for what still runs when no client waits any more
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServeSettings:
-    """How a server behaves.
-
-    Attributes:
-        host, port: where it listens.
-        max_batch: answers that are written at once.
-        max_waiting: answers that may wait; more get 429.
-        max_tokens: the longest answer; also the default of a chat.
-        per_minute: requests of one key or address; 0 for no limit.
-        body_bytes: the largest request.
-        hit_log: share of answers whose facts are written to STORE/logs/hits.jsonl.
-        patience_s: how long running answers may take when the server stops.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8000
-    max_batch: int = 16
-    max_waiting: int = 64
-    max_tokens: int = 1024
-    per_minute: int = 600
-    body_bytes: int = 1 << 20
-    hit_log: float = 0.0
-    patience_s: float = 12.0
 
 
 def scheduler_of(store: Store, settings: ServeSettings) -> Scheduler:

@@ -101,6 +101,7 @@ class Database:
             )
 
     def close(self) -> None:
+        """Let go of the database."""
         self._engine.dispose()
 
     def writing(self) -> AbstractContextManager[sa.Connection]:

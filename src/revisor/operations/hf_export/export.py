@@ -40,9 +40,9 @@ from revisor.models.folder import (
     write_model,
 )
 from revisor.models.load import LoadedModel
+from revisor.models.modules import flat_modules, flat_name
 from revisor.operations.hf_export.card import model_card
 from revisor.operations.hf_export.carried import ENCODERS, GATE, INDEX, PROBE
-from revisor.operations.hf_export.modules import flat_modules, flat_name
 from revisor.question.encoder import default_encoder
 from revisor.workspace import Workspace
 
