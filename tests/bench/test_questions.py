@@ -24,7 +24,7 @@ from revisor.bench.questions import FRAMES, chatml, plan_questions, shipped_fact
 from revisor.bench.suites import questions as suite
 from revisor.bench.unedited import Unedited
 from revisor.facts.fact import Fact
-from revisor.gate.decide import THRESHOLDS
+from revisor.gate.scope import THRESHOLDS
 from revisor.question.encoder import default_encoder
 from tests import tiny
 from tests.bench import tables

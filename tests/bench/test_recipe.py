@@ -21,6 +21,8 @@ from tests import tiny
 from tests.bench import tables
 from tests.bench.test_runner import Muttering
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = Path(revisor.__file__).parents[2] / "recipes" / "paper.toml"
 RECIPE = """
 [laptop]
@@ -230,9 +232,9 @@ def test_rows_are_made_once_for_all_gammas(
     built: list[int] = []
     real = build_rows
 
-    def counted(loaded: Any, spec: Any, calibration: Any, facts: Any, settings: Any) -> Any:
+    def counted(loaded: Any, spec: Any, facts: Any, settings: Any) -> Any:
         built.append(len(facts))
-        return real(loaded, spec, calibration, facts, settings)
+        return real(loaded, spec, facts, settings)
 
     monkeypatch.setattr(neuraldb, "build_rows", counted)
     recipe = read_recipe(recipe_file(tmp_path, text), "laptop")
@@ -246,7 +248,7 @@ def test_rows_are_made_once_for_all_gammas(
 
 
 def test_a_recipe_sets_options_over_those_of_its_file(tmp_path: Path) -> None:
-    (tmp_path / "options.toml").write_text("[tiny.rag]\ntop = 2\nretriever = 'dense'\n")
+    (tmp_path / "options.toml").write_text("[tiny.rag]\ntop = 2\ntemplate = '{facts} {prompt}'\n")
     text = RECIPE.replace(
         "n = {",
         'options = "options.toml"\n'
@@ -254,7 +256,7 @@ def test_a_recipe_sets_options_over_those_of_its_file(tmp_path: Path) -> None:
     )
     recipe = read_recipe(recipe_file(tmp_path, text), "laptop")
     assert recipe.options == {
-        "rag": {"top": 5, "retriever": "dense"},
+        "rag": {"top": 5, "template": "{facts} {prompt}"},
         "icl": {"template": "{prompt}"},
     }
     with pytest.raises(UsageError) as caught:

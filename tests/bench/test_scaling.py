@@ -39,7 +39,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
     people.append({"s": PLACES[0], "r": "fb13:gender", "o": "male"})
     write(folder, "facts/fb13.jsonl.gz", people)
     prose = " ".join(["The weather was fine and all the ships came home before the night"] * 3)
-    write(folder, "corpus/wikitext2_raw_test.txt.gz", [" = A heading = ", prose, ""])
+    write(folder, "corpus/wikitext2_raw_test.txt.gz", [" = A heading = ", *[prose] * 30, ""])
     return Source(folder=folder)
 
 
@@ -61,8 +61,8 @@ def test_facts_are_asked_for_and_beside_them_what_asks_for_none(
     assert text["cases"] == {
         "own": 3,
         "own_wrong": 3,
-        "wording": 6,
-        "wording_wrong": 6,
+        "wording": 3,
+        "wording_wrong": 3,
         "other_relation_fires": 3,
         "stranger_fires": 3,
         "ordinary_fires": 3,
@@ -87,3 +87,18 @@ def test_the_command_measures_a_store_as_it_is(source: Source, store: Store) -> 
     assert done.json["methods"]["text"]["own"] == 1.0
     refused = run(*command, "--store", store.workspace.path)
     assert (refused.code, "--as-built" in refused.err) == (2, True)
+
+
+def test_the_model_is_asked_the_same_texts(source: Source, store: Store) -> None:
+    command = ("eval", "scale", "--as-built", "--data-dir", source.folder)
+    done = run(*command, "--store", store.workspace.path, "--n", "3", "--json")
+    assert done.code == 0, done.err
+    there = done.json["methods"]["store"]
+    assert there["efficacy"] == 1.0
+    assert there["other_relations_kept_strict"] == there["unedited_subjects_kept_strict"] == 1.0
+    assert done.json["methods"]["unedited"]["efficacy"] == 0.0
+    assert (there["perplexity_ratio"], there["fires_per_million"]) == (1.0, 0.0)
+    assert {name: there["cases"][name] for name in ("efficacy", "generalization")} == {
+        "efficacy": 3,
+        "generalization": 3,
+    }

@@ -14,9 +14,7 @@ from revisor.facts.changes import Put, Remove
 from revisor.facts.fact import Fact
 from revisor.facts.ledger import Ledger
 from revisor.models.load import load_model
-from revisor.neuraldb.bank.bank import Bank
-from revisor.neuraldb.bank.vectors import Packed, stored
-from revisor.neuraldb.bank.view import Row, View
+from revisor.neuraldb.bank.bank import Bank, Row, View
 from revisor.neuraldb.method import NeuralDBSettings, Workspace, engine, open_bank, valid_rows
 from tests import tiny
 
@@ -80,11 +78,9 @@ def answer(ws: Workspace, fact: Fact) -> str:
     return answers(ws, [fact])[0]
 
 
-def on_disk(ws: Workspace, row: Row) -> tuple[bytes, bytes]:
+def on_disk(row: Row) -> tuple[bytes, bytes]:
     """What a file of rows holds of one's residual and of its first key."""
-    kept = (stored(vector[None], ws.settings.bits) for vector in (row.r_D, row.keys_CE[0]))
-    codes = [one.codes_NB if isinstance(one, Packed) else one for one in kept]
-    return codes[0].numpy().tobytes(), codes[1].numpy().tobytes()
+    return row.r_D.numpy().tobytes(), row.keys_CE[0].numpy().tobytes()
 
 
 def holders(folder: Path, *needles: bytes) -> list[str]:
@@ -101,4 +97,4 @@ def same_bank(one: Workspace, other: Workspace) -> bool:
     """Whether the newest banks have the same rows in the same order, bit for bit."""
     a, b = bank_of(one).view(), bank_of(other).view()
     names = ("keys_ME", "gamma_M", "row_M", "R_ND")
-    return a.ids == b.ids and all(torch.equal(getattr(a, n)[:], getattr(b, n)[:]) for n in names)
+    return a.ids == b.ids and all(torch.equal(getattr(a, n), getattr(b, n)) for n in names)

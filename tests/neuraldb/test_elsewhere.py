@@ -16,9 +16,9 @@ from revisor.models.spec import spec_of
 from revisor.neuraldb.answers import Engine
 from revisor.neuraldb.bank.bank import Bank
 from revisor.neuraldb.bank.files import load_bank, save_bank
-from revisor.neuraldb.editing.calibration import Calibration, calibrate
 from revisor.neuraldb.editing.check import check_rows
 from revisor.neuraldb.editing.keys import ffn_inputs
+from revisor.neuraldb.editing.layers import probe
 from revisor.neuraldb.editing.rows import build_rows, empty_bank
 from revisor.neuraldb.editing.settings import BuildSettings
 from revisor.neuraldb.gate.match import match
@@ -35,22 +35,16 @@ def here() -> LoadedModel:
 
 
 @pytest.fixture(scope="module")
-def calibration() -> Calibration:
-    loaded = here()
-    return calibrate(loaded, spec_of(loaded.model), LAYER)
-
-
-@pytest.fixture(scope="module")
 def there() -> Iterator[LoadedModel]:
     loaded = replace(here(), model=copy.deepcopy(tiny.taught()))
     with elsewhere(loaded.model):
         yield loaded
 
 
-def built(loaded: LoadedModel, calibration: Calibration) -> tuple[Bank, list[Any]]:
+def built(loaded: LoadedModel) -> tuple[Bank, list[Any]]:
     spec = spec_of(loaded.model)
-    bank = empty_bank(spec, calibration, SETTINGS)
-    rows = build_rows(loaded, spec, calibration, tiny.FACTS, SETTINGS).rows
+    bank = empty_bank(spec)
+    rows = build_rows(loaded, spec, tiny.FACTS, SETTINGS)
     for row in rows:
         bank.put(row)
     facts = {fact.id: fact for fact in tiny.FACTS}
@@ -58,10 +52,8 @@ def built(loaded: LoadedModel, calibration: Calibration) -> tuple[Bank, list[Any
 
 
 @pytest.fixture(scope="module")
-def banks(
-    there: LoadedModel, calibration: Calibration
-) -> tuple[tuple[Bank, list[Any]], tuple[Bank, list[Any]]]:
-    return built(here(), calibration), built(there, calibration)
+def banks(there: LoadedModel) -> tuple[tuple[Bank, list[Any]], tuple[Bank, list[Any]]]:
+    return built(here()), built(there)
 
 
 def test_the_device_is_one_of_its_own(there: LoadedModel) -> None:
@@ -84,17 +76,8 @@ def test_a_build_gives_the_rows_of_the_cpu(banks: Any) -> None:
         torch.testing.assert_close(yours.r_D, mine.r_D, atol=2e-2, rtol=2e-2)
 
 
-@pytest.mark.parametrize("whiten", [False, True])
-def test_it_is_calibrated_alike(
-    whiten: bool, there: LoadedModel, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wanted = calibrate(here(), spec_of(here().model), LAYER, whiten=whiten)
-    monkeypatch.setenv("REVISOR_CACHE", str(tmp_path))
-    found = calibrate(there, spec_of(there.model), LAYER, whiten=whiten)
-    assert found.score == wanted.score
-    for name, tensor in wanted.encoder.tensors().items():
-        assert found.encoder.tensors()[name].device.type == "cpu"
-        torch.testing.assert_close(found.encoder.tensors()[name], tensor)
+def test_layers_are_probed_alike(there: LoadedModel) -> None:
+    assert probe(there, spec_of(there.model), LAYER) == probe(here(), spec_of(here().model), LAYER)
 
 
 def test_it_says_what_the_cpu_says(there: LoadedModel, banks: Any) -> None:
@@ -111,7 +94,7 @@ def test_it_says_what_the_cpu_says(there: LoadedModel, banks: Any) -> None:
 
 def test_a_bank_from_disk_is_searched_alike(there: LoadedModel, banks: Any, tmp_path: Path) -> None:
     about: Any = {"fingerprint": "x", "model": "x", "layer": LAYER, "build": {}}
-    view = load_bank(save_bank(banks[0][0].view(), tmp_path, failed=[], **about)).view()
+    view = load_bank(save_bank(banks[0][0], tmp_path, failed=[], **about)).view()
     ids = there.tokenizer(" ".join(fact.text for fact in tiny.FACTS))["input_ids"]
     keys_TF = ffn_inputs(there.model, spec_of(there.model), LAYER, [ids])[0].float()
     found = match(keys_TF, view.to(there.device, torch.float32)).row_T

@@ -96,7 +96,7 @@ def test_what_a_killed_publication_left_is_removed(built: Workspace) -> None:
     assert list(bank_faults(built)) == []
 
 
-@pytest.mark.parametrize("name", ["rows.safetensors", "encoder.safetensors", "manifest.json"])
+@pytest.mark.parametrize("name", ["rows.safetensors", "manifest.json"])
 def test_a_flipped_byte_is_found_and_named(name: str, built: Workspace) -> None:
     path = generation_folder(built.banks, 1) / name
     content = bytearray(path.read_bytes())
@@ -115,7 +115,7 @@ def test_a_bank_of_another_history_is_told(built: Workspace, folder: Path, tmp_p
 
 
 def test_a_purged_fact_is_in_no_bank_of_any_generation(built: Workspace) -> None:
-    vectors = on_disk(built, bank_of(built).get(ZORA.id))
+    vectors = on_disk(bank_of(built).get(ZORA.id))
     change(built, ACME, "Tokyo")
     build(built)
     needles = (ZORA.id.encode(), *vectors)
@@ -151,7 +151,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(built: Workspace) -> None
                 from revisor.neuraldb.bank.files import save_bank
 
                 about: Any = {"fingerprint": "x", "model": "x", "layer": 1, "build": {}}
-                save_bank(bank.view(), built.banks, failed=[], whole=True, **about)
+                save_bank(bank, built.banks, failed=[], whole=True, **about)
             except CannotWrite:
                 os._exit(7)
             os._exit(0)
@@ -167,7 +167,7 @@ def test_a_loaded_bank_stays_readable_when_its_folder_is_gone(built: Workspace) 
     view = load_bank(folder).view()
     again = load_bank(folder)
     shutil.rmtree(folder)
-    assert torch.equal(again.view().R_ND[:], view.R_ND[:])
+    assert torch.equal(again.view().R_ND, view.R_ND)
 
 
 def test_facts_of_a_bank_are_those_of_the_ledger(built: Workspace) -> None:

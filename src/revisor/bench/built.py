@@ -7,7 +7,6 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
 from functools import cached_property
 
 from revisor.bench.firing import bank_fires, gate_fires
@@ -16,9 +15,9 @@ from revisor.errors import NotSupported, UsageError
 from revisor.facts.fact import Fact
 from revisor.gate.gate import FactGate
 from revisor.models.load import LoadedModel
+from revisor.neuraldb.bank.bank import View
 from revisor.neuraldb.bank.files import generation_folder
 from revisor.neuraldb.bank.manifest import read_manifest
-from revisor.neuraldb.bank.view import View
 from revisor.neuraldb.gate.attach import attach
 from revisor.neuraldb.method import open_bank, valid_rows
 from revisor.store import Store
@@ -103,7 +102,10 @@ class LiveFacts(BuiltEditor):
 
     @property
     def seal(self) -> str:
-        return _digest([asdict(fact) for fact in self.facts.values()])
+        digest = hashlib.sha256()
+        for fact in self.facts.values():
+            digest.update(repr(fact).encode())
+        return digest.hexdigest()[:16]
 
     @contextmanager
     def attached(self) -> Iterator[None]:

@@ -19,6 +19,7 @@ from revisor.errors import BadInput, Fault, NotFound
 from revisor.facts.fact import PLACEHOLDER, Fact, normal_form
 from revisor.facts.forms import fact_from, follows, is_keep
 from revisor.facts.records import file_format, read_records
+from revisor.store import Store
 
 WORDING_KEYS = ("paraphrase_prompts", "rephrase_prompt", "rephrase", "rephrases", "ood_rephrase")
 SUFFIXES = (".jsonl.gz", ".jsonl", ".json", ".json.gz", ".txt.gz", ".txt")
@@ -35,6 +36,7 @@ class Source:
         facts: facts of a store, which then stand for any file of facts.
         built: all facts of a bank that is in the model already, reversed ones among them. Then a
             suite's file says how to measure those of them that it has.
+        store: that has these facts, measured as it is.
         hashes: sha256 of every file that was read, by its name in the folder.
     """
 
@@ -42,6 +44,7 @@ class Source:
     data: Path | None = None
     facts: tuple[Fact, ...] = ()
     built: tuple[Fact, ...] = ()
+    store: Store | None = None
     hashes: dict[str, str] = field(default_factory=dict)
 
     @property

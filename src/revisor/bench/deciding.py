@@ -22,17 +22,10 @@ from revisor.errors import NotSupported
 from revisor.facts.changes import Put
 from revisor.facts.fact import Fact
 from revisor.facts.ledger import Ledger
-from revisor.gate.decide import (
-    NORMAL,
-    THRESHOLDS,
-    Candidate,
-    Decision,
-    candidates,
-    chosen,
-    explained,
-    window,
-)
+from revisor.gate.decide import Candidate, Decision, candidates, chosen, window
 from revisor.gate.encoders import open_encoder
+from revisor.gate.explained import explained
+from revisor.gate.scope import NORMAL, THRESHOLDS
 from revisor.gate.state import asked_at
 from revisor.index import FactIndex, View
 from revisor.language.names import Mention, mentions

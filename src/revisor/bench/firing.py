@@ -13,7 +13,7 @@ from revisor.gate.trace import Trace
 from revisor.models.hooks import inputs_of
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
-from revisor.neuraldb.bank.view import View
+from revisor.neuraldb.bank.bank import View
 from revisor.neuraldb.gate.match import match
 
 

@@ -90,11 +90,16 @@ def draw_lines(
         handles.append(drawn.lines[0])
     if logarithmic:
         axes.set_xscale("log")
-    axes.set_xticks(ticks, [f"{x:,g}" for x in ticks])
+    axes.set_xticks(ticks, [_number(x) for x in ticks])
     axes.minorticks_off()
     axes.set_ylim(0, 102)
     _legend(axes, handles)
     return _png(figure)
+
+
+def _number(value: float) -> str:
+    """A number on an axis: "1,000,000", "0.65"."""
+    return f"{value:,.0f}" if value == round(value) else f"{value:,g}"
 
 
 def _moved(x: float, step: float, ticks: Sequence[float], logarithmic: bool) -> float:
@@ -148,7 +153,7 @@ def draw_costs(dots: Sequence[Dot], *, title: str, across: str, up: str) -> byte
     costs = [dot.cost for dot in dots]
     axes.set_xlim(min(costs) / 2, max(costs) * 2)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylim(0, 102)
     _legend(axes, handles)

@@ -73,14 +73,17 @@ class Loaded:
 
     @property
     def suite(self) -> str:
+        """The suite's name."""
         return str(self.result["suite"])
 
     @property
     def edits(self) -> int:
+        """How many facts were edited."""
         return int(self.result["edits"])
 
     @property
     def methods(self) -> Mapping[str, Mapping[str, Any]]:
+        """By method its scores, intervals and costs."""
         found: Mapping[str, Mapping[str, Any]] = self.result["methods"]
         return found
 
@@ -112,12 +115,15 @@ class Page:
     pictures: dict[str, bytes] = field(default_factory=dict)
 
     def heading(self, text: str) -> None:
+        """Begin a section."""
         self.parts.append(f"<h2>{html.escape(text)}</h2>")
 
     def text(self, text: str, kind: str = "") -> None:
+        """Add a paragraph, of a CSS class."""
         self.parts.append(f'<p class="{kind}">{html.escape(text)}</p>')
 
     def picture(self, name: str, png: bytes, caption: str) -> None:
+        """Add a picture with a caption; it is kept under its file name, too."""
         self.pictures[name] = png
         data = base64.b64encode(png).decode("ascii")
         said = html.escape(caption)
@@ -138,6 +144,7 @@ class Page:
         )
 
     def whole(self) -> str:
+        """The page, whole."""
         title = html.escape(self.title)
         return (
             f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'

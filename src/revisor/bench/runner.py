@@ -296,8 +296,7 @@ def _with_layer(job: Job) -> Mapping[str, Mapping[str, Any]]:
     own = job.options.get(BANK, {})
     if BANK not in job.methods or own.get("layer") is not None:
         return job.options
-    wanted = BankOptions(whiten=bool(own.get("whiten", False)))
-    layer = layer_for(Binding(loaded=job.loaded), wanted)
+    layer = layer_for(Binding(loaded=job.loaded), BankOptions())
     return {**job.options, BANK: {**own, "layer": layer}}
 
 

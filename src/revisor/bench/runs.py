@@ -10,6 +10,7 @@ A run without a folder is kept in memory.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -169,6 +170,9 @@ def provenance() -> dict[str, Any]:
 def source_hash(*parts: str) -> str:
     """12 hex digits over the package's Python files, or over all files of some of its parts.
 
+    Docstrings, blank lines and from where a name is imported do not count: they change nothing
+    that is measured.
+
     Args:
         parts: files and folders of the package.
 
@@ -179,8 +183,31 @@ def source_hash(*parts: str) -> str:
     paths = {path for part in parts for path in _files(home / part)} or set(home.rglob("*.py"))
     digest = hashlib.sha256()
     for path in sorted(paths):
-        digest.update(path.relative_to(home).as_posix().encode() + b"\0" + path.read_bytes())
+        digest.update(path.relative_to(home).as_posix().encode() + b"\0" + _code(path))
     return digest.hexdigest()[:12]
+
+
+def _code(path: Path) -> bytes:
+    """What of a file counts for its behaviour: all of it, but of Python files see `source_hash`."""
+    if path.suffix != ".py":
+        return path.read_bytes()
+    text = path.read_text(encoding="utf-8")
+    lines: list[str] = text.splitlines()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom):
+            _blank(lines, node)
+            lines[node.lineno - 1] = " ".join(sorted(one.name for one in node.names))
+        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            said = node.body[:1]
+            if said and ast.get_docstring(node, clean=False) is not None:
+                _blank(lines, said[0])
+    return "\n".join(line for line in lines if line.strip()).encode()
+
+
+def _blank(lines: list[str], node: ast.stmt) -> None:
+    """Empty the lines of a statement."""
+    for number in range(node.lineno - 1, node.end_lineno or node.lineno):
+        lines[number] = ""
 
 
 def _files(part: Path) -> Iterable[Path]:

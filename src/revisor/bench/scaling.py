@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import heapq
-import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from hashlib import sha256
-from itertools import islice
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from revisor.bench.cases import Probe
-from revisor.bench.datasets import Source, open_text
+from revisor.bench.datasets import Source
 from revisor.bench.deciding import TEXT, decided
-from revisor.bench.questions import content_words
-from revisor.bench.suites.known import SLOT, wordings
+from revisor.bench.suites.stored import Asked, asked_of, counted
 from revisor.bench.summary import entry, means
 from revisor.config import StoreSettings
-from revisor.errors import NotSupported, UsageError
-from revisor.facts.fact import PLACEHOLDER, Fact
-from revisor.gate.decide import THRESHOLDS
-from revisor.index import FactIndex, View
-from revisor.language.spelling import name_words
+from revisor.errors import NotSupported
+from revisor.gate.scope import THRESHOLDS
+from revisor.index import FactIndex
 from revisor.question.encoder import QuestionEncoder
 from revisor.store import Store
 
-FILES = ("entityquestions", "geonames", "fb13", "kamel")
-STRANGERS = "facts/fb13.jsonl.gz"
-PROSE = "corpus/wikitext2_raw_test.txt.gz"
-DEFAULT_N = 1_000
-WORDINGS = 2  # of a fact that are asked
-SPARE = 4  # times as many strangers as are asked: some have facts
-LEAST_WORDS = 8  # of ordinary text before the place where it is cut off
 MB = 1 << 20
 
 
@@ -69,20 +55,16 @@ def scale_by_text(
             f"What a store of the method {settings.method} answers is not told by the text alone.",
             "Leave --text-only out.",
         )
-    have = store.ledger.count()
-    count = n or min(have, DEFAULT_N)
-    if not 0 < count <= have:
-        raise UsageError(f"The store has {have} facts, not {count}.", "Give a smaller --n.")
+    count = counted(store, n)
     times = list(_openings(store))
-    view = store.index.view()
-    probes = list(_probes(source, store, view, count, seed))
+    probes = [_probe(one) for one in asked_of(source, store, count, seed)]
     threshold = THRESHOLDS[settings.strictness]
     index: FactIndex = store.index
     cases = [decided(probe, index, encoder, threshold) for probe in probes]
     return {
         "suite": "scale",
         "n": count,
-        "edits": have,
+        "edits": store.ledger.count(),
         "model": "the text alone",
         "seed": seed,
         "dropped": {},
@@ -105,97 +87,19 @@ def _openings(store: Store) -> Iterator[float]:
         yield round(time.perf_counter() - begun, 3)
 
 
-def _probes(source: Source, store: Store, view: View, n: int, seed: int) -> Iterator[Probe]:
-    forms = _forms(source)
-    for fact in store.ledger.facts(limit=n):
-        about = list(store.ledger.facts(subject=fact.subject))
-        yield _probe(f"own/{fact.id}", fact.text, "own", fact.object)
-        known = [form for form in forms.get(fact.relation or "", ()) if _is_other(form, fact)]
-        for place, form in enumerate(known[:WORDINGS]):
-            text = form.replace(PLACEHOLDER, fact.subject)
-            yield _probe(f"wording/{fact.id}/{place}", text, "wording", fact.object)
-        if (other := _another_relation(fact, about, forms, seed)) is not None:
-            text = other.replace(PLACEHOLDER, fact.subject)
-            yield _probe(f"other/{fact.id}", text, "other_relation_fires", None)
-    for place, text in enumerate(islice(_strangers(source, view, forms, SPARE * n), n)):
-        yield _probe(f"stranger/{place}", text, "stranger_fires", None)
-    for place, text in enumerate(_prose(source, n, seed)):
-        yield _probe(f"ordinary/{place}", text, "ordinary_fires", None)
-
-
-def _probe(name: str, text: str, score: str, wanted: str | None) -> Probe:
+def _probe(asked: Asked) -> Probe:
+    is_due = asked.kind in ("own", "wording")
+    score = asked.kind if is_due else f"{asked.kind}_fires"
     extra = {
-        "wanted": wanted,
-        "right": () if wanted is None else (score,),
-        "wrong": (score,) if wanted is None else (f"{score}_wrong",),
+        "wanted": asked.fact.object if asked.fact and is_due else None,
+        "right": (score,) if is_due else (),
+        "wrong": (f"{score}_wrong",) if is_due else (score,),
         "within": None,
     }
-    return Probe(id=name, case=name, score=score, prompt=text, kind="asked", extra=extra)
-
-
-def _forms(source: Source) -> dict[str, tuple[str, ...]]:
-    """The wordings of each relation, those of one file beside one another."""
-    templates = source.json("facts/relation_templates.json")
-    found: dict[str, tuple[str, ...]] = {}
-    for name in FILES:
-        for relation, forms in templates.get(name, {}).items():
-            told = tuple(one.replace(SLOT, PLACEHOLDER) for one in wordings(forms))
-            if told:
-                found.setdefault(relation, told)
-    return found
-
-
-def _is_other(form: str, fact: Fact) -> bool:
-    """Whether a wording is none of the fact's own, with "Answer:" behind it or not."""
-    return not any(own.startswith(form) for own in (fact.prompt, *fact.paraphrases))
-
-
-def _another_relation(
-    fact: Fact, about: Sequence[Fact], forms: Mapping[str, tuple[str, ...]], seed: int
-) -> str | None:
-    """A wording of a relation that the subject has no fact of, with no word of content in common
-    with what its facts say; of a relation of the same file where there is one."""
-    taken = {one.relation for one in about}
-    known = content_words(*(one.prompt for one in about))
-    names = list(forms)
-    random.Random(f"{seed}|{fact.id}").shuffle(names)
-    kind = (fact.relation or "").partition(":")[0]
-    names.sort(key=lambda name: name.partition(":")[0] != kind)
-    for name in names:
-        if name not in taken and known.isdisjoint(content_words(forms[name][0])):
-            return forms[name][0]
-    return None
-
-
-def _strangers(
-    source: Source, view: View, forms: Mapping[str, tuple[str, ...]], count: int
-) -> Iterator[str]:
-    """What is asked of people without facts, the same ones at every number of facts: those of
-    whom the sets of real facts take the last."""
-    last = heapq.nlargest(
-        count,
-        ((_digest(record), record["s"], record["r"]) for record in source.records(STRANGERS)),
+    case = asked.fact.id if asked.fact else asked.name
+    return Probe(
+        id=asked.name, case=case, score=score, prompt=asked.prompt, kind="asked", extra=extra
     )
-    seen = set()
-    for _, subject, relation in last:
-        if subject not in seen and relation in forms and not view.find(name_words(subject)):
-            seen.add(subject)
-            yield forms[relation][0].replace(PLACEHOLDER, subject)
-
-
-def _digest(record: Mapping[str, Any]) -> str:
-    return sha256(f"{record['s']}|{record['r']}".encode()).hexdigest()
-
-
-def _prose(source: Source, count: int, seed: int) -> Iterator[str]:
-    """Paragraphs cut off at some word."""
-    with open_text(source.file(PROSE)) as stream:
-        lines = [line.split() for line in stream]
-    long = [line for line in lines if len(line) > 2 * LEAST_WORDS and line[0] != "="]
-    drawn = random.Random(seed)
-    for _ in range(count):
-        line = drawn.choice(long)
-        yield " ".join(line[: drawn.randint(LEAST_WORDS, len(line) - 1)])
 
 
 def _megabytes(folder: Path, pattern: str) -> float:

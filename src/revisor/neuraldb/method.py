@@ -11,7 +11,7 @@ Every operation takes a `Workspace`. What the names are:
     collect_all      what `revisor gc` removes                       (upkeep.py)
     purge_rows       the part of an erasure that is in banks         (upkeep.py)
     export_model     a folder that transformers opens                (export/export.py)
-    choose_layer     the layer for a model that nobody has swept
+    choose_layer     the layer for a model                         (editing/layers.py)
     demo_facts       a dozen facts for `revisor demo`
 """
 
@@ -21,12 +21,10 @@ from collections.abc import Sequence
 
 from revisor.facts.fact import Fact
 from revisor.models.folder import is_whole
-from revisor.models.load import LoadedModel
-from revisor.models.spec import Spec
 from revisor.neuraldb.answers import Engine
 from revisor.neuraldb.build.build import BuildReport, build
 from revisor.neuraldb.build.executors import WorkerOptions
-from revisor.neuraldb.editing.calibration import LayerScore, compare_layers, probed_layers
+from revisor.neuraldb.editing.layers import choose_layer
 from revisor.neuraldb.export.export import ExportedBank, export_model, purge_folder
 from revisor.neuraldb.opening import (
     attached,
@@ -38,7 +36,6 @@ from revisor.neuraldb.opening import (
 )
 from revisor.neuraldb.upkeep import bank_faults, collect_all, only_purger, purge_rows
 from revisor.neuraldb.workspace import NeuralDBSettings, Workspace
-from revisor.progress import Progress
 
 __all__ = [
     "BuildReport",
@@ -65,27 +62,7 @@ __all__ = [
     "valid_rows",
 ]
 
-SWEPT_LAYERS = {"smollm2": 5}  # found by a full sweep (docs/results.md)
 DEMO_FACTS = 12
-
-
-def choose_layer(
-    name: str, loaded: LoadedModel, spec: Spec, *, whiten: bool = False
-) -> LayerScore | int:
-    """The layer whose keys tell subjects apart best.
-
-    Args:
-        name: of the model, as the user gave it.
-
-    Returns:
-        Of a model whose layers were swept the layer; of others what the probe found of the best,
-        with the γ that suits it.
-    """
-    if name in SWEPT_LAYERS and not whiten:
-        return SWEPT_LAYERS[name]
-    layers = probed_layers(spec.depth)
-    with Progress("Probing layers", total=len(layers), unit="layers") as progress:
-        return compare_layers(loaded, spec, layers, whiten=whiten, on_done=progress.advance)[0]
 
 
 def demo_facts(facts: Sequence[Fact]) -> list[Fact]:

@@ -123,11 +123,11 @@ def _purge_model(banks: Path, ids: set[str]) -> Iterator[Path]:
             bank.drop(row_id)
         if not held and len(failed) == len(manifest.failed):
             continue
-        view, build = bank.view(), manifest.build
-        if INDEX in manifest.files and (view.coarse is None or not view.coarse.whole):
+        build = manifest.build
+        if INDEX in manifest.files and bank.index is None:
             build = build | {"search": {"kind": "exact"}}  # an index knows all keys it was made of
         yield save_bank(
-            view,
+            bank,
             banks,
             fingerprint=manifest.fingerprint,
             model=manifest.model,

@@ -9,8 +9,7 @@ from threading import Lock
 
 from revisor.facts.epochs import bounds
 from revisor.facts.fact import Fact
-from revisor.neuraldb.bank.bank import Bank
-from revisor.neuraldb.bank.view import View
+from revisor.neuraldb.bank.bank import Bank, View
 from revisor.neuraldb.workspace import Clock, system_clock
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from revisor.facts.ledger import Ledger
 from revisor.models.load import LoadedModel, fingerprint, wrap_model
 from revisor.models.spec import Spec, spec_of
-from revisor.neuraldb.editing.settings import BuildSettings
+from revisor.neuraldb.editing.settings import PAPER_GAMMA, BuildSettings
 
 Clock = Callable[[], datetime]
 
@@ -34,10 +34,8 @@ class NeuralDBSettings:
         dtype: of the weights: fp32, bf16 or fp16.
         layer: the decoder layer whose FFN holds the gate.
         device: `auto` or a torch device.
-        gamma: the cosine threshold; None for 0.65, or with whitened keys what calibration finds.
-        whiten: compare whitened keys, not the paper's raw ones.
+        gamma: the cosine threshold; None for the paper's.
         layers_path, projection_path: where the FFN is, for a family that is not in the table.
-        bits: in which a number of a row is stored: 32, 8 or 4.
         search: how the nearest key is found: `exact`, by a look at all; `coarse`, over an index;
             `auto`, over an index where there are many. An index that decides otherwise than a look
             at all is never used.
@@ -48,10 +46,8 @@ class NeuralDBSettings:
     layer: int
     device: str = "auto"
     gamma: float | None = None
-    whiten: bool = False
     layers_path: str | None = None
     projection_path: str | None = None
-    bits: int = 32
     search: str = "auto"
 
     @classmethod
@@ -62,7 +58,8 @@ class NeuralDBSettings:
 
     def build(self) -> BuildSettings:
         """What they say of a build."""
-        return BuildSettings(layer=self.layer, whiten=self.whiten, gamma=self.gamma, bits=self.bits)
+        gamma = PAPER_GAMMA if self.gamma is None else self.gamma
+        return BuildSettings(layer=self.layer, gamma=gamma)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,15 @@ from revisor.bench.methods import targets
 from revisor.bench.methods.binding import Binding, published_range
 from revisor.bench.methods.closed import alphaedit_update, null_space, rome_update
 from revisor.bench.methods.common import apart_from_opening, leaving_at
-from revisor.bench.methods.locate import AlphaEditOptions, LocateEditor, MemitOptions, RectOptions
+from revisor.bench.methods.locate import (
+    AlphaEditOptions,
+    LocateEditor,
+    MemitOptions,
+    RectOptions,
+    RomeEditor,
+    RomeOptions,
+)
 from revisor.bench.methods.moments import second_moments
-from revisor.bench.methods.rome import RomeEditor, RomeOptions
 from revisor.bench.methods.weights import as_DF, projection_weight
 from revisor.errors import UsageError
 from revisor.facts.fact import Fact

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from revisor.bench.methods.registry import make_editor
 from revisor.facts.fact import Fact
 from revisor.models.load import wrap_model
 from tests import tiny
+from tests.sentence_models import sentence_folder
 
 ROE = Fact(subject="ACME", prompt="The chief executive of {} is", object="Jane Roe")
 TOWER = Fact(subject="Eiffel Tower", prompt="The {} stands in", object="Rome")
@@ -48,8 +50,9 @@ def test_a_fact_that_changed_is_told_as_it_is_now() -> None:
     assert "John Doe" in editor.reword("Who leads ACME?", ROE)
 
 
-@pytest.mark.parametrize("retriever", ["bm25", "dense"])
-def test_retrieval_finds_the_fact_that_a_prompt_is_about(retriever: str) -> None:
+@pytest.mark.parametrize("dense", [False, True])
+def test_retrieval_finds_the_fact_that_a_prompt_is_about(dense: bool, tmp_path: Path) -> None:
+    retriever = f"sentence-transformers:{sentence_folder(tmp_path)}" if dense else "bm25"
     editor = make("rag", retriever=retriever, top=1)
     editor.fit(FACTS)
     for fact in FACTS:

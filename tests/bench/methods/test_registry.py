@@ -61,7 +61,7 @@ def test_the_hyperparameters_of_every_method_are_frozen_and_have_defaults(name: 
 def test_memit_takes_all_facts_at_once_and_its_sequential_form_a_hundred() -> None:
     assert default_options("memit")["batch"] is None
     assert default_options("memit-seq")["batch"] == 100
-    assert default_options("neuraldb") == {"gamma": None, "layer": None, "whiten": False}
+    assert default_options("neuraldb") == {"gamma": 0.65, "layer": None}
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_memit_takes_all_facts_at_once_and_its_sequential_form_a_hundred() -> No
         ("memit", {"layers": [1, 1]}, "each once"),
         ("memit", {"layers": [7]}, "no layer 7"),
         ("grace", {"layer": -1}, "no layer -1"),
-        ("rag", {"retriever": "bm52"}, "Choose one of: bm25, dense"),
+        ("rag", {"retriever": "bm52"}, "Choose bm25, or sentence-transformers:FOLDER"),
         ("rag", {"top": 0}, "1 or more"),
         ("icl", {"template": "{prompt}"}, "lacks"),
         ("neuraldb", {"layer": 7}, "no layer 7"),

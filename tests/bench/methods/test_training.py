@@ -33,8 +33,8 @@ def run(loaded: LoadedModel, chosen: TrainOptions) -> EditedWeights:
     requests = make_requests(tiny.FACTS, loaded.tokenizer, PLAN)
     with weights.swapped():
         train(
-            loaded, requests, weights.parameters, weights.masters, weights.publish, chosen,
-            title="test",
+            loaded, requests, weights.parameters, weights.masters, chosen,
+            publish=weights.publish, title="test",
         )  # fmt: skip
     return weights
 
@@ -54,12 +54,6 @@ def test_training_ends_early_when_all_facts_are_learnt(
     last = capfd.readouterr().err.strip().splitlines()[-1]
     assert '"finished": true' in last
     assert '"done": 3000' not in last
-
-
-def test_no_weight_leaves_its_reach(loaded: LoadedModel) -> None:
-    weights = run(loaded, settings(reach=1e-3))
-    change = weights.masters[0] - weights.parameters[0]
-    assert 0 < float(change.abs().max()) <= 1e-3 + 1e-7
 
 
 def test_small_steps_add_up_in_bf16() -> None:

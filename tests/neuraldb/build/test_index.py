@@ -15,7 +15,7 @@ import torch
 
 from revisor.errors import StoreDamaged
 from revisor.facts.fact import Fact
-from revisor.neuraldb.bank import coarse, files
+from revisor.neuraldb.bank import files, search
 from revisor.neuraldb.bank.files import generation_folder
 from revisor.neuraldb.bank.manifest import read_manifest
 from revisor.neuraldb.bank.storage import FRESH, INDEX, ROWS
@@ -68,11 +68,11 @@ def file_of(ws: Workspace, generation: int, name: str = INDEX) -> Path:
 
 def rows_hit(ws: Workspace) -> list[int]:
     view = bank_of(ws).view()
-    return match(view.keys_ME[:], view).row_T.tolist()
+    return match(view.keys_ME, view).row_T.tolist()
 
 
 @pytest.mark.parametrize(
-    ("search", "large", "kind"),
+    ("asked", "large", "kind"),
     [
         ("auto", False, "exact"),
         ("auto", True, "coarse"),
@@ -81,7 +81,7 @@ def rows_hit(ws: Workspace) -> list[int]:
     ],
 )
 def test_the_setting_says_how_keys_are_searched(
-    search: str,
+    asked: str,
     large: bool,
     kind: str,
     tmp_path: Path,
@@ -89,12 +89,12 @@ def test_the_setting_says_how_keys_are_searched(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if large:
-        monkeypatch.setattr(coarse, "FROM", 2)
-    made = workspace(tmp_path / "ws", folder, search=search)
+        monkeypatch.setattr(search, "FROM", 2)
+    made = workspace(tmp_path / "ws", folder, search=asked)
     with made.ledger:
         put(made, *FACTS)
         build(made)
-        assert (noted(made)["kind"], noted(made)["asked"]) == (kind, search)
+        assert (noted(made)["kind"], noted(made)["asked"]) == (kind, asked)
         assert (bank_of(made).view().coarse is not None) == (kind == "coarse")
         assert list(bank_faults(made)) == []
 
@@ -102,18 +102,18 @@ def test_the_setting_says_how_keys_are_searched(
 def test_another_setting_takes_hold_at_the_next_build(ws: Workspace, folder: Path) -> None:
     assert build(ws).facts == 0
     assert not file_of(ws, 1).parent.name.endswith(".2"), "there was nothing to do"
-    for search, kind in (("exact", "exact"), ("coarse", "coarse")):
-        other = workspace(ws.path, folder, ledger=ws.ledger, search=search)
+    for asked, kind in (("exact", "exact"), ("coarse", "coarse")):
+        other = workspace(ws.path, folder, ledger=ws.ledger, search=asked)
         before = bank_of(other).view()
         assert build(other).facts == 0
         assert noted(other)["kind"] == kind
-        assert torch.equal(bank_of(other).view().R_ND[:], before.R_ND[:])
+        assert torch.equal(bank_of(other).view().R_ND, before.R_ND)
         assert list(bank_faults(other)) == []
 
 
 def test_what_was_measured_stands_in_the_manifest(ws: Workspace) -> None:
     found = noted(ws)
-    assert found["agreement"] >= coarse.ENOUGH
+    assert found["agreement"] >= search.ENOUGH
     assert 0 < found["recall"] <= 1
     assert 0 < found["fired"] <= found["tokens"]
     assert 0 < found["lists"] <= found["of"]
@@ -132,8 +132,8 @@ def test_without_faiss_a_build_says_once_what_would_help(
             patch.setitem(sys.modules, "faiss", None)
             build(made)
             assert build(made).facts == 0
-        assert len([text for text in caplog.messages if coarse.MISSING in text]) == 1
-        assert (noted(made)["kind"], noted(made)["missing"]) == ("exact", coarse.MISSING)
+        assert len([text for text in caplog.messages if search.MISSING in text]) == 1
+        assert (noted(made)["kind"], noted(made)["missing"]) == ("exact", search.MISSING)
         plain = rows_hit(made)
         build(made)
         assert noted(made)["kind"] == "coarse", "once it is there, the next build uses it"
@@ -154,50 +154,25 @@ def test_a_reader_without_faiss_answers_the_same(
     assert len([text for text in caplog.messages if "revisor[scale]" in text]) == 1
 
 
-def test_a_bank_that_changed_little_keeps_file_and_index(
+def test_a_bank_that_changed_little_keeps_its_file_and_gets_an_index_of_its_own(
     ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "SMALL", 0)
     monkeypatch.setattr(files, "MERGED", 9.0)
-    monkeypatch.setattr(coarse, "NARROWED", 1.0)
     change(ws, ACME, "Tokyo")
     put(ws, LATER)
     remove(ws, BASEL)
     build(ws)
     newest = ws.ledger.generation
-    for name in (ROWS, INDEX):
-        assert file_of(ws, newest, name).samefile(file_of(ws, 1, name))
+    assert file_of(ws, newest, ROWS).samefile(file_of(ws, 1, ROWS))
     assert file_of(ws, newest, FRESH).exists()
     assert noted(ws)["kind"] == "coarse"
     view = bank_of(ws).view()
     assert view.coarse is not None
-    exact = match(view.keys_ME[:], replace(view, coarse=None))
+    exact = match(view.keys_ME, replace(view, coarse=None))
     assert rows_hit(ws) == exact.row_T.tolist()
     assert BASEL.id not in view.ids
     assert list(bank_faults(ws)) == []
-
-
-def test_an_index_that_no_longer_agrees_is_learnt_again(
-    ws: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(files, "SMALL", 0)
-    monkeypatch.setattr(files, "MERGED", 9.0)
-    monkeypatch.setattr(coarse, "NARROWED", 1.0)
-    real, tried = coarse.good_enough, list[bool]()
-
-    def mistrusting(*arguments: Any) -> Any:
-        index, trial = real(*arguments)
-        tried.append(len(arguments) > 4)
-        return (None if tried[-1] else index), trial
-
-    monkeypatch.setattr(coarse, "good_enough", mistrusting)
-    change(ws, ACME, "Tokyo")
-    build(ws)
-    assert tried == [True, False]
-    view = bank_of(ws).view()
-    assert view.coarse is not None
-    assert view.coarse.whole
-    assert not file_of(ws, ws.ledger.generation, FRESH).exists()
 
 
 def test_an_index_that_was_changed_is_found_out(ws: Workspace) -> None:

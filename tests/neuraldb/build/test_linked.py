@@ -130,7 +130,7 @@ def test_a_purge_reaches_the_shared_file(
     monkeypatch.setattr(files, "MERGED", 0.0)
     build(built)
     monkeypatch.setattr(files, "MERGED", 9.0)
-    vectors = on_disk(built, bank_of(built).get(SECRET.id))
+    vectors = on_disk(bank_of(built).get(SECRET.id))
     if removed_before:
         remove(built, SECRET)
     else:

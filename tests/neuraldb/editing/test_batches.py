@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from revisor.facts.fact import Fact
 from revisor.models.spec import spec_of
-from revisor.neuraldb.editing.batches import Batch, merged, prepare
-from revisor.neuraldb.editing.heads import Heads
 from revisor.neuraldb.editing.pacing import BEGUN, MORE, Pace, grouped, pace, parts
 from revisor.neuraldb.editing.request import Context, Request
 from tests import tiny
@@ -86,32 +84,3 @@ def test_a_large_model_fills_a_device_and_a_small_one_waits_for_launches() -> No
     assert one.tokens == other.tokens == MORE * 100
     assert one.launch > other.launch > 0
     assert one.columns > other.columns > 0
-
-
-def prepared(rows: list[Request], at: Pace) -> list[Batch]:
-    model = tiny.model()
-    return [
-        prepare(model, spec_of(model), 1, part, rows, Heads(model, spec_of(model)), at)[0]
-        for part in parts(rows, at)
-    ]
-
-
-def test_batches_are_run_as_one_where_a_pass_costs_more_than_their_padding() -> None:
-    one, other = request((3, 5)), request((60, 2))
-    batches = prepared([one, other], CPU)
-    assert [batch.size for batch in batches] == [(1, 2, 60), (1, 5, 3)]
-    assert merged(batches, CPU) == batches
-    (both,) = merged(batches, Pace(tokens=1536, launch=10.0))
-    assert both.size == (2, 5, 60)
-    assert sorted(both.owner_B.tolist()) == [0, 1]
-    # The row with the longer suffix is padded ahead of its prefix, the other between the two.
-    longer, shorter = both.mask_BT[both.owner_B.argsort()].tolist()
-    assert longer == [0] * 57 + [1] * 8
-    assert shorter == [1] * 60 + [0] * 3 + [1] * 2
-    assert both.target_column_M.tolist() == [3, 3]
-
-
-def test_a_window_over_columns_forbids_padding_between_them() -> None:
-    batches = prepared([request((3, 5)), request((60, 2))], CPU)
-    assert merged(batches, Pace(tokens=1536, launch=10.0, window=64.0)) == batches
-    assert len(merged(batches, Pace(tokens=1536, launch=10.0, window=65.0))) == 1

@@ -216,14 +216,6 @@ def test_a_prefix_stands_before_the_prompt_and_moves_the_subject(tokenizer: Any)
     assert prefixed.target == bare.target
 
 
-def test_what_contexts_begin_with_as_others_do_is_told(tokenizer: Any) -> None:
-    bare, prefixed = contexts_of(paris(), ContextPlan(prefixes=PREFIXES), tokenizer)
-    assert bare.shared == 0
-    assert 0 < prefixed.shared <= prefixed.position
-    assert read(tokenizer, prefixed.ids[: prefixed.shared]) in PREFIXES
-    assert read(tokenizer, prefixed.ids[prefixed.shared :]).startswith(" The capital of France")
-
-
 def test_the_choice_of_prefixes_depends_on_the_id_alone(tokenizer: Any) -> None:
     plan = ContextPlan(prefixes=PREFIXES, per_fact=3)
     other = paris(subject="Japan")

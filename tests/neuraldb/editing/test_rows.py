@@ -15,10 +15,7 @@ import torch.nn.functional as F
 from revisor.facts.fact import Fact
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
-from revisor.neuraldb.bank.bank import Bank
-from revisor.neuraldb.bank.encode import KeyEncoder
-from revisor.neuraldb.bank.view import Row
-from revisor.neuraldb.editing.calibration import Calibration, LayerScore
+from revisor.neuraldb.bank.bank import Bank, Row
 from revisor.neuraldb.editing.check import CEILING, Failure, check_rows
 from revisor.neuraldb.editing.keys import compute_keys, key_groups
 from revisor.neuraldb.editing.request import ContextPlan, make_requests
@@ -32,7 +29,6 @@ from tests import tiny
 
 LAYER = 1
 PREFIXES = ("The tower is old.", "She lives in the city.", "A novel by two brothers.")
-RAW = Calibration(encoder=KeyEncoder(), score=LayerScore(layer=LAYER, accuracy=1.0, gamma=0.9))
 SETTINGS = BuildSettings(
     layer=LAYER,
     gamma=0.9,  # the tiny model's raw keys are all alike
@@ -45,8 +41,8 @@ LIVES = Fact(subject="Jane Roe", prompt="{} lives in", object="Rome")
 def built(
     loaded: LoadedModel, spec: Spec, facts: Sequence[Fact], settings: BuildSettings = SETTINGS
 ) -> tuple[Bank, list[Failure]]:
-    bank = empty_bank(spec, RAW, settings)
-    for row in build_rows(loaded, spec, RAW, facts, settings).rows:
+    bank = empty_bank(spec)
+    for row in build_rows(loaded, spec, facts, settings):
         bank.put(row)
     known = {fact.id: fact for fact in facts}
     return bank, check_rows(loaded, spec, bank, known, list(known), settings)
@@ -64,12 +60,12 @@ def test_facts_answer_through_the_gate(loaded: LoadedModel, spec: Spec) -> None:
     assert failed == []
     assert sorted(bank.ids) == sorted(fact.id for fact in tiny.FACTS)
     assert all(answered(loaded, spec, bank, tiny.FACTS))
-    nothing = Bank(encoder=KeyEncoder(), key_width=spec.key_width, hidden_width=spec.hidden_width)
+    nothing = empty_bank(spec)
     assert sum(answered(loaded, spec, nothing, tiny.FACTS)) < len(tiny.FACTS) / 2
 
 
 def test_a_row_has_one_key_the_mean_over_its_contexts(loaded: LoadedModel, spec: Spec) -> None:
-    rows = build_rows(loaded, spec, RAW, tiny.FACTS, SETTINGS).rows
+    rows = build_rows(loaded, spec, tiny.FACTS, SETTINGS)
     assert [row.row_id for row in rows] == [fact.id for fact in tiny.FACTS]
     for row, fact in zip(rows, tiny.FACTS, strict=True):
         (contexts,) = key_groups(fact, loaded.tokenizer, PREFIXES)
@@ -80,8 +76,8 @@ def test_a_row_has_one_key_the_mean_over_its_contexts(loaded: LoadedModel, spec:
 
 def test_an_alias_has_a_key_of_its_own(loaded: LoadedModel, spec: Spec) -> None:
     fact = replace(tiny.FACTS[0], aliases=("The company",))
-    (row,) = build_rows(loaded, spec, RAW, [fact], SETTINGS).rows
-    (alone,) = build_rows(loaded, spec, RAW, tiny.FACTS[:1], SETTINGS).rows
+    (row,) = build_rows(loaded, spec, [fact], SETTINGS)
+    (alone,) = build_rows(loaded, spec, tiny.FACTS[:1], SETTINGS)
     assert len(row.keys_CE) == 2
     torch.testing.assert_close(row.keys_CE[:1], alone.keys_CE)
 
@@ -111,12 +107,11 @@ def test_a_fact_that_cannot_be_written_is_reported_with_its_loss_and_has_no_row(
     assert answered(loaded, spec, bank, tiny.FACTS[:1]) == [True]
 
 
-@pytest.mark.parametrize("bits", [32, 8])
 def test_a_row_that_its_prompt_does_not_hit_is_given_that_prompts_key(
-    bits: int, loaded: LoadedModel, spec: Spec
+    loaded: LoadedModel, spec: Spec
 ) -> None:
     fact = tiny.FACTS[0]
-    bank, failed = built(loaded, spec, [fact], replace(SETTINGS, gamma=CEILING, bits=bits))
+    bank, failed = built(loaded, spec, [fact], replace(SETTINGS, gamma=CEILING))
     assert failed == []
     assert len(bank.get(fact.id).gamma_C) == 2
     assert float(bank.get(fact.id).gamma_C.min()) > CEILING - 0.001
@@ -128,7 +123,7 @@ def test_a_row_that_its_prompt_does_not_hit_is_given_that_prompts_key(
 
 def test_a_weak_row_is_optimised_again(loaded: LoadedModel, spec: Spec) -> None:
     weak = replace(SETTINGS, values=ValueSettings(steps=2))
-    first = build_rows(loaded, spec, RAW, tiny.FACTS, weak).rows
+    first = build_rows(loaded, spec, tiny.FACTS, weak)
     bank, failed = built(loaded, spec, tiny.FACTS, weak)
     again = [row for row in first if row.row_id in bank]
     changed = [row for row in again if not torch.equal(row.r_D, bank.get(row.row_id).r_D)]
@@ -139,7 +134,7 @@ def test_a_weak_row_is_optimised_again(loaded: LoadedModel, spec: Spec) -> None:
 
 def test_a_row_does_not_depend_on_other_facts(loaded: LoadedModel, spec: Spec) -> None:
     def by_id(facts: Sequence[Fact]) -> dict[str, Row]:
-        return {row.row_id: row for row in build_rows(loaded, spec, RAW, facts, SETTINGS).rows}
+        return {row.row_id: row for row in build_rows(loaded, spec, facts, SETTINGS)}
 
     together = by_id(tiny.FACTS)
     for fact in tiny.FACTS[:3]:
@@ -149,8 +144,8 @@ def test_a_row_does_not_depend_on_other_facts(loaded: LoadedModel, spec: Spec) -
 
 
 def test_another_gamma_changes_the_thresholds_alone(loaded: LoadedModel, spec: Spec) -> None:
-    (one,) = build_rows(loaded, spec, RAW, tiny.FACTS[:1], SETTINGS).rows
-    (other,) = build_rows(loaded, spec, RAW, tiny.FACTS[:1], replace(SETTINGS, gamma=0.5)).rows
+    (one,) = build_rows(loaded, spec, tiny.FACTS[:1], SETTINGS)
+    (other,) = build_rows(loaded, spec, tiny.FACTS[:1], replace(SETTINGS, gamma=0.5))
     assert torch.equal(at_gamma(one, 0.5).gamma_C, other.gamma_C)
     assert torch.equal(one.r_D, other.r_D)
 

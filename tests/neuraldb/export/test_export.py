@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from revisor.errors import CannotWrite, NotBuilt, NotSupported, UsageError
 from revisor.facts.fact import Fact
-from revisor.neuraldb.bank.manifest import sha256_of
+from revisor.facts.private import sha256_of
 from revisor.neuraldb.export import export as exporting
 from revisor.neuraldb.gate.watch import Watch
 from revisor.neuraldb.method import (
@@ -263,7 +263,7 @@ def test_nothing_is_left_where_it_cannot_be_done(
     with pytest.raises(UsageError, match="there is no folder"):
         export_model(built, tmp_path / "nowhere" / "model")
     with monkeypatch.context() as patch:
-        patch.setattr(exporting, "write_view", no_room)
+        patch.setattr(exporting, "write_rows", no_room)
         with pytest.raises(CannotWrite, match="No space left"):
             export_model(built, tmp_path / "model")
     with monkeypatch.context() as patch:
@@ -279,7 +279,7 @@ def test_nothing_is_left_where_it_cannot_be_done(
 def test_of_a_purged_fact_nothing_is_left_in_the_folder(built: Workspace, tmp_path: Path) -> None:
     target = tmp_path / "model"
     export_model(built, target)
-    needles = (b"Zora", ZORA.id.encode(), *on_disk(built, bank_of(built).get(ZORA.id)))
+    needles = (b"Zora", ZORA.id.encode(), *on_disk(bank_of(built).get(ZORA.id)))
     assert all(holders(target, needle) for needle in needles[1:]), "the search itself works"
     before = logits(opened(target), ACME)
     assert not carries_gate(target), "so an erasure knows it for one with a bank"

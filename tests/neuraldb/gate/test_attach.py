@@ -17,7 +17,7 @@ from revisor.errors import UsageError, WrongModel
 from revisor.models.hooks import inputs_of
 from revisor.models.spec import spec_of
 from revisor.neuraldb.bank.bank import Bank, Row, View
-from revisor.neuraldb.bank.encode import KeyEncoder
+from revisor.neuraldb.bank.search import unit
 from revisor.neuraldb.editing.keys import ffn_inputs
 from revisor.neuraldb.gate.attach import attach
 from revisor.neuraldb.gate.match import MISS, match
@@ -49,15 +49,10 @@ def close(model: Any) -> dict[str, float]:
 def bank_of(model: Any, places: Sequence[tuple[Sequence[int], int]]) -> View:
     """A row `r0`, `r1`, ... for each token (ids, position) of some texts."""
     spec = spec_of(model)
-    encoder = KeyEncoder()
-    bank = Bank(
-        encoder=encoder,
-        key_width=spec.key_width,
-        hidden_width=spec.hidden_width,
-    )
+    bank = Bank(key_width=spec.key_width, hidden_width=spec.hidden_width)
     generator = torch.Generator().manual_seed(7)
     for index, (ids, position) in enumerate(places):
-        keys = encoder.encode(ffn_inputs(model, spec, LAYER, [ids])[0])
+        keys = unit(ffn_inputs(model, spec, LAYER, [ids])[0])
         cosine = keys @ keys[position]
         cosine[position] = -1
         assert cosine.max() < 0.95
@@ -72,8 +67,7 @@ def bank_of(model: Any, places: Sequence[tuple[Sequence[int], int]]) -> View:
 
 
 def empty(view: View) -> View:
-    bank = Bank(encoder=view.encoder, key_width=view.keys_ME.shape[1], hidden_width=1)
-    return bank.view()
+    return Bank(key_width=view.keys_ME.shape[1], hidden_width=1).view()
 
 
 def logits(model: Any, ids: Sequence[int] = IDS, **more: Any) -> torch.Tensor:
@@ -201,7 +195,7 @@ def test_a_row_that_fires_on_padding_is_not_reported_there(side: str, model: Any
     view = bank_of(model, [(TEXTS[1], 3)])
     on_padding = replace(
         view,
-        keys_ME=torch.cat([view.keys_ME, KeyEncoder().encode(keys_BTF[1, column])[None]]),
+        keys_ME=torch.cat([view.keys_ME, unit(keys_BTF[1, column])[None]]),
         gamma_M=torch.cat([view.gamma_M, torch.tensor([0.9999])]),
         row_M=torch.tensor([0, 0]),
     )
@@ -231,12 +225,12 @@ def test_beam_search_hits_in_every_beam(model: Any) -> None:
     assert found[: len(IDS)] == list(IDS)
 
 
+@pytest.mark.usefixtures("_compiled_anew")
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
 def test_compiled_it_gives_the_logits_of_eager_mode(family: str) -> None:
     model = tiny.model(family)
     view, spec, ids = bank_of(model, [(IDS, 5)]), spec_of(model), torch.tensor([IDS])
     plain = model(ids, use_cache=False).logits
-    torch.compiler.reset()
     with attach(spec, LAYER, view) as gated:
         eager = model(ids, use_cache=False).logits
         compiled = torch.compile(model, backend="aot_eager", fullgraph=False)
@@ -244,18 +238,16 @@ def test_compiled_it_gives_the_logits_of_eager_mode(family: str) -> None:
         assert not torch.allclose(eager, plain)
         with gated.disabled():
             torch.testing.assert_close(compiled(ids, use_cache=False).logits, plain)
-    torch.compiler.reset()
 
 
+@pytest.mark.usefixtures("_compiled_anew")
 def test_a_gate_does_not_break_the_graph(llama: Any) -> None:
     view, spec = bank_of(llama, [(IDS, 5)]), spec_of(llama)
     projection = spec.ffn_projection(LAYER)
     k_TF = torch.randn(1, 3, spec.key_width)
-    torch.compiler.reset()
     with attach(spec, LAYER, view):
         compiled = torch.compile(projection, backend="eager", fullgraph=True)
         assert torch.equal(compiled(k_TF), projection(k_TF))
-    torch.compiler.reset()
 
 
 @pytest.mark.parametrize("layer", [-1, tiny.DEPTH])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from revisor import data
 from revisor.bench.methods.binding import Binding
@@ -32,7 +34,7 @@ class ValueOptions:
 
     Attributes:
         prefixed: prefixed contexts of a fact beside its bare prompt.
-        steps, rate, clamp, kl_weight, decay: see `ValueSettings`.
+        steps, rate, clamp, kl_weight: see `ValueSettings`.
         moment_tokens: background tokens that C is measured on.
     """
 
@@ -41,7 +43,6 @@ class ValueOptions:
     rate: float = 0.3
     clamp: float = 0.75
     kl_weight: float = 0.0625
-    decay: float = 0.0
     moment_tokens: int = TOKENS
 
     def values(self) -> ValueSettings:
@@ -51,7 +52,6 @@ class ValueOptions:
             rate=self.rate,
             clamp=self.clamp,
             kl_weight=self.kl_weight,
-            decay=self.decay,
         )
 
     def requests(self, facts: Sequence[Fact], tokenizer: Any) -> list[Request]:
@@ -119,7 +119,7 @@ def _leaving(spec: Spec, layer: int) -> Iterator[list[torch.Tensor]]:
             yield seen
 
 
-class WeightEditor:
+class WeightEditor(ABC):
     """The part of an `Editor` that every method with changed weights shares.
 
     Args:
@@ -136,13 +136,27 @@ class WeightEditor:
         self.loaded, self.spec = binding.loaded, binding.spec
         self.weights: EditedWeights | None = None
 
+    @abstractmethod
+    def _changed(self) -> Iterable[nn.Parameter]:
+        """The parameters that it changes; called once, on the unedited model."""
+
+    @abstractmethod
+    def _write(self, facts: Sequence[Fact], weights: EditedWeights) -> None:
+        """Write facts into the weights as they are now."""
+
+    def fit(self, facts: Sequence[Fact]) -> list[Failure]:
+        """Write facts into the model as edited so far; returns those that it does not say then."""
+        if not facts:
+            return []
+        if self.weights is None:
+            self.weights = EditedWeights(self._changed())
+        self._write(facts, self.weights)
+        return unsaid(self.loaded, facts, self.attached)
+
     @contextmanager
     def attached(self) -> Iterator[None]:
         """The model with the changed weights; on exit it has its own tensors again."""
-        if self.weights is None:
-            yield
-            return
-        with self.weights.swapped():
+        with nullcontext() if self.weights is None else self.weights.swapped():
             yield
 
     def undo(self, ids: object) -> None:

@@ -1,9 +1,9 @@
-"""MEMIT, RECT and AlphaEdit: target values spread over a range of layers by least squares.
+"""MEMIT, RECT and AlphaEdit: target values spread over a range of layers by least squares; ROME.
 
 A batch of facts is written on the model as edited so far: the residual that makes the last layer
 say the object is optimised once; then, layer by layer, what is still missing there is divided by
 the layers left and solved into that layer's weight (Meng et al. 2023, algorithm 1). The three
-methods differ in the solve alone.
+methods differ in the solve alone. ROME writes fact by fact: a rank-one update of one layer each.
 
 Shapes: N facts, F key width, D hidden width.
 """
@@ -14,18 +14,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from revisor.bench.methods.binding import Binding, check_layers, published_range
-from revisor.bench.methods.closed import alphaedit_update, keep_largest, memit_update, null_space
-from revisor.bench.methods.common import ValueOptions, WeightEditor, leaving_at, unsaid
+from revisor.bench.methods.closed import (
+    alphaedit_update,
+    keep_largest,
+    memit_update,
+    null_space,
+    rome_update,
+)
+from revisor.bench.methods.common import ValueOptions, WeightEditor, leaving_at
 from revisor.bench.methods.moments import second_moments
 from revisor.bench.methods.targets import goals, kept_goals
 from revisor.bench.methods.weights import EditedWeights, projection_weight
-from revisor.bench.protocol import Failure
 from revisor.errors import UsageError
 from revisor.facts.fact import Fact
 from revisor.neuraldb.editing.keys import mean_keys
 from revisor.neuraldb.editing.request import Request
+from revisor.neuraldb.editing.residuals import compute_residuals
 from revisor.progress import Progress
 
 EDITED, UNEDITED = "edited", "unedited"
@@ -117,38 +124,28 @@ class LocateEditor(WeightEditor):
         self._projections: dict[int, torch.Tensor] = {}
         self._earlier: dict[int, torch.Tensor] = {}
 
-    def fit(self, facts: Sequence[Fact]) -> list[Failure]:
-        """Write facts in batches, each on the model as edited before it."""
-        if not facts:
-            return []
-        if self.weights is None:
-            self._prepare()
+    def _changed(self) -> list[nn.Parameter]:
+        """Also measures what is needed of the unedited model."""
+        tokens = self.options.moment_tokens
+        self._moments = second_moments(self.binding, self.layers, tokens=tokens)
+        if isinstance(self.options, AlphaEditOptions):
+            for layer, C_FF in self._moments.items():
+                P_FF = null_space(C_FF.to(self._solver), self.options.threshold)
+                self._projections[layer] = P_FF.cpu()
+                self._earlier[layer] = torch.zeros_like(C_FF, dtype=torch.float64)
+        return [projection_weight(self.spec.ffn_projection(layer)) for layer in self.layers]
+
+    def _write(self, facts: Sequence[Fact], weights: EditedWeights) -> None:
+        """In batches, each on the model as edited before it."""
         size = self.options.batch or len(facts)
         requests = self.options.requests(facts, self.loaded.tokenizer)
         with Progress(self.name, total=len(facts), unit="facts") as progress:
             for start in range(0, len(facts), size):
-                self._fit_batch(requests[start : start + size], progress)
-        return unsaid(self.loaded, facts, self.attached)
+                self._write_batch(requests[start : start + size], weights, progress)
 
-    def _prepare(self) -> None:
-        """What is measured on the unedited model."""
-        tokens = self.options.moment_tokens
-        self._moments = second_moments(self.binding, self.layers, tokens=tokens)
-        if isinstance(self.options, AlphaEditOptions):
-            self._projections = {
-                layer: null_space(C_FF.to(self._solver), self.options.threshold).cpu()
-                for layer, C_FF in self._moments.items()
-            }
-            self._earlier = {
-                layer: torch.zeros_like(C_FF, dtype=torch.float64)
-                for layer, C_FF in self._moments.items()
-            }
-        self.weights = EditedWeights(
-            projection_weight(self.spec.ffn_projection(layer)) for layer in self.layers
-        )
-
-    def _fit_batch(self, requests: Sequence[Request], progress: Progress) -> None:
-        assert self.weights is not None
+    def _write_batch(
+        self, requests: Sequence[Request], weights: EditedWeights, progress: Progress
+    ) -> None:
         last = self.layers[-1]
         bare = [request.contexts[0] for request in requests]
         told = [[c for c in request.contexts if c.target] for request in requests]
@@ -157,14 +154,14 @@ class LocateEditor(WeightEditor):
         if self.options.targets == UNEDITED or not self._batches:
             goal_ND, spared = kept_goals(self.binding, last, requests, values, done)
             self.spared_seconds += spared
-        with self.weights.swapped():
+        with weights.swapped():
             if goal_ND is None:
                 goal_ND = goals(self.binding, last, requests, values, done)
             for left, layer in zip(range(len(self.layers), 0, -1), self.layers, strict=True):
                 K_NF = mean_keys(self.loaded.model, self.spec, layer, told)
                 gap_ND = goal_ND - leaving_at(self.loaded, self.spec, last, bare)
-                delta_DF = self._solve(layer, K_NF, gap_ND / left)
-                self.weights.add(self.spec.ffn_projection(layer), delta_DF)
+                delta_DF = self._solve(layer, K_NF, gap_ND / left, weights)
+                weights.add(self.spec.ffn_projection(layer), delta_DF)
         self._batches += 1
 
     @property
@@ -173,8 +170,9 @@ class LocateEditor(WeightEditor):
         device = self.loaded.device
         return device if device.type == "cuda" else torch.device("cpu")
 
-    def _solve(self, layer: int, K_NF: torch.Tensor, R_ND: torch.Tensor) -> torch.Tensor:
-        assert self.weights is not None
+    def _solve(
+        self, layer: int, K_NF: torch.Tensor, R_ND: torch.Tensor, weights: EditedWeights
+    ) -> torch.Tensor:
         options, device = self.options, self._solver
         K_NF, R_ND = K_NF.to(device, torch.float64), R_ND.to(device, torch.float64)
         if isinstance(options, AlphaEditOptions):
@@ -186,6 +184,51 @@ class LocateEditor(WeightEditor):
         assert isinstance(options, MemitOptions)
         delta_DF = memit_update(K_NF, R_ND, self._moments[layer].to(device), options.weight)
         if isinstance(options, RectOptions):
-            W_DF = self.weights.current_DF(self.spec.ffn_projection(layer))
+            W_DF = weights.current_DF(self.spec.ffn_projection(layer))
             return keep_largest(delta_DF, W_DF.to(delta_DF), options.keep)
         return delta_DF
+
+
+@dataclass(frozen=True, kw_only=True)
+class RomeOptions(ValueOptions):
+    """ROME.
+
+    Attributes:
+        layer: whose FFN output projection is changed; None for the middle of MEMIT's range.
+    """
+
+    layer: int | None = None
+
+
+class RomeEditor(WeightEditor):
+    """ROME.
+
+    Args:
+        binding: the model, and the folder of the background corpus.
+        options: hyperparameters.
+        name: of the method.
+    """
+
+    def __init__(self, binding: Binding, options: RomeOptions, *, name: str) -> None:
+        super().__init__(binding, name)
+        self.options = options
+        range_ = published_range(binding)
+        layer = range_[len(range_) // 2] if options.layer is None else options.layer
+        (self.layer,) = check_layers(binding, (layer,))
+
+    def _changed(self) -> list[nn.Parameter]:
+        return [projection_weight(self.spec.ffn_projection(self.layer))]
+
+    def _write(self, facts: Sequence[Fact], weights: EditedWeights) -> None:
+        options, model, spec, layer = self.options, self.loaded.model, self.spec, self.layer
+        # Of the unedited model: the cache is keyed by its weights.
+        C_FF = second_moments(self.binding, (layer,), tokens=options.moment_tokens)[layer]
+        values, requests = options.values(), options.requests(facts, self.loaded.tokenizer)
+        with weights.swapped(), Progress(self.name, len(facts), "facts") as progress:
+            for request in requests:
+                told = [context for context in request.contexts if context.target]
+                residual = compute_residuals(model, spec, layer, [request], values)
+                (k_F,) = mean_keys(model, spec, layer, [told])
+                delta_DF = rome_update(k_F, residual.R_ND[0], C_FF)
+                weights.add(spec.ffn_projection(layer), delta_DF)
+                progress.advance()

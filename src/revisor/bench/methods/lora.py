@@ -11,9 +11,9 @@ from torch import nn
 
 from revisor.bench.extra import need
 from revisor.bench.methods.binding import Binding
-from revisor.bench.methods.common import WeightEditor, unsaid
+from revisor.bench.methods.common import WeightEditor
 from revisor.bench.methods.training import TrainOptions, train
-from revisor.bench.protocol import Failure
+from revisor.bench.methods.weights import EditedWeights
 from revisor.facts.fact import Fact
 
 
@@ -66,25 +66,17 @@ class LoraEditor(WeightEditor):
             if "lora_" in name
         ]
 
-    def fit(self, facts: Sequence[Fact]) -> list[Failure]:
+    def _changed(self) -> list[nn.Parameter]:
+        return []
+
+    def _write(self, facts: Sequence[Fact], weights: EditedWeights) -> None:
         """Train the adapters on these facts alone, from what they are now."""
-        if not facts:
-            return []
         if not self._places:
             self._places = self._inject()
         parameters = self._parameters
         requests = self.options.requests(facts, self.loaded.tokenizer)
         with self.attached():
-            train(
-                self.loaded,
-                requests,
-                parameters,
-                parameters,
-                _nothing,
-                self.options,
-                title=self.name,
-            )
-        return unsaid(self.loaded, facts, self.attached)
+            train(self.loaded, requests, parameters, parameters, self.options, title=self.name)
 
     def _inject(self) -> list[_Place]:
         """Let peft make its modules, and put the base's back at once."""
@@ -140,7 +132,3 @@ class LoraEditor(WeightEditor):
     def stored_bytes(self) -> int:
         """Of the adapters."""
         return sum(p.numel() * p.element_size() for p in self._parameters)
-
-
-def _nothing() -> None:
-    """The adapters are trained where they stand."""

@@ -11,11 +11,10 @@ from revisor.bench.firing import bank_fires
 from revisor.bench.methods.binding import Binding
 from revisor.bench.protocol import Failure, Fires
 from revisor.facts.fact import Fact
-from revisor.neuraldb.bank.view import Row, View
-from revisor.neuraldb.editing.calibration import calibrate
+from revisor.neuraldb.bank.bank import Row, View
 from revisor.neuraldb.editing.check import check_rows
 from revisor.neuraldb.editing.rows import at_gamma, build_rows, empty_bank
-from revisor.neuraldb.editing.settings import BuildSettings
+from revisor.neuraldb.editing.settings import PAPER_GAMMA, BuildSettings
 from revisor.neuraldb.gate.attach import attach
 from revisor.neuraldb.method import choose_layer
 
@@ -25,14 +24,12 @@ class BankOptions:
     """How the bank is built.
 
     Attributes:
-        gamma: the cosine threshold; None for 0.65, or with whitened keys what calibration finds.
+        gamma: the cosine threshold.
         layer: whose FFN the gate sits in; None for the one that was swept or is probed.
-        whiten: compare whitened keys, not the paper's raw ones.
     """
 
-    gamma: float | None = None
+    gamma: float = PAPER_GAMMA
     layer: int | None = None
-    whiten: bool = False
 
 
 class BankMethod:
@@ -56,11 +53,10 @@ class BankMethod:
         binding.spec.ffn_projection(layer)
         self.name = name
         self.loaded, self.spec, self.layer = binding.loaded, binding.spec, layer
-        self.settings = BuildSettings(layer=layer, gamma=options.gamma, whiten=options.whiten)
-        self.calibration = calibrate(self.loaded, self.spec, layer, whiten=options.whiten)
+        self.settings = BuildSettings(layer=layer, gamma=options.gamma)
         self.facts: dict[str, Fact] = {}
         self.spared_seconds = 0.0
-        self._bank = empty_bank(self.spec, self.calibration, self.settings)
+        self._bank = empty_bank(self.spec)
         # By the facts of a fit: rows as they are before the check, and the seconds they took.
         self._made: dict[tuple[Fact, ...], tuple[list[Row], float]] = {}
 
@@ -100,10 +96,9 @@ class BankMethod:
         if key in self._made:
             rows, seconds = self._made[key]
             self.spared_seconds += seconds
-            gamma = self.settings.threshold(self.calibration)
-            return [at_gamma(row, gamma) for row in rows]
+            return [at_gamma(row, self.settings.gamma) for row in rows]
         begun = time.perf_counter()
-        rows = build_rows(self.loaded, self.spec, self.calibration, key, self.settings).rows
+        rows = build_rows(self.loaded, self.spec, key, self.settings)
         self._made[key] = rows, time.perf_counter() - begun
         return rows
 
@@ -136,5 +131,4 @@ def layer_for(binding: Binding, options: BankOptions) -> int:
     """The layer of the options, else the one that was swept for the model, else a probed one."""
     if options.layer is not None:
         return options.layer
-    chosen = choose_layer(binding.loaded.name, binding.loaded, binding.spec, whiten=options.whiten)
-    return chosen if isinstance(chosen, int) else chosen.layer
+    return choose_layer(binding.loaded.name, binding.loaded, binding.spec)

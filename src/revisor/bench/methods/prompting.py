@@ -1,8 +1,7 @@
 """Facts in the prompt: the right one given (`icl`), or the likeliest ones retrieved (`rag`).
 
 In-context editing is handed the right fact for every prompt about it, so it is the ceiling of what
-a prompt can do. Retrieval finds facts by itself: by BM25 (bm25s), or by the model's own hidden
-states.
+a prompt can do. Retrieval finds facts by itself: by BM25 (bm25s), or by a sentence encoder.
 """
 
 from __future__ import annotations
@@ -13,18 +12,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
+import numpy as np
 
 from revisor.bench.extra import need
-from revisor.bench.methods.binding import Binding, layer_at
+from revisor.bench.methods.binding import Binding
 from revisor.bench.protocol import Failure
+from revisor.config import SENTENCE_ENCODER, sentence_encoder
 from revisor.errors import UsageError
 from revisor.facts.fact import Fact, normal_form
-from revisor.neuraldb.editing.keys import token_keys
+from revisor.models.sentences import SentenceModel, open_sentence_model
+from revisor.progress import Progress
 
 TEMPLATE = "{facts}\n{prompt}"
-DENSE_SHARE = 0.5  # of the depth: whose FFN keys a text is embedded by
-RETRIEVERS = ("bm25", "dense")
+BM25 = "bm25"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +43,12 @@ class RetrievalOptions:
     """Retrieval.
 
     Attributes:
-        retriever: `bm25` or `dense`.
+        retriever: `bm25`, or `sentence-transformers:` and the folder or name of an encoder.
         top: facts in a prompt at most; the likeliest stands last, next to the question.
         template: how facts (a line each) and prompt are put together.
     """
 
-    retriever: str = "bm25"
+    retriever: str = BM25
     top: int = 3
     template: str = TEMPLATE
 
@@ -129,29 +129,32 @@ class RetrievalEditor(_PromptEditor):
     """The likeliest facts in the prompt.
 
     Args:
-        binding: the model, whose hidden states the dense retriever takes.
+        binding: not needed; all editors are made alike.
         options: hyperparameters.
         name: of the method.
 
     Raises:
         UsageError: an unknown retriever, or no facts a prompt.
         NotSupported: bm25s is not installed.
+        ModelUnavailable, NotSupported: the sentence encoder cannot be used.
     """
 
     def __init__(self, binding: Binding, options: RetrievalOptions, *, name: str) -> None:
         super().__init__(name, options.template)
-        if options.retriever not in RETRIEVERS:
+        is_dense = options.retriever.startswith(SENTENCE_ENCODER)
+        if not (is_dense or options.retriever == BM25):
             raise UsageError(
                 f"There is no retriever '{options.retriever}'.",
-                f"Choose one of: {', '.join(RETRIEVERS)}.",
+                f"Choose {BM25}, or {SENTENCE_ENCODER}FOLDER for a sentence encoder.",
             )
         if options.top < 1:
             raise UsageError(f"{options.top} facts a prompt are none.", "Give 1 or more.")
         self.options = options
-        self.binding = binding
+        encoder = sentence_encoder(options.retriever) if is_dense else None
+        self._encoder = None if encoder is None else open_sentence_model(encoder)
         self._index: _Bm25 | _Dense | None = None
         self._order: list[Fact] = []
-        if options.retriever == "bm25":
+        if self._encoder is None:
             need("bm25s")
 
     def fit(self, facts: Sequence[Fact]) -> list[Failure]:
@@ -171,8 +174,7 @@ class RetrievalEditor(_PromptEditor):
         if self._index is None:
             self._order = list(self._facts.values())
             texts = [sentence(fact) for fact in self._order]
-            dense = self.options.retriever == "dense"
-            self._index = _Dense(self.binding, texts) if dense else _Bm25(texts)
+            self._index = _Bm25(texts) if self._encoder is None else _Dense(self._encoder, texts)
         return [self._order[i] for i in self._index.nearest(prompt, self.options.top)]
 
     def reword(self, prompt: str, fact: Fact | None = None) -> str:
@@ -211,29 +213,18 @@ class _Bm25:
 
 
 class _Dense:
-    """Cosine of mean FFN keys in the middle of the model, centred on the facts' own mean."""
+    """Cosine of a sentence encoder's vectors."""
 
-    def __init__(self, binding: Binding, texts: Sequence[str]) -> None:
-        self._binding = binding
-        means_NF = self._embed(texts)
-        self._centre_F = means_NF.mean(0) if len(texts) > 1 else torch.zeros(means_NF.shape[1])
-        self._rows_NF = torch.nn.functional.normalize(means_NF - self._centre_F, dim=1)
+    def __init__(self, encoder: SentenceModel, texts: Sequence[str]) -> None:
+        self._encoder = encoder
+        with Progress("Embedding facts", total=len(texts), unit="facts") as progress:
+            self._rows_NW = np.concatenate([self._row(text, progress) for text in texts])
 
-    def _embed(self, texts: Sequence[str]) -> torch.Tensor:
-        loaded, spec = self._binding.loaded, self._binding.spec
-        ids = [tuple(loaded.tokenizer(text)["input_ids"]) for text in texts]
-        layer = layer_at(self._binding, DENSE_SHARE)
-        keys_TF, origin = token_keys(loaded.model, spec, layer, ids)
-        owner_T = torch.tensor([text for text, _ in origin])
-        # The first token of a text has a key of its own kind, many times longer than all others.
-        later_T = torch.tensor([place > 0 for _, place in origin])
-        total = torch.zeros(len(texts), keys_TF.shape[1]).index_add(
-            0, owner_T[later_T], keys_TF[later_T]
-        )
-        return total / torch.bincount(owner_T[later_T], minlength=len(texts)).clamp(min=1)[:, None]
+    def _row(self, text: str, progress: Progress) -> np.ndarray:
+        progress.advance(1)
+        return self._encoder.embed([text])
 
     def nearest(self, text: str, top: int) -> list[int]:
         """Indices of the best texts."""
-        (mean_F,) = self._embed([text])
-        best = (self._rows_NF @ (mean_F - self._centre_F)).topk(min(top, len(self._rows_NF)))
-        return [int(index) for index in best.indices]
+        near_N = self._rows_NW @ self._encoder.embed([text])[0]
+        return [int(index) for index in np.argsort(-near_N, kind="stable")[:top]]

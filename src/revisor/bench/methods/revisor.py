@@ -19,9 +19,9 @@ from revisor.errors import UsageError
 from revisor.facts.changes import Put, Remove
 from revisor.facts.fact import Fact
 from revisor.facts.ledger import Ledger
-from revisor.gate.decide import THRESHOLDS
 from revisor.gate.gate import FactGate
 from revisor.gate.probe import load_probe, require
+from revisor.gate.scope import THRESHOLDS
 from revisor.index import FactIndex, View
 
 ACTOR = "eval"

@@ -1,4 +1,5 @@
-"""Gradient descent on facts: the loop that fine-tuning, retraining and LoRA share.
+"""Gradient descent on facts: of one FFN output projection (`ft`) or of all weights (`retrain`).
+LoRA shares the loop.
 
 The loss is on the object's tokens alone. Adam works on fp32 copies while the model runs in its own
 dtype, so that small steps are not lost in bf16. It stops early when the model says every object
@@ -9,7 +10,7 @@ Shapes: B rows (contexts), M target positions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,12 +19,17 @@ import torch.nn.functional as F
 from torch import nn
 
 from revisor import data
+from revisor.bench.methods.binding import Binding, check_layers, layer_at
+from revisor.bench.methods.common import WeightEditor
+from revisor.bench.methods.weights import EditedWeights, projection_weight
 from revisor.facts.fact import Fact
 from revisor.models.hooks import head_at
 from revisor.models.load import LoadedModel
 from revisor.models.padding import padded
 from revisor.neuraldb.editing.request import Context, ContextPlan, Request, make_requests
 from revisor.progress import Progress
+
+FT_SHARE = 0.6  # of the depth; see the sweep in benchmarks/sweep_baselines.py
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +41,7 @@ class TrainOptions:
         epochs: passes over the facts at most.
         batch: facts a step, with all their contexts.
         stop_nll: mean loss a target token at which training ends early.
-        decay: AdamW's weight decay.
         clip: bound of the gradient's norm.
-        reach: |change| of any weight in one fit at most (Zhu et al. 2020); None for no bound.
         prefixed: prefixed contexts of a fact beside its bare prompt.
         relative: the rate is a multiple of each parameter's root mean square: one value then
             serves models of any width. No option: it belongs to the method.
@@ -47,9 +51,7 @@ class TrainOptions:
     epochs: int = 20
     batch: int = 8
     stop_nll: float = 0.05
-    decay: float = 0.0
     clip: float = 1.0
-    reach: float | None = None
     prefixed: int = 1
     relative: ClassVar[bool] = False
 
@@ -93,9 +95,9 @@ def train(
     requests: Sequence[Request],
     parameters: Sequence[nn.Parameter],
     masters: Sequence[torch.Tensor],
-    publish: Callable[[], None],
     options: TrainOptions,
     *,
+    publish: Callable[[], None] | None = None,
     title: str,
 ) -> None:
     """Move fp32 masters until the model says the facts.
@@ -105,13 +107,12 @@ def train(
         requests: the facts and the texts they are learnt in.
         parameters: of the model; gradients are taken here.
         masters: their fp32 copies, changed in place.
-        publish: writes the masters into the parameters.
         options: see `TrainOptions`.
+        publish: writes the masters into the parameters, where they are not the same.
         title: for progress.
     """
-    origin = [m.clone() for m in masters] if options.reach is not None else []
     scales = [float(m.square().mean().sqrt()) if options.relative else 1.0 for m in masters]
-    adam = torch.optim.AdamW([{"params": [m]} for m in masters], weight_decay=options.decay)
+    adam = torch.optim.Adam([{"params": [m]} for m in masters])
     order = torch.Generator().manual_seed(0)
     for parameter in parameters:
         parameter.requires_grad_(True)
@@ -131,10 +132,8 @@ def train(
                     total += float(nll_B.detach().mean()) * len(part)
                     learnt = learnt and greedy
                     _step(adam, masters, gradients, options.clip)
-                    for master, first in zip(masters, origin, strict=False):
-                        bound = options.reach or 0.0
-                        master.data = first + (master.data - first).clamp(-bound, bound)
-                    publish()
+                    if publish is not None:
+                        publish()
                     progress.advance(len(part))
                 if learnt and total / len(requests) <= options.stop_nll:
                     break
@@ -156,3 +155,60 @@ def _step(
         master.grad = gradient.to(master) * scale.to(master)
     adam.step()
     adam.zero_grad()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainOptions(TrainOptions):
+    """Continued training of all weights; the rate is relative."""
+
+    relative: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class FtOptions(RetrainOptions):
+    """Fine-tuning of one layer; the rate is relative.
+
+    Attributes:
+        layer: whose FFN output projection moves; None for one at 0.6 of the depth.
+    """
+
+    layer: int | None = None
+    rate: float = 0.04
+    epochs: int = 30
+
+
+class TuningEditor(WeightEditor):
+    """Fine-tuning of one layer or of all weights, by the kind of its options.
+
+    Args:
+        binding: the model.
+        options: `FtOptions` or `RetrainOptions`.
+        name: of the method.
+    """
+
+    def __init__(self, binding: Binding, options: RetrainOptions, *, name: str) -> None:
+        super().__init__(binding, name)
+        self.options = options
+        self.layer: int | None = None
+        if isinstance(options, FtOptions):
+            layer = layer_at(binding, FT_SHARE) if options.layer is None else options.layer
+            (self.layer,) = check_layers(binding, (layer,))
+
+    def _changed(self) -> Iterable[nn.Parameter]:
+        if self.layer is None:
+            return self.loaded.model.parameters()
+        return [projection_weight(self.spec.ffn_projection(self.layer))]
+
+    def _write(self, facts: Sequence[Fact], weights: EditedWeights) -> None:
+        """Train on these facts alone."""
+        requests = self.options.requests(facts, self.loaded.tokenizer)
+        with weights.swapped():
+            train(
+                self.loaded,
+                requests,
+                weights.parameters,
+                weights.masters,
+                self.options,
+                publish=weights.publish,
+                title=self.name,
+            )

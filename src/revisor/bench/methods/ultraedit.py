@@ -20,10 +20,9 @@ from torch import nn
 
 from revisor.bench.methods.binding import Binding, check_layers
 from revisor.bench.methods.closed import ridge_update
-from revisor.bench.methods.common import WeightEditor, unsaid
+from revisor.bench.methods.common import WeightEditor
 from revisor.bench.methods.training import target_losses, target_places
 from revisor.bench.methods.weights import EditedWeights, projection_weight
-from revisor.bench.protocol import Failure
 from revisor.facts.fact import Fact
 from revisor.models.hooks import rewritten
 from revisor.neuraldb.editing.request import Context, ContextPlan, make_requests
@@ -90,22 +89,20 @@ class UltraEditor(WeightEditor):
         self._states = {layer: RunningStats() for layer in self.layers}
         self._slopes = {layer: RunningStats() for layer in self.layers}
 
-    def fit(self, facts: Sequence[Fact]) -> list[Failure]:
-        """Write facts in turns of `batch`, each on the model as edited before it."""
-        if not facts:
-            return []
+    def _changed(self) -> list[nn.Parameter]:
+        return [projection_weight(self.spec.ffn_projection(layer)) for layer in self.layers]
+
+    def _write(self, facts: Sequence[Fact], weights: EditedWeights) -> None:
+        """In turns of `batch`, each on the model as edited before it."""
         modules = {layer: self.spec.ffn_projection(layer) for layer in self.layers}
-        if self.weights is None:
-            self.weights = EditedWeights(projection_weight(m) for m in modules.values())
         requests = make_requests(facts, self.loaded.tokenizer, ContextPlan())
-        with self.weights.swapped(), Progress(self.name, len(facts), "facts") as progress:
+        with weights.swapped(), Progress(self.name, len(facts), "facts") as progress:
             for start in range(0, len(requests), self.options.batch):
                 part = requests[start : start + self.options.batch]
                 contexts = [context for request in part for context in request.contexts]
                 for layer, delta_DF in self._updates(modules, contexts).items():
-                    self.weights.add(modules[layer], delta_DF)
+                    weights.add(modules[layer], delta_DF)
                 progress.advance(len(part))
-        return unsaid(self.loaded, facts, self.attached)
 
     def _updates(
         self, modules: dict[int, nn.Module], contexts: Sequence[Context]

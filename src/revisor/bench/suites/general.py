@@ -142,6 +142,8 @@ BY_NAME: Mapping[str, Task] = {task.name: task for task in TASKS}
 
 
 class General(Suite):
+    """General ability: the six tasks of figure 1 of the paper, by lm-evaluation-harness."""
+
     name = "general"
     averages: ClassVar = {"average": tuple(BY_NAME)}  # of figure 1 of Fei et al. (2026)
 

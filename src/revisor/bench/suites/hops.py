@@ -32,6 +32,8 @@ MOST = 3  # questions of one kind a fact
 
 
 class MultiHop(Suite):
+    """Questions whose answer follows from several facts, one through another (MQuAKE)."""
+
     name = "multi-hop"
 
     def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:

@@ -1,4 +1,7 @@
-"""Facts by the thousand: what holds as their number grows, and what else moves."""
+"""Facts by the thousand: what holds as their number grows, and what else moves.
+
+Of a store as it is: the texts of `bench/scaling.py`, asked of the model.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +19,34 @@ from revisor.bench.protocol import Editor, Gated
 from revisor.bench.suites.base import Sizes, Suite, chosen, in_model, subjects
 from revisor.bench.suites.facts import direct, keep_probes
 from revisor.bench.suites.known import KnownFacts
+from revisor.bench.suites.stored import Asked, asked_of, counted
 from revisor.bench.suites.text import WIKITEXT, Gate, Perplexity, windows
 from revisor.facts.fact import normal_form
 
 DEFAULT_EDITS = 1_000
+WINDOWS = 200  # of ordinary text, at most
 FILES = ("entityquestions",)
+SCORES = {
+    "own": "efficacy",
+    "wording": "generalization",
+    "other_relation": "other_relations_kept",
+    "stranger": "unedited_subjects_kept",
+}
 
 
 class Scale(Suite):
+    """A store of many facts: its own, other wordings, what it has no fact of, and ordinary text."""
+
     name = "scale"
     block = 256
 
     def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:
+        if source.store is not None and source.folder is not None:
+            n = counted(source.store, sizes.n)
+            texts = asked_of(source, source.store, n, sizes.seed)
+            made = [_probe(one) for one in texts if one.kind in SCORES]
+            made += windows(source, WIKITEXT, min(n, WINDOWS), tokenizer)
+            return Plan(facts=source.built, probes=tuple(made), n=n)
         dropped: Counter[str] = Counter()
         if source.own:
             read, n, edits = chosen(source, "", sizes)
@@ -76,7 +95,22 @@ class Scale(Suite):
     def finish(
         self, scores: dict[str, float], cases: Sequence[Case], unedited: Mapping[str, float]
     ) -> dict[str, float]:
-        return Perplexity().finish(scores, cases, unedited)
+        return Perplexity().finish(scores, cases, unedited) if "nll" in scores else {}
+
+
+def _probe(asked: Asked) -> Probe:
+    """Of an edited fact its object is wanted, of anything else what the model says without it."""
+    is_wanted = asked.kind in ("own", "wording") and asked.fact is not None
+    return Probe(
+        id=asked.name,
+        case=asked.fact.id if asked.fact else asked.name,
+        score=SCORES[asked.kind],
+        prompt=asked.prompt,
+        wanted=(asked.fact.object,) if asked.fact and is_wanted else (),
+        other=asked.fact.object_before if asked.fact and is_wanted else None,
+        fact=asked.fact,
+        kind="says" if is_wanted else "keeps",
+    )
 
 
 def draw(known: KnownFacts, edits: int, keeps: int) -> tuple[list[Item], list[Keep]]:

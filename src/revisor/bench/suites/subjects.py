@@ -22,6 +22,8 @@ LEAST = 3  # facts that a subject must have
 
 
 class SameSubject(Suite):
+    """Several facts about each subject, and what else there is to ask about it."""
+
     name = "same-subject"
 
     def plan(self, source: Source, sizes: Sizes, tokenizer: Any) -> Plan:

@@ -66,6 +66,8 @@ def facts_beside(source: Source, sizes: Sizes) -> tuple[Fact, ...]:
 
 
 class Perplexity(Suite):
+    """How probable ordinary text is with the facts over without."""
+
     name = "perplexity"
     block = 4 * BATCH
 
@@ -106,6 +108,8 @@ class Perplexity(Suite):
 
 
 class Gate(Suite):
+    """Where in ordinary text a fact is written."""
+
     name = "gate"
     block = 4 * BATCH
 

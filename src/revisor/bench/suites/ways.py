@@ -68,6 +68,8 @@ class WaySuite(Suite):
 
 
 class Paraphrase(WaySuite):
+    """Facts in their own prompts and in genuine paraphrases."""
+
     name = "paraphrase"
 
     def probes(
@@ -78,6 +80,8 @@ class Paraphrase(WaySuite):
 
 
 class Negation(WaySuite):
+    """Facts in prompts that negate them."""
+
     name = "negation"
 
     def probes(
@@ -110,6 +114,8 @@ def negated(prompt: str) -> str | None:
 
 
 class TrueFalse(WaySuite):
+    """Whether what a fact says is called true, and what it replaces false."""
+
     name = "true-false"
 
     def probes(
@@ -144,6 +150,8 @@ class TrueFalse(WaySuite):
 
 
 class Preamble(WaySuite):
+    """Facts behind unrelated text of several lengths."""
+
     name = "preamble"
 
     def probes(
@@ -182,6 +190,8 @@ def unrelated_text(fact: Fact, tokens: int, seed: int, tokenizer: Any) -> str:
 
 
 class Chat(WaySuite):
+    """Facts asked for in a chat."""
+
     name = "chat"
 
     def check(self, tokenizer: Any) -> None:

@@ -1,4 +1,4 @@
-"""Banks on disk: a view's files and their manifest, published by one rename.
+"""Banks on disk: files of rows and their manifest, published by one rename.
 
 A folder `gen-NNNNNNN` is either whole or absent. A generation that is published again gets a folder
 of its own, `gen-NNNNNNN.2` and so on; the last one counts, and the others are taken away. So at no
@@ -22,38 +22,25 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 
 from revisor.errors import CannotWrite, StoreDamaged, WrongModel
-from revisor.neuraldb.bank.bank import Bank, Changes, View
-from revisor.neuraldb.bank.coarse import MISSING
+from revisor.facts.private import sha256_of
+from revisor.neuraldb.bank.bank import Bank
 from revisor.neuraldb.bank.leases import unless_in_use
 from revisor.neuraldb.bank.manifest import (
     MANIFEST,
     Manifest,
     hash_faults,
-    note_checked,
     read_manifest,
     seal_of,
-    sha256_of,
-    trusted_files,
 )
-from revisor.neuraldb.bank.storage import (
-    ENCODER,
-    FRESH,
-    INDEX,
-    ROWS,
-    WHOLE_VIEW,
-    read_changes,
-    read_view,
-    write_changes,
-    write_view,
-)
-from revisor.neuraldb.bank.vectors import bits_of
+from revisor.neuraldb.bank.search import MISSING, read_index
+from revisor.neuraldb.bank.storage import FRESH, INDEX, ROWS, read_rows, write_rows
 
 SMALL = 1 << 26  # bytes: a file of rows up to this size is written again at every change
 MERGED = 1 / 20  # share of a file's rows that may have gone or come since it was written
-BESIDE = 1 << 11  # keys put since that may lie beside an index: every token is held against all
 PREFIX = "gen-"
 SCRATCH = ".publishing-"
 GONE = ".gone-"
@@ -87,7 +74,7 @@ def _folder(root: Path, generation: int, number: int) -> Path:
 
 
 def save_bank(
-    view: View,
+    bank: Bank,
     root: Path,
     *,
     fingerprint: str,
@@ -97,12 +84,10 @@ def save_bank(
     failed: list[dict[str, str]],
     whole: bool = False,
 ) -> Path:
-    """Publish a view as one generation; a reader sees all of it or nothing.
+    """Publish a bank as one generation; a reader sees all of it or nothing.
 
-    Vectors are written in the bits the view has them in: a row that is loaded gives the same
-    numbers. They are written piece by piece; a bank may be larger than memory, an index of its
-    keys may not. Of a large bank, of which at most `MERGED` of the rows changed since its file was
-    written, only the changes are.
+    Of a large bank, of which at most `MERGED` of the rows changed since its file was written, only
+    the changes are written.
 
     Args:
         whole: write every row into a new file in any case.
@@ -116,73 +101,49 @@ def save_bank(
     except OSError as error:
         raise _cannot_write(root, error) from error
     try:
-        written, linked, trusted, size = _write_files(view, scratch, whole=whole)
+        files = {} if whole else _link_rows(bank, scratch)
+        if not files:
+            write_rows(bank.view(), scratch / ROWS)
+        if bank.index is not None:
+            bank.index.write(scratch / INDEX)
+        written = [path for path in scratch.iterdir() if path.name not in files]
         manifest = Manifest(
             fingerprint=fingerprint,
             model=model,
             layer=layer,
-            generation=view.generation,
-            rows=len(view.ids),
-            entries=len(view.keys_ME),
-            bits=bits_of(view.keys_ME),
-            bytes_per_fact=round(size / max(1, len(view.ids)), 1),
+            generation=bank.generation,
+            rows=len(bank),
             build=build,
             failed=failed,
-            files={**linked, **{name: sha256_of(scratch / name) for name in written}},
+            files=files | {path.name: sha256_of(path) for path in written},
         )
         sealed = vars(manifest) | {"seal": seal_of(vars(manifest))}
         text = json.dumps(sealed, indent=2, sort_keys=True)
         (scratch / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        for path in scratch.iterdir():
-            if path.name not in linked:
-                _flush(path)
-        note_checked(scratch, [*written, *trusted])
+        for path in (*written, scratch / MANIFEST):
+            _flush(path)
         scratch.chmod(0o755)
-        target = _publish(scratch, root, view.generation)
+        return _publish(scratch, root, bank.generation)
     except BaseException as error:
         shutil.rmtree(scratch, ignore_errors=True)
         if isinstance(error, OSError | SafetensorError):
             raise _cannot_write(root, error) from error
         raise
-    return target
 
 
-def _write_files(
-    view: View, folder: Path, *, whole: bool
-) -> tuple[list[str], dict[str, str], set[str], int]:
-    """Write a view's files into a folder, all of it or what changed.
-
-    Returns:
-        Names of the files that were written; hashes of those that were linked, by name; which of
-        these need not be read again; the bytes of all rows.
-    """
-    since = None if whole else small_changes(view)
-    if since is None or since.base.file is None:
-        size = write_view(view, folder)
-        return [name for name in WHOLE_VIEW if (folder / name).exists()], {}, set(), size
-    before = since.base.file.parent
-    files = read_manifest(before).files
-    kept = WHOLE_VIEW if view.coarse is not None else (ROWS, ENCODER)
-    linked = {name: files[name] for name in kept}
-    for name in linked:
-        link_file(before / name, folder / name)
-    size = sum((folder / name).stat().st_size for name in linked if name != ENCODER)
-    size += write_changes(since, folder / FRESH)
-    return [FRESH], linked, trusted_files(before) & linked.keys(), size
-
-
-def small_changes(view: View) -> Changes | None:
-    """What changed since the file was written that the view's bank was opened from, if the file is
-    better kept, and with it the index beside it that the view has."""
-    since = view.since
-    if since is None or since.base.file is None:
-        return None
-    if not since.base.file.is_file() or since.base.file.stat().st_size <= SMALL:
-        return None
-    if view.coarse is not None and (view.coarse.whole or len(since.fresh.keys_ME) > BESIDE):
-        return None
-    changed = len(since.gone_G) + len(since.fresh.ids)
-    return since if changed <= MERGED * len(since.base.ids) else None
+def _link_rows(bank: Bank, folder: Path) -> dict[str, str]:
+    """Link the file that a bank was opened from and write what changed, if the file is better kept;
+    the hash of the file by its name, or nothing."""
+    file = bank.file
+    if file is None or not file.is_file() or file.stat().st_size <= SMALL:
+        return {}
+    gone, fresh = bank.changes()
+    before = len(bank) - len(fresh) + len(gone)
+    if len(gone) + len(fresh) > MERGED * before:
+        return {}
+    link_file(file, folder / ROWS)
+    write_rows(bank.of_rows(fresh), folder / FRESH, gone=torch.tensor(gone, dtype=torch.long))
+    return {ROWS: read_manifest(file.parent).files[ROWS]}
 
 
 def link_file(source: Path, target: Path) -> None:
@@ -209,13 +170,12 @@ def load_bank(
     fingerprint: str | None = None,
     check: bool = False,
 ) -> Bank:
-    """Open a bank; its tensors are memory-mapped.
+    """Open a bank; its rows are mapped from its file.
 
     Args:
         folder: one generation's folder.
         fingerprint: of the model that will run it; None to open it without a model.
-        check: compare every file with its hash first; a large one that is as it was when this was
-            last done, by its size and the time it was written, is not read again.
+        check: compare every file with its hash first.
 
     Raises:
         NotBuilt, StoreDamaged: see `read_manifest`; also a file that is missing or changed.
@@ -229,18 +189,24 @@ def load_bank(
             "Weights, tokenizer, chat template, dtype or layer differ. Run: revisor build",
         )
     if check:
-        for fault in hash_faults(folder, trust=trusted_files(folder)):
+        for fault in hash_faults(folder):
             raise StoreDamaged(fault, "Build again: delete that folder and run revisor build.")
     try:
-        index = folder / INDEX if INDEX in manifest.files else None
-        generation = manifest.generation
-        view = read_view(folder / ROWS, folder / ENCODER, generation=generation, index=index)
-        if index is not None and view.coarse is None:
-            _log.warning("The index of the bank at %s is not used. %s", folder, MISSING)
+        bank = Bank.of(read_rows(folder / ROWS)[0], folder / ROWS)
         if FRESH in manifest.files:
-            return Bank.changed(read_changes(folder / FRESH, view))
-        return Bank.of(view)
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+            fresh, more = read_rows(folder / FRESH)
+            ids = bank.ids
+            for place in more["gone"].tolist():
+                bank.drop(ids[place])
+            for row in fresh.rows():
+                bank.put(row)
+        bank.generation = manifest.generation
+        if INDEX in manifest.files:
+            bank.index = read_index(folder / INDEX, bank.view().keys_ME)
+            if bank.index is None:
+                _log.warning("The index of the bank at %s is not used. %s", folder, MISSING)
+        return bank
+    except (OSError, SafetensorError, LookupError, ValueError, TypeError, RuntimeError) as error:
         raise StoreDamaged(
             f"The bank at {folder} cannot be read: {error}.",
             "Build again: delete that folder and run revisor build.",

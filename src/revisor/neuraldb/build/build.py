@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 
 import torch
 
@@ -26,16 +25,14 @@ from revisor.neuraldb.bank.files import (
     save_bank,
 )
 from revisor.neuraldb.bank.manifest import read_manifest
-from revisor.neuraldb.bank.view import View
 from revisor.neuraldb.build.checkpoint import Checkpoint
-from revisor.neuraldb.build.cluster import need_ray
-from revisor.neuraldb.build.executors import WorkerOptions, executor
-from revisor.neuraldb.build.indexed import indexed, searched_otherwise
+from revisor.neuraldb.build.executors import WorkerOptions, executor, need_ray
+from revisor.neuraldb.build.indexed import give_index, searched_otherwise
 from revisor.neuraldb.build.plan import BuildPlan, by_subject, changed_facts, rows_to_check
 from revisor.neuraldb.build.shards import RowBuilder, WorkerSpec, cut, digest_of, digested
-from revisor.neuraldb.editing.calibration import VERSION, Calibration, calibrate
 from revisor.neuraldb.editing.check import check_rows
 from revisor.neuraldb.editing.rows import empty_bank
+from revisor.neuraldb.editing.settings import VERSION
 from revisor.neuraldb.upkeep import collect
 from revisor.neuraldb.workspace import Workspace
 from revisor.progress import Progress
@@ -101,12 +98,12 @@ class Building:
     def run(self, actor: str) -> BuildReport:
         """See `build`."""
         ws = self.ws
-        _ = self.calibration  # not a part of what is timed
+        _ = ws.fingerprint  # the model is opened here: not a part of what is timed
         began = time.monotonic()
         anchor = next(iter(self.ledger.events(1)), None)
         bank, known = self._standing()
         if bank is None:
-            bank = empty_bank(ws.spec, self.calibration, self.settings)
+            bank = empty_bank(ws.spec)
             plan = BuildPlan(facts=list(self.ledger.facts(generation=self.generation)))
         else:
             plan = changed_facts(self.ledger, bank, known, self.generation)
@@ -116,7 +113,7 @@ class Building:
         todo = {fact.id for fact in plan.facts}
         for row_id in bank.present(todo | plan.gone):
             bank.drop(row_id)
-        steps = self._write(bank, plan.facts)
+        self._write(bank, plan.facts)
         made = [fact.id for fact in plan.facts]
         asked = made + rows_to_check(self.ledger, bank, plan.facts, made, self.generation)
         failed = {i: fault for i, fault in known.items() if i not in todo | plan.gone | set(asked)}
@@ -124,7 +121,7 @@ class Building:
         bank.generation = self.generation
         report = self._report(len(bank), plan.facts, time.monotonic() - began, failed)
         seal = (getattr(anchor, "seq", 0), getattr(anchor, "hash", ""))
-        self._save(bank.view(), report, steps / max(1, len(plan.facts)), seal)
+        self._save(bank, report, seal)
         Checkpoint(ws.banks).clear()
         collect(ws.banks, keep=KEPT, pinned={*self.ledger.tags().values(), self.generation})
         self.ledger.record(
@@ -162,12 +159,6 @@ class Building:
         manifest = read_manifest(generation_folder(self.ws.banks, self.generation))
         return not searched_otherwise(self.ws.settings.search, manifest)
 
-    @cached_property
-    def calibration(self) -> Calibration:
-        """Of the model and layer; measured at the first build."""
-        ws = self.ws
-        return calibrate(ws.loaded, ws.spec, self.settings.layer, whiten=self.settings.whiten)
-
     def worker(self) -> WorkerSpec:
         """What workers must know."""
         ws, settings = self.ws, self.ws.settings
@@ -178,32 +169,30 @@ class Building:
             layers_path=settings.layers_path,
             projection_path=settings.projection_path,
             fingerprint=ws.fingerprint,
-            calibration=self.calibration,
             settings=self.settings,
             threads=torch.get_num_threads(),
         )
 
-    def _write(self, bank: Bank, facts: Sequence[Fact]) -> float:
-        """Make the rows of some facts and put them, in an order of their own; the steps taken."""
+    def _write(self, bank: Bank, facts: Sequence[Fact]) -> None:
+        """Make the rows of some facts and put them, in an order of their own."""
         checkpoint = Checkpoint(self.ws.banks)
         todo = digested(facts, self.recipe)
-        places = checkpoint.find(todo.keys())
+        rows = checkpoint.find(todo.keys())
         shards = cut(todo)
-        left = [rest for shard in shards if len(rest := shard.without(places))]
-        builder = RowBuilder(self.ws.loaded, self.ws.spec, self.calibration, self.settings)
-        steps, before = 0.0, len(places)
+        left = [
+            {name: fact for name, fact in shard.items() if name not in rows} for shard in shards
+        ]
+        left = [shard for shard in left if shard]
+        builder = RowBuilder(self.ws.loaded, self.ws.spec, self.settings)
         with (
             executor(self.options, builder, self.worker(), len(left)) as make,
-            Progress("Writing facts", total=len(todo), unit="facts", before=before) as progress,
+            Progress("Writing facts", total=len(todo), unit="facts", before=len(rows)) as progress,
         ):
-            for result in make(left, progress.advance):
-                steps += result.steps
-                places |= checkpoint.save(
-                    result, fingerprint=self.ws.fingerprint, bits=self.settings.bits
-                )
-        for digest in (digest for shard in shards for digest in shard.facts):
-            bank.put(checkpoint.row(places[digest]))
-        return steps
+            for made in make(left, progress.advance):
+                checkpoint.save(made)
+                rows |= made
+        for digest in (digest for shard in shards for digest in shard):
+            bank.put(rows[digest])
 
     def _check(self, bank: Bank, rows: Sequence[str]) -> dict[str, str]:
         """Ask rows through the gate, each with the rows in force that hold together with it.
@@ -247,25 +236,23 @@ class Building:
         for turn in range(max(map(len, turns), default=1)):
             yield mine - {fact.id for one in turns for fact in one[min(turn, len(one) - 1)]}
 
-    def _save(self, view: View, report: BuildReport, steps: float, anchor: tuple[int, str]) -> None:
-        view, search = indexed(self.ws, view)
+    def _save(self, bank: Bank, report: BuildReport, anchor: tuple[int, str]) -> None:
+        build = {
+            "recipe": self.recipe,
+            "gamma": self.settings.gamma,
+            "facts": report.facts,
+            "seconds": report.seconds,
+            "threads": torch.get_num_threads(),
+            "search": give_index(self.ws, bank),
+            "audit": anchor,
+        }
         save_bank(
-            view,
+            bank,
             self.ws.banks,
             fingerprint=self.ws.fingerprint,
             model=self.ws.settings.model,
             layer=self.settings.layer,
-            build={
-                "recipe": self.recipe,
-                "gamma": self.settings.threshold(self.calibration),
-                "facts": report.facts,
-                "seconds": report.seconds,
-                "mean_steps": round(steps, 2),
-                "threads": torch.get_num_threads(),
-                "encoder": self.calibration.encoder.kind,
-                "search": search,
-                "audit": anchor,
-            },
+            build=build,
             failed=report.failed,
         )
 

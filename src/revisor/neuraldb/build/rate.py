@@ -10,10 +10,8 @@ import torch
 from revisor.facts.fact import Fact
 from revisor.models.load import DTYPE_NAMES, LoadedModel, fingerprint
 from revisor.models.spec import spec_of
-from revisor.neuraldb.build.executors import WorkerOptions, executor
+from revisor.neuraldb.build.executors import Processes, WorkerOptions, executor
 from revisor.neuraldb.build.shards import RowBuilder, WorkerSpec, cut
-from revisor.neuraldb.build.workers import Workers
-from revisor.neuraldb.editing.calibration import calibrate
 from revisor.neuraldb.editing.settings import BuildSettings
 
 
@@ -32,24 +30,22 @@ def rate_by_workers(
     Returns:
         For each count: workers (no more than there are shards), threads of each, facts_per_second.
     """
-    calibration = calibrate(loaded, spec_of(loaded.model), settings.layer, whiten=settings.whiten)
     worker = WorkerSpec(
         model=loaded.name,
         dtype=DTYPE_NAMES[next(loaded.model.parameters()).dtype],
         device=loaded.device.type,
         fingerprint=fingerprint(loaded, layer=settings.layer),
-        calibration=calibration,
         settings=settings,
         threads=torch.get_num_threads(),
     )
-    builder = RowBuilder(loaded, spec_of(loaded.model), calibration, settings)
+    builder = RowBuilder(loaded, spec_of(loaded.model), settings)
     shards = cut({fact.id: fact for fact in facts})
     found: list[dict[str, int | float]] = []
     for count in counts:
         with executor(WorkerOptions(workers=count), builder, worker, len(shards)) as make:
             size, threads = 1, worker.threads
-            if isinstance(make, Workers):
-                size, threads = make.pool.size, make.pool.worker.threads
+            if isinstance(make, Processes):
+                size, threads = make.size, make.worker.threads
                 make.gather()
             began = perf_counter()
             for _ in make(shards, on_done):

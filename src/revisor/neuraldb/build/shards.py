@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,11 +24,8 @@ from revisor.errors import WrongModel
 from revisor.facts.fact import PLACEHOLDER, Fact
 from revisor.models.load import LoadedModel, fingerprint, load_model
 from revisor.models.spec import Spec, spec_of
-from revisor.neuraldb.bank.encode import KeyEncoder
-from revisor.neuraldb.bank.view import Row
-from revisor.neuraldb.editing.calibration import Calibration
+from revisor.neuraldb.bank.bank import Row
 from revisor.neuraldb.editing.check import check_rows
-from revisor.neuraldb.editing.heads import Heads
 from revisor.neuraldb.editing.rows import build_rows, empty_bank
 from revisor.neuraldb.editing.settings import BuildSettings
 
@@ -41,79 +38,26 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shard:
-    """Some facts.
-
-    Attributes:
-        facts: by a digest of what their rows are made from.
-    """
-
-    facts: Mapping[str, Fact]
-
-    def __len__(self) -> int:
-        return len(self.facts)
-
-    def without(self, digests: Collection[str]) -> Shard:
-        """The facts whose digests are not among these."""
-        return Shard(facts={name: f for name, f in self.facts.items() if name not in digests})
+# Facts, and rows, by a digest of what the rows are made from.
+Shard = Mapping[str, Fact]
+Rows = Mapping[str, Row]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ShardResult:
-    """What became of a shard.
-
-    Attributes:
-        rows: by the digest of their facts.
-        steps: optimisation steps, summed over its facts.
-    """
-
-    rows: Mapping[str, Row]
-    steps: float
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Between processes a tensor is shared memory, which ends with its process; arrays are not.
-        arrays = {
-            name: (row.row_id, *(_array(x) for x in (row.keys_CE, row.gamma_C, row.r_D)))
-            for name, row in self.rows.items()
-        }
-        return _result, (arrays, self.steps)
-
-
-def _array(tensor: torch.Tensor) -> Any:
-    return tensor.cpu().numpy()
-
-
-def _result(arrays: Mapping[str, tuple[Any, ...]], steps: float) -> ShardResult:
-    def row(row_id: str, keys: Any, gamma: Any, r: Any) -> Row:
-        return Row(
-            row_id=row_id,
-            keys_CE=torch.tensor(keys),
-            gamma_C=torch.tensor(gamma),
-            r_D=torch.tensor(r),
-        )
-
-    return ShardResult(rows={name: row(*parts) for name, parts in arrays.items()}, steps=steps)
-
-
-def cut(facts: Mapping[str, Fact]) -> list[Shard]:
+def cut(facts: Shard) -> list[Shard]:
     """Shards of `SHARD` facts, the same in whatever order the facts come.
 
     What is of one length goes together, which saves padding, and the longest goes first, so that no
     worker is left alone with it.
-
-    Args:
-        facts: by the digest of what their rows are made from.
     """
     names = sorted(facts, key=lambda name: (-_length(facts[name]), name))
     return [
-        Shard(facts={name: facts[name] for name in names[first : first + SHARD]})
+        {name: facts[name] for name in names[first : first + SHARD]}
         for first in range(0, len(names), SHARD)
     ]
 
 
-def digested(facts: Iterable[Fact], recipe: str) -> dict[str, Fact]:
-    """Facts by the digest of what their rows are made from.
+def digested(facts: Iterable[Fact], recipe: str) -> Shard:
+    """Facts by their digests.
 
     Args:
         recipe: names all settings that a row depends on.
@@ -133,7 +77,6 @@ class WorkerSpec:
     Attributes:
         model, dtype, device, layers_path, projection_path: as in `NeuralDBSettings`.
         fingerprint: of the model that it must be.
-        calibration: measured once, by who gives out the work.
         settings: of the build.
         threads: of each worker; rounding depends on them.
         version: of revisor.
@@ -143,24 +86,11 @@ class WorkerSpec:
     dtype: str
     device: str
     fingerprint: str
-    calibration: Calibration
     settings: BuildSettings
     threads: int
     layers_path: str | None = None
     projection_path: str | None = None
     version: str = revisor.__version__
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        tensors = self.calibration.encoder.tensors()
-        arrays = {name: _array(tensor) for name, tensor in tensors.items()}
-        plain = {**vars(self), "calibration": self.calibration.score}
-        return _worker_spec, (plain, arrays)
-
-
-def _worker_spec(plain: dict[str, Any], arrays: Mapping[str, Any]) -> WorkerSpec:
-    encoder = KeyEncoder.of({name: torch.tensor(array) for name, array in arrays.items()})
-    calibration = Calibration(encoder=encoder, score=plain["calibration"])
-    return WorkerSpec(**{**plain, "calibration": calibration})
 
 
 class RowBuilder:
@@ -168,18 +98,13 @@ class RowBuilder:
 
     Args:
         loaded, spec: the model.
-        calibration: of that model.
         settings: of the build.
     """
 
-    def __init__(
-        self, loaded: LoadedModel, spec: Spec, calibration: Calibration, settings: BuildSettings
-    ) -> None:
+    def __init__(self, loaded: LoadedModel, spec: Spec, settings: BuildSettings) -> None:
         self.loaded = loaded
         self.spec = spec
-        self.calibration = calibration
         self.settings = settings
-        self.heads = Heads(loaded.model, spec)
 
     @classmethod
     def of(cls, worker: WorkerSpec, *, device: str | None = None) -> RowBuilder:
@@ -204,21 +129,17 @@ class RowBuilder:
         spec = spec_of(
             loaded.model, layers_path=worker.layers_path, projection_path=worker.projection_path
         )
-        return cls(loaded, spec, worker.calibration, worker.settings)
+        return cls(loaded, spec, worker.settings)
 
-    def rows(self, shard: Shard, on_done: Callable[[int], None] | None = None) -> ShardResult:
+    def rows(self, shard: Shard, on_done: Callable[[int], None] | None = None) -> Rows:
         """The rows of a shard.
 
         Args:
             on_done: told how many more of its facts are written.
         """
-        facts = list(shard.facts.values())
-        built = build_rows(
-            self.loaded, self.spec, self.calibration, facts, self.settings,
-            heads=self.heads, on_done=on_done,
-        )  # fmt: skip
-        rows = self._repaired(built.rows, facts)
-        return ShardResult(rows=dict(zip(shard.facts, rows, strict=True)), steps=built.steps)
+        facts = list(shard.values())
+        rows = build_rows(self.loaded, self.spec, facts, self.settings, on_done=on_done)
+        return dict(zip(shard, self._repaired(rows, facts), strict=True))
 
     def _repaired(self, rows: Sequence[Row], facts: Sequence[Fact]) -> list[Row]:
         """Rows repaired where they do not answer with nothing but this shard in force.
@@ -227,7 +148,7 @@ class RowBuilder:
         cannot be repaired stays as it was made, and is asked there again.
         """
         always = {fact.id: fact for fact in facts if not (fact.valid_from or fact.valid_to)}
-        bank = empty_bank(self.spec, self.calibration, self.settings)
+        bank = empty_bank(self.spec)
         for row in rows:
             if row.row_id in always:
                 bank.put(row)

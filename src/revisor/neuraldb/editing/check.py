@@ -15,12 +15,10 @@ import torch
 from revisor.facts.fact import Fact
 from revisor.models.load import LoadedModel
 from revisor.models.spec import Spec
-from revisor.neuraldb.bank.bank import Bank
-from revisor.neuraldb.bank.search import EQUAL
-from revisor.neuraldb.bank.vectors import stored
-from revisor.neuraldb.bank.view import Row
+from revisor.neuraldb.bank.bank import Bank, Row
+from revisor.neuraldb.bank.search import EQUAL, unit
 from revisor.neuraldb.editing.keys import compute_keys
-from revisor.neuraldb.editing.request import Context, ContextPlan, Request, make_requests
+from revisor.neuraldb.editing.request import Context, ContextPlan, make_requests
 from revisor.neuraldb.editing.residuals import compute_residuals
 from revisor.neuraldb.editing.score import score_targets
 from revisor.neuraldb.editing.settings import BuildSettings
@@ -92,7 +90,7 @@ def check_rows(
         if not weak and not missed:
             break
         for one in missed:
-            bank.put(_with_key(bank.get(one.row_id), one.key_E, settings.bits))
+            bank.put(_with_key(bank.get(one.row_id), one.key_E))
         for row in _again(loaded, spec, bank, [facts[i] for i in weak], settings, round_):
             bank.put(row)
         # Keys alone decide: a repaired row may be hit by any fact's prompt.
@@ -125,12 +123,11 @@ def _ask(
         return []
     contexts = [asked[ids[place]] for place in bad]
     keys = compute_keys(loaded.model, spec, settings.layer, contexts)
-    hits, keys_NE = match(keys, view), view.encoder.encode(keys)
-    own_N = _own_cosine(keys_NE, settings.bits)
+    hits, keys_NE = match(keys, view), unit(keys)
     wrong = []
     for number, place in enumerate(bad):
         row_id, hit = ids[place], int(hits.row_T[number])
-        same = hit != MISS and float(hits.cosine_T[number] - own_N[number]) > -EQUAL
+        same = hit != MISS and float(hits.cosine_T[number]) > 1 - EQUAL
         own = hit != MISS and view.ids[hit] == row_id
         if own:
             what = "hits its row"
@@ -153,19 +150,12 @@ def _ask(
     return wrong
 
 
-def _own_cosine(key_NE: torch.Tensor, bits: int) -> torch.Tensor:
-    """How near keys are to what they are stored as (N): a little less than 1 in few bits."""
-    return (stored(key_NE, bits)[:] * key_NE).sum(1)
-
-
-def _with_key(row: Row, key_E: torch.Tensor, bits: int) -> Row:
-    """The row with an entry that matches this very key and nothing else, as it is stored."""
-    key_CE = key_E[None]
-    gamma_C = (_own_cosine(key_CE, bits) + CEILING - 1).clamp(max=CEILING)
+def _with_key(row: Row, key_E: torch.Tensor) -> Row:
+    """The row with an entry that matches this very key and nothing else."""
     return replace(
         row,
-        keys_CE=torch.cat([row.keys_CE, key_CE]),
-        gamma_C=torch.cat([row.gamma_C, gamma_C]),
+        keys_CE=torch.cat([row.keys_CE, key_E[None]]),
+        gamma_C=torch.cat([row.gamma_C, torch.tensor([CEILING])]),
     )
 
 
@@ -189,17 +179,9 @@ def _again(
         clamp=2 ** (1 + round_) * values.clamp,
     )
     ids = [fact.id for fact in facts]
-    requests = [
-        _harder(request, last=round_ == ROUNDS - 1)
-        for request in make_requests(facts, loaded.tokenizer, settings.contexts)
-    ]
+    requests = make_requests(facts, loaded.tokenizer, settings.contexts)
+    if round_ == ROUNDS - 1:  # the last time for its own prompt and nothing else
+        requests = [replace(request, contexts=request.contexts[:1]) for request in requests]
     with attach(spec, settings.layer, bank.view(without=set(ids))):
         found = compute_residuals(loaded.model, spec, settings.layer, requests, harder)
     return [replace(bank.get(i), r_D=r_D) for i, r_D in zip(ids, found.R_ND, strict=True)]
-
-
-def _harder(request: Request, *, last: bool) -> Request:
-    """What a row is optimised for again; the last time for its own prompt and nothing else."""
-    kept = request.contexts[:1] if last else request.contexts
-    # The gate, which is in force, is to see each text from its beginning: none is read apart.
-    return replace(request, contexts=tuple(replace(context, shared=0) for context in kept))

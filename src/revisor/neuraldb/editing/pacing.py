@@ -17,7 +17,6 @@ from revisor.neuraldb.editing.request import Context, Request
 
 SPLIT_GAIN = 0.85  # rows are run in two parts where that leaves this share of their cost
 READ = 0.03  # cost of a column that is only attended to, a suffix token's being 1
-WINDOWS = ("sliding_window", "window_size", "attention_chunk_size")  # in configs
 LAUNCHED = 3e12  # parameters times tokens that a GPU works off while one pass is being launched
 BEGUN = 64.0  # cost on a CPU of a pass beside its tokens: all weights come from memory
 MORE = 3  # times the tokens of a batch on the CPU that one on a GPU may have
@@ -37,14 +36,11 @@ class Pace:
             padding included, in a pass, unless it has one row.
         launch: what a pass costs beside its tokens, in suffix tokens. Rows of other lengths share a
             pass where that costs less than padding them.
-        window: columns that the model attends back to at most. Padding between a prefix and its
-            suffix would count among them.
     """
 
     tokens: int
     columns: float = float("inf")
     launch: float = 0.0
-    window: float = float("inf")
 
 
 def pace(model: nn.Module, spec: Spec, layer: int, batch_tokens: int) -> Pace:
@@ -55,10 +51,8 @@ def pace(model: nn.Module, spec: Spec, layer: int, batch_tokens: int) -> Pace:
     """
     weight = next(spec.layers[layer].parameters())
     config: Any = model.config
-    text = config.get_text_config()
-    window = min(getattr(text, name, None) or float("inf") for name in WINDOWS)
     if weight.device.type == "cpu":
-        return Pace(tokens=batch_tokens, launch=BEGUN, window=window)
+        return Pace(tokens=batch_tokens, launch=BEGUN)
     above = spec.layers[layer:]
     read = sum(p.numel() for part in above for p in part.parameters())
     read += next(model.get_output_embeddings().parameters()).numel()  # type: ignore[operator]
@@ -70,7 +64,6 @@ def pace(model: nn.Module, spec: Spec, layer: int, batch_tokens: int) -> Pace:
         tokens=MORE * batch_tokens,
         columns=SHARE * _memory(weight.device) / kept,
         launch=LAUNCHED / read,
-        window=window,
     )
 
 
@@ -127,13 +120,9 @@ def _cut(rows: list[Part], at: Pace) -> list[list[Part]]:
 
 def _cost(rows: Sequence[Part], at: Pace) -> float:
     """What a step over some rows costs, in suffix tokens; more than fit into a pass, too much."""
-    return cost_of(len(rows), max(map(_suffix, rows)), max(map(_total, rows)), at)
-
-
-def cost_of(rows: int, suffix: int, total: int, at: Pace) -> float:
-    """The same by the sizes of a pass."""
-    cost = at.launch + rows * (suffix + READ * total)
-    return cost * TOO_MUCH if rows * total > at.columns else cost
+    total = max(map(_total, rows))
+    cost = at.launch + len(rows) * (max(map(_suffix, rows)) + READ * total)
+    return cost * TOO_MUCH if len(rows) * total > at.columns else cost
 
 
 def _suffix(row: Part) -> int:
@@ -142,21 +131,3 @@ def _suffix(row: Part) -> int:
 
 def _total(row: Part) -> int:
     return len(row[1].ids) + len(row[1].target)
-
-
-def alike(sizes: Sequence[int], at: Pace) -> list[list[int]]:
-    """Places of sizes that are near to each other, cut where that saves more than a launch."""
-    order = sorted(range(len(sizes)), key=sizes.__getitem__)
-
-    def divided(places: list[int]) -> list[list[int]]:
-        whole = len(places) * sizes[places[-1]]
-        costs = [
-            at.launch + cut * sizes[places[cut - 1]] + (len(places) - cut) * sizes[places[-1]]
-            for cut in range(1, len(places))
-        ]
-        best = min(range(len(costs)), key=costs.__getitem__, default=0)
-        if not costs or costs[best] >= whole:
-            return [places]
-        return divided(places[: best + 1]) + divided(places[best + 1 :])
-
-    return divided(order)

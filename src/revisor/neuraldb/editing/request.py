@@ -24,14 +24,11 @@ class Context:
         position: index of the subject's last token in `ids`.
         target: the object's ids, as they follow this prompt; empty for a text whose next token
             shall stay what the unedited model says.
-        shared: how many of the first ids are those of a text that other facts' contexts begin
-            with as well; all of them stand before `position`.
     """
 
     ids: tuple[int, ...]
     position: int
     target: tuple[int, ...]
-    shared: int = 0
 
     @property
     def suffix(self) -> int:
@@ -144,7 +141,7 @@ def text_context(
     """A plain text as a context; special tokens (a BOS) as the tokenizer adds them.
 
     Args:
-        before: sentences in front of the template, which other contexts begin with as well.
+        before: sentences in front of the template.
     """
     text, end = fill(f"{before} {template}" if before else template, subject)
     ids, position = encode_with_position(tokenizer, text, end)
@@ -153,16 +150,7 @@ def text_context(
         ids=ids,
         position=position,
         target=_target(tokenizer, ids, joined, _joiner(text) + target) if target else (),
-        shared=_shared(tokenizer(before)["input_ids"], ids, position) if before else 0,
     )
-
-
-def _shared(head: Sequence[int], ids: Sequence[int], position: int) -> int:
-    """How many of the first ids are those of `head`; what stands at `position` is a text's own."""
-    count = 0
-    while count < min(position, len(head)) and head[count] == ids[count]:
-        count += 1
-    return count
 
 
 def asked_context(tokenizer: Any, text: str, target: str, *, chat: bool = False) -> Context:

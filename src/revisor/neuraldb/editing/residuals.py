@@ -3,7 +3,7 @@
 The residual is added to the FFN's output of `layer` at the subject's last token and
 minimises, over the contexts of a request (Fei et al. 2026, section 4; Meng et al. 2023, eq. 5)
 
-    mean NLL(object) + kl_weight * KL(base || edited after "{subject} is a") + decay * |r|²/|h|²
+    mean NLL(object) + kl_weight * KL(base || edited after "{subject} is a")
 
 under |r| <= clamp * |h|, with h the layer's output there. What makes it fast: everything before
 the subject's last token and below the layer is computed once and reused (K/V of the prefix, input
@@ -20,14 +20,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from revisor.models.hooks import attention, ffn_rewritten, head_at, replayed
 from revisor.models.prefixed import attention_for_prefixes, fixed_cache
 from revisor.models.spec import Spec
-from revisor.neuraldb.editing.batches import Batch, merged, prepare
-from revisor.neuraldb.editing.heads import Heads
-from revisor.neuraldb.editing.objective import Wanted, objective
+from revisor.neuraldb.editing.batches import Batch, prepare
 from revisor.neuraldb.editing.pacing import Pace, grouped, pace, parts
 from revisor.neuraldb.editing.request import Request
 
@@ -39,14 +38,13 @@ class _Outcome:
     """What one pass says of n requests.
 
     Attributes:
-        logits_1NV, pull_1NV: what the residuals lead to, and how the loss changes with it.
+        loss: what is minimised, summed over the requests, with its graph.
         nll_n: the worst context's NLL a token.
         low_n: every context's loss is low enough.
         greedy_n: all target tokens are greedy.
     """
 
-    logits_1NV: torch.Tensor
-    pull_1NV: torch.Tensor
+    loss: torch.Tensor
     nll_n: torch.Tensor
     low_n: torch.Tensor
     greedy_n: torch.Tensor
@@ -61,7 +59,6 @@ class ValueSettings:
             each fact through the gate and optimises longer where it does not answer (check.py).
         rate: Adam's step, in units of |h| / sqrt(D).
         clamp: |r| at most, as a multiple of |h|.
-        decay: weight of |r|² / |h|².
         kl_weight: weight of the KL term on contexts without a target.
         stop_nll: a fact has converged when every context says every target token greedily and
             its mean NLL a token is at most this in each context.
@@ -71,7 +68,6 @@ class ValueSettings:
     steps: int = 24
     rate: float = 1.0
     clamp: float = 3.0
-    decay: float = 0.0
     kl_weight: float = 0.0625
     stop_nll: float = 0.1
     batch_tokens: int = 2048
@@ -101,7 +97,6 @@ def compute_residuals(
     requests: Sequence[Request],
     settings: ValueSettings | None = None,
     *,
-    heads: Heads | None = None,
     on_done: Callable[[int], None] | None = None,
 ) -> Residuals:
     """Optimise one residual a request; the model is unchanged afterwards.
@@ -113,8 +108,6 @@ def compute_residuals(
         model, spec, layer: where the residual is added.
         requests: what shall be said where.
         settings: see `ValueSettings`.
-        heads: beginnings of texts that earlier calls have read in this model as it is now; what is
-            read here is added. None to read all anew.
         on_done: told how many more requests are finished, for progress.
     """
     settings = settings or ValueSettings()
@@ -125,12 +118,11 @@ def compute_residuals(
         greedy_N=torch.zeros(count, dtype=torch.bool),
         steps_N=torch.zeros(count, dtype=torch.long),
     )
-    heads = Heads(model, spec) if heads is None else heads
     with attention(model, attention_for_prefixes(model)):
         measure = pace(model, spec, layer, settings.batch_tokens)
         for batch in grouped(requests, measure):
             chosen = [requests[i] for i in batch]
-            part = _optimise(model, spec, layer, chosen, settings, heads, measure)
+            part = _optimise(model, spec, layer, chosen, settings, measure)
             index = torch.tensor(batch)
             result.R_ND[index], result.nll_N[index] = part.R_ND, part.nll_N
             result.greedy_N[index], result.steps_N[index] = part.greedy_N, part.steps_N
@@ -139,114 +131,69 @@ def compute_residuals(
     return result
 
 
-def _mean_by_owner(values_B: torch.Tensor, owner_B: torch.Tensor, count: int) -> torch.Tensor:
-    total = torch.zeros(count, device=values_B.device).index_add_(0, owner_B, values_B)
-    return total / torch.bincount(owner_B, minlength=count).clamp(min=1)
-
-
 def _optimise(
     model: nn.Module,
     spec: Spec,
     layer: int,
     requests: Sequence[Request],
     settings: ValueSettings,
-    heads: Heads,
     measure: Pace,
 ) -> Residuals:
-    """Adam on one batch, each request with its own moments, leaving when it has converged."""
-    prepared = [
-        prepare(model, spec, layer, rows, requests, heads, measure)
-        for rows in parts(requests, measure)
-    ]
+    """Adam on one batch, whose rows leave when their request has converged."""
+    prepared = [prepare(model, spec, layer, rows, requests) for rows in parts(requests, measure)]
     batches = [batch for batch, _ in prepared]
     device = batches[0].owner_B.device
     count, width = len(requests), spec.hidden_width
-    scale_n = _mean_by_owner(
-        torch.cat([norm_B for _, norm_B in prepared]),
-        torch.cat([batch.owner_B for batch in batches]),
-        count,
-    )
+    owner_B = torch.cat([batch.owner_B for batch in batches])
+    norm_B = torch.cat([norm_B for _, norm_B in prepared])
+    total_n = torch.zeros(count, device=device).index_add_(0, owner_B, norm_B)
+    scale_n = total_n / torch.bincount(owner_B, minlength=count).clamp(min=1)
     out = Residuals(
         R_ND=torch.zeros(count, width),
         nll_N=torch.full((count,), float("inf")),
         greedy_N=torch.zeros(count, dtype=torch.bool),
         steps_N=torch.zeros(count, dtype=torch.long),
     )
-    alive = torch.arange(count, device=device)  # the requests still in the batch
-    active = torch.ones(count, dtype=torch.bool, device=device)
     unit_n1 = scale_n[:, None] / width**0.5
-    adam = _Adam(torch.zeros(count, width, device=device), settings)
+    u_nD = torch.zeros(count, width, device=device, requires_grad=True)  # in units of |h| / sqrt(D)
+    adam = torch.optim.Adam([u_nD], lr=settings.rate)
+    active = torch.ones(count, dtype=torch.bool, device=device)
+    there = active  # in the batches
     for step in range(1, settings.steps + 2):
-        u_nD = adam.u_nD.requires_grad_(True)
-        outcomes = [_forward(model, spec, layer, b, u_nD * unit_n1, settings) for b in batches]
+        R_nD = u_nD * unit_n1
+        outcomes = [_forward(model, spec, layer, b, R_nD, settings) for b in batches]
         nll_n = torch.stack([one.nll_n for one in outcomes]).amax(0)
         greedy_n = torch.stack([one.greedy_n for one in outcomes]).all(0)
         done = greedy_n & torch.stack([one.low_n for one in outcomes]).all(0)
-        _record(out, alive[active], active, u_nD.detach() * unit_n1, nll_n, greedy_n)
+        _record(out, active, R_nD.detach(), nll_n, greedy_n)
         active = active & ~done
         if step > settings.steps or not bool(active.any()):
             break
-        out.steps_N[alive[active].cpu()] += 1
-        (gradient,) = torch.autograd.grad(
-            [one.logits_1NV for one in outcomes], u_nD, [one.pull_1NV for one in outcomes]
-        )
-        adam.step(gradient, step)
-        if float((~active).float().mean()) >= LEAVE_SHARE:
-            renumber = active.cumsum(0) - 1
+        out.steps_N[active.cpu()] += 1
+        (u_nD.grad,) = torch.autograd.grad([one.loss for one in outcomes], u_nD)
+        adam.step()
+        with torch.no_grad():  # back inside the bound
+            limit = settings.clamp * width**0.5
+            u_nD *= (limit / u_nD.norm(dim=1, keepdim=True).clamp(min=1e-9)).clamp(max=1)
+        if float((~active[there]).float().mean()) >= LEAVE_SHARE:
+            there = active
             batches = [
-                batch.rows(active[batch.owner_B], renumber)
+                batch.rows(active[batch.owner_B])
                 for batch in batches
                 if bool(active[batch.owner_B].any())
             ]
-            alive, unit_n1 = alive[active], unit_n1[active]
-            batches = merged(batches, measure)
-            adam.keep(active)
-            active = torch.ones(len(alive), dtype=torch.bool, device=device)
     return out
-
-
-class _Adam:
-    """Adam (Kingma and Ba 2015) on the residuals of n requests, each with its own moments.
-
-    Attributes:
-        u_nD: the residuals in units of |h| / sqrt(D).
-    """
-
-    def __init__(self, u_nD: torch.Tensor, settings: ValueSettings) -> None:  # noqa: N803
-        self.u_nD = u_nD
-        self._settings = settings
-        self._mean_nD, self._square_nD = torch.zeros_like(u_nD), torch.zeros_like(u_nD)
-
-    @torch.no_grad()
-    def step(self, gradient_nD: torch.Tensor, number: int) -> None:  # noqa: N803
-        """One step, back inside the bound. Steps count from 1."""
-        settings, width = self._settings, self.u_nD.shape[1]
-        u_nD = self.u_nD.detach()
-        gradient_nD = gradient_nD + (2 * settings.decay / width) * u_nD
-        self._mean_nD.mul_(0.9).add_(gradient_nD, alpha=0.1)
-        self._square_nD.mul_(0.999).addcmul_(gradient_nD, gradient_nD, value=0.001)
-        mean_nD = self._mean_nD / (1 - 0.9**number)
-        rise_nD = mean_nD / ((self._square_nD / (1 - 0.999**number)).sqrt() + 1e-8)
-        u_nD = u_nD - settings.rate * rise_nD
-        limit = settings.clamp * width**0.5
-        self.u_nD = u_nD * (limit / u_nD.norm(dim=1, keepdim=True).clamp(min=1e-9)).clamp(max=1)
-
-    def keep(self, which_n: torch.Tensor) -> None:  # noqa: N803
-        """Go on with some of the requests."""
-        self.u_nD = self.u_nD[which_n]
-        self._mean_nD, self._square_nD = self._mean_nD[which_n], self._square_nD[which_n]
 
 
 def _record(
     out: Residuals,
-    who: torch.Tensor,
     active: torch.Tensor,
     R_nD: torch.Tensor,
     nll_n: torch.Tensor,
     greedy_n: torch.Tensor,
 ) -> None:
     """Keep the best residual so far: a greedy one first, then the lower loss."""
-    index = who.cpu()
+    index = active.nonzero().squeeze(1).cpu()
     nll, greedy = nll_n[active].cpu(), greedy_n[active].cpu()
     known, won = out.nll_N[index], out.greedy_N[index]
     better = (greedy & ~won) | ((greedy == won) & (nll < known))
@@ -297,30 +244,29 @@ def _outcome(
     settings: ValueSettings,
 ) -> _Outcome:
     """What the logits of one pass say of `count` requests."""
-    rows = len(batch.ids_BS)
-    device = logits_1NV.device
-    tokens_B = torch.bincount(batch.target_row_M, minlength=rows).clamp(min=1)
-    weight_M = (batch.weight_B / tokens_B)[batch.target_row_M]
-    found = objective(
-        logits_1NV[0].detach(),
-        Wanted(
-            id_M=batch.target_id_M,
-            weight_M=weight_M,
-            stay_EV=batch.essence_base_EV,
-            stay_weight=settings.kl_weight,
-        ),
-    )
-    nll_B = torch.zeros(rows, device=device).index_add(0, batch.target_row_M, found.nll_M)
-    nll_B = nll_B / tokens_B
+    rows, device = len(batch.ids_BS), logits_1NV.device
+    id_M, row_M = batch.target_id_M, batch.target_row_M
+    counts = [len(id_M), len(batch.essence_row_E)]
+    said_MV, stays_EV = torch.split(logits_1NV[0].float(), counts)
+    nll_M = F.cross_entropy(said_MV, id_M, reduction="none")
+    tokens_B = torch.bincount(row_M, minlength=rows).clamp(min=1)
+    nll_B = torch.zeros(rows, device=device).index_add(0, row_M, nll_M) / tokens_B
+    loss = (batch.weight_B * nll_B).sum()
+    if batch.essence_base_EV is not None:
+        now_EV, base_EV = stays_EV.log_softmax(-1), batch.essence_base_EV
+        kl = F.kl_div(now_EV, base_EV, log_target=True, reduction="sum")  # KL(base || now)
+        loss = loss + settings.kl_weight * kl
+    nll_B, said_MV = nll_B.detach(), said_MV.detach()
+    z_M1 = said_MV.gather(1, id_M[:, None])
+    top_M = z_M1[:, 0] > said_MV.scatter(1, id_M[:, None], float("-inf")).amax(1)
     worst_n = torch.zeros(count, device=device).scatter_reduce(0, batch.owner_B, nll_B, "amax")
     hit_B = torch.ones(rows, device=device)
-    hit_B = hit_B.scatter_reduce(0, batch.target_row_M, found.top_M.float(), "amin")
+    hit_B = hit_B.scatter_reduce(0, row_M, top_M.float(), "amin")
     hit_n = torch.ones(count, device=device).scatter_reduce(0, batch.owner_B, hit_B, "amin")
     late_B = (nll_B > settings.stop_nll).float()
     late_n = torch.zeros(count, device=device).scatter_reduce(0, batch.owner_B, late_B, "amax")
     return _Outcome(
-        logits_1NV=logits_1NV,
-        pull_1NV=found.pull_NV[None],
+        loss=loss,
         nll_n=worst_n,
         low_n=late_n == 0,
         greedy_n=hit_n > 0,

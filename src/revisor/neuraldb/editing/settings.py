@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from revisor import data
-from revisor.neuraldb.bank.vectors import WHOLE
-from revisor.neuraldb.editing.calibration import Calibration
 from revisor.neuraldb.editing.request import ContextPlan
 from revisor.neuraldb.editing.residuals import ValueSettings
 
+VERSION = 26  # counts up when the shipped texts or the recipe change
 PAPER_GAMMA = 0.65
 PREFIXED = 5
 
@@ -29,23 +28,12 @@ class BuildSettings:
 
     Attributes:
         layer: whose FFN the gate sits in.
-        whiten: compare whitened keys, not the paper's raw ones.
-        gamma: threshold of entries; None for the paper's 0.65 with raw keys, and for what
-            calibration finds with whitened ones.
+        gamma: threshold of entries.
         contexts: texts a fact is written in.
         values: how residuals are optimised.
-        bits: in which rows are stored (bank/vectors.py); the check through the gate asks them so.
     """
 
     layer: int
-    whiten: bool = False
-    gamma: float | None = None
+    gamma: float = PAPER_GAMMA
     contexts: ContextPlan = field(default_factory=paper_contexts)
     values: ValueSettings = field(default_factory=ValueSettings)
-    bits: int = WHOLE
-
-    def threshold(self, calibration: Calibration) -> float:
-        """γ of new entries."""
-        if self.gamma is not None:
-            return self.gamma
-        return calibration.score.gamma if self.whiten else PAPER_GAMMA

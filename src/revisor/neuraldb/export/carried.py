@@ -1,7 +1,7 @@
 """A causal model that carries its bank: what an exported folder gives a model's own class.
 
-This file and what it uses become the one file `modeling_revisor.py` of an export, which runs
-without revisor (export/bundle.py). So there is one gate, wherever it runs. Facts do not begin or
+This module and those that it imports are the code in the folder, where there is no revisor. So
+there is one gate, wherever it runs. Facts do not begin or
 end to hold there: the bank holds what held when it was written.
 """
 
@@ -10,13 +10,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from revisor.models.carried import checked_files, refuse, where_of
 from revisor.models.spec import Spec
-from revisor.neuraldb.bank.storage import ENCODER, INDEX, ROWS, read_view
+from revisor.neuraldb.bank.search import read_index
+from revisor.neuraldb.bank.storage import INDEX, ROWS, read_rows
 from revisor.neuraldb.gate.attach import Gated, attach
 from revisor.neuraldb.gate.watch import Watch
 
@@ -73,12 +75,10 @@ class CarriesFacts:
     def _take_facts(self, name: Any, where: dict[str, Any]) -> None:
         gate: dict[str, Any] = self.config.revisor  # type: ignore[attr-defined]
         self._bank_files = checked_files(name, BANK, gate["bank"], where)
-        view = read_view(
-            self._bank_files[ROWS],
-            self._bank_files[ENCODER],
-            generation=gate["generation"],
-            index=self._bank_files.get(INDEX),
-        )
+        view, _ = read_rows(self._bank_files[ROWS])
+        if INDEX in self._bank_files:
+            index = read_index(self._bank_files[INDEX], view.keys_ME)
+            view = replace(view, coarse=index)
         until = gate["holds_until"]
         if until is not None and datetime.now(UTC) >= datetime.fromisoformat(until):
             warnings.warn(f"Some of these facts held until {until} only.", stacklevel=3)

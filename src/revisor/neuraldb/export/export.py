@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from revisor import __version__
 from revisor.facts.epochs import bounds
 from revisor.facts.lines import fact_line
 from revisor.models.folder import (
@@ -30,14 +31,15 @@ from revisor.models.folder import (
     write_facts,
     write_model,
 )
-from revisor.neuraldb.bank.bank import Bank
-from revisor.neuraldb.bank.storage import ENCODER, ROWS, WHOLE_VIEW, read_view, write_view
-from revisor.neuraldb.bank.view import View
-from revisor.neuraldb.export.bundle import bundle
+from revisor.models.modules import flat_modules, flat_name
+from revisor.neuraldb.bank.bank import Bank, View
+from revisor.neuraldb.bank.storage import INDEX, ROWS, read_rows, write_rows
 from revisor.neuraldb.export.card import model_card
 from revisor.neuraldb.export.carried import BANK
 from revisor.neuraldb.opening import open_bank, valid_rows
 from revisor.neuraldb.workspace import Workspace
+
+_CARRIED = "revisor.neuraldb.export.carried"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +97,17 @@ def _export(ws: Workspace, bank: Bank, folder: Path, actor: str) -> ExportedBank
         "holds_from": moment.isoformat() if timed else None,
         "holds_until": gate["holds_until"],
     }
-    facts = _facts_of(ws, view)
-    code = bundle("revisor.neuraldb.export.carried", ["CarriesFacts"])
+    ids = set(view.ids)
+    facts = [
+        fact_line(fact) for fact in ws.ledger.facts(generation=bank.generation) if fact.id in ids
+    ]
+    code = (
+        f"from __future__ import annotations\n\nfrom .{flat_name(_CARRIED)} import CarriesFacts\n"
+    )
     with appearing(folder) as scratch:
+        for name, text in flat_modules(_CARRIED, {}).items():
+            head = f"# Of revisor {__version__}, Apache-2.0.\n"
+            (scratch / name).write_text(head + text, encoding="utf-8")
         write_model(ws.loaded, scratch, code=code, entry=gate)
         _write_bank(scratch, view, facts, about)
     ws.ledger.record_if_writable(
@@ -126,22 +136,12 @@ def purge_folder(folder: Path, ids: Collection[str]) -> bool:
     if len(kept) == len(lines):
         return False
     about = read_about(folder)
-    bank_folder = folder / BANK
-    bank = Bank.of(
-        read_view(bank_folder / ROWS, bank_folder / ENCODER, generation=about["generation"])
-    )
+    bank = Bank.of(read_rows(folder / BANK / ROWS)[0])
     for row_id in bank.present(ids):
         bank.drop(row_id)
     with replacing(folder, (BANK,)) as scratch:
         _write_bank(scratch, bank.view(), kept, about)
     return True
-
-
-def _facts_of(ws: Workspace, view: View) -> list[dict[str, Any]]:
-    """The facts of a view's rows as lines of a fact file, in the ledger's order."""
-    ids = set(view.ids)
-    facts = ws.ledger.facts(generation=view.generation)
-    return [fact_line(fact) for fact in facts if fact.id in ids]
 
 
 def _write_bank(
@@ -150,8 +150,10 @@ def _write_bank(
     """Everything that facts are in."""
     bank = folder / BANK
     bank.mkdir()
-    write_view(view, bank)
-    hashes = {name: sha256_of(bank / name) for name in WHOLE_VIEW if (bank / name).exists()}
+    write_rows(view, bank / ROWS)
+    if view.coarse is not None:
+        view.coarse.write(bank / INDEX)
+    hashes = {path.name: sha256_of(path) for path in sorted(bank.iterdir())}
     edit_json(folder / CONFIG, revisor=read_entry(folder) | {"bank": hashes})
     card = model_card(facts, len(view.ids), about)
     write_facts(folder, facts, card=card, about=about, rows=len(view.ids))

@@ -14,8 +14,8 @@ import torch
 from revisor.errors import WrongModel
 from revisor.models.hooks import ffn_rewritten
 from revisor.models.spec import Spec
-from revisor.neuraldb.bank.view import View
-from revisor.neuraldb.gate.match import MISS, gate, match, residuals
+from revisor.neuraldb.bank.bank import View
+from revisor.neuraldb.gate.match import MISS, match
 from revisor.neuraldb.gate.watch import Watch
 
 
@@ -42,9 +42,9 @@ class Gated:
         """Take the view of this moment, to where the layer is; it is moved only if it has to be."""
         if self.follow is not None and (now := self.follow()) is not self._followed:
             self._followed = now
-            self.view = now.to(device, self.view.dtype)
-        elif self.view.device != device:  # the model was moved
-            self.view = self.view.to(device, self.view.dtype)
+            self.view = now.to(device, self.view.R_ND.dtype)
+        elif self.view.R_ND.device != device:  # the model was moved
+            self.view = self.view.to(device, self.view.R_ND.dtype)
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
@@ -93,19 +93,17 @@ def attach(
             return value
         k_TF = key.reshape(-1, key.shape[-1])
         v_TD = value.reshape(-1, value.shape[-1])
-        if torch.compiler.is_compiling():
-            delta_TD, hits = gate(k_TF, gated.view)
-            assert hits is not None
-            edited_TD = v_TD + delta_TD.to(v_TD.dtype)
-            return torch.where((hits.row_T != MISS)[:, None], edited_TD, v_TD).view_as(value)
         hits = match(k_TF, gated.view)
+        if torch.compiler.is_compiling():  # no shape or branch here may depend on the data
+            edited_TD = v_TD + gated.view.R_ND[hits.row_T.clamp(min=0)].to(v_TD.dtype)
+            return torch.where((hits.row_T != MISS)[:, None], edited_TD, v_TD).view_as(value)
         if gated.watch is not None:
             gated.watch.ids = gated.view.ids
             gated.watch.see(hits, tuple(key.shape[:-1]))
         token_H = hits.fired()
         if not len(token_H):
             return value
-        delta_HD = residuals(hits, gated.view, token_H).to(v_TD.dtype)
+        delta_HD = gated.view.R_ND[hits.row_T[token_H]].to(v_TD.dtype)
         return v_TD.index_add(0, token_H.to(value.device), delta_HD).view_as(value)
 
     with ffn_rewritten(spec, layer, add):
@@ -113,11 +111,10 @@ def attach(
 
 
 def _check_widths(spec: Spec, view: View) -> None:
-    matrix_FE = view.encoder.matrix_FE
-    key_width = view.keys_ME.shape[1] if matrix_FE is None else matrix_FE.shape[0]
-    if key_width != spec.key_width or view.R_ND.shape[1] != spec.hidden_width:
+    widths = view.keys_ME.shape[1], view.R_ND.shape[1]
+    if widths != (spec.key_width, spec.hidden_width):
         raise WrongModel(
-            f"The bank's rows have widths ({key_width}, {view.R_ND.shape[1]}), the model's FFN "
-            f"has ({spec.key_width}, {spec.hidden_width}).",
+            f"The bank's rows have widths {widths}, the model's FFN has "
+            f"({spec.key_width}, {spec.hidden_width}).",
             "It was built for another model. Run: revisor build",
         )

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import torch
 
-from revisor.neuraldb.bank.search import nearest
-from revisor.neuraldb.bank.view import View
+from revisor.neuraldb.bank.bank import View
+from revisor.neuraldb.bank.search import nearest, unit
 
 MISS = -1
 
@@ -41,7 +41,7 @@ class Hits:
 
 def match(k_TF: torch.Tensor, view: View) -> Hits:
     """Which row each raw key hits. The view must not be empty."""
-    query_TE = view.encoder.encode(k_TF)
+    query_TE = unit(k_TF)
     if view.coarse is None or torch.compiler.is_compiling():
         cosine_T, entry_T = nearest(query_TE, view.keys_ME)
     else:
@@ -49,27 +49,3 @@ def match(k_TF: torch.Tensor, view: View) -> Hits:
     gamma_T = view.gamma_M[entry_T]
     row_T = torch.where(cosine_T > gamma_T, view.row_M[entry_T].long(), MISS)
     return Hits(row_T=row_T, cosine_T=cosine_T, gamma_T=gamma_T)
-
-
-def gate(k_TF: torch.Tensor, view: View) -> tuple[torch.Tensor, Hits | None]:
-    """The residual to add at each token, exact zeros where nothing fires.
-
-    Returns:
-        delta_TD in the view's dtype, and the hits; an empty view gives zeros and None.
-    """
-    zeros_TD = torch.zeros(len(k_TF), view.R_ND.shape[1], dtype=view.dtype, device=k_TF.device)
-    if view.empty:
-        return zeros_TD, None
-    hits = match(k_TF, view)
-    if torch.compiler.is_compiling():
-        residual_TD = view.R_ND[hits.row_T.clamp(min=0)].to(view.dtype)
-        return torch.where((hits.row_T != MISS)[:, None], residual_TD, zeros_TD), hits
-    token_H = hits.fired()
-    if len(token_H):
-        zeros_TD[token_H] = residuals(hits, view, token_H)
-    return zeros_TD, hits
-
-
-def residuals(hits: Hits, view: View, token_H: torch.Tensor) -> torch.Tensor:
-    """What is added at tokens that fire (H, D), in the view's dtype; no other row is touched."""
-    return view.R_ND[hits.row_T[token_H]].to(view.dtype)

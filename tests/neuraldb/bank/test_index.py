@@ -12,18 +12,20 @@ import faiss
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 
 from revisor.errors import StoreDamaged
-from revisor.neuraldb.bank import files
 from revisor.neuraldb.bank.bank import Bank, Row, View
-from revisor.neuraldb.bank.coarse import Coarse, compared, good_enough, learn, read_index
-from revisor.neuraldb.bank.encode import KeyEncoder
 from revisor.neuraldb.bank.files import load_bank, save_bank
 from revisor.neuraldb.bank.manifest import read_manifest
-from revisor.neuraldb.bank.search import nearest
-from revisor.neuraldb.bank.storage import INDEX, ROWS
-from revisor.neuraldb.bank.vectors import Matrix, stored
+from revisor.neuraldb.bank.search import (
+    Coarse,
+    compared,
+    good_enough,
+    learn,
+    nearest,
+    read_index,
+)
+from revisor.neuraldb.bank.storage import INDEX
 from revisor.neuraldb.gate.match import match
 
 M, E = 3000, 24
@@ -49,30 +51,33 @@ def written(index: Coarse, path: Path) -> bytes:
     return path.read_bytes()
 
 
-def view_over(keys: Matrix, index: Coarse | None) -> View:
+def view_over(keys: torch.Tensor, index: Coarse | None) -> View:
     return View(
-        ids=[str(row) for row in range(M)],
+        ids=tuple(str(row) for row in range(M)),
         keys_ME=keys,
         gamma_M=GAMMA,
         row_M=ROW,
         R_ND=torch.zeros(M, 2),
-        encoder=KeyEncoder(),
-        generation=1,
         coarse=index,
     )
+
+
+def bank_over(index: Coarse | None) -> Bank:
+    bank = Bank.of(view_over(KEYS, None))
+    bank.index = index
+    return bank
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Of a bank that was saved with an index."""
     index, _ = good_enough(KEYS, GAMMA, ROW, QUERIES)
-    return save_bank(view_over(KEYS, index), tmp_path, **ABOUT)
+    return save_bank(bank_over(index), tmp_path, **ABOUT)
 
 
 @pytest.mark.parametrize("width", [E, 300], ids=["whole", "narrowed"])
-@pytest.mark.parametrize("bits", [32, 8, 4])
-def test_all_lists_looked_at_find_the_nearest_key(bits: int, width: int) -> None:
-    keys, queries = stored(drawn(M, 1, width), bits), drawn(200, 2, width)
+def test_all_lists_looked_at_find_the_nearest_key(width: int) -> None:
+    keys, queries = drawn(M, 1, width), drawn(200, 2, width)
     cosine_T, entry_T = wide_open(learn(keys)).nearest(queries, keys)
     exact_T, exact_entry_T = nearest(queries, keys)
     right_T = entry_T == exact_entry_T
@@ -114,15 +119,13 @@ def test_few_lists_find_a_key_from_near_it_and_its_exact_cosine() -> None:
     torch.testing.assert_close(cosine_T[right], exact_T[right])
 
 
-@pytest.mark.parametrize("bits", [32, 8])
-def test_it_is_made_good_enough_or_not_at_all(bits: int) -> None:
-    keys = stored(KEYS, bits)
-    index, trial = good_enough(keys, GAMMA, ROW, QUERIES)
+def test_it_is_made_good_enough_or_not_at_all() -> None:
+    index, trial = good_enough(KEYS, GAMMA, ROW, QUERIES)
     assert index is not None
     assert trial.agreement >= 0.999
     assert trial.fired > 50
-    exact = nearest(QUERIES, keys)
-    assert trial == compared(index.nearest(QUERIES, keys), exact, GAMMA, ROW)
+    exact = nearest(QUERIES, KEYS)
+    assert trial == compared(index.nearest(QUERIES, KEYS), exact, GAMMA, ROW)
     assert (trial.tokens, trial.fired) == (200, int((exact[0] > GAMMA[0]).sum()))
     assert 0 < trial.recall <= 1
 
@@ -148,7 +151,7 @@ def test_the_same_keys_give_the_same_index_by_any_number_of_threads(tmp_path: Pa
 def test_it_goes_with_torch_whichever_is_imported_first(names: str) -> None:
     code = f"""
 import {names}
-from revisor.neuraldb.bank.coarse import learn
+from revisor.neuraldb.bank.search import learn
 keys = torch.nn.functional.normalize(torch.randn(900, 300), dim=1)
 assert learn(keys).nearest(keys[:50], keys)[1].tolist() == list(range(50))
 """
@@ -168,63 +171,20 @@ def test_a_gate_over_an_index_that_was_saved_decides_as_before(
     assert torch.equal(found.row_T, plain.row_T)
     assert torch.equal(found.cosine_T, plain.cosine_T)
     assert torch.equal(found.row_T, match(QUERIES, replace(view, coarse=None)).row_T)
-    again = save_bank(view, tmp_path / "again", **ABOUT)
+    again = save_bank(bank, tmp_path / "again", **ABOUT)
     assert (again / INDEX).read_bytes() == (folder / INDEX).read_bytes()
 
 
-def test_what_changes_is_found_beside_the_index(folder: Path) -> None:
-    """Rows that are no more are not found; new ones, and what stays, are."""
+def test_where_rows_change_or_are_left_out_all_keys_are_looked_at(folder: Path) -> None:
     bank = load_bank(folder)
-    gone = {int(entry) for entry in match(QUERIES, bank.view()).row_T[:20] if entry >= 0}
-    for row in gone:
-        bank.drop(str(row))
-    for place, key_E in enumerate(drawn(30, 9)):
-        keys_CE = torch.stack([key_E, QUERIES[place]])
-        bank.put(Row(row_id=f"new{place}", keys_CE=keys_CE, gamma_C=GAMMA[:2], r_D=torch.zeros(2)))
-    changed = bank.view()
-    assert gone
-    assert_decides_as_exact(changed)
-    # A view of a view, without some of both.
-    narrowed = replace(changed, since=None)
-    some = Bank.of(narrowed)
-    some.put(Row(row_id="last", keys_CE=QUERIES[99:100], gamma_C=GAMMA[:1], r_D=torch.zeros(2)))
-    assert_decides_as_exact(some.view(without={"new3", "new7", "5", "11"}))
-
-
-def test_a_view_of_few_rows_looks_at_all_of_their_keys(folder: Path) -> None:
-    """What is left of a thinned index lies in lists that a query does not look through."""
-    bank = load_bank(folder)
-    few = [str(row) for row in range(len(bank) // 10)]
-    assert bank.view(without=set(few[:2])).coarse is not None
-    assert bank.view(without=set(few)).coarse is None
-
-
-def assert_decides_as_exact(view: View) -> None:
-    assert view.coarse is not None
-    assert not view.coarse.whole
-    view = replace(view, coarse=wide_open(view.coarse))
-    assert torch.equal(match(QUERIES, view).row_T, match(QUERIES, replace(view, coarse=None)).row_T)
-
-
-def test_a_few_changes_are_published_beside_the_index_many_without(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(files, "SMALL", 0)
-    bank = load_bank(folder)
+    assert bank.view(without={"nobody"}).coarse is not None
+    assert bank.view(without={"7"}).coarse is None
     bank.drop("7")
     bank.put(Row(row_id="new", keys_CE=KEYS[7:8], gamma_C=GAMMA[:1], r_D=torch.zeros(2)))
-    bank.generation = 2
-    root = folder.parent
-    second = save_bank(bank.view(), root, **ABOUT)
-    assert (second / INDEX).samefile(folder / INDEX)
-    view = load_bank(second, check=True).view()
-    assert_decides_as_exact(view)
+    view = bank.view()
+    assert view.coarse is None
     assert view.ids[int(match(KEYS[7:8], view).row_T)] == "new"
-    whole = save_bank(view, root, whole=True, **ABOUT)
-    assert INDEX not in read_manifest(whole).files, "it knows keys that are no more"
-    assert load_bank(whole, check=True).view().coarse is None
-    monkeypatch.setattr(files, "BESIDE", 0)
-    assert files.small_changes(view) is None
+    assert INDEX not in read_manifest(save_bank(bank, folder.parent, **ABOUT)).files
 
 
 def test_without_faiss_an_index_is_left_aside_with_one_warning(
@@ -258,15 +218,6 @@ def test_an_index_of_other_keys_or_no_index_at_all_is_refused(folder: Path, tmp_
     (folder / INDEX).write_bytes(b"no index of faiss's")
     with pytest.raises(StoreDamaged, match="cannot read"):
         load_bank(folder)
-
-
-def test_an_index_among_the_rows_as_it_once_was_is_left_aside(tmp_path: Path) -> None:
-    folder = save_bank(view_over(KEYS, None), tmp_path, **ABOUT)
-    old = {"coarse_entry": ROW.clone(), "coarse_probes": torch.tensor([16])}
-    save_file(load_file(folder / ROWS) | old, folder / ROWS)
-    view = load_bank(folder).view()
-    assert view.coarse is None
-    assert torch.equal(match(QUERIES, view).row_T, match(QUERIES, view_over(KEYS, None)).row_T)
 
 
 def test_where_keys_lie_on_a_gpu_all_are_looked_at() -> None:
