@@ -21,7 +21,7 @@ demo: $(INSTALLED)
 	$(BIN)/revisor demo
 
 test: $(INSTALLED)
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --durations 25 --durations-min 5
 
 # Needs a browser: apt-get install chromium, or one named in CHROMIUM. SCREENSHOTS=folder keeps pictures.
 test-console: $(INSTALLED)
@@ -62,10 +62,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PIP) -c constraints.txt -e '.[dev]'
 	touch $(INSTALLED)
 
+# Not for this very processor: pip keeps what it has compiled, and GCC before 13.3 miscompiles AMX.
 $(LLAMA_VENV)/.installed: pyproject.toml constraints.txt constraints-llama.txt
 	$(PYTHON) -m venv $(LLAMA_VENV)
 	$(LLAMA_PIP) "$$(grep '^torch==' constraints.txt)"
-	CMAKE_ARGS="-DLLAVA_BUILD=OFF" $(LLAMA_PIP) -c constraints.txt -c constraints-llama.txt -e '.[serve,llama]' pytest pytest-timeout httpx openai
+	CMAKE_ARGS="-DLLAVA_BUILD=OFF -DGGML_NATIVE=OFF" $(LLAMA_PIP) -c constraints.txt -c constraints-llama.txt -e '.[serve,llama]' pytest pytest-timeout httpx openai
 	touch $(LLAMA_VENV)/.installed
 
 # Of what vLLM asks for, three packages exist for CUDA alone, and torchvision breaks transformers here.

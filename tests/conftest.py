@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from tests.databases import KINDS, Databases
 settings.register_profile("revisor", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("revisor")
 
+# In a forked child torch replaces its thread pool at the next use, and two threads that come to it
+# at once (transformers reads weights in several) find none: "pool INTERNAL ASSERT FAILED".
+os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
@@ -25,6 +30,14 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def _compiled_anew() -> Iterator[None]:
+    """Nothing compiled by other tests: models share a wrapper, which is compiled 8 times only."""
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
 
 
 @pytest.fixture(params=tiny.FAMILIES)

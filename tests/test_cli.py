@@ -149,7 +149,9 @@ def test_status_tells_what_there_is(filled: Path) -> None:
     }  # fmt: skip
     assert (told["strictness"], told["encoder"]) == ("normal", "default")
     assert (told["facts"], told["live_facts"], told["published"]) == (3, 3, None)
-    assert "3 facts in generation 1" in run("status", "--store", filled).out
+    plain = run("status", "--store", filled).out
+    assert "3 facts in generation 1" in plain
+    assert ("its logits tell" in plain) == (told["probe"] is not None)
 
 
 def test_lines_that_cannot_be_read_stop_the_import(store: Path, tmp_path: Path) -> None:
@@ -167,6 +169,13 @@ def test_lines_that_cannot_be_read_stop_the_import(store: Path, tmp_path: Path) 
     plain = run("add", file, "--store", store)
     assert (plain.code, plain.out) == (2, "")
     assert "line 3" in plain.err
+
+
+def test_a_single_fault_is_told_once(store: Path, tmp_path: Path) -> None:
+    file = fact_file(tmp_path / "bad.jsonl", [LINES[0], "no json"])
+    told = run("add", file, "--store", store).err
+    assert told.count("line 2") == 1
+    assert told.endswith("Mend it and read the file again. Nothing was imported.\n")
 
 
 def test_an_empty_file_is_rejected_with_a_reason(store: Path, tmp_path: Path) -> None:
@@ -295,9 +304,9 @@ def test_init_says_what_the_store_is_bound_to(model_folder: Path, tmp_path: Path
     plain = run("init", *model, "--probe", "off", "--store", tmp_path / "a").json
     assert plain["model"] == str(model_folder.resolve())
     assert (plain["method"], plain["probe_figures"]) == ("revisor", None)
-    published = ("--method", "neuraldb", "--layer", 1, "--bits", 8)
+    published = ("--method", "neuraldb", "--layer", 1, "--search", "exact")
     made = run("init", *model, *published, "--store", tmp_path / "b").json
-    assert (made["method"], made["layer"], made["bits"]) == ("neuraldb", 1, 8)
+    assert (made["method"], made["layer"], made["search"]) == ("neuraldb", 1, "exact")
 
 
 def test_a_store_of_the_method_neuraldb_says_what_is_to_be_built(

@@ -49,7 +49,7 @@ def test_init_has_an_option_for_each_setting_with_its_help() -> None:
 def test_what_is_not_given_is_as_init_has_it() -> None:
     made = settings_from({"model": "m"})
     assert (made.dtype, made.method, made.strictness) == ("auto", "revisor", "normal")
-    assert settings_from({"model": "m", "dtype": "auto", "bits": 32}) == made
+    assert settings_from({"model": "m", "dtype": "auto", "search": "auto"}) == made
 
 
 def test_every_fault_of_new_settings_is_told() -> None:

@@ -19,6 +19,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from revisor import Store
+from revisor.facts.lines import fact_line
+from tests.running import fact_file, run
 from tests.server.serving import running
 from tests.stores import ACME, BASEL, new_store
 
@@ -97,6 +99,56 @@ def test_openai_client(store: Store, capsys: pytest.CaptureFixture[str]) -> None
     assert not re.search(r"without facts: +Jane", told)
     assert re.search(r"streamed: +Jane Roe", told)
     assert told.count("[ACME: Jane Roe") >= 2
+
+
+def test_langchain_chain(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    with running(store) as server:
+        example("langchain_chain").main(server.url)
+    told = capsys.readouterr().out
+    assert re.search(r"with facts: +Jane Roe", told)
+    assert ACME.id in told
+    assert not re.search(r"without facts: +Jane", told)
+    assert re.search(r"streamed: +Jane Roe", told)
+
+
+def test_own_engine(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    example("own_engine").main(str(store.path))
+    told = capsys.readouterr().out
+    assert told.startswith("The CEO of ACME is Jane Roe")
+    assert re.search(r"\[ACME: Jane Roe, from token \d+\]", told)
+    assert told.count("[") == 1
+
+
+def installed(script: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name a script as the entry point that its first lines tell, as an installed package does."""
+    told = re.search(r'"(.+)"\]\n +(.+) = "(.+)"', script.__doc__ or "")
+    assert told is not None
+    package = folder / "own-0.1.dist-info"
+    package.mkdir()
+    (package / "entry_points.txt").write_text("[{}]\n{} = {}\n".format(*told.groups()))
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: own\nVersion: 0.1\n")
+    for place in (folder, EXAMPLES):
+        monkeypatch.syspath_prepend(place)
+
+
+def test_own_method(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(example("own_method"), tmp_path, monkeypatch)
+    facts = fact_file(tmp_path / "facts.jsonl", [fact_line(ACME), fact_line(BASEL)])
+    done = run("eval", "--data", facts, "--model", model_folder, "--methods", "told", "--json")
+    assert done.code == 0, done.err
+    assert done.json["methods"]["told"]["stored_bytes_per_fact"] > 0
+
+
+def test_own_suite(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(example("own_suite"), tmp_path, monkeypatch)
+    facts = fact_file(tmp_path / "facts.jsonl", [fact_line(ACME), fact_line(BASEL)])
+    done = run(
+        *("eval", "greetings", "--data", facts, "--model", model_folder),
+        *("--methods", "icl", "--json"),
+    )
+    assert done.code == 0, done.err
+    assert 0 <= done.json["methods"]["icl"]["greeted_strict"] <= 1
+    assert done.json["n"] == 2
 
 
 def test_lm_eval_harness(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

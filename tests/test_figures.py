@@ -229,6 +229,26 @@ def test_the_hash_of_sources_follows_the_files_named_and_no_others(
         source_hash("nothing")
 
 
+def test_what_changes_no_behaviour_is_not_in_the_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs.revisor, "__file__", str(tmp_path / "__init__.py"))
+    hashes = []
+    for text in (
+        "from a.b import c, d\n\n\ndef f():\n    return c\n",
+        (
+            '"""One."""\nfrom a import (\n    c,\n    d,\n)\ndef f():\n'
+            '    """Two\n    lines."""\n    return c\n'
+        ),
+        "from a.b import c, d\ndef f():\n    return d\n",
+        "from a.b import c, e\ndef f():\n    return c\n",
+    ):
+        (tmp_path / "one.py").write_text(text)
+        hashes.append(source_hash("one.py"))
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes)) == 3
+
+
 def test_every_listed_source_is_there() -> None:
     for one in FIGURES.values():
         assert re.fullmatch(r"[0-9a-f]{12}", one.sources), one.name

@@ -16,11 +16,14 @@ from types import ModuleType
 import pytest
 
 import revisor
+from tests.databases import Databases
 from tests.running import run
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [DOCS / "architecture.md", DOCS / "contributing.md"]
+TUTORIAL = DOCS / "tutorial.md"
+HOW_TOS = sorted(one for one in (DOCS / "howto").glob("*.md") if "```console" in one.read_text())
 PLACES = (ROOT, ROOT / "src" / "revisor")
 
 
@@ -97,12 +100,12 @@ def test_the_seams_of_the_page_are_those_of_the_code() -> None:
             assert ast.unparse(told.returns) == ast.unparse(own.returns), f"{path}: {name}"
 
 
-# The page about Python
+# The pages that are made of the code
 
 
-@pytest.fixture(scope="module")
-def api_page() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("api_page", ROOT / "tools" / "api_page.py")
+def tool(name: str) -> ModuleType:
+    """A script of tools/."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -110,9 +113,19 @@ def api_page() -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="module")
+def api_page() -> ModuleType:
+    return tool("api_page")
+
+
 def test_the_page_about_python_is_up_to_date(api_page: ModuleType) -> None:
     shown = text_of(DOCS / "python.md")
     assert shown == api_page.page(), "run: python tools/api_page.py > docs/python.md"
+
+
+def test_the_page_about_the_commands_is_up_to_date() -> None:
+    shown, made = text_of(DOCS / "commands.md"), tool("commands_page").page()
+    assert shown == made, "run: python tools/commands_page.py > docs/commands.md"
 
 
 def test_the_page_about_python_has_every_public_name(api_page: ModuleType) -> None:
@@ -153,45 +166,66 @@ def test_the_index_parts_the_pages_by_what_they_are_for() -> None:
     assert "docs/index.md" in text_of(ROOT / "README.md")
 
 
-def steps(page: str) -> Iterator[tuple[str, str]]:
-    """The commands that a page shows, each with what it prints; `...` stands for anything."""
-    for block in re.findall(r"^```console\n(.+?)^```", page, re.M | re.S):
-        for part in re.split(r"^\$ ", block, flags=re.M)[1:]:
-            command, _, told = part.partition("\n")
-            yield command, told
+BLOCK = re.compile(r"(?:`([\w.-]+)`[^`\n]*:\n\n)?^```(\w+)\n(.+?)^```", re.M | re.S)
+URL = "postgresql://ann@db.example.org/facts"
 
 
-def follow(tmp_path: Path, patch: pytest.MonkeyPatch, model: Path | None) -> None:
-    """Run the tutorial in a folder; on another model only what does not depend on it is compared.
+def steps(block: str) -> Iterator[tuple[str, str]]:
+    """The commands that a block shows, each with what it prints; `...` stands for anything."""
+    for part in re.split(r"^\$ ", block, flags=re.M)[1:]:
+        command, _, told = part.partition("\n")
+        yield command, told
+
+
+def follow(page: Path, folder: Path, patch: pytest.MonkeyPatch, stands_for: dict[str, str]) -> int:
+    """Do in a folder what a page shows, block by block: save files, run commands and code.
 
     Args:
-        model: to be taken in place of the tutorial's.
+        stands_for: what is taken in place of arguments. With another model than the page's, what
+            depends on it is not compared.
+
+    Returns:
+        How many commands there were.
     """
-    page = text_of(DOCS / "tutorial.md")
-    (facts,) = re.findall(r"`facts\.jsonl`:\n\n```json\n(.+?)^```", page, re.M | re.S)
-    (tmp_path / "facts.jsonl").write_text(facts, encoding="utf-8")
-    patch.chdir(tmp_path)
+    patch.chdir(folder)
     patch.delenv("REVISOR_STORE", raising=False)
-    told = list(steps(page))
-    assert len(told) >= 12
-    for command, output in told:
-        name, *arguments = shlex.split(command)
-        assert name == "revisor"
-        if model is not None and arguments[0] == "init":
-            arguments = ["init", "--model", str(model), "--probe", "off"]
-        done = run(*arguments)
-        assert done.code == 0, f"{command}\n{done.err}"
-        if model is not None and arguments[0] in ("init", "ask"):
-            continue
-        pattern = re.escape(output.strip()).replace(r"\.\.\.", ".*")
-        assert re.fullmatch(pattern, done.out.strip(), re.S), f"{command}\n{done.out}"
+    count = 0
+    for name, kind, block in BLOCK.findall(text_of(page)):
+        if name and kind in ("json", "csv"):
+            Path(name).write_text(block, encoding="utf-8")
+        elif kind == "python" and page != TUTORIAL:
+            exec(block, {})
+        for command, told in steps(block) if kind == "console" else ():
+            count += 1
+            program, *given = shlex.split(command)
+            assert program == "revisor"
+            by_model = "smollm2" in stands_for and given[0] in ("init", "ask", "eval", "status")
+            given = [stands_for.get(one, one) for one in given]
+            if given[0] == "init" and "smollm2" in stands_for:
+                given += ["--probe", "off"]
+            done = run(*given)
+            assert (done.code == 0) == ("error:" not in told), f"{command}\n{done.err}"
+            if not by_model:
+                pattern = re.escape(told.strip()).replace(r"\.\.\.", ".*")
+                shown = (done.out, done.err) if "error:" not in told else (done.err,)
+                texts = (done.out.strip(), "".join(shown).strip())
+                assert any(re.fullmatch(pattern, one, re.S) for one in texts), f"{command}: {texts}"
+    return count
 
 
-def test_the_tutorials_commands_do_what_it_says(
-    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("page", [TUTORIAL, *HOW_TOS], ids=lambda page: page.stem)
+def test_what_a_page_shows_can_be_done(
+    page: Path,
+    tmp_path: Path,
+    model_folder: Path,
+    databases: Databases,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("REVISOR_CACHE", str(tmp_path / "cache"))
-    follow(tmp_path, monkeypatch, model_folder)
+    stands_for = {"smollm2": str(model_folder)}
+    if URL in text_of(page):
+        stands_for[URL] = databases.new("postgresql")
+    assert follow(page, tmp_path, monkeypatch, stands_for) >= 3
 
 
 @pytest.mark.real
@@ -199,4 +233,4 @@ def test_the_tutorial_can_be_followed_on_the_real_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("REVISOR_CACHE", raising=False)
-    follow(tmp_path, monkeypatch, None)
+    assert follow(TUTORIAL, tmp_path, monkeypatch, {}) >= 12

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -177,6 +178,46 @@ def test_facts_that_are_all_removed_leave_the_model_bit_for_bit(store: Store) ->
 # Writing: refused, or approved by somebody
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (ACME, "A Fact is neither a file nor facts"),
+        (None, "A NoneType is neither a file nor facts"),
+        (
+            [{"subject": "ACME", "prompt": "The CEO of {} is", "object": "Jane"}],
+            "A dict is no fact",
+        ),
+    ],
+)
+def test_what_is_no_file_and_no_facts_is_refused(wrong: Any, told: str, store: Store) -> None:
+    with pytest.raises(UsageError, match=told):
+        store.add(wrong)
+    assert store.ledger.generation == 1
+
+
+def test_all_that_is_wrong_with_facts_is_told(store: Store) -> None:
+    bad = [
+        Fact(subject=" ", prompt="The CEO of {} is", object="x"),
+        Fact(subject="A", prompt="no place", object="x"),
+    ]
+    with pytest.raises(BadInput) as caught:
+        store.add(bad)
+    assert "line 1: " in str(caught.value)
+    assert "line 2: " in str(caught.value)
+
+
+def test_one_id_in_the_place_of_several_is_refused(store: Store) -> None:
+    for write in (store.remove, store.purge):
+        with pytest.raises(UsageError, match="The ids are one text"):
+            write(ACME.id)
+    assert store.ledger.generation == 1
+
+
+def test_one_prompt_in_the_place_of_several_is_refused(store: Store) -> None:
+    with pytest.raises(UsageError, match="The prompts are one text"):
+        store.engine().generate(ACME.text)
+
+
 def test_an_empty_object_and_an_unknown_id_are_refused(store: Store) -> None:
     with pytest.raises(BadInput):
         store.set_object(ACME.id, "  ")
@@ -232,9 +273,9 @@ def test_init_refuses_a_place_that_is_taken_and_what_it_does_not_know(
         ({"method": "papers"}, "papers"),
         ({"probe": "no"}, "no"),
         ({"layer": 1}, "'layer' is of another method"),
-        ({"bits": 8}, "'bits' is of another method"),
-        ({"method": "neuraldb", "bits": 7}, "'bits' is 7"),
-        ({"bits": 7}, "2 settings are wrong, the first: 'bits' is 7"),
+        ({"search": "exact"}, "'search' is of another method"),
+        ({"method": "neuraldb", "search": "near"}, "'search' is 'near'"),
+        ({"search": "near"}, "2 settings are wrong, the first: 'search' is 'near'"),
         ({"strictnes": "low"}, "did you mean 'strictness'"),
     ):
         with pytest.raises(UsageError, match=told):
@@ -276,14 +317,14 @@ def test_a_probe_in_the_store_is_used_for_its_model_alone(store: Store) -> None:
     [
         StoreSettings(model="m", dtype="fp32"),
         StoreSettings(model="m", dtype="bf16", probe="off", database="postgresql://u@h/d"),
-        StoreSettings(model="m", dtype="fp16", layer=1, method="neuraldb", bits=8, gamma=0.0),
+        StoreSettings(model="m", dtype="fp16", layer=1, method="neuraldb", gamma=0.0),
         StoreSettings(model="m", dtype="fp16", layer=1, method="neuraldb", search="exact"),
     ],
 )
 def test_settings_are_read_as_they_were_written(settings: StoreSettings, tmp_path: Path) -> None:
     write_settings(tmp_path / "store.toml", settings)
     assert read_settings(tmp_path / "store.toml") == settings
-    assert ("bits" in (tmp_path / "store.toml").read_text()) == (settings.bits != 32)
+    assert ("search" in (tmp_path / "store.toml").read_text()) == (settings.search != "auto")
 
 
 def test_every_fault_of_store_toml_is_listed(store: Store) -> None:
@@ -303,8 +344,8 @@ def test_every_fault_of_store_toml_is_listed(store: Store) -> None:
     [
         ("layer = true", "layer"),
         ("layer = -1", "layer"),
-        ("bits = 16", "bits"),
-        ("bits = true", "bits"),
+        ('search = "near"', "search"),
+        ("search = true", "search"),
         ("gamma = true", "gamma"),
         ("device = 7", "device"),
         ("database = 7", "database"),
@@ -320,7 +361,7 @@ def test_a_setting_of_the_wrong_kind_is_a_fault(line: str, named: str, tmp_path:
 
 
 def test_a_setting_of_the_other_method_is_a_fault(tmp_path: Path) -> None:
-    (tmp_path / "store.toml").write_text('model = "m"\ndtype = "fp32"\nmethod = "revisor"\nbits=8')
+    (tmp_path / "store.toml").write_text('model = "m"\ndtype = "fp32"\nmethod = "revisor"\nlayer=8')
     with pytest.raises(BadInput) as caught:
         Store.open(tmp_path)
     assert "another method" in str(caught.value.faults[0])
@@ -350,3 +391,24 @@ def test_a_closed_store_opens_its_index_again_when_it_is_used_again(store: Store
     before = answers(store, PROMPTS)
     store.close()
     assert answers(store, PROMPTS) == before
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"namespaces": "hr"}, r"The namespaces are one text, 'hr'.*\n.*\['hr'\]"),
+        ({"moment": "2026-01-31"}, "The moment '2026-01-31' is no datetime"),
+        ({"moment": datetime(2026, 1, 31)}, "has no time zone"),  # noqa: DTZ001
+        ({"generation": 99}, "There is no generation 99"),
+        ({"generation": "v1"}, "The generation 'v1' is no number"),
+        ({"model": "smollm2"}, "A str cannot be given facts"),
+        ({"tokenizer": "smollm2"}, "A str is no tokenizer"),
+    ],
+)
+def test_facts_model_and_tokenizer_that_cannot_be_meant_are_refused_at_once(
+    wrong: dict[str, Any], told: str, store: Store
+) -> None:
+    with pytest.raises(UsageError, match=told):
+        store.gate(**wrong)
+    with pytest.raises(UsageError, match=told), store.attached(**wrong):
+        pass

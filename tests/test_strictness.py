@@ -16,7 +16,7 @@ from revisor.commands.evaluating import _of_store
 from revisor.config import STRICTNESS, StoreSettings, read_settings, write_settings
 from revisor.errors import BadInput, NotSupported
 from revisor.facts.fact import Fact
-from revisor.gate.decide import THRESHOLDS
+from revisor.gate.scope import THRESHOLDS
 from revisor.question.encoder import default_encoder
 from revisor.store import Store
 from tests.running import fact_file, run

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 __all__ = ["Fact", "RevisorError", "Store", "Trace", "attach"]
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Fact": "revisor.facts.fact",

@@ -24,7 +24,7 @@ SENTENCE_ENCODER = "sentence-transformers:"
 _ENCODERS = f"default, or {SENTENCE_ENCODER} with a folder or the name of a model"
 _ABOUT = "about"
 # Of a store of version 0.1: read, and not written again.
-_OF_0_1 = ("preset", "scope", "exact")
+_OF_0_1 = ("preset", "scope", "exact", "bits", "whiten")
 
 
 def sentence_encoder(setting: str) -> str | None:
@@ -114,8 +114,8 @@ class StoreSettings:
 
     model: str = field(
         metadata=_about(
-            "smollm2 (packaged: a small one to try things with), a Hugging Face id, a local "
-            "folder or a .gguf file.",
+            "smollm2 or qwen2.5-coder-1.5b (packaged; the first is small, to try things with), a "
+            "Hugging Face id, a local folder or a .gguf file.",
             metavar="MODEL",
         )
     )
@@ -195,21 +195,7 @@ class StoreSettings:
             least=-1.0,
             most=1.0,
             metavar="COS",
-            default="0.65; calibrated with --whiten",
-        ),
-    )
-    whiten: bool = field(
-        default=False,
-        metadata=_about("Compare whitened keys, not raw ones.", kind=bool, of="neuraldb"),
-    )
-    bits: int = field(
-        default=32,
-        metadata=_about(
-            "Bits a number of a row is stored in: 32, 8 or 4.",
-            kind=int,
-            of="neuraldb",
-            choices=(32, 8, 4),
-            metavar="N",
+            default="0.65",
         ),
     )
     search: str = field(

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+FAULTS_SHOWN = 20  # of an error with many
+
 
 class RevisorError(Exception):
     """Base of all errors meant for people.
@@ -17,10 +19,15 @@ class RevisorError(Exception):
     Args:
         message: what happened, naming the value that caused it.
         hint: what the user can do about it; may be empty.
+
+    Attributes:
+        faults: where several things may be wrong (`BadInput`, `Conflict`), all of them, one by one;
+            printed, the error lists the first ones.
     """
 
     exit_code = 1
     http_status = 500
+    faults: tuple[Fault, ...] = ()
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -28,7 +35,16 @@ class RevisorError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message}\n{self.hint}" if self.hint else self.message
+        faults, more = self.listed()
+        others = f"... and {more} more" if more else ""
+        return "\n".join(filter(None, (self.message, *map(str, faults), others, self.hint)))
+
+    def listed(self) -> tuple[Sequence[Fault], int]:
+        """The faults to be listed behind the message, and how many are left out; none where the
+        message tells the only one."""
+        if len(self.faults) == 1 and str(self.faults[0]) in self.message:
+            return (), 0
+        return self.faults[:FAULTS_SHOWN], max(0, len(self.faults) - FAULTS_SHOWN)
 
 
 class UsageError(RevisorError):

@@ -42,7 +42,8 @@ class Store:
 
     Of all methods: `actor` and `reason` are who makes a change, and why, as the history has them;
     `approved_by` is who approved it, where a namespace asks for that. A fact's id may be given by
-    its first letters (4 or more), a generation by its number or a tag.
+    its first letters (4 or more), a generation by its number or a tag. A store may be used by
+    several threads.
 
     Attributes:
         workspace: the three below, and a clock.
@@ -69,12 +70,14 @@ class Store:
         """Make a store: open the model once, measure its probe or its layers, write `store.toml`.
 
         Args:
-            model: `smollm2`, a Hugging Face id, a folder or a `.gguf` file.
+            model: a packaged one (`smollm2`, `qwen2.5-coder-1.5b`), a Hugging Face id, a folder
+                or a `.gguf` file.
             settings: any other of `StoreSettings`, such as `method` or `database`; what is not
                 given is its default, or chosen for the model.
 
         Raises:
-            UsageError: there is a store already, or a setting is not known.
+            UsageError: there is a store already.
+            BadInput: a setting is not known, or cannot have this value.
             ModelUnavailable, UnknownFamily, NotSupported: the model cannot be used.
             ModelUnavailable, NotSupported: the encoder cannot be used.
         """
@@ -115,7 +118,7 @@ class Store:
         return cls.open(path)
 
     def close(self) -> None:
-        """Let go of the database, the index and the banks that engines of this store use."""
+        """Let go of the database, the index and the banks; what is used afterwards opens again."""
         self._method.close()
         self._resources.close()
         self.ledger.close()
@@ -181,7 +184,8 @@ class Store:
             namespaces: only facts of these.
             moment: only facts that hold at this (aware) moment.
         """
-        return findings(self.ledger.facts(at=moment, namespaces=namespaces))
+        chosen = Selection(namespaces=namespaces, moment=moment)
+        return findings(self.ledger.facts(at=chosen.moment, namespaces=chosen.namespaces))
 
     def ask_facts(
         self,
@@ -317,11 +321,7 @@ class Store:
 
     @property
     def encoder(self) -> QuestionEncoder:
-        """What compares questions, as `store.toml` names it.
-
-        Raises:
-            ModelUnavailable, NotSupported: it cannot be opened, or does not tell questions apart.
-        """
+        """What compares questions, as `store.toml` names it."""
         return self._resources.encoder
 
     @property
@@ -343,14 +343,14 @@ class Store:
 
         Args:
             model, tokenizer: the user's own; the store's without.
-            generation: of the facts; the live one, followed, without.
+            generation: number of the facts' generation; the live one, followed, without.
             namespaces: only facts of these.
-            moment: what is taken for now (aware): questions that tell no time are answered with
-                the facts that hold then.
+            moment: what is taken for now (aware), where a question tells no time.
             needs_model: False to go without a probe, by the text alone.
 
         Raises:
-            UsageError: the store's method is another.
+            NotFound: there is no such generation.
+            UsageError: the store's method is another, or an argument is not of its kind.
             NotSupported: the user's model does not tell where an answer is due.
         """
         chosen = Selection(generation=generation, namespaces=namespaces, moment=moment)
@@ -368,8 +368,9 @@ class Store:
     ) -> AbstractContextManager[Any]:
         """Give a model the store's facts for the length of a block.
 
-        Facts that are added, changed or removed meanwhile, or that begin or end to hold, do so in
-        the next answer. After the block a model of your own is as it was.
+        What changes meanwhile does so in the next answer. The model has the facts in all threads,
+        and in blocks within the block: where both would write, the inner one does. After the
+        block, also if an exception ends it, a model of your own is as it was.
 
         Args:
             model, tokenizer: your own; without them the store's.
@@ -377,6 +378,7 @@ class Store:
             generation, namespaces, moment: see `gate`.
 
         Raises:
+            NotFound, UsageError, NotSupported: see `gate`.
             WrongModel: of the method `neuraldb`: they are not those the bank was built for.
             NotBuilt: of the method `neuraldb`: there is no bank yet.
         """
@@ -399,10 +401,13 @@ class Store:
     def engine(
         self, *, namespaces: Collection[str] | None = None, moment: datetime | None = None
     ) -> Any:
-        """Answers with the facts that are live and hold at each moment, batched or streamed.
+        """Answers with the facts that hold at each moment, batched or streamed.
 
         Args:
             namespaces, moment: see `gate`.
+
+        Returns:
+            An `Engine`.
         """
         return self._method.engine(Selection(namespaces=namespaces, moment=moment))
 
@@ -422,6 +427,9 @@ class Store:
             chat: the prompt is a user's turn in the model's chat template.
             needs_model: False to leave open whether the model's logits say that an answer is due.
             namespaces, moment: see `gate`.
+
+        Raises:
+            UsageError: the prompt is empty, or no prompt; or see `gate`.
         """
         chosen = Selection(namespaces=namespaces, moment=moment)
         return self._method.explain(prompt, chosen, chat=chat, needs_model=needs_model)
@@ -434,13 +442,11 @@ class Store:
     def build(
         self, *, actor: str = "", workers: int | None = None, ray: str | None = None
     ) -> neuraldb.BuildReport:
-        """Of the method `neuraldb`: write the rows of what changed, check them through the gate,
-        publish a bank. Of `revisor`, whose facts are live at once, there is nothing to build.
+        """Of the method `neuraldb`: write and check the rows of what changed, publish a bank.
 
         Args:
-            workers: processes that make rows, each with the model in it; without it, or with 1,
-                this one does. A script that asks for several must guard what it runs by
-                `if __name__ == "__main__":`, as multiprocessing wants it.
+            workers: processes that make rows, each with the model in it; without, this one does.
+                Of several a script needs `if __name__ == "__main__":` around what it runs.
             ray: address of a Ray cluster on which they run (extra `scale`); without `workers`
                 one a GPU, or one a machine.
 
@@ -461,8 +467,7 @@ class Store:
     def collect(self, keep: int, *, actor: str = "") -> list[int]:
         """Remove all banks but the last `keep` generations of each model; finish an erasure.
 
-        A generation that a process uses, or that a tag names, stays. A store of the method
-        `revisor` needs no bank: what version 0.1 left in it goes.
+        A generation that a process uses, or that a tag names, stays.
 
         Returns:
             The generations of which a bank was removed.
@@ -472,10 +477,7 @@ class Store:
         return collect(self.workspace, self._method, keep, actor=actor)
 
     def export(self, file: str | Path, *, actor: str = "") -> int:
-        """Write the facts to a JSONL file, or the whole store to a `.zip`.
-
-        Returns:
-            How many facts.
+        """Write the facts to a JSONL file, or the whole store to a `.zip`; tells how many.
 
         Raises:
             UsageError, CannotWrite: there is no such folder, or the file cannot be written.
