@@ -4,7 +4,7 @@
     python -m benchmarks.coarse --data DIR                        # keys of real facts
 
 Prints a JSON line a number of keys and queries: milliseconds of the process for both, the median
-of five, and of what they decide (bank/coarse.py) how much is the same. Synthetic keys are mixtures
+of five, and of what they decide (bank/search.py) how much is the same. Synthetic keys are mixtures
 of two of 4,000 vectors with a falling spectrum, queries mixtures of other two, and as many lists
 are looked at as at first: a query's nearest key is one of many that are nearly as near, which is
 harder on an index than text is. Keys of real facts are raw keys of their subjects in the packaged
@@ -33,17 +33,14 @@ from revisor import data
 from revisor.facts.fact import Fact
 from revisor.models.load import load_model
 from revisor.models.spec import spec_of
-from revisor.neuraldb.bank.coarse import compared, good_enough, learn, read_index
-from revisor.neuraldb.bank.search import nearest
-from revisor.neuraldb.bank.vectors import Matrix, Packed, stored
-from revisor.neuraldb.editing.calibration import LONGEST
+from revisor.neuraldb.bank.search import compared, good_enough, learn, nearest, read_index
+from revisor.neuraldb.build.indexed import LONGEST
 from revisor.neuraldb.editing.keys import compute_keys, key_groups, token_keys
+from revisor.neuraldb.editing.layers import SWEPT_LAYERS
 from revisor.neuraldb.editing.settings import PAPER_GAMMA
-from revisor.neuraldb.method import SWEPT_LAYERS
 
 WIDTH = 1536
 PART = 50_000  # keys made at once
-WHOLE = 100_000  # keys up to which they are kept in fp32; above, in 8 bits
 ASKED = 512
 BATCHES = (1, 64, 512)
 SLOW_S = 2.0  # what takes longer is measured once
@@ -64,29 +61,17 @@ def median_ms(run: Callable[[], object]) -> float:
     return round(sorted(times)[len(times) // 2] * 1e3, 2)
 
 
-def synthetic(sizes: list[int]) -> Iterator[tuple[Matrix, torch.Tensor]]:
+def synthetic(sizes: list[int]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     draw = torch.Generator().manual_seed(0)
     base = torch.randn(4000, WIDTH, generator=draw) * torch.logspace(0, -1.5, WIDTH)
     for count in sizes:
-        bits = 32 if count <= WHOLE else 8
         parts = [
-            stored(mixed(base, min(PART, count - first), 0.7, draw), bits)
-            for first in range(0, count, PART)
+            mixed(base, min(PART, count - first), 0.7, draw) for first in range(0, count, PART)
         ]
-        yield joined(parts), mixed(base, max(BATCHES), 0.5, draw)
+        yield torch.cat(parts), mixed(base, max(BATCHES), 0.5, draw)
 
 
-def joined(parts: list[torch.Tensor | Packed]) -> Matrix:
-    packed = [part for part in parts if isinstance(part, Packed)]
-    if not packed:
-        return torch.cat([part for part in parts if isinstance(part, torch.Tensor)])
-    return Packed(
-        codes_NB=torch.cat([part.codes_NB for part in packed]),
-        scale_N=torch.cat([part.scale_N for part in packed]),
-    )
-
-
-def real(sizes: list[int], folder: Path) -> Iterator[tuple[Matrix, torch.Tensor]]:
+def real(sizes: list[int], folder: Path) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     loaded = load_model("smollm2", dtype="fp32", device="cpu")
     spec, layer = spec_of(loaded.model), SWEPT_LAYERS["smollm2"]
     lines = islice(facts_of("100k", folder), max(sizes))
@@ -103,7 +88,7 @@ def real(sizes: list[int], folder: Path) -> Iterator[tuple[Matrix, torch.Tensor]
         yield keys_ME[:count], F.normalize(queries_TF, dim=1)
 
 
-def measured(keys_ME: Matrix, q_TE: torch.Tensor, *, tried: bool) -> Iterator[dict[str, Any]]:
+def measured(keys_ME: torch.Tensor, q_TE: torch.Tensor, *, tried: bool) -> Iterator[dict[str, Any]]:
     """Lines for one set of keys."""
     count = len(keys_ME)
     gamma_M, row_M = torch.full((count,), PAPER_GAMMA), torch.arange(count, dtype=torch.int32)

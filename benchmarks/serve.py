@@ -1,12 +1,16 @@
 """What facts cost a server, and how fast a change is live: the same server in one run.
 
     python benchmarks/serve.py --store revisor-store [--rows 10000] [--rounds 12] [--singles 200]
+    python benchmarks/serve.py --store revisor-store --rows 0 --live-only
 
-One JSON line: throughput, processor time and time to the first token with the facts over without,
-as medians of alternating rounds with 95 % intervals; the milliseconds until an answer begins that
-has a changed fact, written over HTTP and by another process; the longest wait for a next token
-while a long prompt of somebody else is read. Time is also told in seconds of the server's
-processor, since on a shared machine the clock on the wall measures the neighbours as well.
+One JSON line. For crowds of clients of whom none, a quarter and all ask for a fact: tokens a second
+and processor time a token with the facts over without, as medians of alternating rounds with 95 %
+intervals. Both sides do the same work: an answer ends after as many tokens as the shorter of the
+two has alone, and no round asks for the facts of another one, where the store has enough. Then the
+time to the first token; seconds until a change is live, written over HTTP and by another process;
+the longest wait for a next token while a long prompt of somebody else is read. Time is also told in
+seconds of the server's processor, since on a shared machine the clock on the wall measures the
+neighbours as well.
 """
 
 from __future__ import annotations
@@ -21,9 +25,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +38,11 @@ from revisor.facts.fact import Fact
 from revisor.store import Store
 
 PORT = 8137
-PATIENCE = 600  # looks at a server that starts
+PATIENCE_S = 600.0  # for a server to start
 DRAWS = 10_000  # of the bootstrap
 CHANGES = 5
-NAMED = 2  # prompts that ask for a fact of the store, beside these
+AT_ONCE = 8  # prompts of which it is found out how long their answers are
+SHARES = {"none": 0.0, "a_quarter": 0.25, "all": 1.0}  # of a crowd that asks for a fact
 UNRELATED = (
     "The history of the town begins with",
     "A good recipe for bread needs",
@@ -45,7 +50,10 @@ UNRELATED = (
     "My favourite book is about",
     "When the train arrived at the station,",
     "The main difference between the two is",
+    "The weather in spring is",
+    "A teacher once told me that",
 )
+Work = Sequence[tuple[str, int]]  # prompts, and the tokens that each is answered with
 
 
 class Served:
@@ -57,20 +65,27 @@ class Served:
         self._process = subprocess.Popen(
             [*command, "--port", str(PORT), "--rate", "0"], stderr=subprocess.DEVNULL
         )
+        self.model = ""
 
     def __enter__(self) -> Served:
-        for _ in range(PATIENCE):
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end and self._process.poll() is None:
             try:
-                if httpx.get(f"{self.url}/healthz").status_code == 200:
+                if httpx.get(f"{self.url}/healthz", timeout=10).status_code == 200:
+                    self.model = httpx.get(f"{self.url}/v1/models").json()["data"][0]["id"]
                     return self
             except httpx.TransportError:
                 pass
             time.sleep(0.2)
+        self.__exit__()
         raise SystemExit("the server does not start")
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
         self._process.wait()
+
+    def http(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.url, timeout=PATIENCE_S)
 
     def processor_seconds(self) -> float:
         """Of all its threads so far."""
@@ -84,8 +99,17 @@ class Side:
 
     per_second: list[float] = field(default_factory=list)  # tokens, one figure a round
     processor: list[float] = field(default_factory=list)  # seconds a token, one figure a round
-    first: list[float] = field(default_factory=list)  # of a request that is alone
-    first_in_crowd: list[float] = field(default_factory=list)
+    tokens: int = 0
+    first: list[float] = field(default_factory=list)  # seconds to the first token
+
+
+def both() -> dict[bool, Side]:
+    return {True: Side(), False: Side()}
+
+
+def in_turn(number: int) -> tuple[bool, bool]:
+    """The sides in the order of a round."""
+    return (True, False) if number % 2 else (False, True)
 
 
 async def answer(
@@ -111,53 +135,62 @@ async def answer(
     return first, count
 
 
+async def lengths(server: Served, prompts: Iterable[str], tokens: int) -> dict[str, int]:
+    """Of how many tokens the shorter one of a prompt's two answers is."""
+    wanted = list(dict.fromkeys(prompts))
+    at_once = asyncio.Semaphore(AT_ONCE)
+    async with server.http() as http:
+
+        async def shorter(prompt: str) -> int:
+            async with at_once:
+                asked = (answer(http, server.model, prompt, side, tokens) for side in (True, False))
+                return max(1, min(count for _, count in await asyncio.gather(*asked)))
+
+        found = await asyncio.gather(*map(shorter, wanted))
+    return dict(zip(wanted, found, strict=True))
+
+
 async def crowd(
-    http: httpx.AsyncClient, server: Served, model: str, facts: bool, options: argparse.Namespace
-) -> tuple[float, float, list[float]]:
-    """`--clients` answers at once: tokens a second, processor seconds a token, first tokens."""
-    prompts: list[str] = options.prompts
+    http: httpx.AsyncClient, server: Served, work: Work, facts: bool, side: Side
+) -> None:
+    """Answers to all prompts at once, each of so many tokens."""
     began, used = time.perf_counter(), server.processor_seconds()
     found = await asyncio.gather(
-        *(
-            answer(http, model, prompts[n % len(prompts)], facts, options.tokens)
-            for n in range(options.clients)
-        )
+        *(answer(http, server.model, prompt, facts, most) for prompt, most in work)
     )
-    tokens = sum(count for _, count in found)
-    seconds = time.perf_counter() - began
-    return (
-        tokens / seconds,
-        (server.processor_seconds() - used) / tokens,
-        [first for first, _ in found],
-    )
+    tokens, seconds = sum(count for _, count in found), time.perf_counter() - began
+    side.per_second.append(tokens / seconds)
+    side.processor.append((server.processor_seconds() - used) / tokens)
+    side.tokens += tokens
 
 
-async def figures(server: Served, options: argparse.Namespace) -> dict[str, Any]:
-    """Both sides in turn, the order changing from round to round."""
-    sides, prompts = {True: Side(), False: Side()}, options.prompts
-    async with httpx.AsyncClient(base_url=server.url, timeout=600) as http:
-        model = (await http.get("/v1/models")).json()["data"][0]["id"]
-        for number in range(options.rounds + 1):
-            for facts in (True, False) if number % 2 else (False, True):
-                per_second, processor, firsts = await crowd(http, server, model, facts, options)
-                if number:  # the first round warms up
-                    sides[facts].per_second.append(per_second)
-                    sides[facts].processor.append(processor)
-                    sides[facts].first_in_crowd += firsts
-        for number in range(options.singles):
-            for facts in (True, False) if number % 2 else (False, True):
-                prompt = prompts[number % len(prompts)]
-                first, _ = await answer(http, model, prompt, facts, 1)
-                sides[facts].first.append(first)
+async def crowds(server: Served, rounds: Sequence[Work]) -> dict[str, Any]:
+    """Both sides in turn, the order changing from round to round; the first one warms up."""
+    sides = both()
+    async with server.http() as http:
+        for number, work in enumerate(rounds):
+            for facts in in_turn(number):
+                await crowd(http, server, work, facts, sides[facts] if number else Side())
     with_, without = sides[True], sides[False]
     return {
         "throughput_ratio": ratio(with_.per_second, without.per_second),
         "processor_ratio": ratio(with_.processor, without.processor),
         "tokens_per_second": round(statistics.median(with_.per_second), 2),
-        "first_token_ratio": ratio(with_.first, without.first),
-        "first_token_ms": round(statistics.median(with_.first) * 1000, 1),
-        "first_token_ratio_in_crowd": ratio(with_.first_in_crowd, without.first_in_crowd),
-        "first_token_ms_in_crowd": round(statistics.median(with_.first_in_crowd) * 1000, 1),
+        "tokens": [with_.tokens, without.tokens],
+    }
+
+
+async def singles(server: Served, prompts: Sequence[str]) -> dict[str, Any]:
+    """The time to the first token of a request that is alone."""
+    sides = both()
+    async with server.http() as http:
+        for number, prompt in enumerate(prompts):
+            for facts in in_turn(number):
+                first, _ = await answer(http, server.model, prompt, facts, 1)
+                sides[facts].first.append(first)
+    return {
+        "first_token_ratio": ratio(sides[True].first, sides[False].first),
+        "first_token_ms": round(statistics.median(sides[True].first) * 1000, 1),
     }
 
 
@@ -170,35 +203,48 @@ def ratio(with_: Sequence[float], without: Sequence[float]) -> dict[str, float]:
     return {name: round(value, 3) for name, value in found.items()} | {"n": len(ratios)}
 
 
-def said(url: str, model: str, prompt: str) -> str:
-    body = {"model": model, "prompt": prompt, "temperature": 0, "max_tokens": 8}
-    told = httpx.post(f"{url}/v1/completions", json=body, timeout=60).json()
-    return str(told["choices"][0]["text"])
+def live_s(server: Served, store: Path, fact: Fact) -> dict[str, dict[str, list[float]]]:
+    """Seconds that a change of a fact takes to be written; and from its acknowledgement on until
+    an answer with it is asked for, and is there."""
 
+    def over_http(obj: str) -> None:
+        httpx.patch(f"{server.url}/facts/{fact.id}", json={"object": obj}, timeout=PATIENCE_S)
 
-def live_ms(url: str, model: str, store: Path, fact: Fact) -> dict[str, list[float]]:
-    """Milliseconds from a change that is acknowledged until an answer begins that has it."""
-    found: dict[str, list[float]] = {"same_server": [], "another_process": []}
-    for number in range(CHANGES):
-        for how in found:
-            obj = f"Town {number} {'A' if how == 'same_server' else 'B'}"
-            if how == "same_server":
-                httpx.patch(f"{url}/facts/{fact.id}", json={"object": obj}, timeout=60)
-            else:
-                with Store.open(store) as other:
-                    other.set_object(fact.id, obj)
-            done = asked = time.perf_counter()
-            while obj not in said(url, model, fact.text):
-                asked = time.perf_counter()
-            found[how].append(round((asked - done) * 1000, 1))
+    def said() -> str:
+        body = {"model": server.model, "prompt": fact.text, "temperature": 0, "max_tokens": 8}
+        told = httpx.post(f"{server.url}/v1/completions", json=body, timeout=PATIENCE_S).json()
+        return str(told["choices"][0]["text"])
+
+    with Store.open(store) as other:
+
+        def elsewhere(obj: str) -> None:
+            other.set_object(fact.id, obj)
+
+        ways: dict[str, Callable[[str], None]] = {
+            "same_server": over_http,
+            "another_process": elsewhere,
+        }
+        found: dict[str, dict[str, list[float]]] = {
+            way: {"written": [], "asked": [], "answered": []} for way in ways
+        }
+        for number in range(CHANGES):
+            for way, change in ways.items():
+                obj, began = f"Town {number} {way[0].upper()}", time.perf_counter()
+                change(obj)
+                done = asked = time.perf_counter()
+                while obj not in said():
+                    asked = time.perf_counter()
+                times = (done - began, asked - done, time.perf_counter() - done)
+                for name, seconds in zip(found[way], times, strict=True):
+                    found[way][name].append(round(seconds, 4))
     return found
 
 
-async def longest_wait(url: str, model: str, tokens: int) -> float:
+async def longest_wait(server: Served, tokens: int) -> float:
     """Seconds between two tokens of an answer while another's prompt of so many tokens is read."""
-    body = {"model": model, "prompt": UNRELATED[0], "temperature": 0, "max_tokens": 100}
+    body = {"model": server.model, "prompt": UNRELATED[0], "temperature": 0, "max_tokens": 100}
     gaps, before, asked = [0.0], 0.0, None
-    async with httpx.AsyncClient(base_url=url, timeout=600) as http:
+    async with server.http() as http:
         stream = http.stream("POST", "/v1/completions", json=body | {"stream": True})
         async with stream as answer:
             async for line in answer.aiter_lines():
@@ -216,6 +262,38 @@ async def longest_wait(url: str, model: str, tokens: int) -> float:
     return round(max(gaps), 3)
 
 
+def planned(own: Sequence[str], options: argparse.Namespace) -> dict[str, list[list[str]]]:
+    """The prompts of each round, by what part of a crowd asks for a fact."""
+    plans = {}
+    for name, share in SHARES.items():
+        asking = round(options.clients * share)
+        named, others = cycle(own), cycle(UNRELATED)
+        plans[name] = [
+            [*islice(named, asking), *islice(others, options.clients - asking)]
+            for _ in range(options.rounds + 1)
+        ]
+    return plans
+
+
+def measured(copied: Path, own: Sequence[Fact], options: argparse.Namespace) -> dict[str, Any]:
+    """All figures but those of changes."""
+    prompts = [fact.text for fact in own]
+    plans = planned(prompts, options)
+    every = [prompt for plan in plans.values() for work in plan for prompt in work]
+    with Served(copied) as server:
+        tokens = asyncio.run(lengths(server, every, options.tokens))
+    told: dict[str, Any] = {}
+    for name, plan in plans.items():
+        with Served(copied) as server:  # which remembers nothing of these prompts
+            works = [[(prompt, tokens[prompt]) for prompt in work] for work in plan]
+            told[f"crowd_asking_{name}"] = asyncio.run(crowds(server, works))
+    with Served(copied) as server:
+        some = [one for pair in zip(cycle(UNRELATED), prompts, strict=False) for one in pair]
+        told |= asyncio.run(singles(server, list(islice(cycle(some), options.singles))))
+        told["longest_wait_s"] = asyncio.run(longest_wait(server, options.long))
+    return told
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", type=Path, required=True)
@@ -225,23 +303,24 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--long", type=int, default=4_000, help="tokens of the long prompt")
+    parser.add_argument("--live-only", action="store_true", help="only how fast a change is live")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         copied = Path(scratch) / "store"
         shutil.copytree(options.store, copied)
         with Store.open(copied) as store:
-            own = list(islice(store.ledger.facts(), NAMED + 1))
+            wanted = 1 + options.clients * (options.rounds + 1)
+            changed, *own = islice(store.ledger.facts(), wanted)
             store.add(
                 Fact(subject=f"Subject {n}", prompt="The colour of {} is", object="blue")
                 for n in range(options.rows)
             )
-        options.prompts = [*(fact.text for fact in own[:NAMED]), *UNRELATED]
+            told: dict[str, Any] = {"model": store.settings.model, "dtype": store.settings.dtype}
+            told |= {"facts": len(store.index.view()), "load": round(os.getloadavg()[1], 1)}
+        if not options.live_only:
+            told |= measured(copied, own, options)
         with Served(copied) as server:
-            model = httpx.get(f"{server.url}/v1/models").json()["data"][0]["id"]
-            told = {"model": model, "rows": options.rows, "load": round(os.getloadavg()[1], 1)}
-            told |= asyncio.run(figures(server, options))
-            told["live_ms"] = live_ms(server.url, model, copied, own[-1])
-            told["longest_wait_s"] = asyncio.run(longest_wait(server.url, model, options.long))
+            told["live_s"] = live_s(server, copied, changed)
     print(json.dumps(told))
 
 

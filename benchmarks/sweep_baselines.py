@@ -53,7 +53,7 @@ REPEATED = "{facts} {prompt}"
 # Options that vary; the rest is at its default. The cheap methods come first.
 GRID: Mapping[str, Mapping[str, list[Any]]] = {
     "icl": {"template": ["{facts}\n{prompt}", QUESTION, REPEATED]},
-    "rag": {"retriever": ["bm25", "dense"], "top": [1, 3]},
+    "rag": {"top": [1, 3]},
     "grace": {"layer": [12, 16, 20], "radius": [0.3, 0.6]},
     "ultraedit": {"rate": [0.03, 0.1, 0.3, 1.0], "layers": [[5, 6, 7, 8], [14, 15, 16, 17]]},
     "memit": {"clamp": [0.75, 1.25], "weight": [200.0, 1000.0]},

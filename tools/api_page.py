@@ -47,13 +47,24 @@ RESULTS = (
     "revisor.operations.asking:AskedFacts",
     "revisor.operations.erase:Erased",
     "revisor.operations.explain:Explanation",
+    "revisor.operations.hf_export:Exported",
     "revisor.engines.transformers:Attached",
     "revisor.engines.answers:Answer",
     "revisor.engines.answers:FactUsed",
     "revisor.gate.trace:Used",
+    "revisor.gate.gate:FactGate",
+    "revisor.gate.gate:BatchGate",
+    "revisor.engines.answers:Engine",
+    "revisor.models.load:LoadedModel",
     "revisor.config:StoreSettings",
     "revisor.errors:Fault",
 )
+# Of what is returned, the methods that are called, under the name that examples give the object.
+CALLED = {
+    "FactGate": ("gate", ("batch",)),
+    "BatchGate": ("batch", ("step", "fork")),
+    "Engine": ("engine", ("generate", "stream")),
+}
 NOTES = {"StoreSettings": "Each of them: [store.md](store.md#storetoml)."}
 HEAD = """# revisor in Python
 
@@ -89,6 +100,7 @@ def page() -> str:
         parts.append(f"### {name}\n")
         parts.append(described(getattr(import_module(module), name), "", signed=False))
         parts += [NOTES[name]] if name in NOTES else []
+        parts += called_parts(getattr(import_module(module), name))
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 
 
@@ -112,6 +124,14 @@ def store_parts(kind: type) -> Iterator[str]:
         if names:
             yield f"### {title}\n"
             yield from (method_part("Store", name, level=4) for name in names)
+
+
+def called_parts(kind: type) -> Iterator[str]:
+    """The methods of what is returned."""
+    shown, names = CALLED.get(kind.__name__, ("", ()))
+    for name in names:
+        told = described(getattr(kind, name), f"{shown}.{name}")
+        yield f"#### {shown}.{name}\n\n{told}"
 
 
 def method_part(owner: str, name: str, *, level: int) -> str:

@@ -41,7 +41,7 @@ def lowered(text: str) -> str:
 
 
 def noun_phrase(wording: str) -> str | None:
-    """ "the CEO of {}" of "Who is the CEO of {}?"; None if a wording has none."""
+    """As "the CEO of {}" of "Who is the CEO of {}?"; None if a wording has none."""
     match = _NOUN_PHRASE.match(wording)
     return lowered(next(filter(None, match.groups()))) if match else None
 

@@ -25,6 +25,12 @@ WORDS = {
     "stranger_fires": "no facts, answered",
     "ordinary_fires": "ordinary text, answered",
 }
+SAID = {
+    "efficacy_strict": "own prompt",
+    "generalization_strict": "other wordings",
+    "other_relations_kept_strict": "other relations as before",
+    "unedited_subjects_kept_strict": "people without facts as before",
+}
 FACTS = {"1k": 1e3, "10k": 1e4, "100k": 1e5, "1m": 1e6}
 
 
@@ -110,6 +116,17 @@ def scale(results: Results) -> bytes | None:
     return _curves(lines, "1,000 real facts of so many, by the text alone", "share (%)")
 
 
+def in_model(results: Results) -> bytes | None:
+    """What the model says with so many real facts."""
+    lines: dict[str, dict[float, Mean]] = {}
+    for name, label in SAID.items():
+        for size in SIZES:
+            found = Score(figure=f"facts-{size}", name=name, method="store").mean(results)
+            if found is not None:
+                lines.setdefault(label, {})[FACTS[size]] = found
+    return _curves(lines, "real facts in SmolLM2-135M, whole answers", "share (%)")
+
+
 def edits(part: str, name: str, up: str) -> Callable[[Results], bytes | None]:
     """A picture of figure 1: a line a method."""
 
@@ -157,6 +174,9 @@ PICTURES: Mapping[str, Picture] = {
     ),
     "scale-curve": Picture(
         "docs/figures/scale.png", "What is decided, against the number of facts", scale
+    ),
+    "in-model-curve": Picture(
+        "docs/figures/in-model.png", "What the model says, against the number of facts", in_model
     ),
     "figure-1-loose": Picture(
         "docs/figures/figure-1-loose.png",
