@@ -8,7 +8,7 @@ the documentation is measured on them. They are measured as `revisor eval` measu
 for the free text. Sequential methods get batches of a fifth of the facts, so that the sweep sees
 five of them. A setting that is in the results already is not run again. `--shared-targets` lets
 MEMIT and its kin optimise target values once on the unedited model, in two prefixed texts, as
-`recipes/quick.toml` does; such lines say so.
+`recipes/editors.toml` does; such lines say so.
 
 The score that ranks settings is the harmonic mean of strict efficacy, generalization (the mean of
 its loose and strict form), loose specificity, and the share of its fluency on WikiText-2 that the

@@ -188,6 +188,18 @@ def test_a_method_that_says_nothing_of_its_facts_is_stopped(
     assert set(json.loads((out / "stopped.json").read_text())) == {"edits/rag", "edits/icl"}
 
 
+@pytest.mark.parametrize(("stop_below", "ends"), [("0.0", 6), ("0.5", 2)])
+def test_a_suite_of_the_end_is_measured_where_a_curve_ends_or_a_method_is_stopped(
+    tmp_path: Path, loaded: LoadedModel, source: Source, editors: list[Any],
+    stop_below: str, ends: int,
+) -> None:  # fmt: skip
+    text = RECIPE.replace("0.5", stop_below).replace(', "perplexity"]', ']\nlast = ["perplexity"]')
+    recipe = read_recipe(recipe_file(tmp_path, text), "laptop")
+    results = run_recipe(recipe, loaded, source, tmp_path / "out")
+    assert [one["edits"] for one in results if one["suite"] == "perplexity"] == [ends]
+    assert [(name, sum(editor.fits[-1:])) for name, editor, _ in editors][-1] == ("icl", ends)
+
+
 def test_an_option_varies_along_a_curve(
     tmp_path: Path, loaded: LoadedModel, source: Source, editors: list[Any]
 ) -> None:

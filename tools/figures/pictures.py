@@ -132,10 +132,10 @@ def edits(part: str, name: str, up: str) -> Callable[[Results], bytes | None]:
 
     def draw(results: Results) -> bytes | None:
         lines: dict[str, dict[float, Mean]] = {}
-        for method in ("unedited", *METHODS):
+        for method, figure in {"unedited": "neuraldb", **METHODS}.items():
             for size in NEURALDB_SIZES:
                 run = f"edits/{part}-{size}"
-                found = Score(figure="neuraldb", name=name, method=method, run=run).mean(results)
+                found = Score(figure=figure, name=name, method=method, run=run).mean(results)
                 if found is not None:
                     lines.setdefault(method, {})[float(size)] = found
         return _curves(lines, f"{part}, SmolLM2-135M", f"{up} (%)")
@@ -187,10 +187,5 @@ PICTURES: Mapping[str, Picture] = {
         "docs/figures/figure-1-said.png",
         "What is said against the number of facts",
         edits("counterfact", "average_strict", "mean of what is said"),
-    ),
-    "figure-1-general": Picture(
-        "docs/figures/figure-1-general.png",
-        "Mean of six tasks against the number of facts",
-        edits("general", "average", "mean of six tasks"),
     ),
 }

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from tools.figures.cells import Cell, Count, Number, Results, Score, Text
 from tools.figures.listing import Figure
 
-METHODS = ("revisor", "neuraldb", "memit-seq", "rect", "alphaedit")
+METHODS = {
+    "revisor": "revisor",
+    "neuraldb": "neuraldb",
+    "memit-seq": "editors",
+    "rect": "editors",
+    "alphaedit": "editors",
+}
+"""Of figure 1, with the figure that measured each."""
 SIZES = ("1k", "10k", "100k", "1m")
 NEURALDB_SIZES = (100, 300, 1000, 3000)
 
@@ -214,7 +221,6 @@ HELD = Table(
         text("rewordings of MQuAKE ({seen: mquake})", "mquake"),
         text("other questions about zsRE's subjects, answered", "zsre_other_fires"),
         text("ordinary text with a name in it, were an answer due", "ordinary_fires"),
-        both("mean of six tasks of lm-evaluation-harness, 1,000 facts", "general", "average"),
     ),
 )  # fmt: skip
 
@@ -224,15 +230,17 @@ def rivals(figures: Mapping[str, Figure], results: Results) -> list[Row]:
     there = results.get("rivals")
     if there is None:
         return []
-    run = "all/counterfact-100"
-    methods = there.value("eval", "result", "runs", run, "methods") or {}
+    methods = there.value("eval", "result", "runs", "all/counterfact-100", "methods") or {}
 
     def score(name: str, method: str, part: str = "counterfact", **form: object) -> Score:
-        folder = f"all/{part}-100"
-        return Score(figure="rivals", name=name, method=method, run=folder, **form)  # type: ignore[arg-type]
+        where: dict[str, object] = {"figure": "rivals", "run": f"all/{part}-100"}
+        if method == "revisor":
+            where = {"figure": "revisor", "step": part}
+        return Score(name=name, method=method, **where, **form)  # type: ignore[arg-type]
 
     def kept(method: str) -> float:
-        return float(methods[method].get("specificity_kept_strict", 0))
+        found = score("specificity_kept_strict", method).mean(results)
+        return found.mean if found else 0
 
     return [
         Row(
@@ -247,7 +255,7 @@ def rivals(figures: Mapping[str, Figure], results: Results) -> list[Row]:
                 score("seconds_per_fact", method, is_share=False, digits=2),
             ),
         )
-        for method in sorted(methods, key=kept)
+        for method in sorted((*methods, "revisor"), key=kept)
     ]
 
 
@@ -286,8 +294,8 @@ def among(name: str, part: str = "counterfact", **form: object) -> tuple[Score, 
     """A score of the unedited model and the methods of figure 1, with 3,000 facts."""
     run = f"edits/{part}-{NEURALDB_SIZES[-1]}"
     return tuple(
-        Score(figure="neuraldb", name=name, method=method, run=run, **form)  # type: ignore[arg-type]
-        for method in ("unedited", *METHODS)
+        Score(figure=figure, name=name, method=method, run=run, **form)  # type: ignore[arg-type]
+        for method, figure in {"unedited": "neuraldb", **METHODS}.items()
     )
 
 
@@ -544,33 +552,6 @@ COARSE = Table(
 )
 
 
-def curve(figures: Mapping[str, Figure], results: Results) -> list[Row]:
-    """A row a number of CounterFact facts."""
-
-    def score(part: str, name: str, size: int, method: str = "revisor", **form: object) -> Score:
-        run = f"edits/{part}-{size}"
-        return Score(figure="curve", name=name, method=method, run=run, **form)  # type: ignore[arg-type]
-
-    return [
-        Row(
-            f"{size:,}",
-            (
-                score("counterfact", "efficacy_strict", size),
-                score("counterfact", "generalization_strict", size),
-                score("counterfact", "specificity_kept_strict", size),
-                score("perplexity", "perplexity_ratio", size, is_share=False, digits=4),
-            ),
-        )
-        for size in (1000, 10000, 19000)
-    ]
-
-
-CURVE = Table(
-    ("facts", "own prompt", "paraphrases", "neighbours' answers as before", "perplexity"),
-    make=curve,
-)
-
-
 def listing(figures: Mapping[str, Figure], results: Results) -> list[Row]:
     """Every figure of the list, and when and on what it was measured."""
     rows = []
@@ -609,6 +590,5 @@ TABLES: Mapping[str, Table] = {
     "tasks": TASKS,
     "live": LIVE,
     "coarse": COARSE,
-    "curve": CURVE,
     "list": Table(("figure", "of what", "minutes", "measured"), make=listing),
 }

@@ -38,6 +38,7 @@ SIZE_KEYS = {
 CURVE_KEYS = {
     "name": str,
     "suites": list,
+    "last": list,
     "methods": list,
     "edits": dict,
     "fresh": list,
@@ -53,6 +54,7 @@ class Curve:
     Attributes:
         name: of the folder its runs go to.
         suites, methods: what is measured at each point.
+        last: suites that are measured where a method's curve ends alone.
         edits: facts in the model, in ascending order.
         fresh: methods that take all facts of a point at once, an editor a point.
         option: a hyperparameter that varies as well, and `values` it takes.
@@ -62,6 +64,7 @@ class Curve:
     suites: tuple[str, ...]
     methods: tuple[str, ...]
     edits: tuple[int, ...]
+    last: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
     option: str | None = None
     values: tuple[Any, ...] = ()
@@ -143,13 +146,15 @@ def _faults(
 
 
 def _curve(table: Mapping[str, Any], size: str) -> Curve:
-    for suite in table["suites"]:
+    last = tuple(table.get("last", ()))
+    for suite in (*table["suites"], *last):
         make_suite(suite)
     return Curve(
         name=table["name"],
         suites=tuple(table["suites"]),
         methods=check_methods(table["methods"]),
         edits=tuple(table["edits"][size]),
+        last=last,
         fresh=check_methods(table.get("fresh", ())),
         option=table.get("option"),
         values=tuple(table.get("values", ())),
@@ -212,26 +217,44 @@ class _Kitchen:
             }
             job = replace(job, options={**job.options, **varied}, varied={curve.option: value})
         for suite in curve.suites:
-            label = f"{edits}" if value is None else f"{curve.option}-{value}"
-            if value is not None and len(curve.edits) > 1:
-                label += f"-{edits}"
-            folder = f"{curve.name}/{suite}-{label}"
-            evaluation = self._evaluation(job, folder, suite, edits, curve.methods)
-            facts = evaluation.plan.facts
-            if not evaluation.complete(method):
-                if fitted is None or not fitted.can_grow(facts):
-                    fitted = self._begin(evaluation, method)
-                # A resumed curve takes the steps that were taken before: some methods' results
-                # depend on which facts came together.
-                earlier = () if method in curve.fresh else curve.edits[:place]
-                for size in earlier:
-                    if len(fitted.facts) < size < len(facts):
-                        fitted.grow(facts[:size])
-            summary = evaluation.measure(method, fitted)
-            evaluation.result()
+            fitted, summary = self._run(job, curve, method, value, place, suite, fitted)
             if not curve.option and summary.get(JUDGED, 1.0) < self.recipe.stop_below:
                 self._stop(curve, method, f"says too few of {edits} facts")
+        if edits == curve.edits[-1] or f"{curve.name}/{method}" in self.stopped:
+            for suite in curve.last:
+                fitted, _ = self._run(job, curve, method, value, place, suite, fitted)
         return fitted
+
+    def _run(
+        self,
+        job: Job,
+        curve: Curve,
+        method: str,
+        value: Any,
+        place: int,
+        suite: str,
+        fitted: Fitted | None,
+    ) -> tuple[Fitted | None, Mapping[str, Any]]:
+        """One suite there: the editor afterwards, and what was measured."""
+        edits = curve.edits[place]
+        label = f"{edits}" if value is None else f"{curve.option}-{value}"
+        if value is not None and len(curve.edits) > 1:
+            label += f"-{edits}"
+        folder = f"{curve.name}/{suite}-{label}"
+        evaluation = self._evaluation(job, folder, suite, edits, curve.methods)
+        facts = evaluation.plan.facts
+        if not evaluation.complete(method):
+            if fitted is None or not fitted.can_grow(facts):
+                fitted = self._begin(evaluation, method)
+            # A resumed curve takes the steps that were taken before: some methods' results
+            # depend on which facts came together.
+            earlier = () if method in curve.fresh else curve.edits[:place]
+            for size in earlier:
+                if len(fitted.facts) < size < len(facts):
+                    fitted.grow(facts[:size])
+        summary = evaluation.measure(method, fitted)
+        evaluation.result()
+        return fitted, summary
 
     def _begin(self, evaluation: Evaluation, method: str) -> Fitted:
         fitted = evaluation.begin(method, self.banks)
