@@ -100,7 +100,11 @@ def test_a_canary_takes_its_share_and_its_figures_stand_beside_the_live_ones(
         assert said(http, server, ACME.text).startswith("Tokyo")
         http.put("/canary", json={"generation": 2, "share": 0, "keys": ["loopback"]})
         assert said(http, server, ACME.text).startswith("Tokyo")
-        http.put("/canary", json={"generation": 2, "share": 0, "keys": ["somebody"]})
+        unknown = http.put("/canary", json={"generation": 2, "keys": ["loopback", "somebody"]})
+        assert unknown.status_code == 404
+        assert "no key named 'somebody'" in unknown.json()["error"]["message"]
+        assert http.get("/canary").json()["keys"] == ["loopback"]
+        http.put("/canary", json={"generation": 2, "share": 0})
         assert said(http, server, ACME.text).startswith("Vienna")
         sides = http.get("/canary").json()
         assert sides["live"]["generation"] == 1

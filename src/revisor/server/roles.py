@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import json
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -154,6 +155,13 @@ class KeyBook:
         wanted = sa.select(*columns).order_by(table.c.made_at, table.c.id)
         rows = self._database.read(wanted.limit(limit).offset(offset))
         return [row | {"namespaces": json.loads(row["namespaces"])} for row in rows]
+
+    def must_stand(self, names: Iterable[str]) -> None:
+        """Raises NotFound for the name of no key, or of one that was revoked."""
+        of_keys = sa.select(table.c.name).where(table.c.revoked_at.is_(None))
+        standing = {ANYBODY.name, *(row["name"] for row in self._database.read(of_keys))}
+        for name in sorted(set(names) - standing):
+            raise NotFound(f"There is no key named '{name}'.", "See: revisor keys ls")
 
     def any(self) -> bool:
         """Whether a key was ever made. Revoking the last one does not open the server again."""

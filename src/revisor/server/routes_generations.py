@@ -136,6 +136,7 @@ def canary(service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
 def try_out(body: TryOut, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
     """Give a share of requests, or those of named keys, another generation than the live one."""
     caller.must_be(Role.admin, everywhere=True)
+    service.keys.must_stand(body.keys)
     service.generations.try_out(
         body.generation, share=body.share, keys=body.keys, actor=caller.name
     )
