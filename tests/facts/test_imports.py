@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 
 from revisor.errors import Conflict, NeedsApproval, UsageError
+from revisor.facts.changes import Put
 from revisor.facts.check import findings, wording
+from revisor.facts.edits import set_object
 from revisor.facts.fact import Fact
 from revisor.facts.imports import Added, import_facts
 from revisor.facts.ledger import Ledger
@@ -111,6 +114,47 @@ def test_what_the_base_model_knows_is_left_out_and_told(ledger: Ledger) -> None:
     added = add(ledger, [CEO, other], known_to_base=lambda facts: {facts[0].id})
     assert (added.added, added.known) == (1, (CEO,))
     assert objects(ledger) == {other.id: "Ann"}
+
+
+@pytest.mark.parametrize(("meanwhile", "fits"), [(CONTRADICTING["other words"], False), (
+    Fact(subject="Basel", prompt="{} lies in", object="Switzerland"), True)])  # fmt: skip
+def test_what_others_write_meanwhile_is_looked_at_again(
+    ledger: Ledger, meanwhile: Fact, fits: bool
+) -> None:
+    def slow(facts: Any) -> set[str]:
+        ledger.apply([Put(meanwhile)], actor="bob", reason="")
+        return set()
+
+    if fits:
+        assert add(ledger, [CEO], known_to_base=slow).added == 1
+    else:
+        with pytest.raises(Conflict, match="meanwhile"):
+            add(ledger, [CEO], known_to_base=slow)
+    assert (CEO.id in objects(ledger)) is fits
+
+
+def test_two_who_change_fields_of_one_fact_at_once_both_have_their_way(ledger: Ledger) -> None:
+    """Whoever changes an object holds the ledger from reading the fact to writing it."""
+    add(ledger, [CEO])
+    started, sources = threading.Barrier(2), [f"source {number}" for number in range(20)]
+
+    def rewrite() -> None:
+        started.wait()
+        for source in sources:
+            with ledger.locked() as held:
+                changed = replace(held.get(CEO.id), source=source)
+                held.apply([Put(changed)], actor="bob", reason="")
+
+    other = threading.Thread(target=rewrite)
+    other.start()
+    started.wait()
+    for number in range(20):
+        set_object(ledger, CEO.id, f"Ann {number}", actor="ann", reason="")
+    other.join()
+    found = [(one.fact.source, one.fact.object) for one in ledger.history(CEO.id)]
+    assert found[-1] == ("source 19", "Ann 19")
+    written = [source for source, _ in found if source in sources]
+    assert written == sorted(written, key=sources.index), "no source came back"
 
 
 def test_an_unknown_way_with_conflicts_is_refused(ledger: Ledger) -> None:

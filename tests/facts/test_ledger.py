@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -20,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from revisor.errors import Conflict, NotFound, StoreDamaged, UsageError
+from revisor.errors import BadInput, Conflict, NotFound, StoreDamaged, UsageError
 from revisor.facts import database, migrations
 from revisor.facts.fact import Fact
 from revisor.facts.ledger import Change, Generation, Ledger, Put, Remove
@@ -468,6 +469,8 @@ class TestTags:
         assert ledger.tags() == {}
         with pytest.raises(NotFound, match="'best'"):
             ledger.untag("best", actor="ann")
+        with pytest.raises(NotFound, match="no tag '2'"):
+            ledger.untag("2", actor="ann")
         assert [event.kind for event in ledger.events(3)] == ["untag", "tag", "tag"]
 
     @pytest.mark.parametrize("name", ["", "  ", "7", "-1", "x" * 65])
@@ -479,8 +482,9 @@ class TestTags:
     def test_an_unknown_tag_is_answered_with_those_that_there_are(self, ledger: Ledger) -> None:
         put(ledger, A)
         ledger.tag("v1", actor="ann")
-        with pytest.raises(NotFound, match="Tags: v1"):
-            ledger.diff("v2")
+        for name in ("v2", "²", "--1", "\N{ARABIC-INDIC DIGIT ONE}"):
+            with pytest.raises(NotFound, match="Tags: v1"):
+                ledger.diff(name)
 
 
 class TestErasing:
@@ -511,6 +515,31 @@ class TestErasing:
         assert "revisor gc" in fault
         ledger.scrub()
         assert ledger.verify() == []
+
+    def test_nothing_is_reached_by_what_stands_for_an_erased_fact(self, ledger: Ledger) -> None:
+        put(ledger, A, B)
+        ledger.purge([A.id], actor="eve")
+        ledger.scrub()
+        for reach in (ledger.get, ledger.history, lambda one: ledger.purge([one], actor="eve")):
+            with pytest.raises(NotFound, match="no fact 'purged-1'"):
+                reach("purged-1")
+        assert ledger.verify() == []
+        with pytest.raises(BadInput, match="begins as erased facts do"):
+            put(ledger, replace(C, id="purged-7"))
+
+    def test_more_are_purged_at_once_than_a_statement_has_parameters(self, file: Path) -> None:
+        many = [fact(number) for number in range(1, 1_301)]
+        with Ledger.open(file, create=True) as ledger:
+
+            @sa.event.listens_for(ledger._engine, "connect")
+            def _bound(connection: sqlite3.Connection, _: object) -> None:
+                connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 1_100)
+
+            ledger._engine.dispose()  # so that every connection is one with the bound
+            put(ledger, *many)
+            assert ledger.purge([one.id for one in many], actor="eve").revisions == 1_300
+            ledger.scrub()
+            assert (ledger.count(), ledger.verify()) == (0, [])
 
     def test_nothing_unknown_is_purged(self, ledger: Ledger) -> None:
         put(ledger, A)

@@ -346,6 +346,29 @@ def test_logits_that_are_no_numbers_fail_their_answer_and_are_told(
         assert "no numbers" in scheduler.fault
 
 
+def test_a_row_that_is_well_does_not_hide_one_that_is_not(
+    opened: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = opened.loaded.model.forward
+
+    def spoilt(**arguments: Any) -> Any:
+        out = forward(**arguments)
+        if len(out.logits) == 2:
+            out.logits[0] = torch.nan
+        return out
+
+    with Scheduler(opened.loaded) as scheduler:
+        monkeypatch.setattr(opened.loaded.model, "forward", spoilt)
+        first, second = Asked(PROMPTS[0], None, 30), Asked(PROMPTS[1], None, 30)
+        told: list[str] = []
+        tell = second.job.tell
+        second.job.tell = lambda piece: (told.append(scheduler.fault), tell(piece))[1]
+        scheduler.submit(first.job, second.job)
+        assert first.all()[0][-1].reason == "error"
+        assert second.all()[0][-1].reason == "length"
+        assert [fault for fault in told if "no numbers" in fault]
+
+
 def test_a_long_prompt_is_read_between_the_steps_of_the_others(
     opened: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

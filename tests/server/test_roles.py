@@ -70,6 +70,8 @@ def test_a_revoked_key_is_refused_and_its_name_stays_taken(book: KeyBook) -> Non
         book.revoke("mona")
     with pytest.raises(Conflict):
         book.make("mona", Role.read)
+    with pytest.raises(Conflict):  # somebody could approve what they proposed themselves
+        book.make(" MONA", Role.read)
     with pytest.raises(UsageError):
         book.make("a\nb", Role.read)
     assert book.any()

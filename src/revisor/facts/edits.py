@@ -23,9 +23,10 @@ def set_object(
     approved_by: str | None = None,
 ) -> Fact:
     """Give a fact a new object: a new revision of it."""
-    fact = checked(replace(ledger.get(fact_id), object=obj))
-    refuse_conflicts(ledger, fact)
-    ledger.apply([Put(fact)], actor=actor, reason=reason, approved_by=approved_by)
+    with ledger.locked() as held:
+        fact = checked(replace(held.get(fact_id), object=obj))
+        refuse_conflicts(held, fact)
+        held.apply([Put(fact)], actor=actor, reason=reason, approved_by=approved_by)
     return fact
 
 

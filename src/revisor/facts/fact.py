@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 PLACEHOLDER = "{}"
 JOIN = "+"  # stands between the ids of facts that share a row: no id may hold one
+ERASED = "purged-"  # begins what stands for the ids of erased facts: no id may
 
 
 def normal_form(text: str) -> str:

@@ -71,21 +71,26 @@ def import_facts(
         )
     read = _read(source, on_conflict)
     before = ledger.generation
-    facts = [fact for fact in read.facts if fact.reverse_of is None]  # those come with their facts
-    found = conflicts_between(with_reverses(facts), ledger)
+    offered = [fact for fact in read.facts if fact.reverse_of is None]  # those come with theirs
+    found = conflicts_between(with_reverses(offered), ledger)
     conflicts = (*read.conflicts, *(Fault(line=0, fault=str(finding)) for finding in found))
     if conflicts and on_conflict == "stop":
         raise _stopped(conflicts)
-    facts, given_way = _settle(facts, found, on_conflict)
+    facts, given_way = _settle(offered, found, on_conflict)
     known = known_to_base(facts) if known_to_base else set()
     kept = [fact for fact in facts if fact.id not in known]
-    made = ledger.apply(
-        [*map(Remove, given_way), *map(Put, kept)],
-        actor=actor,
-        reason=reason or read.reason,
-        expected_generation=before if found else None,
-        approved_by=approved_by,
-    )
+    with ledger.locked() as held:
+        if held.generation != before and conflicts_between(with_reverses(offered), held) != found:
+            raise Conflict(
+                "Facts were changed meanwhile, and the import fits them otherwise.",
+                "Nothing was imported. Run the command again.",
+            )
+        made = held.apply(
+            [*map(Remove, given_way), *map(Put, kept)],
+            actor=actor,
+            reason=reason or read.reason,
+            approved_by=approved_by,
+        )
     return Added(
         generation=made.number,
         added=made.added,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Generator, Iterable, Sequence
 from itertools import groupby
 from typing import Any
@@ -13,6 +14,7 @@ from revisor.facts.changes import Difference, Generation, Revision
 from revisor.facts.fact import Fact
 from revisor.facts.schema import (
     FACT_COLUMNS,
+    PURGED,
     fact_from_row,
     generations,
     live_at,
@@ -119,9 +121,14 @@ def history_of(
     ]
 
 
+def is_number(generation: str) -> bool:
+    """Whether what names a generation is a number rather than a tag."""
+    return re.fullmatch("-?[0-9]+", generation) is not None
+
+
 def named(connection: sa.Connection, generation: int | str) -> int:
     """The number that a number, or a tag, means. Raises NotFound for an unknown tag."""
-    if isinstance(generation, int) or generation.lstrip("-").isdigit():
+    if isinstance(generation, int) or is_number(generation):
         return int(generation)
     wanted = sa.select(tags.c.generation).where(tags.c.name == generation)
     found = connection.execute(wanted).scalar()
@@ -136,8 +143,9 @@ def _starting(
     connection: sa.Connection, prefix: str, condition: sa.ColumnElement[bool]
 ) -> list[str]:
     """Up to six ids that start with `prefix`."""
-    wanted = sa.select(_C.fact_id).distinct().where(condition, _C.fact_id >= prefix)
-    wanted = wanted.where(_C.fact_id < prefix + _HIGHEST).order_by(_C.fact_id).limit(6)
+    wanted = sa.select(_C.fact_id).distinct().where(condition, _C.kind != PURGED)
+    wanted = wanted.where(_C.fact_id >= prefix, _C.fact_id < prefix + _HIGHEST)
+    wanted = wanted.order_by(_C.fact_id).limit(6)
     return list(connection.execute(wanted).scalars())
 
 

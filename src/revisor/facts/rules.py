@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from revisor.errors import BadInput, Fault
-from revisor.facts.fact import JOIN, PLACEHOLDER, Fact, normal_form, parse_time
+from revisor.facts.fact import ERASED, JOIN, PLACEHOLDER, Fact, normal_form, parse_time
 
 NAME_LIMIT = 1_000
 TEXT_LIMIT = 10_000
@@ -174,11 +174,13 @@ def order_fault(start: str | None, end: str | None) -> Fault | None:
 
 def id_fault(fact_id: str) -> Fault | None:
     """What is wrong with an id beside its length."""
-    if JOIN not in fact_id:
+    if JOIN in fact_id:
+        fault, remedy = f"'id' holds a {JOIN!r}: {shown(fact_id)}", "use another sign"
+    elif fact_id.startswith(ERASED):
+        fault, remedy = f"'id' begins as erased facts do: {shown(fact_id)}", "choose another"
+    else:
         return None
-    return Fault(
-        line=0, fault=f"'id' holds a {JOIN!r}: {shown(fact_id)}", remedy="use another sign"
-    )
+    return Fault(line=0, fault=fault, remedy=remedy)
 
 
 def shown(value: object) -> str:
@@ -256,7 +258,7 @@ def _is_plain(fact: Fact) -> bool:
         empty
         or len(whole) > NAME_LIMIT
         or len(fact.id) > ID_LIMIT
-        or JOIN in fact.id
+        or id_fault(fact.id)
         or PLACEHOLDER not in fact.prompt
         or _CONTROL.search(whole)
     )

@@ -15,7 +15,7 @@ from revisor.facts import audit, dump, policy
 from revisor.facts.changes import Purged
 from revisor.facts.commits import count_commit
 from revisor.facts.database import scrub, transaction
-from revisor.facts.queries import last_generation, pinned, refuse_one_text, resolve
+from revisor.facts.queries import is_number, last_generation, pinned, refuse_one_text, resolve
 from revisor.facts.schema import meta, revisions, tags
 from revisor.facts.seals import ledger_faults
 from revisor.facts.writing import chunks, erase
@@ -76,7 +76,7 @@ class Upkeep:
             Conflict: another generation has the name, and it must not move.
             NotFound: there is no such generation.
         """
-        if not name.strip() or len(name) > 64 or name.lstrip("-").isdigit():
+        if not name.strip() or len(name) > 64 or is_number(name):
             raise UsageError(
                 f"{name!r} is no name for a generation.", "Up to 64 letters, and not a number."
             )
@@ -98,6 +98,8 @@ class Upkeep:
 
     def untag(self, name: str, *, actor: str) -> None:
         """Take a tag away. Raises NotFound where there is none of this name."""
+        if is_number(name):
+            raise NotFound(f"There is no tag {name!r}.", "`revisor log` lists the tags.")
         with self._connection(writes=True) as connection:
             number = pinned(connection, name)
             connection.execute(tags.delete().where(tags.c.name == name))

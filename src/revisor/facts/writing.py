@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from revisor.errors import Conflict, NotFound, UsageError
 from revisor.facts.audit import record
 from revisor.facts.changes import Change, Generation, Purged, Put, Remove
-from revisor.facts.fact import FIELDS, Fact, reversed_fact
+from revisor.facts.fact import ERASED, FIELDS, Fact, reversed_fact
 from revisor.facts.policy import Approval
 from revisor.facts.queries import last_generation
 from revisor.facts.rules import checked_all
@@ -106,9 +106,8 @@ def erase(
     """
     last = last_generation(connection)
     ids = sorted(fact_ids)
-    mine = _C.fact_id.in_(ids)
-    standing = sa.and_(mine, _C.until.is_(None), _C.kind.in_(LIVE_KINDS))
-    live = connection.execute(sa.select(sa.func.count()).where(standing)).scalar_one()
+    rows = [row for some in chunks(ids) for row in _rows_of(connection, some)]
+    live = sum(row.until is None and row.kind in LIVE_KINDS for row in rows)
     number = last.number
     if live:
         made = Generation(
@@ -126,26 +125,31 @@ def erase(
         connection.execute(generations.insert().values(asdict(made)))
         _record_write(connection, made, [])
         number = made.number
-    keys = connection.execute(sa.select(_C.key).where(mine)).scalars().all()
     blank: dict[str, Any] = dict.fromkeys(FIELDS) | dict.fromkeys(
         ("subject", "prompt", "object", "subject_normal"), ""
     )
-    rows = [{"erased": key, "fact_id": f"{PURGED}-{key}"} for key in keys]
+    erased = [{"erased": row.key, "fact_id": f"{ERASED}{row.key}"} for row in rows]
     change = revisions.update().where(_C.key == sa.bindparam("erased"))
     ended = sa.func.coalesce(_C.until, number)
-    if rows:  # of a fact that was only ever proposed there are none
+    if erased:  # of a fact that was only ever proposed there are none
         change = change.values(
             kind=PURGED, salt=None, until=ended, fact_id=sa.bindparam("fact_id"), **blank
         )
-        connection.execute(change, rows)
+        connection.execute(change, erased)
     record(
         connection,
         "purge",
         actor=actor,
         generation=number,
-        details={"facts": len(ids), "revisions": len(keys), "reason": reason},
+        details={"facts": len(ids), "revisions": len(rows), "reason": reason},
     )
-    return Purged(ids=tuple(ids), revisions=len(keys), generation=number)
+    return Purged(ids=tuple(ids), revisions=len(rows), generation=number)
+
+
+def _rows_of(connection: sa.Connection, ids: Sequence[str]) -> Sequence[Any]:
+    """The places of all that some facts ever were."""
+    wanted = sa.select(_C.key, _C.until, _C.kind).where(_C.fact_id.in_(ids))
+    return connection.execute(wanted).all()
 
 
 def _write(

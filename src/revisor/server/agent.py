@@ -189,6 +189,8 @@ class Agent:
             asked.append(Awaited(ids, None, max_tokens))
         scheduler.submit(*(one.job for one in asked))
         if not all(one.wait(PATIENCE_S) for one in asked):
+            for one in asked:
+                one.job.cancelled = True
             raise NoAnswer("The model gave no answer.", "The log says why.")
         told = {
             "answer": asked[0].text,

@@ -379,16 +379,15 @@ class Scheduler:
     def _advance(self, rows: Sequence[_Row], logits_BV: torch.Tensor) -> None:
         """Choose the next token of some rows; what goes wrong in one is the end of it alone."""
         broken = logits_BV.sum(dim=-1).isnan().tolist()
+        self.fault = "the model's logits are no numbers" if any(broken) else ""
         with self._in_gate():
             due = due_of([row.gate for row in rows], logits_BV)
         for row, logits_V, is_broken, is_due in zip(rows, logits_BV, broken, due, strict=True):
             try:
                 if is_broken:
-                    self.fault = "the model's logits are no numbers"
                     log.error("an answer failed: %s", self.fault)
                     self._end(row, "error")
                     continue
-                self.fault = ""
                 self._choose(row, logits_V, is_due)
             except Exception:
                 log.exception("an answer failed")

@@ -9,11 +9,14 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 from revisor.errors import Conflict
+from revisor.facts.fact import Fact
 from revisor.gate.gate import FactGate
 from revisor.index.view import View
 from revisor.operations.asking import ask_facts
@@ -101,19 +104,20 @@ class Generations:
             NotFound: there is no such generation.
         """
         found = self.choose("", wanted=self.live if generation is None else generation)
-        count = len(found.view)
-        facts = self._store.ledger.facts(
-            at=found.view.now(),
-            generation=found.generation,
-            limit=SAMPLE,
-            offset=random.randrange(max(1, count - SAMPLE + 1)),
-        )
         result = ask_facts(
-            found.gate, (replace(fact, paraphrases=()) for fact in facts), quiet=True
+            found.gate, (replace(fact, paraphrases=()) for fact in self._sample(found)), quiet=True
         )
         if len(result.failed) <= TOLERATED * result.asked:
             return []
         return [f"the fact {one['id']} does not answer: {one['reason']}" for one in result.failed]
+
+    def _sample(self, found: InForce) -> Iterator[Fact]:
+        """Some facts of a generation that hold now, from anywhere in it."""
+        start = random.randrange(max(1, len(found.view) - SAMPLE + 1))
+        listed = partial(self._store.ledger.facts, generation=found.generation)
+        facts = chain(listed(offset=start), listed(limit=start))
+        now = found.view.now()
+        return islice((fact for fact in facts if fact.valid_at(now)), SAMPLE)
 
     def publish(self, generation: int, *, actor: str, reason: str, force: bool = False) -> int:
         """Test a generation and make it live, for every server of the store.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -66,7 +66,7 @@ class ChangeDesk:
 
     def change(
         self,
-        changes: Sequence[Change],
+        changes: Sequence[Change] | Callable[[Ledger], Sequence[Change]],
         caller: Caller,
         reason: str,
         *,
@@ -76,6 +76,7 @@ class ChangeDesk:
         """Make changes, or propose them where their namespace asks for approval: all or none.
 
         Args:
+            changes: themselves, or what makes them of the facts as they stand then.
             expected_generation: the generation that the changes were made for.
             propose_all: propose every change, whatever its namespace asks for.
 
@@ -87,8 +88,9 @@ class ChangeDesk:
             UsageError: a proposal to take a fact to another namespace.
         """
         caller.must_be(Role.propose)
-        ids = [_id(change) for change in changes]
         with self._ledger.locked() as ledger:
+            changes = changes(ledger) if callable(changes) else changes
+            ids = [_id(change) for change in changes]
             standing = ledger.known(ids, generation=ledger.generation)
             _refuse_foreign(ledger, changes, standing, caller)
             direct: list[Change] = []
@@ -297,11 +299,7 @@ def _dump(fact: Fact | None) -> str | None:
 
 
 def _load(text: str) -> Fact:
-    fields = json.loads(text)
-    for name, value in fields.items():
-        if isinstance(value, list):
-            fields[name] = tuple(value)
-    return Fact(**fields)
+    return Fact(**json.loads(text))
 
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:

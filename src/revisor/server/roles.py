@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from revisor.errors import Conflict, NotFound, RevisorError, UsageError
 from revisor.facts.audit import record
+from revisor.facts.fact import normal_form
 from revisor.facts.queries import last_generation
 from revisor.server.tables import Database
 from revisor.server.tables import keys as table
@@ -141,8 +142,8 @@ class KeyBook:
             "made_at": now(),
         }
         with self._database.writing() as connection:
-            taken = sa.select(table.c.id).where(table.c.name == name)
-            if name == ANYBODY.name or connection.execute(taken).first():
+            names = [ANYBODY.name, *connection.execute(sa.select(table.c.name)).scalars()]
+            if normal_form(name) in map(normal_form, names):
                 raise Conflict(f"There is a key named '{name}' already.", "Choose another name.")
             connection.execute(table.insert().values(values))
             told = {"name": name, "role": role.name, "namespaces": namespaces}

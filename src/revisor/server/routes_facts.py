@@ -11,10 +11,11 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from revisor.errors import BadInput, Fault, NotFound
-from revisor.facts.changes import Put, Remove
+from revisor.facts.changes import Change, Put, Remove
 from revisor.facts.check import conflicts_between, expired, same_subject
 from revisor.facts.fact import Fact, with_reverses
 from revisor.facts.forms import fact_from, follows
+from revisor.facts.ledger import Ledger
 from revisor.facts.rules import LIST_LIMIT
 from revisor.operations.asking import as_json, ask_facts
 from revisor.server.access import CallerOf, ServiceOf
@@ -154,15 +155,19 @@ async def change_fact(
 def _change(
     fact_id: str, body: ChangedFact, service: Service, caller: Caller, response: Response
 ) -> dict[str, Any]:
-    old = service.store.ledger.get(fact_id, namespaces=caller.namespaces)
     wanted = body.model_dump(exclude_unset=True, exclude={"reason", "expected_generation"})
     if not wanted:
         raise BadInput("Nothing to change is named.", "Give an object, for example.")
-    new = _checked(replace(old, **{k: _tupled(v) for k, v in wanted.items()}))
+    made: list[Fact] = []
+
+    def changed(ledger: Ledger) -> list[Change]:
+        made.append(_checked(replace(ledger.get(fact_id, namespaces=caller.namespaces), **wanted)))
+        return [Put(made[0])]
+
     outcome = service.desk.change(
-        [Put(new)], caller, body.reason, expected_generation=body.expected_generation
+        changed, caller, body.reason, expected_generation=body.expected_generation
     )
-    return {"fact": told(new)} | _outcome(outcome, response)
+    return {"fact": told(made[0])} | _outcome(outcome, response)
 
 
 @router.delete("/facts/{fact_id:path}")
@@ -176,11 +181,12 @@ async def remove_fact(
     """End a fact; its history stays. 202 and a proposal where approval is asked for."""
     caller.must_be(Role.propose)
 
-    def remove() -> Outcome:
-        old = service.store.ledger.get(fact_id, namespaces=caller.namespaces)
-        return service.desk.change([Remove(old.id)], caller, reason)
+    def ended(ledger: Ledger) -> list[Change]:
+        return [Remove(ledger.get(fact_id, namespaces=caller.namespaces).id)]
 
-    return _outcome(await service.writing.run(owner_of(caller), remove), response)
+    run = service.writing.run
+    outcome = await run(owner_of(caller), service.desk.change, ended, caller, reason)
+    return _outcome(outcome, response)
 
 
 @router.post("/check")
@@ -350,10 +356,6 @@ def _checked(fact: Fact) -> Fact:
         if value not in (None, "", ()) and key != "reverse_of"
     }
     return _read([{"object": "", **record}])[0]
-
-
-def _tupled(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _outcome(outcome: Outcome, response: Response) -> dict[str, Any]:

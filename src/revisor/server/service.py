@@ -190,6 +190,7 @@ class Service:
         except RevisorError:  # it is closing
             return
         if not one.wait(MODEL_S):
+            one.job.cancelled = True
             faults = [*faults, self.scheduler.fault or "the model does not answer"]
         self._test_faults = faults
 
