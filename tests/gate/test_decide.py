@@ -254,3 +254,80 @@ def test_a_window_begins_between_two_words(text: str) -> None:
 )
 def test_what_asks_for_no_fact_is_left_alone(text: str) -> None:
     assert asked(text, CEO, SEAT) is None
+
+
+LANGUAGES = {
+    "english": (
+        fact("Tarn Mills", "Jane Roe", "The director of {} is"),
+        fact("Tarn Mills", "John Hale", "{} was founded by"),
+        fact("Tarn Mills", "Leeds", "The headquarters of {} are in"),
+    ),
+    "german": (
+        fact("Tarn Mills", "Jane Roe", "Der Gesch\u00e4ftsf\u00fchrer von {} ist"),
+        fact("Tarn Mills", "John Hale", "Gegr\u00fcndet wurde {} von"),
+        fact("Tarn Mills", "Leeds", "Der Sitz von {} ist in"),
+    ),
+    "french": (
+        fact("Tarn Mills", "Jane Roe", "Le directeur de {} est"),
+        fact("Tarn Mills", "Leeds", "Le si\u00e8ge de {} se trouve \u00e0"),
+    ),
+    "spanish": (
+        fact("Tarn Mills", "Jane Roe", "El director de {} es"),
+        fact("Tarn Mills", "Leeds", "La sede de {} est\u00e1 en"),
+    ),
+    "chinese": (fact("Tarn Mills", "Jane Roe", "{}\u7684\u9996\u5e2d\u6267\u884c\u5b98\u662f"),),
+}
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("english", "Who is not the director of Tarn Mills?"),
+        ("english", "The director of Tarn Mills is not"),
+        ("english", "The director-elect of Tarn Mills is"),
+        ("german", "Wer ist nicht der Gesch\u00e4ftsf\u00fchrer von Tarn Mills?"),
+        ("german", "Der Gesch\u00e4ftsf\u00fchrer von Tarn Mills ist nicht"),
+        ("german", "Wer ist der ehemalige Gesch\u00e4ftsf\u00fchrer von Tarn Mills?"),
+        ("german", "Wer ist der stellvertretende Gesch\u00e4ftsf\u00fchrer von Tarn Mills?"),
+        (
+            "german",
+            "Ich wei\u00df nicht, wer der Gesch\u00e4ftsf\u00fchrer von Tarn Mills ist. "
+            "Wei\u00dft du es?",
+        ),
+        ("french", "Qui n'est pas le directeur de Tarn Mills ?"),
+        ("french", "Qui est le directeur adjoint de Tarn Mills ?"),
+        ("french", "Qui \u00e9tait le directeur pr\u00e9c\u00e9dent de Tarn Mills ?"),
+        ("spanish", "\u00bfQui\u00e9n no es el director de Tarn Mills?"),
+        ("spanish", "\u00bfQui\u00e9n es el director adjunto de Tarn Mills?"),
+        ("chinese", "\u8c01\u4e0d\u662fTarn Mills\u7684\u9996\u5e2d\u6267\u884c\u5b98\uff1f"),
+    ],
+)
+def test_another_or_nobody_is_asked_for_in_every_language(language: str, text: str) -> None:
+    """The fact whose words the question has is silent, and none that is farther steps in."""
+    assert asked(text, *LANGUAGES[language]) is None
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("english", "I do not know who is the director of Tarn Mills."),
+        ("english", "Who is the director of Tarn Mills?"),
+        ("german", "Wer ist der Gesch\u00e4ftsf\u00fchrer von Tarn Mills?"),
+        ("french", "Je ne sais pas qui est le directeur de Tarn Mills."),
+        ("french", "Qui est le directeur de Tarn Mills ?"),
+        ("spanish", "No s\u00e9 qui\u00e9n es el director de Tarn Mills"),
+        ("spanish", "\u00bfQui\u00e9n es el director de Tarn Mills?"),
+        ("chinese", "\u8c01\u662fTarn Mills\u7684\u9996\u5e2d\u6267\u884c\u5b98\uff1f"),
+    ],
+)
+def test_a_fact_is_asked_for_in_every_language(language: str, text: str) -> None:
+    found = asked(text, *LANGUAGES[language])
+    assert found is not None
+    assert found.fact.object == "Jane Roe"
+
+
+@pytest.mark.parametrize("lead", ["Translate into Dutch: ", "Translate into Dutch:\n", 'Reword: "'])
+def test_a_text_to_work_on_is_left_alone_though_it_ends_with_a_facts_own_words(lead: str) -> None:
+    assert asked(f"{lead}The CEO of ACME is", CEO) is None
+    found = asked("Complete the sentence: The CEO of ACME is", CEO)
+    assert found is not None

@@ -18,6 +18,7 @@ from revisor.language.lexicon import lexicon
 from revisor.language.longer import is_plainly_written
 from revisor.language.names import Mention, Names
 from revisor.question.encoder import QuestionEncoder
+from revisor.question.forms import hands_text
 from revisor.question.kinds import (
     asks_otherwise,
     asks_yes_or_no,
@@ -26,7 +27,7 @@ from revisor.question.kinds import (
     said_of_another,
     works_on_text,
 )
-from revisor.question.predicates import beside, plain
+from revisor.question.predicates import BESIDE, beside, plain
 from revisor.question.reading import SLOT, Question, questions
 from revisor.question.records import awaits_quote
 
@@ -56,10 +57,14 @@ class Facts(Names, Protocol):
 _ENDS = (":", "?", "\uff1a", "\uff1f")  # behind a name: what is asked has been said
 _UNFINISHED = ("completion", "pronoun")
 _ANOTHER_KIND = "the object is not of the kind that is asked for"
+_TO_WORK_ON = "a text to work on, not a question"
+_LEAD = " \n\t\"'*_`(\u201c\u2018\u201e\u00ab"
 ANSWERED = "already answered"
+FINAL = BESIDE | {ANSWERED}
+"""Rules by which a text asks for nothing that another fact could tell, if the fact that they
+silence is the nearest."""
 
-
-Compared = Literal["all", "answered", "open"]
+Compared = Literal["all", "final", "open"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,8 +134,8 @@ def candidates(
     Args:
         text: what stands before the place, at most its last `WINDOW` characters.
         mentions: the names in it.
-        compared: "all", or only those that no rule silences anyway, "answered" with those that
-            have been answered, "open" without; the score of the others is 0.
+        compared: "all", or only those that no rule silences anyway, "final" with those that are
+            silenced by a rule of `FINAL`, "open" without; the score of the others is 0.
     """
     found: dict[int, Candidate] = {}
     names: dict[tuple[int, int], int] = {}  # in which order they were offered facts
@@ -209,8 +214,14 @@ def _own(text: str, own: OwnPrompt, asked: Asked) -> Candidate:
         mention=own.mention,
         is_due=own.is_due,
         rivals=asked.rivals,
-        silenced=asked.silent[own.handle] or (ANSWERED if said else None),
+        silenced=asked.silent[own.handle] or (ANSWERED if said else _handed_over(text, own)),
     )
+
+
+def _handed_over(text: str, own: OwnPrompt) -> str | None:
+    """The rule by which what stands behind "Translate into Dutch:" asks for nothing."""
+    ahead = text[max(0, own.begin - LONG) : own.begin].rstrip(_LEAD).rpartition("\n")[2]
+    return _TO_WORK_ON if ahead.endswith(":") and hands_text(ahead) else None
 
 
 def _of(handle: int, fact: IndexedFact, **read: Any) -> Candidate:
@@ -242,7 +253,7 @@ def _scored(
     """
     put = [(template, asked.when.asked_of(template)) for template in fact.templates]
     found = _silenced_anyway(text, asked, handle, fact, put) if compared != "all" else None
-    if found is not None and (compared == "open" or found.silenced != ANSWERED):
+    if found is not None and (compared == "open" or found.silenced not in FINAL):
         return found
     best, score, said = fact.templates[0], 0.0, asked.when.plain
     for template, one in put:
@@ -335,7 +346,7 @@ def _not_asked(text: str, question: Question, found: Candidate) -> str | None:
     if question.kind == "record" and awaits_quote(text, question.answered_from, found.object):
         return "a quotation mark comes first"
     if works_on_text(question.text):
-        return "a text to work on, not a question"
+        return _TO_WORK_ON
     return None
 
 
@@ -435,9 +446,10 @@ def decide(
         threshold: least score of the only fact about a name; see `needed`.
     """
     found = candidates(text, mentions, facts, encoder, compared="open")
-    if chosen(found, threshold) is None:  # most often, and comparing takes longest
-        return None
-    return chosen(candidates(text, mentions, facts, encoder, compared="answered"), threshold)
+    decided = chosen(found, threshold)
+    if decided is None or not any(one.silenced in FINAL for one in found):
+        return decided  # most often, and comparing takes longest
+    return chosen(candidates(text, mentions, facts, encoder, compared="final"), threshold)
 
 
 def chosen(found: Sequence[Candidate], threshold: float) -> Decision | None:
@@ -446,8 +458,8 @@ def chosen(found: Sequence[Candidate], threshold: float) -> Decision | None:
     if not fit:
         return None
     best = fit[0]
-    # The fact that would be nearest was given already: what is left of the text asks for no other.
-    if any(one.silenced == ANSWERED and one.score > best.score for one in found):
+    # The nearest fact was given already, or is not meant: the text asks for no other.
+    if any(one.silenced in FINAL and one.score > best.score for one in found):
         return None
     # Of several questions that were put the first is answered first.
     best = min(fit, key=lambda one: one.order)

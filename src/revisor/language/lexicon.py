@@ -94,16 +94,18 @@ class Lexicon:
         amounting: other verbs by which a noun comes to its answer ("comes" of "comes to");
             of_others: words behind them that lead to something else ("for" of "is known for").
         statuses: adjectives that make another one of what a noun names ("deputy", "maximum");
-            superlatives: others that tell which one is meant ("main"); successions: phrases of
-            who came ahead of another ("before the current one"); opposites: words of which one
-            stands for the contrary of another, as "word = what side" ("minimum = size -").
+            statuses_behind: those that stand behind the noun ("elect"); superlatives: others that
+            tell which one is meant ("main"); successions: phrases of who came ahead of another
+            ("before the current one"); opposites: words of which one stands for the contrary of
+            another, as "word = what side" ("minimum = size -").
         doubts: words of a lead-in by which what follows is not so ("wrongly").
         plural_verbs: verbs of several names together ("are").
         writing_verbs, fiction_nouns: of a request for a story ("write", "poem"); documents: of one
             for a text that may tell facts ("profile"); formats: of one for a form of them ("JSON").
         text_nouns: what stands for a text elsewhere ("the following"); converting_verbs: those of
             `handling_verbs` that nobody uses of anything else ("translate").
-        answering: words of a request that asks for an answer ("answer"); negations: ("not").
+        answering: words of a request that asks for an answer ("answer"); negations: ("not");
+            denials: those by which a question asks for what is not so.
         thing_pronouns: pronouns and possessive ones that stand for no people ("its").
         naming_words: behind "the company" they tell which one ("of", "called").
         genitives: prepositions that say whose a thing is ("of").
@@ -221,6 +223,7 @@ class Lexicon:
     amounting: frozenset[str]
     of_others: frozenset[str]
     statuses: frozenset[str]
+    statuses_behind: frozenset[str]
     superlatives: frozenset[str]
     successions: frozenset[str]
     opposites: frozenset[str]
@@ -234,6 +237,7 @@ class Lexicon:
     converting_verbs: frozenset[str]
     answering: frozenset[str]
     negations: frozenset[str]
+    denials: frozenset[str]
     thing_pronouns: frozenset[str]
     naming_words: frozenset[str]
     genitives: frozenset[str]
@@ -280,7 +284,15 @@ SILENT = frozenset(
     (
         *(*SHARED, "time_words", "possessives", "letters", "ask_letters", "answer_letters"),
         *("genitive_endings", "compounds", "after_ordinals", "verb_endings", "participle_endings"),
-        *("amounting", "of_others", "statuses", "superlatives", "successions", "opposites"),
+        *(
+            "amounting",
+            "of_others",
+            "statuses",
+            "statuses_behind",
+            "superlatives",
+            "successions",
+            "opposites",
+        ),
         *("name_particles", "name_links", "priced", "currencies", "documents", "formats"),
     )
 )
@@ -323,7 +335,7 @@ def language_of(text: str) -> str:
         for language in spoken.get(word.text, ()):
             votes[language] += 1
     for language in () if text.isascii() else LANGUAGES:
-        hints[language] = len(lists(language)["letters"].intersection(fold(text)))
+        hints[language] = len(lists(language)["letters"].intersection(text.lower()))
     return max(LANGUAGES, key=lambda language: (votes[language], hints[language]))
 
 
@@ -394,12 +406,12 @@ def _longest(
 def lists(language: str) -> dict[str, frozenset[str]]:
     """The entries of each list of a language; a list that it lacks is empty."""
     read = tomllib.loads(word_list(language))
-    return {
-        field.name: frozenset(
-            fold(entry) for entry in re.split(r"\s*[,\n]\s*", read.get(field.name, "")) if entry
-        )
+    found = {
+        field.name: [one for one in re.split(r"\s*[,\n]\s*", read.get(field.name, "")) if one]
         for field in fields(Lexicon)
     }
+    letters = frozenset(found.pop("letters"))  # as they are written: "\u00df" is "ss" when folded
+    return {name: frozenset(map(fold, some)) for name, some in found.items()} | {"letters": letters}
 
 
 @cache

@@ -10,7 +10,7 @@ from revisor.facts.lines import fact_line
 from revisor.gate.decide import Candidate, needed
 from revisor.gate.scope import THRESHOLDS
 from revisor.language.turns import turns
-from revisor.question.predicates import ANOTHER, DOUBTED, SAYS_ELSE, SOMETHING_ELSE
+from revisor.question.predicates import ANOTHER, DOUBTED, NEGATED, SAYS_ELSE, SOMETHING_ELSE
 from revisor.question.reading import SLOT
 
 if TYPE_CHECKING:
@@ -75,6 +75,10 @@ _RULES = {
     ),
     SOMETHING_ELSE: (
         "The text asks about something near {name}; the fact '{fact}' tells it of {name} itself.",
+        _ASK_OWN,
+    ),
+    NEGATED: (
+        "The text asks for what is not so; the fact '{fact}' of {name} tells what is.",
         _ASK_OWN,
     ),
     "a word, not a name": (

@@ -9,7 +9,7 @@ from functools import lru_cache
 from revisor.language.lexicon import Lexicon, lexicon
 from revisor.language.names import Mention
 from revisor.language.spelling import is_ordinary
-from revisor.language.words import Word, words
+from revisor.language.words import Word, is_unspaced, words
 
 SLOT = "{}"
 FIELD = 5  # words of a field's name
@@ -369,6 +369,8 @@ def is_title(sentence: str) -> bool:
     rules, said = parsed(sentence)
     if "?" in sentence or sentence.upper() == sentence or not said:
         return False
+    if any(is_unspaced(sentence[word.start]) for word in said):  # which has no capitals
+        return False
     if said[0].text not in rules.question_words:
         return False
     own = [
@@ -391,37 +393,34 @@ def is_list(sentence: str) -> bool:
 
 def asks_for_fiction(sentence: str) -> bool:
     """Whether a sentence asks for something made up: "Write a poem about the CEO of ACME."."""
-    rules, read = parsed(sentence)
-    said = [word.text for word in read]
-    first = next((at for at, word in enumerate(said) if word not in rules.polite), len(said))
-    return (
-        first < len(said)
-        and said[first] in rules.writing_verbs
-        and not rules.fiction_nouns.isdisjoint(said[first + 1 : first + 7])
-    )
+    rules = lexicon(sentence)
+    verb, near = _request(sentence, 6)
+    return verb in rules.writing_verbs and not rules.fiction_nouns.isdisjoint(near)
 
 
 def asks_for_document(sentence: str) -> bool:
     """Whether a sentence asks for a text or a table that may tell facts, of which none is the
     answer: "Write a profile of ACME.", "Give me JSON with the CEO of ACME."."""
+    rules = lexicon(sentence)
+    verb, near = _request(sentence, 5)
+    if verb in rules.writing_verbs and not rules.documents.isdisjoint(near):
+        return True
+    verbs = rules.writing_verbs | rules.asking_verbs
+    return verb in verbs and not rules.formats.isdisjoint(near)
+
+
+def _request(sentence: str, reach: int) -> tuple[str, list[str]]:
+    """The first word of a request behind those of courtesy, and so many that follow it."""
     rules, read = parsed(sentence)
     said = [word.text for word in read]
     first = next((at for at, word in enumerate(said) if word not in rules.polite), len(said))
-    if first == len(said):
-        return False
-    near = said[first + 1 : first + 6]
-    if said[first] in rules.writing_verbs and not rules.documents.isdisjoint(near):
-        return True
-    verbs = rules.writing_verbs | rules.asking_verbs
-    return said[first] in verbs and not rules.formats.isdisjoint(near)
+    return "".join(said[first : first + 1]), said[first + 1 : first + 1 + reach]
 
 
 def handles(sentence: str) -> bool:
     """Whether a request does something with a text: "Translate 'Who leads ACME?'"."""
-    rules, read = parsed(sentence)
-    verbs = rules.handling_verbs | rules.converting_verbs
-    first = next((one.text for one in read if one.text not in rules.polite), "")
-    return first in verbs
+    rules = lexicon(sentence)
+    return _request(sentence, 0)[0] in rules.handling_verbs | rules.converting_verbs
 
 
 def is_wish_for_name(sentence: str) -> bool:

@@ -15,7 +15,8 @@ SAYS_ELSE = "says something else of the answer"
 DOUBTED = "said not to be so"
 ANOTHER = "of another status"
 SOMETHING_ELSE = "of something near the name"
-BESIDE = frozenset((SAYS_ELSE, DOUBTED, ANOTHER, SOMETHING_ELSE))
+NEGATED = "asks for what is not so"
+BESIDE = frozenset((SAYS_ELSE, DOUBTED, ANOTHER, SOMETHING_ELSE, NEGATED))
 
 _LEAST = 3  # words of a noun phrase with a name in it
 _LINK = 2  # last words of a template among which its verb is
@@ -44,6 +45,8 @@ def beside(question: str, template: str, *, unfinished: bool) -> str | None:
         return ANOTHER
     if is_of_something_else(question, template):
         return SOMETHING_ELSE
+    if is_negated(question, template):
+        return NEGATED
     return None
 
 
@@ -74,6 +77,20 @@ def is_doubted(question: str, template: str) -> bool:
     return any(word.text in rules.doubts and word.text not in said for word in read)
 
 
+def is_negated(question: str, template: str) -> bool:
+    """Whether a question asks in a template's words for what is not so: "Who is not the mayor of
+    {}?", "The mayor of {} is not"; not "I do not know who is the mayor of {}"."""
+    rules = lexicon(question)
+    asked = [word.text for word in rules.terms(question)]
+    said = {word.text for word in rules.terms(template)}
+    if rules.denials.isdisjoint(asked) or not rules.denials.isdisjoint(said):
+        return False
+    own = set(asked) - rules.function_words - rules.denials - rules.auxiliaries
+    asking = rules.question_words - rules.auxiliaries
+    first = next((at for at, word in enumerate(asked) if word in asking), -1)
+    return own <= said | asking and not rules.denials.isdisjoint(asked[first + 1 :])
+
+
 def is_of_another(question: str, template: str) -> bool:
     """Whether a question puts an adjective to a noun of a template that makes another one of it.
 
@@ -87,10 +104,14 @@ def is_of_another(question: str, template: str) -> bool:
         return True
     if _is_contrary(asked, said, rules):
         return True
-    if not (rules.statuses | rules.superlatives).isdisjoint(said):
+    if not (rules.statuses | rules.statuses_behind | rules.superlatives).isdisjoint(said):
         return False
     nouns = {word for word in said if word != SLOT and word not in rules.function_words}
-    return any(one in rules.statuses and noun in nouns for one, noun in pairwise(asked))
+    return any(
+        (one in rules.statuses and other in nouns)
+        or (one in nouns and other in rules.statuses_behind)
+        for one, other in pairwise(asked)
+    )
 
 
 def _is_contrary(asked: tuple[str, ...], said: tuple[str, ...], rules: Lexicon) -> bool:

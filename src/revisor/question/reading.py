@@ -53,15 +53,15 @@ def _unique(found: Iterator[Question]) -> Iterator[Question]:
             yield question
 
 
-def _field(dialogue: Dialogue) -> Question | None:
-    """A field of a record that names somebody in another field."""
+def _field(dialogue: Dialogue, about: Mention | None = None) -> Question | None:
+    """A field of a record that names somebody in another field, or is about somebody."""
     text, here = dialogue.text, dialogue.spoken[-1]
     inside = dialogue.within(here.start, here.end)
     moved = [replace(one, start=one.start - here.start, end=one.end - here.start) for one in inside]
-    found = field_asked(text[here.start : here.end], moved)
+    found = field_asked(text[here.start : here.end], moved, about)
     if found is None:
         return None
-    mention = inside[moved.index(found[1])]
+    mention = inside[moved.index(found[1])] if found[1] in moved else found[1]
     return Question(found[0], mention, "record", here.start + found[2])
 
 
@@ -202,21 +202,22 @@ def _of_block(text: str, inside: Sequence[Mention], read: Sequence[Sentence]) ->
 
 def _in_answer(dialogue: Dialogue) -> Iterator[Question]:
     """What is asked in an answer: by its own last sentence, or by who asked."""
-    field = _field(dialogue)
-    if field is not None:
-        yield field
-        return
     text, spoken = dialogue.text, dialogue.spoken
     here = spoken[-1]
     place = next(
         (at for at in range(len(spoken) - 2, -1, -1) if spoken[at].role in ("asks", "text")), None
     )
+    asked = () if place is None else dialogue.put(place)
+    about = next((name for one in asked for name in one.about), None)
+    field = _field(dialogue, about)
+    if field is not None:
+        yield field
+        return
     if place is not None and _wants_no_answer(dialogue, place):
         return
     read = dialogue.sentences(here)
     own = dialogue.within(read[-1].start, read[-1].end)
     opens = not text[here.start : here.end].strip(_OPENING)
-    asked = () if place is None else dialogue.put(place)
     readings = [one for put in asked for one in put.readings]
     for question in _completions(dialogue, read[-1], own) if own else ():
         yield restating(question, readings)
@@ -347,6 +348,27 @@ def _answered(
         about = inside[-1:] or [one for question in put[:1] for one in question.about[:1]]
         for mention in about:
             yield Question(forms.field_text(own), mention, "record", last.start)
+    elif progress.done and (topic := _topic(dialogue, last, put)) and _is_told_of_it(own):
+        yield Question(standins.given_name(own), topic, "ellipsis", last.start)
+
+
+def _topic(dialogue: Dialogue, last: Sentence, put: Sequence[Put]) -> Mention | None:
+    """The name of which an answer was asked to tell, where nobody else was named so far."""
+    named = [*(name for one in put for name in one.about)]
+    named += dialogue.within(dialogue.spoken[-1].start, last.start) if named else []
+    return named[0] if len({one.facts for one in named}) == 1 else None
+
+
+def _is_told_of_it(fragment: str) -> bool:
+    """Whether a sentence of an answer that is not finished may tell of what the answer is about
+    without naming it: "The chief executive is"."""
+    rules, read = forms.parsed(fragment)
+    return (
+        len(read) > 2
+        and read[0].text in rules.definite_articles
+        and read[-1].text in rules.copulas | rules.place_links
+        and not forms.names_another(fragment)
+    )
 
 
 def _meant_in_answer(

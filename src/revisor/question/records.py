@@ -1,4 +1,4 @@
-"""What is asked by a field of a record: JSON objects and tables."""
+"""What is asked by a field of a record: JSON objects, YAML, tables, comma-separated values."""
 
 from __future__ import annotations
 
@@ -16,12 +16,18 @@ _FIELD = r"\"?\w[\w /_-]{0,40}\"?"
 _HEADER = re.compile(
     rf"(?:^|\n\n|```\w*\n)(?P<columns>{_FIELD}(?:,{_FIELD})+)\n(?:[^\n,`]+(?:,[^\n]*)\n)*$"
 )
+# A line of a record: "price: 249 euros", "- **Price:** 249 euros".
+_ENTRY = re.compile(
+    r"(?P<indent>[ \t]*)(?P<item>[-*\u2022] )?[\"'*_`]*(?P<key>[^:\n]{1,60}?)[\"'*_`]*:"
+)
 _UNOPENED = re.compile(r"[\"']\s*:\s*$")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _SEPARATOR = re.compile(r"^[ \t]*\|?[ \t:]*-{2,}[ \t:|-]*$", re.MULTILINE)
 
 
-def field_asked(text: str, inside: Sequence[Mention]) -> tuple[str, Mention, int] | None:
+def field_asked(
+    text: str, inside: Sequence[Mention], about: Mention | None = None
+) -> tuple[str, Mention, int] | None:
     """What the field asks in which a text ends, as a template, the name that it is about, and where
     the field's value begins.
 
@@ -31,13 +37,21 @@ def field_asked(text: str, inside: Sequence[Mention]) -> tuple[str, Mention, int
 
     Args:
         inside: names in the text, in order.
+        about: the name that a record is about which names nobody.
     """
-    if not inside:
+    if not inside and about is None:
         return None
-    return _json_field(text, inside) or _table_cell(text, inside) or _csv_field(text, inside)
+    return (
+        _json_field(text, inside, about)
+        or _table_cell(text, inside, about)
+        or _csv_field(text, inside)
+        or _line(text, inside, about)
+    )
 
 
-def _json_field(text: str, inside: Sequence[Mention]) -> tuple[str, Mention, int] | None:
+def _json_field(
+    text: str, inside: Sequence[Mention], about: Mention | None
+) -> tuple[str, Mention, int] | None:
     """`{"company": "ACME", "ceo": "`; of objects within one another the innermost with a name."""
     key = _KEY.search(text)
     if key is None:
@@ -47,7 +61,40 @@ def _json_field(text: str, inside: Sequence[Mention]) -> tuple[str, Mention, int
         own = [one for one in inside if begin <= one.start < key.start()]
         if own:
             return f"{field} {SLOT}", own[0], key.end()
-    return None
+    return None if about is None else (f"{field} {SLOT}", about, key.end())
+
+
+def _line(
+    text: str, inside: Sequence[Mention], about: Mention | None
+) -> tuple[str, Mention, int] | None:
+    """The key in which the last line of a record ends, "weight:" below "name: Quill 9" and "price:
+    249 euros"; its name stands in the first line of the record, or of the item, or above them."""
+    start = text.rfind("\n") + 1
+    last = _ENTRY.match(text, start)
+    if last is None or text[last.end() :].strip(" \t*_`\"'"):
+        return None
+    field = " ".join(re.split(r"[_\-\s]+", last["key"])).strip()
+    indent, end, begin = len(last["indent"]), start, None
+    while end > 0:
+        above = text.rfind("\n", 0, end - 1) + 1
+        line = _ENTRY.match(text, above, end)
+        if line is None or len(line["indent"]) > indent:
+            break
+        begin = above
+        if len(line["indent"]) < indent or line["item"]:
+            named = _first(inside, begin, start)
+            if named is not None:
+                return f"{field} {SLOT}", named, last.end()
+            indent = len(line["indent"])
+        end = above
+    if begin is None:
+        return None
+    named = _first(inside, begin, text.find("\n", begin)) or about
+    return None if named is None else (f"{field} {SLOT}", named, last.end())
+
+
+def _first(inside: Sequence[Mention], begin: int, end: int) -> Mention | None:
+    return next((one for one in inside if begin <= one.start and one.end <= end), None)
 
 
 def awaits_quote(text: str, begin: int, value: str) -> bool:
@@ -70,9 +117,12 @@ def _open_objects(text: str, end: int) -> Iterator[int]:
     yield 0
 
 
-def _table_cell(text: str, inside: Sequence[Mention]) -> tuple[str, Mention, int] | None:
+def _table_cell(
+    text: str, inside: Sequence[Mention], about: Mention | None
+) -> tuple[str, Mention, int] | None:
     """The column in which a row ends that names somebody: "| ACME | "; or the row, in a column of
-    somebody: "| Price | " below "| Feature | ACME Printer |"."""
+    somebody, "| Price | " below "| Feature | ACME Printer |", or in the only column of a table
+    that names nobody."""
     start = text.rfind("\n") + 1
     line = text[start:]
     if "|" not in line:
@@ -94,6 +144,8 @@ def _table_cell(text: str, inside: Sequence[Mention]) -> tuple[str, Mention, int
     if not own:
         top = len("\n".join(above)) - len("\n".join(rows))
         heading = _in_cell(rows[0], top, column, inside)
+        if heading is None and len([one for one in header if one]) == 2:
+            heading = about
         return (f"{cells[0]} {SLOT}", heading, value) if heading and cells[0] else None
     if _is_label(header[column - 1], "ask_labels") and _is_label(header[column], "answer_labels"):
         begin = text.rfind("|", start, value - 1) + 1
