@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from revisor.gate.answered import is_answered, object_pattern, was_given
 from revisor.gate.behind import said_behind
+from revisor.gate.hops import HOPS, through_facts
 from revisor.gate.own import OwnPrompt, own_prompts
 from revisor.gate.scope import NORMAL, is_own, scope_of
 from revisor.gate.when import Asked, Clock
@@ -86,6 +87,8 @@ class Candidate:
         is_plain: the name is written as a word of the language; see `needed`.
         is_prose: an unfinished sentence of a long text is read, in other words than the fact's.
         silenced: the rule by which it is not written, None if there is none.
+        via: ids of the facts by which the question describes whom this one is about, "the CEO of
+            ACME"; empty where it names them.
     """
 
     handle: int
@@ -104,6 +107,7 @@ class Candidate:
     is_plain: bool = False
     is_prose: bool = False
     silenced: str | None = None
+    via: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +166,8 @@ def candidates(
                 candidate = replace(candidate, silenced=ANSWERED)
             if candidate.silenced is not None or not asked.is_answered:
                 offer(candidate)
+        for through in _through(text, asked, facts, encoder, clock, ()):
+            offer(through)
     for mention in mentions:
         if mention.within is not None:
             for handle in mention.facts:
@@ -173,6 +179,30 @@ def candidates(
 
     # Of facts that are as near as one another the order is that of their names, namespaces, ids.
     return sorted(sorted(found.values(), key=order), key=_rank, reverse=True)
+
+
+def _through(
+    text: str,
+    asked: Asked,
+    facts: Facts,
+    encoder: QuestionEncoder,
+    clock: Clock,
+    before: tuple[int, ...],
+) -> Iterator[Candidate]:
+    """The facts about whom a fact describes in a question: "Where was the CEO of ACME born?".
+
+    Args:
+        before: the facts that led here.
+    """
+    for first, question in through_facts(asked, facts, encoder):
+        via = (*before, first)
+        for one in _open_questions(text, [question], facts, clock):
+            for handle in question.mention.facts if not one.is_answered else ():
+                found = _scored(text, one, handle, facts.fact(handle), encoder, (), compared="open")
+                if handle not in via:
+                    yield replace(found, via=tuple(facts.fact(known).id for known in via))
+            if len(via) < HOPS:
+                yield from _through(text, one, facts, encoder, clock, via)
 
 
 def needed(candidate: Candidate, threshold: float) -> float:
@@ -454,12 +484,15 @@ def decide(
 
 def chosen(found: Sequence[Candidate], threshold: float) -> Decision | None:
     """What is decided of `candidates` at a threshold."""
-    fit = [one for one in found if one.silenced is None and one.score >= needed(one, threshold)]
+    good = [one for one in found if one.silenced is None and one.score >= needed(one, threshold)]
+    fit = [one for one in good if not one.via] or good
     if not fit:
         return None
     best = fit[0]
-    # The nearest fact was given already, or is not meant: the text asks for no other.
-    if any(one.silenced in FINAL and one.score > best.score for one in found):
+    # The nearest fact was given already, or is not meant: the text asks for no other, but for one
+    # about whom it describes.
+    alike = (one for one in found if one.silenced in FINAL and one.via == best.via)
+    if any(one.score > best.score for one in alike):
         return None
     # Of several questions that were put the first is answered first.
     best = min(fit, key=lambda one: one.order)

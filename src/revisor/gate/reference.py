@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from revisor.gate.decide import Decision, Facts, decide, window
+from revisor.gate.hops import named, reached
 from revisor.gate.scope import NORMAL
 from revisor.gate.state import IN_NUMBERS, amid_word, asked_at
 from revisor.gate.tokens import BROKEN, Behind, Tokens, behind
@@ -93,11 +94,13 @@ def _begun(
     facts: Facts,
 ) -> Iterator[Next | None]:
     """What an object that has begun, or is whole, leads to; nothing where there is none."""
-    objects = {
-        tokens.shown(facts.fact(handle).object)
+    handles = {
+        handle
         for mention in mentions(text, facts)
         for handle in (*mention.facts, *(one for inner in mention.inner for one in inner[2]))
     }
+    some = reached(handles, lambda handle: named(facts.fact(handle).object, facts))
+    objects = {tokens.shown(facts.fact(handle).object) for handle in some}
     for end, digits in ((len(text), False), (len(text) - 1, True)):
         if digits and not (text[end:] in IN_NUMBERS and text[end - 1 : end].isdigit()):
             continue

@@ -7,6 +7,7 @@ from copy import copy
 from dataclasses import dataclass
 
 from revisor.gate.decide import Decision, Facts, decide, window
+from revisor.gate.hops import named, reached
 from revisor.gate.own import SLOT, ending
 from revisor.gate.state import SCOPE, Hold, Write, next_step
 from revisor.gate.tokens import Behind, Reading, Tokens, behind
@@ -66,6 +67,7 @@ class Row:
         self._names = NameReader(facts)
         self._decided: dict[int, Decision | None] = {}
         self._facts_known: dict[int, tuple[str, tuple[tuple[str, ...], ...]]] = {}
+        self._reached: dict[int, tuple[int, ...]] = {}
         self._scope = _Scope((-1, -1), (), {})
 
     def read(self, ids: Sequence[int]) -> None:
@@ -155,14 +157,21 @@ class Row:
         start = max(0, len(self.reading.text) - SCOPE)
         key = names.state(start)
         if key != self._scope.key:
-            known = [self._known(handle) for handle in names.handles(start)]
+            known = map(self._known, reached(names.handles(start), self._reach))
             endings: dict[int, set[tuple[str, ...]]] = {}
-            for _, some in known:
+            objects = set()
+            for shown, some in known:
+                objects.add(shown)
                 for words in some:
                     endings.setdefault(len(words), set()).add(words)
-            objects = sorted({shown for shown, _ in known})
-            self._scope = _Scope(key, objects, endings)
+            self._scope = _Scope(key, sorted(objects), endings)
         return self._scope
+
+    def _reach(self, handle: int) -> tuple[int, ...]:
+        """The facts about a fact's object, where that is a name; remembered."""
+        if handle not in self._reached:
+            self._reached[handle] = named(self._facts.fact(handle).object, self._facts)
+        return self._reached[handle]
 
     def _known(self, handle: int) -> tuple[str, tuple[tuple[str, ...], ...]]:
         """How a fact's object reads, and with which words its own wordings end; remembered."""
