@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from revisor.gate.answered import object_pattern
-from revisor.gate.decide import WINDOW, Candidate, Decision, decide, window
+from revisor.gate.choice import Candidate, Decision
+from revisor.gate.decide import WINDOW, decide, window
 from revisor.gate.explained import explained
 from revisor.index.base import IndexedFact
 from revisor.language.names import mentions

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from revisor.gate.decide import Candidate, Decision, decide, needed
+from revisor.gate.choice import Candidate, Decision, needed
+from revisor.gate.decide import decide
 from revisor.gate.explained import explained
 from revisor.gate.reference import next_action
 from revisor.gate.row import Row

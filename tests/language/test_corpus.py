@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from revisor.gate.decide import Decision, candidates, chosen, decide
+from revisor.gate.choice import Decision, chosen
+from revisor.gate.decide import candidates, decide
 from revisor.gate.scope import NORMAL
 from revisor.language.names import mentions
 from revisor.language.reader import NameReader

@@ -22,7 +22,8 @@ from revisor.errors import NotSupported
 from revisor.facts.changes import Put
 from revisor.facts.fact import Fact
 from revisor.facts.ledger import Ledger
-from revisor.gate.decide import Candidate, Decision, candidates, chosen, window
+from revisor.gate.choice import Candidate, Decision, chosen
+from revisor.gate.decide import candidates, window
 from revisor.gate.encoders import open_encoder
 from revisor.gate.explained import explained
 from revisor.gate.scope import NORMAL, THRESHOLDS

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from revisor.commands.common import output, plural, say, table
 from revisor.errors import NotFound
-from revisor.gate.decide import needed
+from revisor.gate.choice import needed
 from revisor.operations.explain import Explanation, Named, as_json
 from revisor.operations.why import longer, nearest, what_helps, why_not, with_wording
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from revisor.gate.answered import is_answered, object_pattern, was_given
 from revisor.gate.behind import said_behind
+from revisor.gate.choice import ANSWERED, FINAL, Candidate, Decision, chosen, rank
 from revisor.gate.hops import HOPS, through_facts
 from revisor.gate.own import OwnPrompt, own_prompts
 from revisor.gate.scope import NORMAL, is_own, scope_of
@@ -18,6 +19,7 @@ from revisor.index.base import IndexedFact, Terms
 from revisor.language.lexicon import lexicon
 from revisor.language.longer import is_plainly_written
 from revisor.language.names import Mention, Names
+from revisor.language.words import words
 from revisor.question.encoder import QuestionEncoder
 from revisor.question.forms import hands_text
 from revisor.question.kinds import (
@@ -28,7 +30,7 @@ from revisor.question.kinds import (
     said_of_another,
     works_on_text,
 )
-from revisor.question.predicates import BESIDE, beside, plain
+from revisor.question.predicates import beside, plain
 from revisor.question.reading import SLOT, Question, questions
 from revisor.question.records import awaits_quote
 
@@ -38,11 +40,8 @@ _BOUNDARY = re.compile(
     r"(?<=\s)\S|[\u0e01-\u0e30\u3041-\u3096\u30a1-\u30fa\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]"
 )
 ANSWERS = 64  # facts about a name whose objects are looked for as answers
-SEVERAL = 2.0  # times as good as for one fact the odds of one of several have to be
-NAMELESS = 4.0  # and of a question in which nothing stands for the name
-PLAIN = 4.0  # and of a name that is written as words of the language are
-PROSE = 16.0  # and of a sentence of running text, which asks nobody
 LONG = 240  # characters of running text
+_AHEAD = 24  # characters ahead of a name
 
 
 class Facts(Names, Protocol):
@@ -60,69 +59,7 @@ _UNFINISHED = ("completion", "pronoun")
 _ANOTHER_KIND = "the object is not of the kind that is asked for"
 _TO_WORK_ON = "a text to work on, not a question"
 _LEAD = " \n\t\"'*_`(\u201c\u2018\u201e\u00ab"
-ANSWERED = "already answered"
-FINAL = BESIDE | {ANSWERED}
-"""Rules by which a text asks for nothing that another fact could tell, if the fact that they
-silence is the nearest."""
-
 Compared = Literal["all", "final", "open"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """A fact that may be asked for, and the reading of the text by which it is.
-
-    Attributes:
-        handle: of the fact, in the view.
-        id, subject, object, namespace: of the fact.
-        question: what was read, with `{}` for the name.
-        template: the fact's wording that is nearest.
-        score: how surely the one asks for the other, 0..1.
-        mention: where the name stands.
-        is_due: an answer is to begin here whatever the model's logits: the fact's own prompt ends
-            here, or the turn of who answers opens.
-        order: of several questions that were put, which one it is.
-        rivals: how many facts about the name hold at the time that is asked for.
-        is_nameless: nothing in the question stands for the name: "Opening hours?" in a later turn.
-        is_plain: the name is written as a word of the language; see `needed`.
-        is_prose: an unfinished sentence of a long text is read, in other words than the fact's.
-        silenced: the rule by which it is not written, None if there is none.
-        via: ids of the facts by which the question describes whom this one is about, "the CEO of
-            ACME"; empty where it names them.
-    """
-
-    handle: int
-    id: str
-    subject: str
-    object: str
-    namespace: str
-    question: str
-    template: str
-    score: float
-    mention: Mention
-    is_due: bool = False
-    order: int = 0
-    rivals: int = 1
-    is_nameless: bool = False
-    is_plain: bool = False
-    is_prose: bool = False
-    silenced: str | None = None
-    via: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Decision:
-    """The fact that is asked for where a text ends.
-
-    Attributes:
-        fact: the candidate that is nearest.
-        threshold: what its score had to reach.
-        runner_up: the nearest one of another fact that was compared, silenced or not.
-    """
-
-    fact: Candidate
-    threshold: float
-    runner_up: Candidate | None = None
 
 
 def candidates(
@@ -148,7 +85,7 @@ def candidates(
     def offer(candidate: Candidate) -> None:
         names.setdefault((candidate.mention.start, candidate.mention.end), len(names))
         known = found.get(candidate.handle)
-        if known is None or _rank(candidate) > _rank(known):
+        if known is None or rank(candidate) > rank(known):
             found[candidate.handle] = candidate
 
     for own in own_prompts(text, mentions, facts):
@@ -178,7 +115,7 @@ def candidates(
         return names[one.mention.start, one.mention.end], one.namespace, one.id
 
     # Of facts that are as near as one another the order is that of their names, namespaces, ids.
-    return sorted(sorted(found.values(), key=order), key=_rank, reverse=True)
+    return sorted(sorted(found.values(), key=order), key=rank, reverse=True)
 
 
 def _through(
@@ -203,27 +140,6 @@ def _through(
                     yield replace(found, via=tuple(facts.fact(known).id for known in via))
             if len(via) < HOPS:
                 yield from _through(text, one, facts, encoder, clock, via)
-
-
-def needed(candidate: Candidate, threshold: float) -> float:
-    """The score that a candidate has to reach.
-
-    A name of several facts that hold then is asked about in several ways, and a wording has to tell
-    which: the odds have to be `SEVERAL` times as good as for a name of one fact. A question that
-    names nothing may be about anything: `NAMELESS` times. "time" among names with capitals, or in
-    an unfinished sentence, is more likely a word than the magazine: `PLAIN` times. A long text that
-    goes on by itself is most often not there to be answered: `PROSE` times.
-    """
-    times = SEVERAL if candidate.rivals > 1 else 1.0
-    times *= NAMELESS if candidate.is_nameless else 1.0
-    times *= PLAIN if candidate.is_plain else 1.0
-    times *= PROSE if candidate.is_prose else 1.0
-    odds = times * threshold / max(1 - threshold, 1e-9)
-    return odds / (1 + odds) if times > 1 else threshold
-
-
-def _rank(candidate: Candidate) -> tuple[bool, bool, float, bool]:
-    return candidate.silenced is None, not candidate.is_plain, candidate.score, candidate.is_due
 
 
 def _own(text: str, own: OwnPrompt, asked: Asked) -> Candidate:
@@ -367,7 +283,7 @@ def _silenced(text: str, asked: Asked, found: Candidate, said: str) -> str | Non
 
 def _not_asked(text: str, question: Question, found: Candidate) -> str | None:
     """The rule by which a text that is not a fact's own wording asks for nothing of its kind."""
-    if question.kind in _UNFINISHED and _is_word(text, found):
+    if (question.kind in _UNFINISHED and _is_word(text, found)) or _is_any(text, found):
         return "a word, not a name"
     if question.kind == "statement":
         return "told, not asked"
@@ -404,6 +320,18 @@ def _is_word(text: str, found: Candidate) -> bool:
     if found.is_prose:
         return is_plainly_written(text, start, end, among_names=False)
     return " " not in text[start:end] and is_plainly_written(text, start, end)
+
+
+def _is_any(text: str, found: Candidate) -> bool:
+    """Whether a text asks of any thing called so, where the fact's has a name: "an apple"."""
+    start, end = found.mention.start, found.mention.end
+    ahead = words(text[max(0, start - _AHEAD) : start])
+    return (
+        found.subject != found.subject.lower()
+        and bool(ahead)
+        and ahead[-1].text in lexicon(found.question).determiners
+        and is_plainly_written(text, start, end, among_names=False)
+    )
 
 
 def _open_questions(
@@ -480,24 +408,6 @@ def decide(
     if decided is None or not any(one.silenced in FINAL for one in found):
         return decided  # most often, and comparing takes longest
     return chosen(candidates(text, mentions, facts, encoder, compared="final"), threshold)
-
-
-def chosen(found: Sequence[Candidate], threshold: float) -> Decision | None:
-    """What is decided of `candidates` at a threshold."""
-    good = [one for one in found if one.silenced is None and one.score >= needed(one, threshold)]
-    fit = [one for one in good if not one.via] or good
-    if not fit:
-        return None
-    best = fit[0]
-    # The nearest fact was given already, or is not meant: the text asks for no other, but for one
-    # about whom it describes.
-    alike = (one for one in found if one.silenced in FINAL and one.via == best.via)
-    if any(one.score > best.score for one in alike):
-        return None
-    # Of several questions that were put the first is answered first.
-    best = min(fit, key=lambda one: one.order)
-    second = next((one for one in found if one.handle != best.handle), None)
-    return Decision(fact=best, threshold=needed(best, threshold), runner_up=second)
 
 
 def window(text: str, end: int | None = None) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from revisor.gate.decide import Candidate, Decision, Facts, candidates, chosen, needed
+from revisor.gate.choice import Candidate, Decision, chosen, needed
+from revisor.gate.decide import Facts, candidates
 from revisor.gate.scope import NORMAL
 from revisor.gate.validity import ANOTHER_TIME, NOT_NOW
 from revisor.language.names import Mention

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from revisor.gate.decide import Decision, Facts, decide, window
+from revisor.gate.choice import Decision
+from revisor.gate.decide import Facts, decide, window
 from revisor.gate.hops import named, reached
 from revisor.gate.scope import NORMAL
 from revisor.gate.state import IN_NUMBERS, amid_word, asked_at

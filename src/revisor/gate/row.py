@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 
-from revisor.gate.decide import Decision, Facts, decide, window
+from revisor.gate.choice import Decision
+from revisor.gate.decide import Facts, decide, window
 from revisor.gate.hops import named, reached
 from revisor.gate.own import SLOT, ending
 from revisor.gate.state import SCOPE, Hold, Write, next_step

@@ -6,7 +6,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from revisor.gate.decide import WINDOW, Decision
+from revisor.gate.choice import Decision
+from revisor.gate.decide import WINDOW
 from revisor.language.words import is_unspaced, words
 
 LONGEST = 2000  # characters of an object

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from revisor.gate.decide import Decision
+from revisor.gate.choice import Decision
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from revisor.facts.fact import PLACEHOLDER, Fact
-from revisor.gate.decide import Candidate, Facts, decide
+from revisor.gate.choice import Candidate
+from revisor.gate.decide import Facts, decide
 from revisor.gate.explained import explained
 from revisor.gate.gate import FactGate
 from revisor.gate.tokens import Tokens

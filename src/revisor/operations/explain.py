@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from revisor.errors import UsageError
-from revisor.gate.decide import Candidate, Decision, Facts, decide, needed, window
+from revisor.gate.choice import Candidate, Decision, needed
+from revisor.gate.decide import Facts, decide, window
 from revisor.gate.explained import explained
 from revisor.gate.gate import FactGate
 from revisor.language.names import Mention, mentions, name_words

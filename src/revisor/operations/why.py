@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from revisor.facts.fact import Fact
 from revisor.facts.lines import fact_line
-from revisor.gate.decide import Candidate, needed
+from revisor.gate.choice import Candidate, needed
 from revisor.gate.scope import THRESHOLDS
 from revisor.language.turns import turns
 from revisor.question.predicates import ANOTHER, DOUBTED, NEGATED, SAYS_ELSE, SOMETHING_ELSE

@@ -121,6 +121,13 @@ def _is_contrary(asked: tuple[str, ...], said: tuple[str, ...], rules: Lexicon) 
     return any(not sides & one[what] for what, sides in other.items() if what in one)
 
 
+def on_one_side(question: str, template: str) -> bool:
+    """Whether two texts tell of one thing on the same side: "COO" and "operating officer"."""
+    rules = lexicon(question)
+    one, other = _sides(plain(question), rules), _sides(plain(template), rules)
+    return any(sides & one.get(what, set()) for what, sides in other.items())
+
+
 def _sides(said: tuple[str, ...], rules: Lexicon) -> dict[str, set[str]]:
     """On which sides of what the words of a text stand."""
     sides = _opposites(rules)

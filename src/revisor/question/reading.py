@@ -15,7 +15,7 @@ from revisor.question import clauses, forms, material, standins, subjects
 from revisor.question.dialogue import Dialogue
 from revisor.question.forms import SLOT
 from revisor.question.put import Put, Question
-from revisor.question.records import field_asked
+from revisor.question.records import field_asked, in_table
 from revisor.question.restated import restating
 
 __all__ = ["SLOT", "Question", "questions"]
@@ -71,8 +71,8 @@ def _field(dialogue: Dialogue, about: Mention | None = None) -> Question | None:
 def _in_text(dialogue: Dialogue) -> Iterator[Question]:
     """What is asked at the end of running text: its last sentence, or the one before it."""
     field = _field(dialogue)
-    if field is not None:
-        yield field
+    if field is not None or in_table(dialogue.text):
+        yield from () if field is None else (field,)
         return
     text, here = dialogue.text, dialogue.spoken[-1]
     read = dialogue.sentences(here)
@@ -210,8 +210,8 @@ def _in_answer(dialogue: Dialogue) -> Iterator[Question]:
     asked = () if place is None else dialogue.put(place)
     about = next((name for one in asked for name in one.about), None)
     field = _field(dialogue, about)
-    if field is not None:
-        yield field
+    if field is not None or in_table(text):
+        yield from () if field is None else (field,)
         return
     if place is not None and _wants_no_answer(dialogue, place):
         return

@@ -59,6 +59,8 @@ def _json_field(
     field = " ".join(re.split(r"[_\-\s]+", key.group("key"))).strip()
     for begin in _open_objects(text, key.start()):
         own = [one for one in inside if begin <= one.start < key.start()]
+        if own and re.search(rf"[\"']{re.escape(key['key'])}[\"']\s*:", text[begin : key.start()]):
+            return None  # it was asked before
         if own:
             return f"{field} {SLOT}", own[0], key.end()
     return None if about is None else (f"{field} {SLOT}", about, key.end())
@@ -152,6 +154,13 @@ def _table_cell(
         put = [one for one in own if one.start >= begin]
         return (filled(text, begin, put[-1], value - 1), put[-1], value) if put else None
     return f"{header[column]} {SLOT}", own[0], value
+
+
+def in_table(text: str) -> bool:
+    """Whether a text ends in a row of a table: what no column asks, nothing asks there."""
+    start = text.rfind("\n") + 1
+    above = text[:start].rstrip("\n").rpartition("\n")[2]
+    return text.startswith("|", start) and above.lstrip().startswith("|")
 
 
 def _csv_field(text: str, inside: Sequence[Mention]) -> tuple[str, Mention, int] | None:
