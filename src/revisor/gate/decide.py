@@ -315,10 +315,11 @@ def _is_plain(text: str, mention: Mention, subject: str, *, unfinished: bool) ->
 
 def _is_word(text: str, found: Candidate) -> bool:
     """Whether what may be a name is a word of an unfinished sentence: one in small letters, or
-    several in a long text."""
+    in a long text several, or a letter."""
     start, end = found.mention.start, found.mention.end
     if found.is_prose:
-        return is_plainly_written(text, start, end, among_names=False)
+        letter = end - start == 1 and text[start].isascii()
+        return letter or is_plainly_written(text, start, end, among_names=False)
     return " " not in text[start:end] and is_plainly_written(text, start, end)
 
 

@@ -124,7 +124,9 @@ def _carried_on(dialogue: Dialogue, read: Sequence[Sentence]) -> Iterator[Questi
             yield Question(forms.field_text(fragment), named, "record", last.start)
     if len(read) > 1:
         replied = bool(fragment) and not fragment.strip(_OPENING)
-        for put in dialogue.put_last(read[-2], replied=replied):
+        # A title is no question that the text behind it could answer in words of its own.
+        asked = forms.says_nothing(fragment) or forms.asks(text[read[-2].start : read[-2].end])
+        for put in dialogue.put_last(read[-2], replied=replied) if asked else ():
             yield from _begun(put.readings, fragment, last, read[-2].end)
     standing = standins.stand_in(fragment)
     if standing is None:
