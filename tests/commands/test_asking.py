@@ -173,7 +173,7 @@ def test_ask_says_why(folder: Path) -> None:
     assert answer["why_not"] is None
     (used,) = answer["facts_used"]
     assert set(used) == {
-        "id", "subject", "object", "question", "position", "score", "threshold",
+        "id", "subject", "object", "question", "position", "score", "threshold", "via",
     }  # fmt: skip
     assert used["question"] == "The CEO of {} is"
     assert used["score"] >= used["threshold"]

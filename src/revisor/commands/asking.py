@@ -175,14 +175,18 @@ def say_why(used: tuple[FactUsed, ...], reason: str | None) -> None:
             say(reason)
         return
     names = [field.name for field in fields(used[0]) if field.name not in _SHOWN_FIRST]
-    listing = table("fact", "id", *names, right=[n for n in names if n != "question"])
+    if not any(getattr(fact, "via", ()) for fact in used):
+        names = [name for name in names if name != "via"]
+    listing = table("fact", "id", *names, right=[n for n in names if n not in ("question", "via")])
     for fact in used:
-        shown = [_number(getattr(fact, name)) for name in names]
+        shown = [_told(getattr(fact, name)) for name in names]
         listing.add_row(f"{fact.subject}: {fact.object}", fact.id, *shown)
     output().print(listing)
 
 
-def _number(value: object) -> str:
+def _told(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 

@@ -90,7 +90,8 @@ def _say_candidates(found: Explanation) -> None:
     runner_up = found.decision.runner_up if found.decision else None
     several = len({one.namespace for one in found.candidates}) > 1
     for one in found.candidates[:SHOWN]:
-        verdict = one.silenced or "asked for"
+        by = f", whom {', '.join(one.via)} tells" if one.via else ""
+        verdict = one.silenced or f"asked for{by}"
         if runner_up is not None and one.id == runner_up.id:
             verdict += " (runner-up)"
         bar = f"{needed(one, found.threshold):.2f}"

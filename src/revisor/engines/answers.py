@@ -29,6 +29,8 @@ class FactUsed:
         question: what was read as the question, with `{}` for the name.
         position: index of the first token of the object, in prompt and answer together.
         score, threshold: how surely the fact was asked for, and what that had to reach.
+        via: ids of the facts by which the question describes whom the fact is about, as in "Where
+            was the CEO of ACME born?".
     """
 
     id: str
@@ -38,6 +40,7 @@ class FactUsed:
     position: int
     score: float
     threshold: float
+    via: tuple[str, ...] = ()
 
 
 class Engine(Answering):
@@ -72,6 +75,7 @@ def _facts_used(trace: Trace, row: int, tokens: int) -> tuple[FactUsed, ...]:
             position=one.position,
             score=one.score,
             threshold=one.threshold,
+            via=one.via,
         )
         for one in sorted(first.values(), key=lambda one: one.position)
     )

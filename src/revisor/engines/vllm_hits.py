@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from revisor.errors import RevisorError
-from revisor.gate.trace import Used
+from revisor.gate.trace import Used, ids_told
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +96,7 @@ class Hits:
             "score": used.score,
             "threshold": used.threshold,
             "position": used.position,
+            "via": list(used.via),
         }
         entry = {"id": tag, "at": _now(), "generation": generation, "facts_used": [fact]}
         try:
@@ -123,8 +124,9 @@ class Hits:
 
     def _known(self, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The entries that tell of no fact that was purged."""
-        gone = self._gone({used["id"] for entry in entries for used in entry["facts_used"]})
-        return [one for one in entries if not any(used["id"] in gone for used in one["facts_used"])]
+        told = [ids_told(one) for one in entries]
+        gone = self._gone(set().union(*told))
+        return [one for one, ids in zip(entries, told, strict=True) if not ids.intersection(gone)]
 
     def _run(self, file: Path) -> None:
         written = ""

@@ -23,11 +23,14 @@ def explained(
     threshold: float = NORMAL,
 ) -> list[Candidate]:
     """Every candidate with the rule that silences it, the nearest first: the one that is written,
-    those whose words the question has, and others by their scores."""
+    those whose words the question has, and others by their scores; of those about whom a fact
+    describes only the one that is written."""
     found = candidates(text, mentions, facts, encoder)
     decision = chosen(found, threshold)
     told = []
     for one in found:
+        if one.via and (decision is None or decision.fact.handle != one.handle):
+            continue
         timely = one.silenced in (None, ANOTHER_TIME, NOT_NOW)
         if timely and one.score < needed(one, threshold):
             one = replace(one, silenced="asks for something else")

@@ -96,6 +96,9 @@ def _clause(before: str, behind: str, rules: Lexicon) -> Iterator[Described]:
     if at + 1 < len(read):  # the clause has its verb ahead of the name
         end = 0
     said = behind[:end].rstrip("?\uff1f. ")
+    last = words(said)[-1:] if len(words(said)) > 1 else []
+    if last and last[0].text in rules.auxiliaries:  # "the city where {} lies is"
+        said = said[: last[0].start].rstrip()
     rest = behind[len(said) :]
     yield Described(f"{before[begin:]}{SLOT}{said}", f"{before[:begin]}{SLOT}{rest}")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from revisor.gate.choice import Decision
 
@@ -16,6 +18,7 @@ class Used:
         question: what was asked, with `{}` for the name.
         score, threshold: of the decision.
         position: index of the first token of the object, in the row's own tokens.
+        via: ids of the facts by which the question describes whom the fact is about.
     """
 
     fact_id: str
@@ -25,6 +28,7 @@ class Used:
     score: float
     threshold: float
     position: int
+    via: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, decision: Decision, position: int) -> Used:
@@ -38,6 +42,7 @@ class Used:
             score=round(fact.score, 4),
             threshold=decision.threshold,
             position=position,
+            via=fact.via,
         )
 
 
@@ -60,3 +65,8 @@ class Trace:
     def of(self, row: int) -> list[Used]:
         """The facts used by a row."""
         return self.rows.get(row, [])
+
+
+def ids_told(entry: Mapping[str, Any]) -> set[str]:
+    """The ids of all facts that an entry of a hit log tells of."""
+    return {one for used in entry["facts_used"] for one in (used["id"], *used.get("via", ()))}

@@ -247,6 +247,7 @@ def as_json(found: Explanation) -> dict[str, Any]:
                 "score": round(one.score, 4),
                 "threshold": round(needed(one, found.threshold), 4),
                 "silenced": one.silenced,
+                "via": list(one.via),
             }
             for one in found.candidates
         ],

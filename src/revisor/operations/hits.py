@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from revisor.errors import CannotWrite
+from revisor.gate.trace import ids_told
 
 Known = Callable[[int, Collection[str]], Collection[str]]
 """Given a generation and ids, those of them that were live at it and were not erased since."""
@@ -21,7 +22,7 @@ Known = Callable[[int, Collection[str]], Collection[str]]
 def tells_of_erased(entries: Iterable[Mapping[str, Any]], known: Known) -> list[bool]:
     """For each entry of a hit log whether one of its facts was erased after it was used."""
     used: dict[int, set[str]] = {}
-    told = [(int(one["generation"]), {fact["id"] for fact in one["facts_used"]}) for one in entries]
+    told = [(int(one["generation"]), ids_told(one)) for one in entries]
     for generation, ids in told:
         used.setdefault(generation, set()).update(ids)
     left = {number: set(known(number, ids)) for number, ids in used.items() if ids}
@@ -65,7 +66,7 @@ def _entry(line: bytes) -> Mapping[str, Any] | None:
     try:
         found = json.loads(line)
         int(found["generation"])
-        _ = {fact["id"] for fact in found["facts_used"]}
+        ids_told(found)
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     return dict(found)

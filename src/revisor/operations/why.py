@@ -262,5 +262,5 @@ def _made_due(found: Explanation) -> str:
         "End the text where the answer is to begin, as in '{own}' or behind a label such as 'A:', "
         "or ask with --chat.",
         fact,
-        found.shown(fact.mention),
+        fact.subject if fact.via else found.shown(fact.mention),
     )

@@ -42,6 +42,7 @@ class Written:
             "threshold": used.threshold,
             "position": used.position,
             "end": self.end,
+            "via": list(used.via),
         } | ({"question": used.question} if with_question else {})
 
 

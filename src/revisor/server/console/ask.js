@@ -95,7 +95,7 @@ function candidates(why, textOnly, keeping) {
     const state = !isAsked ? one.silenced || "another fact is nearer" : why.written !== null ? "written" : "asked for, but no answer is due";
     const orders = isAsked ? [] : [
       textOnly ? null : keeping("Should answer", one.id, nameOf(one)),
-      may("propose") && one.question.includes("{}") && one.question !== one.template
+      may("propose") && one.question.includes("{}") && one.question !== one.template && !one.via.length
         ? button("Add wording", nameOf(one), () => addWording(one)) : null];
     return [[make("strong", {}, nameOf(one)), several ? make("span", { class: "soft" }, ` ${one.namespace}`) : ""],
       one.question || "–", one.template, score(one), [make("span", { class: isAsked ? "good" : "" }, state)],
