@@ -33,6 +33,10 @@ class Live:
     def aliased(self) -> Iterator[Fact]:
         return (fact for fact in self._facts if fact.aliases)
 
+    def known(self, fact_ids: Iterable[str]) -> dict[str, Fact]:
+        wanted = set(fact_ids)
+        return {fact.id: fact for fact in self._facts if fact.id in wanted}
+
 
 def test_facts_that_agree_do_not_conflict() -> None:
     assert conflicts_between([ACME, ACME, replace(ACME, object="jane  roe")], Live(ACME)) == []

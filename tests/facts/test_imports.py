@@ -201,3 +201,49 @@ def test_an_import_into_a_namespace_that_needs_approval_names_who_gave_it(ledger
         add(ledger, [CEO])
     assert objects(ledger) == {}
     assert add(ledger, [CEO], approved_by="bob").added == 1
+
+
+OWN = replace(CEO, id="1")
+TAKEN = Fact(subject="Tarn 400", prompt="The {} weighs", object="2 kg", id="1")
+
+
+def test_an_id_that_somebody_chose_is_not_taken_by_a_fact_about_something_else(
+    ledger: Ledger,
+) -> None:
+    add(ledger, [OWN])
+    with pytest.raises(Conflict) as caught:
+        add(ledger, [TAKEN])
+    assert "same id" in caught.value.faults[0].fault
+    assert add(ledger, [TAKEN], "keep").updated == 0
+    assert objects(ledger) == {"1": "Ann"}
+    assert add(ledger, [replace(OWN, subject="ACME Ltd")]).updated == 1  # the same question
+    assert add(ledger, [TAKEN], "replace").updated == 1
+    assert objects(ledger) == {"1": "2 kg"}
+
+
+def test_two_lines_with_one_id_about_different_names_are_told_as_such(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    path = tmp_path / "facts.csv"
+    path.write_text(
+        "id,subject,prompt,object\n1,ACME,The CEO of {} is,Ann\n1,Tarn,The {} weighs,2\n"
+    )
+    with pytest.raises(Conflict) as caught:
+        add(ledger, path)
+    (fault,) = caught.value.faults
+    assert fault.fault == "has the id of line 2, 1: that is about 'ACME', this about 'Tarn'"
+    assert "id of its own" in fault.remedy
+
+
+@pytest.mark.parametrize("names", [("d\u2019Arc", "d'Arc"), ("d'Arc", "d\u2019Arc")])
+@pytest.mark.parametrize("together", [True, False])
+def test_an_apostrophe_of_either_form_is_of_one_name(
+    ledger: Ledger, names: tuple[str, str], together: bool
+) -> None:
+    first, second = (
+        Fact(subject=name, prompt="{} was born in", object=name[-4:] + name[1]) for name in names
+    )
+    if not together:
+        add(ledger, [first])
+    with pytest.raises(Conflict):
+        add(ledger, [first, second] if together else [second])

@@ -264,3 +264,10 @@ def test_a_model_of_single_bytes_has_a_fingerprint() -> None:
     bytes_33 = torch.arange(33, dtype=torch.int8)
     loaded.model.model.norm.weight = torch.nn.Parameter(bytes_33, requires_grad=False)
     assert print_of(loaded) != before
+
+
+@pytest.mark.parametrize("name", ["foo", "meta", "cpu:1", "cuda:99"])
+def test_a_device_that_is_not_here_is_refused_by_name(model_folder: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=f"no device '{name}' here") as caught:
+        load_model(str(model_folder), device=name)
+    assert "auto, cpu" in str(caught.value.remedy)

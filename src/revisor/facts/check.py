@@ -11,7 +11,7 @@ other but for case, spaces, punctuation and articles.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
@@ -26,7 +26,11 @@ NOTES: tuple[Kind, ...] = ("said twice", "reversed")
 """Kinds that are worth knowing and contradict nothing."""
 
 _ARTICLES = {"the", "a", "an"}
+COMPUTED = re.compile("[0-9a-f]{16}")
+"""The form of an id that nobody chose."""
+
 _NO_WORD = re.compile(r"[^\w{}]+")
+_APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc\u00b4", "'"))
 _BETWEEN_INITIALS = re.compile(r"(?<=\b[^\W\d_]) (?=[^\W\d_]\b)")  # in "c e o"
 
 
@@ -39,6 +43,10 @@ class LiveFacts(Protocol):
 
     def aliased(self) -> Iterator[Fact]:
         """The live facts that declare aliases of their subject."""
+        ...
+
+    def known(self, fact_ids: Iterable[str]) -> dict[str, Fact]:
+        """Those of these ids that are live, with their facts."""
         ...
 
 
@@ -99,6 +107,7 @@ def conflicts_between(new: Iterable[Fact], ledger: LiveFacts | None = None) -> l
             found.append(Finding(kind="same id", fact=fact, other=earlier, in_ledger=False))
     if ledger is None:
         return found
+    found += _taken(index.ids, ledger)
     told: set[str] = set()
     for live in _live_of(ledger, index.names):
         changing = live.id in index.ids or live.reverse_of in index.ids
@@ -203,18 +212,30 @@ class _Index:
         return [high | question for high in highs for question in questions]
 
 
+def _taken(new: Mapping[str, Fact], ledger: LiveFacts) -> Iterator[Finding]:
+    """Facts to which somebody gave the id of a live one about another name and another question."""
+    chosen = [one for one in new if not COMPUTED.fullmatch(one)]
+    for fact_id, live in ledger.known(chosen).items() if chosen else ():
+        fact = new[fact_id]
+        same_name = not set(_names(fact)).isdisjoint(_names(live))
+        if not same_name and set(_questions(fact)).isdisjoint(_questions(live)):
+            yield Finding(kind="same id", fact=fact, other=live, in_ledger=True)
+
+
 def _live_of(ledger: LiveFacts, names: set[str]) -> Iterator[Fact]:
     """The live facts that have one of the names as subject, or as an alias."""
     yield from ledger.about(names)
     for fact in ledger.aliased():
-        if any(normal_form(alias) in names for alias in fact.aliases):
+        if not names.isdisjoint(_names(fact)):
             yield fact
 
 
 def _names(fact: Fact) -> tuple[str, ...]:
-    if not fact.aliases:
-        return (normal_form(fact.subject),)
-    return tuple(dict.fromkeys(map(normal_form, (fact.subject, *fact.aliases))))
+    """The names of a fact, as a text may write them; of one with an apostrophe either way."""
+    names = [normal_form(name) for name in (fact.subject, *fact.aliases)]
+    names += [one.translate(_APOSTROPHES) for one in names if not one.isascii()]
+    names += [one.replace("'", "\u2019") for one in names if "'" in one]
+    return tuple(dict.fromkeys(names))
 
 
 def _questions(fact: Fact) -> Iterable[tuple[str, ...]]:
@@ -235,7 +256,8 @@ def wording(prompt: str) -> str:
 
 def _likeness(fact: Fact, other: Fact) -> Kind:
     """In what two facts with different objects are alike."""
-    if normal_form(fact.subject) != normal_form(other.subject):
+    one, another = (normal_form(each.subject).translate(_APOSTROPHES) for each in (fact, other))
+    if one != another:
         return "alias"
     if normal_form(fact.prompt) == normal_form(other.prompt):
         return "same statement"

@@ -10,9 +10,9 @@ from typing import Any, Literal, get_args
 from revisor.errors import Conflict, Fault, UsageError
 from revisor.facts.changes import Put, Remove
 from revisor.facts.check import Finding, conflicts_between
-from revisor.facts.fact import Fact, reversed_fact, with_reverses
+from revisor.facts.fact import Fact, normal_form, reversed_fact, with_reverses
 from revisor.facts.ledger import Ledger
-from revisor.facts.load import FactFile
+from revisor.facts.load import Contradiction, FactFile
 from revisor.facts.rules import checked_all
 
 OnConflict = Literal["stop", "keep", "replace"]
@@ -190,15 +190,22 @@ def _contradictions(file: FactFile, facts: Iterable[Fact]) -> tuple[Fault, ...]:
     if not file.contradictions:
         return ()
     first = {fact.id: fact for fact in facts}
-    return tuple(
-        Fault(
+    return tuple(_contradiction(one, first[one.fact.id]) for one in file.contradictions)
+
+
+def _contradiction(one: Contradiction, first: Fact) -> Fault:
+    if normal_form(one.fact.subject) != normal_form(first.subject):
+        return Fault(
             line=one.line,
-            fault=f"contradicts line {one.first_line}: {one.fact.text!r} (id {one.fact.id}) is "
-            f"{one.fact.object!r}{_by(one.fact)} here and {first[one.fact.id].object!r}"
-            f"{_by(first[one.fact.id])} there",
-            remedy="keep one of the two lines, or tell them apart by 'qualifier'",
+            fault=f"has the id of line {one.first_line}, {one.fact.id}: that is about "
+            f"{first.subject!r}, this about {one.fact.subject!r}",
+            remedy="give each fact an id of its own, or leave the ids out",
         )
-        for one in file.contradictions
+    return Fault(
+        line=one.line,
+        fault=f"contradicts line {one.first_line}: {one.fact.text!r} (id {one.fact.id}) is "
+        f"{one.fact.object!r}{_by(one.fact)} here and {first.object!r}{_by(first)} there",
+        remedy="keep one of the two lines, or tell them apart by 'qualifier'",
     )
 
 
@@ -218,7 +225,10 @@ def _settle(
         out.update(one.id for one in with_reverses([fact]))
 
     for one in found:
-        if one.kind == "same id":
+        if one.kind == "same id" and one.in_ledger:
+            if on_conflict == "keep":
+                lose(one.fact)
+        elif one.kind == "same id":
             if on_conflict == "replace":
                 values[one.fact.id] = one.fact
         elif one.fact.id in out or one.other.id in out:

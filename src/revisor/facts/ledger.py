@@ -338,8 +338,9 @@ class Ledger(Upkeep):
             with closing(differing(connection, low, high, namespaces)) as pairs:
                 return list(islice(pairs, offset, offset + limit))
 
-    def known(self, fact_ids: Iterable[str], *, generation: int) -> dict[str, Fact]:
-        """Those of these (whole) ids that are live at a generation, with their facts."""
+    def known(self, fact_ids: Iterable[str], *, generation: int | None = None) -> dict[str, Fact]:
+        """Those of these (whole) ids that are live at a generation (the last by default), with
+        their facts."""
         parts = (self._chosen(generation, _C.fact_id.in_(chunk)) for chunk in chunks(fact_ids))
         return {fact.id: fact for part in parts for fact in part}
 

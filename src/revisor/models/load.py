@@ -67,6 +67,24 @@ def default_device() -> str:
     return "cpu" if accelerator is None else accelerator.type
 
 
+def checked_device(name: str) -> str:
+    """A device by its name; `auto` is the default one.
+
+    Raises:
+        UsageError: it is not here.
+    """
+    if name == "auto":
+        return default_device()
+    own = default_device()
+    count = torch.accelerator.device_count() if own != "cpu" else 0
+    here = ("cpu", *((own,) if count else ()), *(f"{own}:{at}" for at in range(count)))
+    if name not in here:
+        raise UsageError(
+            f"There is no device '{name}' here.", f"Choose one of: auto, {', '.join(here)}."
+        )
+    return name
+
+
 def load_model(
     name: str,
     *,
@@ -85,12 +103,12 @@ def load_model(
 
     Raises:
         ModelUnavailable: there is no such model here or on the hub.
-        UsageError: an unknown dtype.
+        UsageError: an unknown dtype, or a device that is not here.
         NotSupported: the tokenizer is not a fast one, or a part of the model is on disk.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    device = default_device() if device == "auto" else device
+    device = checked_device(device)
     if dtype == "auto":
         torch_dtype = default_dtype(device)
     elif dtype in DTYPES:

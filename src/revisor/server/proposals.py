@@ -8,7 +8,6 @@ transaction with it: a server that is killed leaves all of it or nothing.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,15 +16,13 @@ import sqlalchemy as sa
 
 from revisor.errors import Conflict, Fault, NotFound, UsageError
 from revisor.facts.changes import Change, Generation, Put, Remove
-from revisor.facts.check import LiveFacts, conflicts_between
+from revisor.facts.check import COMPUTED, LiveFacts, conflicts_between
 from revisor.facts.fact import Fact, fact_id, with_reverses
 from revisor.facts.ledger import Ledger, Locked
 from revisor.facts.writing import follows_another
 from revisor.server.roles import Caller, Forbidden, Role, now
 from revisor.server.tables import Database
 from revisor.server.tables import proposals as table
-
-_COMPUTED = re.compile("[0-9a-f]{16}")  # the form of an id that nobody chose
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +223,7 @@ def _is_free(fact: Fact, old: Fact | None, owners: Mapping[str, set[str]], calle
     if not all(map(caller.sees, owners.get(fact.id, ()))):
         return False
     computed = fact_id(fact.namespace, fact.subject, fact.relation or fact.prompt, fact.qualifier)
-    return fact.id == computed or fact.id in owners or not _COMPUTED.fullmatch(fact.id)
+    return fact.id == computed or fact.id in owners or not COMPUTED.fullmatch(fact.id)
 
 
 def _refuse_conflicts(ledger: LiveFacts, changes: Iterable[Change], caller: Caller) -> None:

@@ -127,9 +127,12 @@ class KeyBook:
 
         Raises:
             Conflict: the name is taken.
-            UsageError: the name is empty, long or has control characters.
+            UsageError: the name is empty, long or has control characters, or a namespace's is
+                empty.
         """
         name = name.strip()
+        if namespaces is not None and not all(one.strip() for one in namespaces):
+            raise UsageError("A namespace has no name.", "Leave it out for all namespaces.")
         if not name or len(name) > 100 or not name.isprintable():
             raise UsageError("A key needs a name of 1 to 100 printable characters.")
         key_id, secret = secrets.token_hex(6), secrets.token_hex(32)
