@@ -1,6 +1,7 @@
 """An engine of one's own with the facts: python examples/own_engine.py STORE
 
-The gate wants what any engine has before it chooses a token: the ids so far, and the logits.
+The gate wants what any engine has before it chooses a token: the ids so far, and the model's raw
+logits, before temperature, penalties and masks; sample from what comes back.
 """
 
 import sys

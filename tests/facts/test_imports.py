@@ -233,17 +233,3 @@ def test_two_lines_with_one_id_about_different_names_are_told_as_such(
     (fault,) = caught.value.faults
     assert fault.fault == "has the id of line 2, 1: that is about 'ACME', this about 'Tarn'"
     assert "id of its own" in fault.remedy
-
-
-@pytest.mark.parametrize("names", [("d\u2019Arc", "d'Arc"), ("d'Arc", "d\u2019Arc")])
-@pytest.mark.parametrize("together", [True, False])
-def test_an_apostrophe_of_either_form_is_of_one_name(
-    ledger: Ledger, names: tuple[str, str], together: bool
-) -> None:
-    first, second = (
-        Fact(subject=name, prompt="{} was born in", object=name[-4:] + name[1]) for name in names
-    )
-    if not together:
-        add(ledger, [first])
-    with pytest.raises(Conflict):
-        add(ledger, [first, second] if together else [second])

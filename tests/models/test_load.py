@@ -270,4 +270,4 @@ def test_a_model_of_single_bytes_has_a_fingerprint() -> None:
 def test_a_device_that_is_not_here_is_refused_by_name(model_folder: Path, name: str) -> None:
     with pytest.raises(UsageError, match=f"no device '{name}' here") as caught:
         load_model(str(model_folder), device=name)
-    assert "auto, cpu" in str(caught.value.remedy)
+    assert "auto, cpu" in caught.value.hint

@@ -30,7 +30,6 @@ COMPUTED = re.compile("[0-9a-f]{16}")
 """The form of an id that nobody chose."""
 
 _NO_WORD = re.compile(r"[^\w{}]+")
-_APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc\u00b4", "'"))
 _BETWEEN_INITIALS = re.compile(r"(?<=\b[^\W\d_]) (?=[^\W\d_]\b)")  # in "c e o"
 
 
@@ -231,11 +230,7 @@ def _live_of(ledger: LiveFacts, names: set[str]) -> Iterator[Fact]:
 
 
 def _names(fact: Fact) -> tuple[str, ...]:
-    """The names of a fact, as a text may write them; of one with an apostrophe either way."""
-    names = [normal_form(name) for name in (fact.subject, *fact.aliases)]
-    names += [one.translate(_APOSTROPHES) for one in names if not one.isascii()]
-    names += [one.replace("'", "\u2019") for one in names if "'" in one]
-    return tuple(dict.fromkeys(names))
+    return tuple(dict.fromkeys(map(normal_form, (fact.subject, *fact.aliases))))
 
 
 def _questions(fact: Fact) -> Iterable[tuple[str, ...]]:
@@ -256,8 +251,7 @@ def wording(prompt: str) -> str:
 
 def _likeness(fact: Fact, other: Fact) -> Kind:
     """In what two facts with different objects are alike."""
-    one, another = (normal_form(each.subject).translate(_APOSTROPHES) for each in (fact, other))
-    if one != another:
+    if normal_form(fact.subject) != normal_form(other.subject):
         return "alias"
     if normal_form(fact.prompt) == normal_form(other.prompt):
         return "same statement"

@@ -11,7 +11,7 @@ from revisor.gate.scope import NORMAL
 from revisor.gate.validity import ANOTHER_TIME, NOT_NOW
 from revisor.language.names import Mention
 from revisor.question.encoder import QuestionEncoder
-from revisor.question.predicates import BESIDE
+from revisor.question.predicates import BESIDE, plain
 
 
 def explained(
@@ -38,8 +38,9 @@ def explained(
             one = replace(one, silenced=_beaten(one, decision))
         told.append(one)
 
-    def near(one: Candidate) -> tuple[bool, bool, float]:
-        return one.silenced is None, one.silenced in BESIDE, one.score
+    def near(one: Candidate) -> tuple[bool, bool, float, int]:
+        shared = len(set(plain(one.question)).intersection(plain(one.template)))
+        return one.silenced is None, one.silenced in BESIDE, round(one.score, 2), shared
 
     return sorted(told, key=near, reverse=True)
 
