@@ -134,7 +134,11 @@ def _check_file(file: Path, *, create: bool) -> None:
                 "Name a folder in which you may write.",
             ) from error
     elif not file.is_file():
-        raise NotFound(f"There is no ledger {file}.", "`revisor init` makes a store.")
+        raise NotFound(
+            f"There is no ledger {file}.",
+            "`revisor init` makes a store. One that has lost its ledger needs a copy of it, or is "
+            "restored from an archive into another folder: revisor import.",
+        )
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:

@@ -84,7 +84,8 @@ def file_format(path: Path) -> str:
     if not suffix or suffix[0] not in known:
         raise BadInput(
             f"{path.name} has no suffix of a fact file.",
-            "Known are .jsonl, .json, .csv and .tsv (each also with .gz) and .parquet.",
+            "Known are .jsonl, .json, .csv and .tsv (each also with .gz) and .parquet; save a "
+            "spreadsheet as CSV.",
         )
     return known[suffix[0]]
 

@@ -64,7 +64,8 @@ def no_route(
     if status == 400 and detail == "There was an error parsing the body":
         return {
             "message": "The body cannot be read as JSON.",
-            "hint": "Lists and objects may be too deep, or a number may have too many digits.",
+            "hint": "It has to be UTF-8; lists and objects may be too deep, or a number may "
+            "have too many digits.",
         }
     return {"message": detail}
 
