@@ -332,3 +332,60 @@ def test_a_text_to_work_on_is_left_alone_though_it_ends_with_a_facts_own_words(l
     assert asked(f"{lead}The CEO of ACME is", CEO) is None
     found = asked("Complete the sentence: The CEO of ACME is", CEO)
     assert found is not None
+
+
+OFFICERS = (
+    fact("Beta Pumps", "Jane Roe", "The CEO of {} is"),
+    fact("Beta Pumps", "Lu Zhao", "The CTO of {} is"),
+    fact("Beta Pumps", "12 million", "The annual revenue of {} is"),
+    fact("Beta Pumps", "Fjordkraft", "The parent company of {} is"),
+    fact("Will Okonkwo", "Ana", "{} is married to"),
+    fact("Will Okonkwo", "2015", "{} joined the company in"),
+    fact("Apple", "82 kg", "The {} weighs"),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "obj"),
+    [
+        ("Who is the CEO of Beta Pumps?", "Jane Roe"),
+        ("Who is the chief technology officer of Beta Pumps?", "Lu Zhao"),
+        ("Who is the COO of Beta Pumps?", None),
+        ("Who is the head of sales at Beta Pumps?", None),
+        ("What is the revenue of Beta Pumps?", "12 million"),
+        ("What is the profit of Beta Pumps?", None),
+        ("What is the quarterly revenue of Beta Pumps?", None),
+        ("The subsidiaries of Beta Pumps are", None),
+        ("Beta Pumps is a subsidiary of", "Fjordkraft"),
+        ("Who is Will Okonkwo's wife?", "Ana"),
+        ("Who is Will Okonkwo's daughter?", None),
+        ("Will Okonkwo is divorced from", None),
+        ("When did Will Okonkwo join the company?", "2015"),
+        ("When did Will Okonkwo leave the company?", None),
+        ("How much does the Apple weigh?", "82 kg"),
+        ("How much does an apple weigh?", None),
+    ],
+)
+def test_words_tell_what_is_near_and_not_meant(text: str, obj: str | None) -> None:
+    found = asked(text, *OFFICERS)
+    assert (found.fact.object if found else None) == obj
+
+
+TABLE = "| product | price |\n|---|---|\n| Tarn 400 | "
+
+
+def test_the_next_row_of_a_table_and_a_key_that_was_filled_ask_for_nothing() -> None:
+    price = fact("Tarn 400", "$1,249", "The price of the {} is")
+    staff = fact("ACME", "1,240 people", "{} employs")
+    found = asked(TABLE, price)
+    assert found is not None
+    assert asked(f"{TABLE}$1,249 |\n|", price) is None
+    assert asked('{"company": "ACME", "ceo": "Jane Roe", "company": "', CEO, staff) is None
+
+
+def test_a_title_is_no_question_and_a_letter_of_prose_no_name() -> None:
+    live = fact("Live!", "John Coltrane", "{} was performed by")
+    assert asked("Live performances\n\nSorry was performed", live) is None
+    letter = fact("A", "Algonquian", "The language of {} is")
+    told = "The band played for years in small towns all over the north of the country. " * 4
+    assert asked(f"{told}The song goes from E to A – B during the spoken", letter) is None

@@ -116,7 +116,10 @@ def is_of_another(question: str, template: str) -> bool:
 
 def _is_contrary(asked: tuple[str, ...], said: tuple[str, ...], rules: Lexicon) -> bool:
     """Whether two texts tell of one thing on different sides: "minimum" and "maximum" of a size,
-    "born" and "lived" of a life; not where one of them tells both."""
+    "born" and "lived" of a life; not where one of them tells both, nor where a sentence goes from
+    the one side to the other: "{} is the daughter of" asks for a parent."""
+    if asked[-1:] and asked[-1] in rules.genitives:
+        return False
     one, other = _sides(asked, rules), _sides(said, rules)
     return any(not sides & one[what] for what, sides in other.items() if what in one)
 
