@@ -80,8 +80,9 @@ def test_a_fact_about_the_name_itself_goes_first() -> None:
 
 
 def test_an_object_that_is_more_than_a_name_describes_nobody() -> None:
-    facts = (fact("ACME", "Jane Roe of Lagos", "The CEO of {} is"), *FACTS[1:])
-    assert asked("The CEO of ACME was born in", facts) is None
+    for obj in ("Jane Roe of Lagos", "Jane Roe " * 40):
+        facts = (fact("ACME", obj, "The CEO of {} is"), *FACTS[1:])
+        assert asked("The CEO of ACME was born in", facts) is None
 
 
 def test_no_circle_has_no_end() -> None:

@@ -18,6 +18,7 @@ from revisor.question.reading import SLOT, Question
 
 HOPS = 2  # facts, one after another, by which a name is described
 REACH = 64  # facts of a name that is described; of more nothing is asked so
+LONGEST = 200  # characters of an object that may be a name
 MOST = 512  # facts that are reached so from the names of a text
 SURE = THRESHOLDS["high"]  # that a description is that of a fact
 _NOUNS = 4  # words of a description beside the name
@@ -147,6 +148,8 @@ def _fact_of(phrase: str, asked: Asked, facts: Known, encoder: QuestionEncoder) 
 
 def named(obj: str, facts: Known) -> tuple[int, ...]:
     """The facts about an object, where that is a name."""
+    if len(obj) > LONGEST:
+        return ()
     found = [one for one in mentions(obj, facts) if one.within is None]
     whole = len(found) == 1 and (found[0].start, found[0].end) == (0, len(obj))
     return found[0].facts if whole and len(found[0].facts) <= REACH else ()
