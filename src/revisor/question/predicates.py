@@ -20,6 +20,7 @@ BESIDE = frozenset((SAYS_ELSE, DOUBTED, ANOTHER, SOMETHING_ELSE, NEGATED))
 
 _LEAST = 3  # words of a noun phrase with a name in it
 _LINK = 2  # last words of a template among which its verb is
+_TURNED = ("kin", "ownership", "learning")  # what two have of each other
 _ASIDES = tuple(",;:(\u2013\u2014-")
 
 
@@ -118,10 +119,11 @@ def _is_contrary(asked: tuple[str, ...], said: tuple[str, ...], rules: Lexicon) 
     """Whether two texts tell of one thing on different sides: "minimum" and "maximum" of a size,
     "born" and "lived" of a life; not where one of them tells both, nor where a sentence goes from
     the one side to the other: "{} is the daughter of" asks for a parent."""
-    if asked[-1:] and asked[-1] in rules.genitives:
-        return False
     one, other = _sides(asked, rules), _sides(said, rules)
-    return any(not sides & one[what] for what, sides in other.items() if what in one)
+    turned = _TURNED if asked[-1:] and asked[-1] in rules.genitives else ()
+    return any(
+        not sides & one[what] for what, sides in other.items() if what in one and what not in turned
+    )
 
 
 def on_one_side(question: str, template: str) -> bool:
