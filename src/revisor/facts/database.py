@@ -136,8 +136,7 @@ def _check_file(file: Path, *, create: bool) -> None:
     elif not file.is_file():
         raise NotFound(
             f"There is no ledger {file}.",
-            "`revisor init` makes a store. One that has lost its ledger needs a copy of it, or is "
-            "restored from an archive into another folder: revisor import.",
+            "`revisor init` makes a store; one that lost its ledger needs a copy, or its archive.",
         )
 
 
