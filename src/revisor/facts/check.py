@@ -225,11 +225,13 @@ def _live_of(ledger: LiveFacts, names: set[str]) -> Iterator[Fact]:
     """The live facts that have one of the names as subject, or as an alias."""
     yield from ledger.about(names)
     for fact in ledger.aliased():
-        if not names.isdisjoint(_names(fact)):
+        if any(normal_form(alias) in names for alias in fact.aliases):
             yield fact
 
 
 def _names(fact: Fact) -> tuple[str, ...]:
+    if not fact.aliases:
+        return (normal_form(fact.subject),)
     return tuple(dict.fromkeys(map(normal_form, (fact.subject, *fact.aliases))))
 
 

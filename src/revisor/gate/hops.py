@@ -10,7 +10,7 @@ from revisor.gate.scope import THRESHOLDS, scope_of
 from revisor.gate.when import Asked
 from revisor.index.base import IndexedFact
 from revisor.language.lexicon import Lexicon, lexicon
-from revisor.language.names import Mention, Names, mentions
+from revisor.language.names import Mention, Names, name_words
 from revisor.language.words import Word, words
 from revisor.question.encoder import QuestionEncoder
 from revisor.question.predicates import beside
@@ -18,7 +18,6 @@ from revisor.question.reading import SLOT, Question
 
 HOPS = 2  # facts, one after another, by which a name is described
 REACH = 64  # facts of a name that is described; of more nothing is asked so
-LONGEST = 200  # characters of an object that may be a name
 MOST = 512  # facts that are reached so from the names of a text
 SURE = THRESHOLDS["high"]  # that a description is that of a fact
 _NOUNS = 4  # words of a description beside the name
@@ -148,11 +147,8 @@ def _fact_of(phrase: str, asked: Asked, facts: Known, encoder: QuestionEncoder) 
 
 def named(obj: str, facts: Known) -> tuple[int, ...]:
     """The facts about an object, where that is a name."""
-    if len(obj) > LONGEST:
-        return ()
-    found = [one for one in mentions(obj, facts) if one.within is None]
-    whole = len(found) == 1 and (found[0].start, found[0].end) == (0, len(obj))
-    return found[0].facts if whole and len(found[0].facts) <= REACH else ()
+    found = facts.find(name_words(obj))
+    return tuple(sorted(found)) if len(found) <= REACH else ()
 
 
 def reached(handles: Iterable[int], reach: Callable[[int], Iterable[int]]) -> set[int]:
