@@ -110,28 +110,6 @@ HONEST = Table(
             "counterfact",
             "generalization_strict",
         ),
-        own("neighbours' whole answers as before", "counterfact", "specificity_kept_strict"),
-        both("several facts a subject: own prompt", "several", "efficacy_strict"),
-        both("their other wordings", "several", "generalization_strict"),
-        own(
-            "other relations of these subjects, whole answers as before",
-            "several",
-            "other_relations_kept_strict",
-        ),
-        Row(
-            "perplexity of WikiText-2 with 1,000 facts, ratio",
-            (
-                Score(
-                    figure="perplexity",
-                    name="perplexity_ratio",
-                    method="unedited",
-                    is_share=False,
-                    digits=4,
-                ),
-                Score(figure="perplexity", name="perplexity_ratio", is_share=False, digits=4),
-                Count(figure="perplexity", name="perplexity_ratio"),
-            ),
-        ),
         many("a million real facts: own prompt", "efficacy_strict"),
         many("their other wordings (seen)", "generalization_strict"),
         many(
@@ -213,8 +191,37 @@ HELD = Table(
             "counterfact",
             "generalization_constructed_strict",
         ),
-        own("subjects that are not edited: whole answer as before", "several",
-            "unedited_subjects_kept_strict"),
+        both("several facts a subject: own prompt", "several", "efficacy_strict"),
+        both("their other wordings", "several", "generalization_strict"),
+        own(
+            "other relations of these subjects, whole answers as before",
+            "several",
+            "other_relations_kept_strict",
+        ),
+        own(
+            "subjects that are not edited: whole answer as before",
+            "several",
+            "unedited_subjects_kept_strict",
+        ),
+        own(
+            "CounterFact's neighbours: whole answers as before",
+            "counterfact",
+            "specificity_kept_strict",
+        ),
+        Row(
+            "perplexity of WikiText-2 with 1,000 facts, ratio",
+            (
+                Score(
+                    figure="perplexity",
+                    name="perplexity_ratio",
+                    method="unedited",
+                    is_share=False,
+                    digits=4,
+                ),
+                Score(figure="perplexity", name="perplexity_ratio", is_share=False, digits=4),
+                Count(figure="perplexity", name="perplexity_ratio"),
+            ),
+        ),
         text("rewordings of zsRE ({seen: zsre})", "zsre"),
         text("rewordings of WikiBigEdit ({seen: wikibigedit})", "wikibigedit"),
         text("rewordings of QAEdit ({seen: qaedit})", "qaedit"),
@@ -222,7 +229,7 @@ HELD = Table(
         text("other questions about zsRE's subjects, answered", "zsre_other_fires"),
         text("ordinary text with a name in it, were an answer due", "ordinary_fires"),
     ),
-)  # fmt: skip
+)
 
 
 def rivals(figures: Mapping[str, Figure], results: Results) -> list[Row]:
