@@ -559,6 +559,47 @@ COARSE = Table(
 )
 
 
+KEYS = ("keys-smollm2", "keys-qwen")
+
+
+def keys(figures: Mapping[str, Figure], results: Results) -> list[Row]:
+    """A row a model, kind of keys and γ; in a cell a share of each number of keys."""
+    rows = []
+    for name in KEYS:
+        there = results.get(name)
+        told = None if there is None else there.value("bench", "result")
+        if not told:
+            continue
+        cases: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+        for one in told["rows"]:
+            cases.setdefault((one["kind"], one["which"]), []).append(one)
+        for (kind, which), some in cases.items():
+            gammas = list(dict.fromkeys(f"{one['gamma']:g}" for one in some))
+            shown = [
+                f"{kind}, {which} γ {' / '.join(gammas)}",
+                *(
+                    " / ".join(f"{one[score]:.1%}".rstrip("%") for one in some)
+                    for score in ("wording", "other_relation", "stranger", "ordinary")
+                ),
+            ]
+            label = f"{told['model']}, {told['key_width']:,} numbers"
+            rows.append(Row(label, tuple(Text(one, name) for one in shown)))
+    return rows
+
+
+KEYS_TABLE = Table(
+    (
+        "keys of",
+        "",
+        "other wordings: a row of their subject",
+        "another relation of the subject: any row",
+        "people without facts: any row",
+        "tokens of WikiText-2",
+    ),
+    make=keys,
+)
+
+
 def listing(figures: Mapping[str, Figure], results: Results) -> list[Row]:
     """Every figure of the list, and when and on what it was measured."""
     rows = []
@@ -597,5 +638,6 @@ TABLES: Mapping[str, Table] = {
     "tasks": TASKS,
     "live": LIVE,
     "coarse": COARSE,
+    "keys": KEYS_TABLE,
     "list": Table(("figure", "of what", "minutes", "measured"), make=listing),
 }
