@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tools.figures.cells import Cell, Count, Number, Results, Score, Text
 from tools.figures.listing import Figure
