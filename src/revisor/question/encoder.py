@@ -30,13 +30,10 @@ class QuestionEncoder(Protocol):
         ...
 
     def scope(self, question: Any, template: Any) -> float:
-        """The probability that the question asks for what the template asks for.
+        """The probability that the question asks for what the template asks for; 0.5 is the normal
+        threshold.
 
-        Args:
-            question, template: items of `encode`.
-
-        Returns:
-            0 to 1; 0.5 is the normal threshold.
+        Both are items of `encode`.
         """
         ...
 
@@ -50,12 +47,8 @@ def default_encoder() -> QuestionEncoder:
 
 
 def encoder_from(path: Path) -> QuestionEncoder:
-    """The encoder in a file that `tools/train_question_encoder.py` wrote.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is no such file.
-    """
+    """The encoder in a file that `tools/train_question_encoder.py` wrote; OSError or ValueError if
+    it cannot be read or is no such file."""
     from revisor.question.scope_encoder import ScopeEncoder
 
     with path.open("rb") as file:

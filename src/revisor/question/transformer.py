@@ -25,14 +25,11 @@ _ERF_AT = 0.3275911
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """Sizes of a network.
+    """Sizes of a network: `layers`, `width`, `heads`, `inner` of the tower, `compared` of a
+    comparison.
 
-    Attributes:
-        vocabulary: tokens.
-        layers, width, heads, inner: of the tower.
-        positions: tokens of the longest text.
-        compared: width of a comparison.
-        name: id of the token that stands for the name.
+    `vocabulary` and `positions` count tokens; `name` is the id of the token that stands for the
+    name.
     """
 
     vocabulary: int
@@ -46,18 +43,17 @@ class Shape:
 
 
 class Encoded(NamedTuple):
-    """A text as the network sees it: what it means as a whole (D), of length 1, and its tokens
-    (L, P)."""
+    """A text as the network sees it: its meaning as a whole (D), of length 1, and its tokens (L,
+    P)."""
 
     whole_D: np.ndarray
     tokens_LP: np.ndarray
 
 
 class Transformer:
-    """Says how surely one text asks for what another asks for.
+    """Tells how surely one text asks for what another asks for.
 
-    Args:
-        weights: by name, float32; the vectors of words may be whole numbers with `words scale`.
+    The weights are float32, by name; word vectors may be integers with `words.weight scale`.
     """
 
     def __init__(self, shape: Shape, weights: Mapping[str, np.ndarray]) -> None:
