@@ -40,7 +40,8 @@ def word_bucket(word: str) -> int:
 
 
 def folding() -> str:
-    """What tells the rules by which names are folded and spelled otherwise from others."""
+    """Names the rules by which names are folded and spelled; an index made by others is
+    unusable."""
     told = [*name_words(_FOLDED), *rules()]
     for spelled in map(spelling, _SPELLED):
         told += plain_texts(spelled)
