@@ -28,13 +28,7 @@ def where_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def checked_files(
     name: Any, folder: str, hashes: Mapping[str, str], where: Mapping[str, Any]
 ) -> dict[str, Path]:
-    """The files beside a model's weights, by name.
-
-    Args:
-        name: the model's folder, or its name on the hub.
-        folder: in which they are there.
-        hashes: the SHA-256 of each.
-        where: as of `where_of`.
+    """The files in `folder` beside a model's weights, by name, checked by their SHA-256 (`hashes`).
 
     Raises:
         OSError: one is missing.

@@ -58,23 +58,14 @@ class RevisorForCausalLM(CarriesFacts, {base}):
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What a folder holds.
-
-    Attributes:
-        facts: how many.
-        generation: of which they are.
-    """
+    """What a folder holds: the number of facts, and their generation."""
 
     facts: int
     generation: int
 
 
 def must_be_free(folder: Path) -> None:
-    """Refuse a place at which there is something, or that has no parent.
-
-    Raises:
-        UsageError: it is not free.
-    """
+    """Raise UsageError unless a folder is empty or missing, and its parent is there."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"There is something at {folder} already.", "Name a new folder.")
     if not folder.absolute().parent.is_dir():
@@ -113,10 +104,9 @@ def appearing(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing(folder: Path, rewritten: Collection[str]) -> Iterator[Path]:
-    """As `appearing`, of a copy that takes the folder's place; what stays the same is shared.
+    """As `appearing`, for a copy that takes the folder's place; unchanged files are hard links.
 
-    Args:
-        rewritten: files and folders in it that are not copied, beside those that tell of facts.
+    Not copied are `rewritten` files and folders, and those that tell of facts.
 
     Raises:
         CannotWrite: it could not be written; the folder is as it was.
@@ -146,12 +136,12 @@ def _linked(source: str, target: str) -> None:
 def write_model(
     loaded: LoadedModel, folder: Path, *, code: str, base: str = "{model}", entry: Mapping[str, Any]
 ) -> None:
-    """Weights, config, tokenizer and the code that opens them.
+    """Write weights, config, tokenizer and the code that opens them.
 
     Args:
         code: Python that defines or imports `CarriesFacts`, from `from __future__` on.
         base: the class that this is mixed into; `{model}` is the model's own.
-        entry: what the config tells as `revisor`.
+        entry: the config's value of `revisor`.
 
     Raises:
         NotSupported: the model's class is not one of transformers'.
@@ -195,12 +185,8 @@ def write_facts(
     about: Mapping[str, Any],
     **counts: int,
 ) -> None:
-    """The facts as text and the card, then the manifest of all files.
-
-    Args:
-        facts: as lines of a fact file.
-        about, counts: what the manifest tells beside.
-    """
+    """Write the facts as text (lines of a fact file) and the card, then the manifest, with `about`
+    and `counts`, of all files."""
     with (folder / FACTS).open("w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in facts)
     (folder / CARD).write_text(card, encoding="utf-8")
@@ -249,7 +235,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def sha256_of(path: Path) -> str:
-    """Of a file, in hexadecimal digits."""
+    """The SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -273,7 +259,6 @@ def facts_table(facts: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that stays in one cell of a table."""
     plain = " ".join(text.split())
     for sign in ("\\", "|", "`", "*", "_", "<", "["):
         plain = plain.replace(sign, "\\" + sign)
@@ -281,10 +266,10 @@ def _cell(text: str) -> str:
 
 
 def plain_name(model: str) -> str:
-    """A model's name without the place where it lies."""
+    """A model's name without its folder."""
     return Path(model).name if os.sep in model else model
 
 
 def counted(count: int, noun: str) -> str:
-    """A number of things."""
+    """A number with its noun, as in "3 facts"."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

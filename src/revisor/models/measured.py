@@ -1,4 +1,4 @@
-"""What was measured of a model, kept in the cache folder as safetensors files."""
+"""Measurements of a model, kept in the cache folder as safetensors files."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from revisor.models.packaged import cache_folder
 
 
 def cached(kind: str, name: str) -> Path:
-    """Where a measurement lies, or would.
+    """The file of a measurement, there or not, in the cache's folder `kind`.
 
-    Args:
-        kind: of measurement: a folder of the cache.
-        name: changes with all that the measurement depends on.
+    The name has to change with all that the measurement depends on.
     """
     return cache_folder() / kind / f"{name}.safetensors"
 
