@@ -23,12 +23,9 @@ MEGABYTE = 1 << 20
 
 
 class Watched:
-    """Times a block and watches how much memory the process takes.
+    """Times a block, in `seconds`, and watches the process's memory.
 
-    Attributes:
-        seconds: how long the block took.
-        peak_mb: most resident memory meanwhile (of an accelerator, its most allocated memory);
-            None where the system does not tell.
+    `peak_mb` is the most resident memory (of an accelerator, the most allocated), None if unknown.
     """
 
     def __init__(self) -> None:

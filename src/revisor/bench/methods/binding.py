@@ -24,10 +24,8 @@ PUBLISHED_LAYERS: Mapping[str, tuple[int, int, int]] = {
 class Binding:
     """The model that an editor edits.
 
-    Attributes:
-        loaded: the model.
-        data_dir: a folder of benchmark data whose corpus serves for second moments; None for the
-            text that ships with the package.
+    Second moments are measured on the corpus of `data_dir`, a folder of benchmark data, or, if it
+    is None, on the text that ships with the package.
     """
 
     loaded: LoadedModel
@@ -35,11 +33,8 @@ class Binding:
 
     @cached_property
     def spec(self) -> Spec:
-        """Where the model's FFNs are; methods that leave the inside alone need none.
-
-        Raises:
-            UnknownFamily: that is not known of the model.
-        """
+        """The model's FFNs; UnknownFamily if they are unknown. Methods outside the model need
+        none."""
         return spec_of(self.loaded.model)
 
 
@@ -57,11 +52,7 @@ def layer_at(binding: Binding, share: float) -> int:
 
 
 def check_layers(binding: Binding, layers: Sequence[int]) -> tuple[int, ...]:
-    """Layers as an option gives them, in ascending order.
-
-    Raises:
-        UsageError: none, one twice, or one that the model does not have.
-    """
+    """Layers in ascending order; UsageError for none, duplicates, or one that the model lacks."""
     ordered = tuple(sorted(layers))
     if not ordered or len(set(ordered)) < len(ordered):
         raise UsageError(
