@@ -5,7 +5,7 @@ A model's own attention joins the K and V of both in each layer and, where sever
 copies them once a head: with P = 120 and S = 3 nearly all that is moved are copies of what has not
 changed, and in the gradient their sums. Here the heads that share K and V are further rows of one
 product, each product is made over both parts apart, and no gradient runs into the prefix.
-editing/heads.py and editing/batches.py compute the prefixes.
+neuraldb/editing/batches.py computes the prefixes.
 
 Shapes: B texts, H heads, K of them with K and V of their own, G = H / K, T = P + S columns, d width
 of a head.
