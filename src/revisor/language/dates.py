@@ -30,11 +30,8 @@ _SPACE = r"(?:\s+|(?<=['\u2019]))"
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Days from `start` on and before `end`.
-
-    `is_unit`: a day, week, month, quarter or year of the calendar. `is_open`: what began within it
-    counts, too ("in 2024", "after 2022").
-    """
+    """Days from `start` on and before `end`; a calendar unit (day, week, month, quarter, year) if
+    `is_unit`; `is_open`: what began within it counts, too ("in 2024", "after 2022")."""
 
     start: date
     end: date
@@ -144,8 +141,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 class Date(NamedTuple):
-    """A date in a text that ends at `end`; `words` tell it, folded. `is_full`: it names its year in
-    a form that other numbers have, too."""
+    """A date in a text; `is_full`: it names its year in a form that other numbers have, too."""
 
     end: int
     period: Period
@@ -182,7 +178,7 @@ def date_at(sentence: str, at: int, today: date, grammar: Grammar) -> Date | Non
 
 
 def _period(given: dict[str, str], today: date, kinds: dict[str, dict[str, str]]) -> Period:
-    """The period of a date by the groups of its pattern; ValueError or OverflowError if there is
+    """The period of a date by its pattern's groups; ValueError or OverflowError if there is
     none."""
     if "han_year" in given:
         parts = [int(given.get(name, 1)) for name in ("han_year", "han_month", "han_day")]

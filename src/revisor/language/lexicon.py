@@ -265,8 +265,7 @@ class Lexicon:
     answer_letters: frozenset[str]
 
     def terms(self, text: str) -> tuple[Word, ...]:
-        """The words of a text, the longest entries of several words as one: "est-ce que",
-        "\u4ec0\u4e48\u65f6\u5019"."""
+        """A text's words, the longest entries of several words as one: "est-ce que"."""
         return _terms(self, text)
 
 

@@ -34,8 +34,7 @@ _NEAR = 80  # characters beside a name by which the language is told
 
 
 class Spot(NamedTuple):
-    """A name of `size` words, and the words beside it; what stands before `begin` does not
-    count."""
+    """A name, and the words beside it; what stands before `begin` does not count."""
 
     text: str
     begin: int
@@ -56,8 +55,8 @@ def longer_name(spot: Spot) -> str | None:
 
 
 class Forms(NamedTuple):
-    """The legal forms behind a company's name ("ACME Co. KG"): `size` words up to `end`; `text` is
-    folded and run together."""
+    """The legal forms behind a company's name ("ACME Co. KG"), folded and run together in
+    `text`."""
 
     end: int
     size: int
@@ -156,7 +155,7 @@ def capital_follows(spot: Spot) -> bool:
 
 
 def particle_follows(spot: Spot) -> bool:
-    """As "Karl" in "Karl von Abel", "Bank" in "Bank of England"; not in German "ACME von
+    """As "Karl" in "Karl von Abel", "Bank" in "Bank of England"; not "ACME" in "ACME von
     Siemens"."""
     word, shown = spot.following, _shown_behind(spot)
     if word is None or not shown.islower():
@@ -205,8 +204,8 @@ def capital_precedes(spot: Spot) -> bool:
 
 
 def plain_word(spot: Spot) -> bool:
-    """A word of the language, such as "It", is a name only with a capital within a sentence, and
-    not before a number ("No. 2")."""
+    """A plain word is a name only with a capital within a sentence, and not before a number ("No.
+    2")."""
     if spot.size > 1:
         return False
     word = spot.first
@@ -301,10 +300,8 @@ def is_plainly_written(
 
 
 def rules_beside(text: str, begin: int, start: int, end: int, after: int | None = None) -> Lexicon:
-    """The word lists for the language in which a name's neighbours in its sentence are written.
-
-    What stands before `begin` does not count, nor what stands between the name and `after`.
-    """
+    """The word lists for the language of a name's neighbours, from `begin` and, behind it, `after`
+    on."""
     ahead = _AHEAD.search(text, max(begin, start - _NEAR), start)
     behind = _BEHIND.match(text, end if after is None else after, end + _NEAR)
     return lexicon(f"{ahead.group() if ahead else ''} {behind.group() if behind else ''}")

@@ -107,8 +107,8 @@ def resolve(
     begin: int = 0,
     start: int = 0,
 ) -> list[Mention]:
-    """Of names that overlap, the first, and of those that begin together the longest. A name is
-    dropped if the one before it is part of a longer name ("of June" in "of June Carroll").
+    """Of names that overlap, the first, and of those that begin together the longest; but one that
+    is part of a longer name gives way to one that goes on behind it ("of June" to "June Carroll").
 
     Args:
         begin: no word before this one counts.
@@ -149,8 +149,7 @@ def resolve(
 
 
 def _plain_title(spot: Spot, names: Names, handles: Sequence[int]) -> str | None:
-    """The rule by which "the profession" is not the title "The Profession" where names have
-    capitals."""
+    """The rule by which "the profession" is not "The Profession" where names have capitals."""
     article = spot.first.text
     if spot.size == 1 or not (is_name_article(article) or article in lexicon().articles):
         return None
@@ -303,7 +302,7 @@ def _is_amid(text: str, start: int) -> bool:
 
 
 def _lacks_sign(text: str, word: Word, names: Names, handles: Sequence[int]) -> bool:
-    """Whether a plain word lacks the full stop of a name: "net" is not ".NET", nor is "NET" in
+    """Whether a plain word lacks a name's full stop: "net" is not ".NET", nor is "NET" in
     "ASP.NET"."""
     if not is_ordinary(word.text):
         return False
@@ -336,8 +335,7 @@ def _names_at(text: str, read: Sequence[Word], at: int, names: Names) -> list[Hi
 def named(
     text: str, read: Sequence[Word], at: int, count: int, names: Names, reach: int
 ) -> Sequence[int]:
-    """The facts about the name that some words make, empty if they make none; `reach` is needed
-    only of a single word."""
+    """The facts about the name that some words make; `reach` is needed only of a single word."""
     first = read[at]
     handles: Sequence[int] = ()
     if (count > 1 or reach) and not follows_apostrophe(text, read, at):
@@ -415,7 +413,7 @@ def _split(word: str) -> list[str]:
 
 
 def _is_joined(text: str, read: Sequence[Word], names: Names, handles: Sequence[int]) -> bool:
-    """Whether only spaces, hyphens and the name's own signs stand between words: "at t" is not
+    """Whether only spaces, hyphens and the name's own signs part the words: "at t" is not
     "AT&T"."""
     signs = set()
     for ahead, behind in zip(read, read[1:], strict=False):

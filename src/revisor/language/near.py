@@ -111,8 +111,7 @@ def _are_initials(pieces: Sequence[str], spelled: Spelling) -> bool:
 def _is_mistyped(
     path: Path, folded: str, shown: Sequence[str], spelled: Spelling, variant: Variant
 ) -> bool:
-    """Whether one letter of one word (`folded`) is wrong, and what is written is no word of its
-    own.
+    """Whether one letter of one word (`folded`) is wrong, and what is written is no other word.
 
     "Norvale Instrumnets" is "Norvale Instruments"; "Louis XVII" is not "Louis XVIII", "Tarn Pilot"
     not "Tarn Pivot".
@@ -144,9 +143,8 @@ def _is_spaced(
     spelled: Spelling,
     variant: Variant,
 ) -> bool:
-    """Whether the words have a name's letters and spaces where it may have them: none
-    ("Norvaleinstruments"), at a capital ("You Tube"), or one elsewhere ("Norva le"); numbers stay
-    whole."""
+    """Whether a name is written without spaces ("Norvaleinstruments"), with one at a capital ("You
+    Tube") or with one elsewhere ("Norva le"); numbers stay whole."""
     here, there = _ends(path.pieces), _ends(variant.pieces)
     added, merged = here - there, there - here
     apart = added - spelled.humps
@@ -210,8 +208,7 @@ def _is_reached(path: Path, text: str, read: Sequence[Word], spelled: Spelling) 
 
 
 def _is_begun(path: Path, text: str, read: Sequence[Word], kinds: Sequence[Kind]) -> bool:
-    """Whether a path would begin in the text: with a capital, or ahead of a word that is not of the
-    language."""
+    """Whether a path would begin here: with a capital, or ahead of a word not of the language."""
     first = path.places[0]
     rare = [at for at, kind in zip(path.places, kinds, strict=True) if not kind.is_ordinary]
     if rare and rare[0] <= first + OVERTAKEN:

@@ -59,8 +59,7 @@ class Names(Protocol):
         ...
 
     def corrections(self, word: str) -> Sequence[str]:
-        """The words of names (`corrected_words`) one letter away, maybe with those of names that
-        are gone."""
+        """The words of names (`corrected_words`) one letter away, maybe with some that are gone."""
         ...
 
 
@@ -92,8 +91,8 @@ class Path(NamedTuple):
 
     @property
     def may_be(self) -> bool:
-        """Whether it may be a name, and not only words of the language in small letters, which are
-        looked at again (`OVERTAKEN`) where a rarer word follows."""
+        """Whether it may be a name, and not only plain words; these are looked at again
+        (`OVERTAKEN`)."""
         return self.is_capital or not self.is_plain
 
 
@@ -107,8 +106,7 @@ class Kind(NamedTuple):
 
 
 class Link(NamedTuple):
-    """What stands between two words of a name: "&" or "+" joins; `signs` must be in the name,
-    too."""
+    """What stands between two words of a name: "&" or "+" joins, `signs` are in the name, too."""
 
     joins: bool
     signs: str
@@ -127,8 +125,7 @@ def kind_of(word: str) -> Kind:
 def paths_at(
     under_way: Sequence[Path], text: str, read: Sequence[Word], at: int, names: Names
 ) -> Sequence[Path]:
-    """The paths that end with a word or may go on behind it, from those of the word before
-    (`under_way`)."""
+    """The paths that end with a word or may go on behind it, from those of the word before."""
     kind = kind_of(read[at].text)
     begins = may_begin(text, read[at], kind)
     if not begins and not under_way and not (at and kind_of(read[at - 1].text).is_rare):
@@ -206,8 +203,7 @@ class _Word:
         )
 
     def _begun_apart(self, link: Link, others: Sequence[Path]) -> Iterator[Path]:
-        """The paths that begin with the word before it, where the two are one word written
-        apart."""
+        """The paths that begin with the word before it, the two being one word written apart."""
         text, read, at, names = self._text, self._read, self._at, self._names
         if link.joins or is_name_join(read[at].text) or follows_apostrophe(text, read, at - 1):
             return
@@ -225,8 +221,7 @@ class _Word:
         return kind_of(ahead.text).is_function and not self._text[ahead.start].islower()
 
     def _overtaken(self) -> Iterator[Path]:
-        """The paths not begun earlier as their first word is a plain one: "bank of" in "the bank of
-        Norvale"."""
+        """The paths not begun at a plain word before: "bank of" in "the bank of Norvale"."""
         text, read, at, names = self._text, self._read, self._at, self._names
         for first in range(at - 1, max(at - 1 - OVERTAKEN, -1), -1):
             link, kind = link_of(text, read[first], read[first + 1]), kind_of(read[first].text)

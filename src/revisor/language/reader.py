@@ -26,10 +26,7 @@ _FORMS = 4  # words of the legal forms behind a name
 
 
 class _Found(Generic[_What]):
-    """Names that were found, by the places of their first words.
-
-    `firsts` are these places, in order; `longest` is the most words that any name had.
-    """
+    """Names by the places (`firsts`) of their first words; the longest has had `longest` words."""
 
     def __init__(self) -> None:
         self.firsts: list[int] = []
@@ -155,8 +152,7 @@ class NameReader:
         return bool(self._exact.firsts or self._near.firsts)
 
     def handles(self, start: int) -> set[int]:
-        """Handles of the facts about every name from a place on, also of names within others and of
-        names that may mean several subjects."""
+        """Handles of the facts about every name from a place on, even if it is none in the end."""
         begin, stop = bisect_left(self._starts, start), len(self.words)
         exact = {
             handle
@@ -194,7 +190,7 @@ class NameReader:
         return _ends_at(self._exact, ends, end) or _ends_at(self._near, ends, end)
 
     def mentions(self, text: str, start: int = 0, end: int | None = None) -> list[Mention]:
-        """The mentions between two places, neither within a word; their places are counted from
+        """The mentions between two places, which lie between words; their places are from
         `start`."""
         if not self.any:
             return []

@@ -33,8 +33,8 @@ _ORDINAL = re.compile(r"(?<!\d)\d{1,2}$")
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence without the spaces around it; `stop` ends it: ".", "?", a line break, or "" where
-    the text ends within it."""
+    """A sentence without spaces around it; `stop` is ".", "?", a line break, or "" if it is
+    unfinished."""
 
     start: int
     end: int

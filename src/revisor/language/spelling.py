@@ -222,8 +222,8 @@ def is_dotted(text: str, ahead: Word, behind: Word) -> bool:
 
 
 def same_form(one: str, other: str) -> bool:
-    """Whether two legal forms may be the same, as "inc" and "incorporated" are; "ltd" and "gmbh"
-    are not."""
+    """Whether two legal forms may be one, as "inc" and "incorporated" are, and "ltd" and "gmbh"
+    not."""
     short, long = sorted((one, other), key=len)
     left = iter(long)
     return all(letter in left for letter in short)
@@ -291,7 +291,7 @@ def deletions(word: str) -> set[str]:
 
 
 def is_one_edit(one: str, other: str) -> bool:
-    """Whether two words differ by one letter missing, added or replaced, or by two neighbours
+    """Whether two words differ by one letter missing, added or replaced, or two neighbours
     swapped."""
     if one == other or abs(len(one) - len(other)) > 1:
         return False

@@ -167,8 +167,8 @@ def _bare(sentence: str, at: int, today: date, grammar: Grammar) -> TimeTold | N
 
 
 def _opens(sentence: str, at: int, end: int, grammar: Grammar) -> bool:
-    """Whether a date opens a sentence ("2019: the CEO of {} was") or its noun phrase ("{}'s 2019
-    CEO is")."""
+    """Whether a date opens a sentence ("2019: the CEO of {} was"), or its noun ("{}'s 2019 CEO
+    is")."""
     rules = grammar.rules
     behind = sentence[end:].lstrip()
     word = next((one.text for one in words(behind)[:1] if one.start == 0), "")
@@ -180,8 +180,7 @@ def _opens(sentence: str, at: int, end: int, grammar: Grammar) -> bool:
 
 
 def _closes(sentence: str, at: int, end: int, grammar: Grammar) -> bool:
-    """Whether a date closes a sentence as its time: "ceo of {} 2019"; not "older than 1990" or "{}
-    (2019)"."""
+    """Whether a date closes a sentence as its time: "ceo of {} 2019"; not "older than 1990"."""
     ahead = sentence[:at].rstrip()
     if not ahead or sentence[at - 1] in _NOT_AHEAD or not _AT_END.match(sentence, end):
         return False

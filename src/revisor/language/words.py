@@ -56,8 +56,7 @@ def _marks() -> str:
 
 
 def fold(text: str) -> str:
-    """A word in the form that all its spellings share: NFKC, case folded, no zero-width
-    characters."""
+    """A word as all its spellings have it: NFKC, case folded, no zero-width characters."""
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFKC", text.translate(_DROPPED)).casefold()
@@ -88,7 +87,7 @@ def words(text: str, start: int = 0) -> list[Word]:
 
 
 def any_between(entries: Iterable[str]) -> str:
-    """A pattern of any of some words between others, with spaces around it in scripts that have
+    """A pattern of any of some words between others, with spaces around it where a script has
     them."""
     some = sorted(entries, key=lambda entry: (-len(entry), entry))
     spaced = "|".join(re.escape(entry) for entry in some if not is_unspaced(entry[0]))
