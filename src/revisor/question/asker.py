@@ -22,8 +22,7 @@ SENTENCES = 4  # of running text, the last of which may go on with a question of
 
 
 class Asker:
-    """Reads one turn; with `last` only its last sentences, with `replied` also what a quotation
-    asks."""
+    """Reads one turn: with `last` its last sentences, with `replied` also what a quotation asks."""
 
     def __init__(
         self, dialogue: Dialogue, place: int, *, last: bool = False, replied: bool = False
@@ -136,8 +135,7 @@ class Asker:
         return True
 
     def _is_put(self, around: str) -> bool:
-        """Whether a name alone is a question: "Bolt?", or "ACME" as a user's turn; not an
-        answer."""
+        """Whether a name alone asks: "Bolt?", or "ACME" as a user's turn; not an answer."""
         return "?" in around or (not self.found and self.turn.role == "asks")
 
     def _add(
@@ -240,7 +238,7 @@ class Asker:
         self, sentence: Sentence, frame: str, about: Sequence[Mention], kind: Kind
     ) -> None:
         """Add a question without a name, alone and with the sentence ahead of it: "I muted it. What
-        colour is the light?" asks about a light that is muted."""
+        colour is the light?"."""
         context = self._context(sentence)
         texts = [frame] if context is None else [frame, f"{context} {frame}"]
         read = [(text, one, kind) for one in about for text in texts]
@@ -316,8 +314,8 @@ class Asker:
             self.found[len(self.found) - bool(about) :] = [replace(open_, names_nothing=True)]
 
     def _talks(self) -> bool:
-        """Whether a question without a name is about that of the talk: in a talk, or below what
-        introduces the question; each "Q:" of a list stands by itself."""
+        """Whether a question without a name is about that of the talk; each "Q:" of a list stands
+        alone."""
         turn, spoken = self.turn, self.dialogue.spoken
         introduced = self.place > 0 and spoken[self.place - 1].role == "other"
         if introduced and not spoken[self.place - 1].marked:
@@ -325,8 +323,8 @@ class Asker:
         return turn.marked or turn.name in lexicon(turn.name).talk_labels
 
     def _asked_otherwise(self, sentence: Sentence, said: str) -> bool:
-        """Whether a sentence is only another question word, place or time for what was asked:
-        "Since when?", "And in 2020?"."""
+        """Whether a sentence is only another question word, place or time: "Since when?", "And in
+        2020?"."""
         before = self.found or self.dialogue.goes_on_from(self.place)
         last = before[-1] if before else None
         if last is None or last.frame is None:
@@ -361,8 +359,8 @@ class Asker:
         )
 
     def _in_turn(self, sentence: Sentence, standing: StandIn | None) -> list[Mention]:
-        """The name of the turn that a stand-in may mean: what the turn was about before it; else,
-        if no earlier turn tells, its first name."""
+        """The name of the turn that a stand-in may mean: its topic so far, else (unless an earlier
+        turn tells) its first name."""
         before = [one for one in self.inside if one.end <= sentence.start]
         read = [one for one in self.read if one.end <= sentence.start]
         asked = [one for put in reversed(self.found) for one in put.about[:1]][:1]

@@ -31,11 +31,8 @@ class _Text:
 
 
 class ByLanguage:
-    """A `QuestionEncoder` of two: one for two English texts, one for all others.
-
-    The latter also compares a question in one language with a template in another. Its file is
-    opened, by `opened`, when it is first needed.
-    """
+    """A `QuestionEncoder` of two: one for two English texts, and one, opened when first needed, for
+    all others, also in two languages."""
 
     def __init__(self, opened: Open) -> None:
         self._opened = opened

@@ -78,8 +78,7 @@ def templates(text: str, mention: Mention, sentence: Sentence) -> list[tuple[str
 
 
 def lacks_preposition(behind: str) -> bool:
-    """Whether a role is told without its organisation: "{}, the CEO" and "{} is the CEO" go on with
-    "of"."""
+    """Whether a role lacks its organisation: "{}, the CEO" and "{} is the CEO" go on with "of"."""
     rules, said = parsed(behind)
     read = [word.text for word in said]
     if not 0 < len(read) <= _PREDICATE or not behind.rstrip()[-1:].isalnum():
@@ -240,8 +239,8 @@ def _is_nameless_clause(behind: str) -> bool:
 
 
 def tidied(template: str) -> str | None:
-    """A template without its opening and what stands beside its name; None if it asks about another
-    name.
+    """A template without its opening and what stands beside its name; None if it asks about
+    another.
 
     "Unlike Bolt, {} is led by", "{}, the anvil maker, is led by", "As for {}, it is led by" and
     "Bolt's rival {} is led by" are all "{} is led by".

@@ -65,14 +65,13 @@ class Dialogue:
     def _put(
         self, spoken: Sequence[Turn], *, last: bool = False, replied: bool = False
     ) -> Sequence[Put]:
-        """What the last of some turns puts; cached, since a text is read at each token of its
+        """What the last of some turns puts; cached, as a text is read at each token of its
         answer."""
         end = spoken[-1].end
         return _put(self.text[:end], self._up_to(end), tuple(spoken), last, replied)
 
     def put_last(self, sentence: Sentence, *, replied: bool) -> list[Put]:
-        """The questions that a sentence of the last turn puts; `replied`: a quotation opens behind
-        it, so that also a quoted one is being answered."""
+        """The questions that a sentence of the last turn puts, with `replied` also a quoted one."""
         spoken = [*self.spoken[:-1], replace(self.spoken[-1], end=sentence.end)]
         put = self._put(spoken, last=True, replied=replied)
         return [one for one in put if sentence.start < one.end <= sentence.end]
@@ -107,8 +106,8 @@ class Dialogue:
                 yield at
 
     def referents(self, place: int, standing: StandIn | None) -> list[Mention]:
-        """The names that a stand-in of a turn, or a name left out in it, may mean by earlier turns;
-        the likeliest first."""
+        """The names that a stand-in or a left-out name may mean by earlier turns, the likeliest
+        first."""
         if standing is not None and standing.means == "self":
             return self._set_up(place, only_self=True)
         for at in range(place - 1, max(-1, place - BACK - 1), -1):

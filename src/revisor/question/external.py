@@ -36,10 +36,8 @@ _RIDGE = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A question and a template, with `{}` for the name, and whether they ask for the same.
-
-    `kind`: `same`, `other`, or `near` (for something else in similar words).
-    """
+    """A question and a template with `{}` for the name; `kind`: they ask for the `same`, for
+    `other` things, or `near` ones (other, in similar words)."""
 
     question: str
     template: str
@@ -48,8 +46,8 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """The logistic curve from cosines to scores; `order` is the share of pairs of `same` and
-    `other` in which `same` has the greater cosine."""
+    """A logistic curve from cosines to scores; `order` is the share of pairs (`same`, `other`) in
+    which `same` has the greater cosine."""
 
     slope: float
     bias: float

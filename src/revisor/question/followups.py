@@ -47,8 +47,7 @@ def says_nothing_else(said: str, standing: StandIn) -> bool:
 
 
 def turns_to_another(said: str) -> bool:
-    """Whether a statement turns to an unknown name: "Globex is better."; not "Music is loud.",
-    whose first word need be no name."""
+    """Whether a statement turns to an unknown name: "Globex is better."; not "Music is loud."."""
     rules, read = forms.parsed(said)
     known = read and (is_ordinary(read[0].text) or read[0].text in rules.times_told)
     return not known and subjects.speaks_of_another(said)

@@ -264,7 +264,7 @@ def asks_by_word(sentence: str) -> bool:
 
 
 def restricts(sentence: str) -> str | None:
-    """The place or time by which a question only restricts an earlier one ("And in 2020?"), else
+    """The place or time by which a question restricts an earlier one ("And in 2020?"), else
     None."""
     rest = without_opening(sentence).strip(" ?!.")
     rules, read = parsed(rest)
@@ -331,8 +331,7 @@ def without_trailing(sentence: str) -> str:
 
 
 def repeats(around: str) -> bool:
-    """Whether the words around a name ask of it what was asked of another: "And of ...?", "same for
-    ... please", "What about ... then?"."""
+    """Whether words around a name ask of it what was asked of another: "same for ... please"."""
     rules, read = parsed(around)
     begin = max(opening(around, rules.ellipses), opening(around, rules.repairs))
     echoes = rules.echoes | rules.place_links | rules.complements

@@ -20,8 +20,7 @@ _ASKED = 3  # words behind "which" among which is what it asks for
 
 
 def fits(question: str, obj: str) -> bool:
-    """Whether an object may answer a question by its question word; other questions take any
-    object.
+    """Whether an object may answer a question by its question word; other questions take any.
 
     "When was {} born?" takes no town, "Where was {} founded?" no date, "How many" nothing without a
     number, "Who" no date or price, "the weight of {}" and "How heavy" no price.
@@ -67,8 +66,7 @@ def _asks_for_time(question: str, behind: Sequence[Word], rules: Lexicon) -> boo
 
 
 def asks_otherwise(question: str, template: str) -> bool:
-    """Whether two questions have question words of different kinds: "Where does {} take place?" and
-    "When does {} take place?"."""
+    """Whether two questions have question words of different kinds, such as "Where" and "When"."""
     one, other = _asked_by(question), _asked_by(template)
     return one is not None and other is not None and one != other
 
@@ -117,8 +115,7 @@ def works_on_text(question: str) -> bool:
 
 
 def said_of_another(question: str, template: str) -> bool:
-    """Whether an unfinished sentence is about something else than the name that the template is
-    about.
+    """Whether an unfinished sentence is about something else than the name of the template.
 
     "The hurricane, which is in {}, is" and "Florence, {}, where he was a" say nothing that "{} is
     known for" asks; "In {}, the official language is" and "{} is" may.
@@ -139,8 +136,7 @@ def said_of_another(question: str, template: str) -> bool:
 
 
 def _opening(question: str, rules: Lexicon) -> list[str]:
-    """A question's words from the first that is not merely polite; none if a name is ahead of
-    it."""
+    """A question's words from the first that is not merely polite; none if a name is ahead."""
     read = rules.terms(question)
     at = next((at for at, word in enumerate(read) if word.text not in rules.polite_fillers), None)
     if at is None or SLOT in question[: read[at].start]:
@@ -206,7 +202,7 @@ _OWNER = re.compile(
 
 
 def looks_back(one: str, other: str) -> bool:
-    """Whether two texts ask in opposite directions: "The father of {} is" and "{} is the father
+    """Whether two texts ask in opposite directions: "The father of {} is", "{} is the father
     of"."""
     return _owned(one) & _owner(other) != set() or _owned(other) & _owner(one) != set()
 

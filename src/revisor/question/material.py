@@ -36,7 +36,7 @@ def quotations(text: str, start: int, end: int) -> list[Span]:
 
 
 def is_told_of(text: str, sentence: Sentence, mention: Mention, quotes: Sequence[Span]) -> bool:
-    """Whether a name stands in what a sentence only tells or works on: in a quotation, or behind
+    """Whether a name stands in what a sentence only tells or works on: a quotation, or
     "Translate:"."""
     ahead = text[sentence.start : mention.start]
     return (":" in ahead and forms.handles(ahead)) or is_quoted(text, sentence, mention, quotes)
@@ -185,8 +185,7 @@ def _lines(said: str) -> list[str]:
 
 
 def converts(text: str, spoken: Sequence[Turn]) -> bool:
-    """Whether a system prompt says that questions are only to be worked on: "Translate the user's
-    messages."."""
+    """Whether a system prompt has questions only worked on: "Translate the user's messages."."""
     return any(
         turn.sets_up and any(map(_converts, _lines(text[turn.start : turn.end]))) for turn in spoken
     )

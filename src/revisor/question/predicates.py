@@ -33,10 +33,8 @@ def plain(template: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1 << 14)
 def beside(question: str, template: str, *, unfinished: bool) -> str | None:
-    """Why a question that has words of a template asks for something else; None if it may not.
-
-    `unfinished`: the question is a completion.
-    """
+    """Why a question, maybe an unfinished one, asks for something else than a template whose words
+    it has; None if it may not."""
     if unfinished and says_else(question, template):
         return SAYS_ELSE
     if unfinished and is_doubted(question, template):
@@ -70,8 +68,8 @@ def says_else(question: str, template: str) -> bool:
 
 
 def is_doubted(question: str, template: str) -> bool:
-    """Whether an unfinished sentence says ahead of the name that it is not so: "Some say, wrongly,
-    that the capital of {} is"."""
+    """Whether an unfinished sentence denies what follows: "Some say, wrongly, that the capital of
+    {} is"."""
     rules, said = lexicon(question), plain(template)
     read = rules.terms(question.partition(SLOT)[0])
     return any(word.text in rules.doubts and word.text not in said for word in read)
@@ -181,8 +179,8 @@ def _owned(said: tuple[str, ...], rules: Lexicon) -> Iterator[str]:
 
 @lru_cache(maxsize=1 << 13)
 def _phrases(template: str) -> tuple[tuple[str, ...], ...]:
-    """A template's noun phrases with the name: "the capital of {}" in "What is the capital of {}?",
-    "runs {}" in "Who runs {}?"."""
+    """A template's noun phrases with the name: "the capital of {}" in "What is the capital of
+    {}?"."""
     rules, said = lexicon(template), plain(template)
     ends = range(len(said) - 1, max(_LEAST, len(said) - _LINK) - 1, -1)
     found = [said[:at] for at in ends if said[at] in rules.copulas][:1]

@@ -28,8 +28,7 @@ _BULLET = re.compile(r"^[ \t]*[-*\u2022](?:\s+|$)", re.MULTILINE)
 
 
 def questions(text: str, mentions: Sequence[Mention]) -> list[Question]:
-    """What could be asked where a text ends, the likeliest reading first; `mentions` are in
-    order."""
+    """What could be asked where a text with these mentions ends, the likeliest reading first."""
     if not mentions:
         return []
     spoken = turns(text)
@@ -241,8 +240,7 @@ def _wants_no_answer(dialogue: Dialogue, place: int) -> bool:
 
 
 def _open_at_first(put: Sequence[Put]) -> Iterator[Question]:
-    """The questions of which one may be answered first: all before the first about an unknown
-    name."""
+    """The questions that may be answered first: all before the first about an unknown name."""
     for one in put:
         if one.names_another:
             return
@@ -253,11 +251,8 @@ def _open_at_first(put: Sequence[Put]) -> Iterator[Question]:
 
 @dataclass(frozen=True, slots=True)
 class _Progress:
-    """How far an answer has come: `done` questions are answered, the next answer begins at `begin`.
-
-    `fragment` is what is there of it; `is_item`: it is a list's item of which only the number is
-    there.
-    """
+    """How far an answer has come: `done` answers are given, the next begins at `begin` with
+    `fragment`; `is_item`: only a list's number is there."""
 
     done: int
     begin: int
@@ -308,8 +303,7 @@ def _next(rules: Lexicon) -> re.Pattern[str]:
 def _answered(
     dialogue: Dialogue, read: Sequence[Sentence], put: Sequence[Put], *, named: bool
 ) -> Iterator[Question]:
-    """What is still asked within an answer: the next question, and what its own words ask about a
-    name.
+    """What is still asked within an answer: the next question, and what its own words ask.
 
     `named`: its last sentence has a name, so that only a question behind an "and" is still asked.
     """
@@ -350,8 +344,8 @@ def _topic(dialogue: Dialogue, last: Sentence, put: Sequence[Put]) -> Mention | 
 
 
 def _is_told_of_it(fragment: str) -> bool:
-    """Whether an answer's unfinished sentence may be about the answer's name without naming it:
-    "The chief executive is"."""
+    """Whether an unfinished sentence of an answer may be about its name: "The chief executive
+    is"."""
     rules, read = forms.parsed(fragment)
     return (
         len(read) > 2

@@ -28,8 +28,7 @@ _SEPARATOR = re.compile(r"^[ \t]*\|?[ \t:]*-{2,}[ \t:|-]*$", re.MULTILINE)
 def field_asked(
     text: str, inside: Sequence[Mention], about: Mention | None = None
 ) -> tuple[str, Mention, int] | None:
-    """What the field asks in which a text ends, as a template, the name, and where the value
-    begins.
+    """The field in which a text ends, as a template, with its name and where its value begins.
 
     `"ceo": "` asks "ceo {}", and so does a cell of a table, or of comma-separated values, in the
     column "CEO" and the row of a name, or the other way round; in a table of questions and answers

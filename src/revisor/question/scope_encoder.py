@@ -21,11 +21,8 @@ _STEP = 1e-3  # scores are told in steps of it, so that machines agree
 
 
 class ScopeEncoder:
-    """A `QuestionEncoder` (`revisor.question.encoder`).
-
-    `head` has `name`, `shape`, `open`, `close` (tokens around a text) and `unseen` (data sets whose
-    relations it was not trained on).
-    """
+    """A `QuestionEncoder`; `head` has `name`, `shape`, `open`, `close` (tokens around a text) and
+    `unseen` (data sets whose relations it was not trained on)."""
 
     def __init__(self, head: dict[str, Any], network: Transformer, tokenizer: Tokenizer) -> None:
         self.name = str(head["name"])
@@ -62,8 +59,8 @@ class ScopeEncoder:
         return min(asked, turned + _OBJECTION)
 
     def scope(self, question: Encoded, template: Encoded) -> float:
-        """The probability that a question asks for what a template asks for; above 0, which would
-        say that nothing is asked."""
+        """The probability that a question asks for what a template asks for; at least a step above
+        0."""
         logit = min(max(self.logit(question, template), -30.0), 30.0)
         return max(round(1 / (1 + math.exp(-logit)) / _STEP), 1) * _STEP
 
@@ -77,8 +74,7 @@ def around_name(text: str) -> str:
 def text_tokens(
     text: str, tokenizer: Tokenizer, shape: Shape, opening: int, closing: int
 ) -> list[int]:
-    """The tokens of a text with `{}` for the name, between two more; of a long text, those around
-    the name."""
+    """The tokens of a text, `{}` as one, between two more; of a long text those around the name."""
     ahead, slot, behind = around_name(text).partition(SLOT)
     before, after = _ids(ahead, tokenizer), _ids(behind, tokenizer)
     room = shape.positions - 3
@@ -97,10 +93,8 @@ def _ids(text: str, tokenizer: Tokenizer) -> list[int]:
 
 
 def read(file: IO[bytes]) -> tuple[dict[str, Any], dict[str, np.ndarray], Tokenizer]:
-    """What `write` wrote: head with `shape`, weights, tokenizer.
-
-    The word vectors stay 8-bit integers, with a scale per row in `words.weight scale`.
-    """
+    """What `write` wrote: head with `shape`, weights, tokenizer. Word vectors stay 8-bit integers,
+    with a scale per row in `words.weight scale`."""
     arrays = np.load(file, allow_pickle=False)
     head = json.loads(arrays["head"].tobytes())
     weights = {name: _unpacked(arrays, name) for name in head["weights"]}
@@ -116,8 +110,8 @@ def write(
     tokenizer: Tokenizer,
     head: Mapping[str, Any],
 ) -> None:
-    """Write an encoder with 8-bit matrices, a scale per row; `head` has `name`, `open`, `close`,
-    `unseen`."""
+    """Write an encoder, its matrices in 8 bits with a scale per row; for `head` see
+    `ScopeEncoder`."""
     told = {**head, "shape": asdict(shape), "weights": list(weights)}
     arrays = {
         "head": np.frombuffer(json.dumps(told).encode(), np.uint8),

@@ -60,8 +60,7 @@ def _learn(text: str, mention: Mention, rules: Lexicon, known: _Known) -> None:
 
 
 def _parts(name: str, rules: Lexicon) -> Iterator[tuple[str, ...]]:
-    """The parts that may stand for a name: last words, a first word for its kind ("Caf\u00e9"), a
-    number."""
+    """A name's parts that may stand for it: last words, a first word for its kind, a number."""
     read = [word.text for word in words(name)]
     if len(read) > 1 and without_accents(read[0]) in rules.generic_nouns:
         yield (read[0],)

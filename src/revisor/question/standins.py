@@ -24,11 +24,8 @@ _ENDS = "?!. \uff1f\uff01\u3002"
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
-    """What stands for a name in a sentence; a template has `slot` in its place.
-
-    `means` tells what it may stand for: people, things, either, or ("you", "our") the one for whom
-    the assistant speaks.
-    """
+    """What stands for a name in a sentence; a template has `slot` in its place. It may mean people,
+    things, either, or the one for whom the assistant speaks ("you", "our")."""
 
     start: int
     end: int
@@ -116,8 +113,8 @@ def _meaning(word: str, rules: Lexicon) -> Meaning:
 
 
 def _is_of_another(sentence: str, noun: Word, behind: Word | None, rules: Lexicon) -> bool:
-    """Whether "the company" is of the words behind it: "the city of Paris", "the company Globex",
-    "the person who leads"."""
+    """Whether "the company" is of the words behind it: "the company Globex", "the person who
+    leads"."""
     if behind is None or sentence[noun.end : behind.start].strip(" ") not in ("", '"', "'"):
         return False
     shown = sentence[behind.start : behind.end]
@@ -227,8 +224,7 @@ def given_name(said: str) -> str:
 
 
 def attribute(said: str) -> str:
-    """What goes on with an earlier question, as one of its own: "And the price too?" is "{}'s
-    price?"."""
+    """What goes on with an earlier question, on its own: "And the price too?" is "{}'s price?"."""
     return given_name(forms.without_trailing(forms.without_opening(clean(said))))
 
 

@@ -23,9 +23,8 @@ _CLOSED = re.compile(r"[^,()]*,\s+(?=\w)|[^,()]*\)\s+(?=\w)")
 
 
 class _Patterns(NamedTuple):
-    """What joins names in a language: `link` and `comma` between two, `listed` behind a comma
-    before the last of a list, `before` and `behind` an unknown one beside a known one, `clause`
-    between clauses."""
+    """Patterns that join names in a language; `before` and `behind` match an unknown one beside a
+    known one, `listed` the last of a list behind a comma, `clause` what joins clauses."""
 
     link: re.Pattern[str]
     comma: re.Pattern[str]
@@ -165,8 +164,8 @@ def _introduces(text: str, sentence: Sentence, own: Sequence[Mention], at: int) 
 
 
 def _owns_next(text: str, sentence: Sentence, own: Sequence[Mention], at: int) -> bool:
-    """Whether a name owns the next one or stands in apposition to it: "Bolt's rival ACME", "The CEO
-    of ACME, Jane Roe, was"."""
+    """Whether a name owns the next one ("Bolt's rival ACME") or has it in apposition ("The CEO of
+    ACME, Jane Roe, was")."""
     if at + 1 == len(own):
         return False
     mention, other = own[at], own[at + 1]
@@ -181,8 +180,7 @@ def _owns_next(text: str, sentence: Sentence, own: Sequence[Mention], at: int) -
 
 
 def _is_in_aside(text: str, sentence: Sentence, own: Sequence[Mention], at: int) -> bool:
-    """Whether a name stands in an aside behind another that the sentence goes on about: "ACME, the
-    rival of Bolt, is"."""
+    """Whether a name stands in an aside behind another: "ACME, the rival of Bolt, is"."""
     mention, joints = own[at], _joints(text, sentence)
     for other in own[:at]:
         ahead = text[other.end : mention.start]
@@ -200,8 +198,7 @@ def _is_in_aside(text: str, sentence: Sentence, own: Sequence[Mention], at: int)
 
 
 def _opens_clause(text: str, sentence: Sentence, own: Sequence[Mention], at: int) -> bool:
-    """Whether a name begins a new clause behind one about another: "Bolt is in Rome and ACME
-    is"."""
+    """Whether a name begins a clause behind another's: "Bolt is in Rome and ACME is"."""
     mention = own[at]
     between = text[own[at - 1].end : mention.start]
     joints = _joints(text, sentence)
