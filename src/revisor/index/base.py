@@ -125,8 +125,7 @@ class Base:
         return self._postings[self._starts[at] : self._starts[at + 1]]
 
     def near_rows(self, text: str) -> Iterator[int]:
-        """The rows of the facts with a name of this plain text, and maybe others (hashes may
-        collide)."""
+        """The rows of the facts with a name of this plain text; hashes may add others."""
         for name in _found(self._plain, self._plain_names, word_bucket(text)):
             yield from self._postings[self._starts[name] : self._starts[name + 1]]
 

@@ -36,7 +36,7 @@ class Unusable(Exception):
 
 
 def pack(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> bytes:
-    """The bytes of a file with one-dimensional unsigned arrays and further JSON `facts` in its
+    """The bytes of a file with unsigned, one-dimensional arrays and `facts`, JSON, in its
     header."""
     places: dict[str, tuple[int, str, int]] = {}
     size = 0

@@ -26,8 +26,7 @@ class Stopped(Exception):
 
 
 def filed(folder: Path | None, follower: Follower) -> Base | None:
-    """The base in a folder, if it is whole and of this ledger; some rows may have been erased
-    since."""
+    """The base in a folder, if whole and of this ledger; rows may have been erased since."""
     if folder is None:
         return None
     try:

@@ -1,5 +1,4 @@
-"""An index that follows a ledger: a base file, an overlay of what changed since, when to look
-again."""
+"""An index that follows a ledger: a base file, an overlay of later changes, when to look again."""
 
 from __future__ import annotations
 
@@ -137,7 +136,7 @@ class FactIndex:
         return read(self._follower, standing)
 
     def compact(self) -> None:
-        """Merge base and overlay into one base, as the background thread does once the overlay is
+        """Merge base and overlay into one base, as the background does once the overlay is
         large."""
         self.refresh()
         self._merge()

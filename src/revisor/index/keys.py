@@ -40,8 +40,7 @@ def word_bucket(word: str) -> int:
 
 
 def folding() -> str:
-    """Names the rules by which names are folded and spelled; an index made by others is
-    unusable."""
+    """Names the rules of folding and spelling, so that an index made by others is not used."""
     told = [*name_words(_FOLDED), *rules()]
     for spelled in map(spelling, _SPELLED):
         told += plain_texts(spelled)

@@ -141,8 +141,7 @@ def _opening(ledger: str, folder: Path) -> dict[str, Any]:
 
 
 def _peak_mb() -> float:
-    """The peak memory of this process; not by getrusage on Linux, which counts the parent's,
-    too."""
+    """The peak memory of this process; getrusage counts the parent's, too, on Linux."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
         line = next(line for line in status.splitlines() if line.startswith("VmHWM"))

@@ -23,10 +23,8 @@ from revisor.index.near import NearPart, merged_near
 def merged(
     base: Base, ended: Collection[int], added: Mapping[int, IndexedFact], **head: Any
 ) -> bytes:
-    """The bytes of a new base without the rows `ended`, with the facts `added` by ledger key.
-
-    `head` goes into the header: `generation`, `event`, `chain`.
-    """
+    """The bytes of a new base without the rows `ended`, with the facts `added` by ledger key;
+    `head` (`generation`, `event`, `chain`) goes into the header."""
     other = Base(build(_rows(added), **head))
     parts = (_Part(base, ended), _Part(other, ()))
     longest = max(base.longest if len(parts[0].rows) else 0, other.longest)
@@ -52,11 +50,8 @@ def _rows(added: Mapping[int, IndexedFact]) -> Iterator[Row]:
 
 
 class _Part:
-    """A base of which `rows`, ascending, are kept.
-
-    By a text's number, `used` tells whether it is still needed, and `places` its new number (set by
-    `_texts`).
-    """
+    """A base of which `rows`, ascending, are kept; by a text's number, `used` tells whether it is
+    still needed, `places` its new number (set by `_texts`)."""
 
     def __init__(self, base: Base, ended: Collection[int]) -> None:
         self.arrays = {name: np.asarray(array) for name, array in base.arrays.items()}
@@ -188,8 +183,7 @@ def _names(parts: tuple[_Part, ...], ranks: list[np.ndarray]) -> dict[str, np.nd
 
 
 def _near_parts(parts: tuple[_Part, ...]) -> tuple[NearPart, NearPart]:
-    """What each part gives to look-ups of names written otherwise; marks their words as texts in
-    use."""
+    """What each part gives to look-ups of names written otherwise; marks their words as used."""
     found = []
     for part in parts:
         kept_row = np.zeros(len(part.arrays["key"]), dtype=bool)

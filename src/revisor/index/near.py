@@ -85,11 +85,8 @@ def both_tell(one: int, other: int) -> int:
 
 
 class NearPart:
-    """The names of a base of which some are `kept` (by place) for a new one.
-
-    By a word's number, `used` tells whether a kept name has it, and `numbers` its new number (set
-    by `share`).
-    """
+    """The names of a base of which some are `kept` (by place); by a word's number, `used` tells
+    whether they have it, `numbers` its new number (set by `share`)."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray], kept: np.ndarray) -> None:
         self.arrays, self.kept = arrays, kept
@@ -123,7 +120,7 @@ class NearPart:
         return self.arrays["word"][self.used]
 
     def named(self, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The plain texts' hashes of kept names, and the names' places among all `names` (ascending
+        """The plain texts' hashes of kept names, and their places among all `names` (ascending
         keys)."""
         kept = self.kept[self.arrays["plain_name"]]
         return self.arrays["plain"][kept], self._new(names)[self.arrays["plain_name"][kept]]
@@ -147,8 +144,8 @@ class NearPart:
 def merged_near(
     first: NearPart, second: NearPart, names: np.ndarray, words: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """The arrays of both parts' names, given the ascending keys of all names and the new text
-    numbers of all words."""
+    """The arrays of both parts' names, from all names' keys, ascending, and all words' new
+    numbers."""
 
     def joined(
         one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]

@@ -69,10 +69,8 @@ class Overlay:
         return len(self.facts) + len(self.ended)
 
     def apply(self, begun: Iterable[Row], ended: Iterable[int]) -> None:
-        """Take one more step; views of earlier steps are unchanged.
-
-        `begun` are rows, `ended` keys of rows; a key that is unknown or has ended is ignored.
-        """
+        """Take one more step, which views of earlier steps do not see; unknown `ended` keys are
+        ignored."""
         step = self.step + 1
         for key in ended:
             self._end(key, step)

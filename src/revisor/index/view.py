@@ -75,7 +75,7 @@ class View:
 
     @classmethod
     def of(cls, data: bytes | memoryview) -> View:
-        """The view of a snapshot (`FactIndex.snapshot`), without a ledger; StoreDamaged if it is
+        """The view of a snapshot (`FactIndex.snapshot`), without a ledger; StoreDamaged if
         unusable."""
         try:
             base = Base(data)
@@ -130,8 +130,8 @@ class View:
         return known
 
     def near(self, text: str) -> Sequence[int]:
-        """Handles, in any order, of the facts in the namespaces with a name of this plain text,
-        maybe others."""
+        """Handles of the facts in the namespaces with a name of this plain text, and maybe
+        others."""
         found = self._living(self._base.near_rows(text), self._overlay.plain.get(text, ()))
         return list(dict.fromkeys(found))
 
