@@ -125,8 +125,8 @@ def _through(
     clock: Clock,
     before: tuple[int, ...],
 ) -> Iterator[Candidate]:
-    """The facts about a subject that facts (`before`) describe in a question: "Where was the CEO of
-    ACME born?"."""
+    """The facts about a subject that facts (`before`) describe: "Where was the CEO of ACME
+    born?"."""
     for first, question in through_facts(asked, facts, encoder):
         via = (*before, first)
         for one in _open_questions(text, [question], facts, clock):
@@ -206,11 +206,8 @@ def _scored(
 def _silenced_anyway(
     text: str, asked: Asked, handle: int, fact: IndexedFact, put: Sequence[tuple[str, str]]
 ) -> Candidate | None:
-    """A fact that rules silence whichever of its wordings is nearest, so that the slow comparing is
-    not needed; None if it may be asked for.
-
-    `put` has each wording with the question as it is compared with it.
-    """
+    """A fact that rules silence by whichever wording, so that the slow comparing is not needed;
+    None if it may be asked for. `put` has each wording and the question as compared with it."""
     found = None
     for template, said in put:
         most = 1.0 if is_own(said, template) else 0.0  # rules bear on 1 less than on any other
@@ -244,10 +241,8 @@ def _as_read(
 
 
 def _silenced(text: str, asked: Asked, found: Candidate, said: str) -> str | None:
-    """The rule by which a fact is not what a question asks for.
-
-    `said` is the question as it is compared with the nearest wording.
-    """
+    """The rule by which a fact is not what a question asks for, `said` as compared with its
+    wording."""
     question, best, exact = asked.question, found.template, found.score == 1.0
     if not exact and (why := _not_asked(text, question, found)):
         return why
@@ -385,8 +380,7 @@ def decide(
     *,
     threshold: float = NORMAL,
 ) -> Decision | None:
-    """The fact that a text asks for where it ends, or None. Pure: equal arguments give equal
-    decisions.
+    """The fact that a text asks for where it ends, or None; a pure function.
 
     Args:
         text: at most its last `WINDOW` characters.

@@ -121,7 +121,7 @@ class Probe:
 
 
 def require(figures: ProbeFigures, name: str = "this model") -> None:
-    """Raise NotSupported, with what is wrong and what to do, unless the figures of a probe are
+    """Raise NotSupported, saying what is wrong and what to do, unless a probe's figures are
     `ok`."""
     if figures.ok:
         return

@@ -42,8 +42,8 @@ class Described:
 
 
 def described(question: str) -> Iterator[Described]:
-    """The phrases of a question that describe a name by another, the shortest first: "Where was the
-    CEO of {} born?", "Where was {}'s CEO born?"."""
+    """The phrases that describe a name by another, the shortest first: "the CEO of {}", "{}'s
+    CEO"."""
     before, slot, behind = question.partition(SLOT)
     rules = lexicon(question)
     if not slot:
@@ -116,8 +116,7 @@ def _asks_more(rest: str) -> bool:
 def through_facts(
     asked: Asked, facts: Known, encoder: QuestionEncoder
 ) -> Iterator[tuple[int, Question]]:
-    """What a question asks about a subject that a fact describes in it, and the handle of that
-    fact."""
+    """What a question asks about a subject that a fact describes, and the fact's handle."""
     question = asked.question
     for one in described(question.text):
         handle = _fact_of(one.phrase, asked, facts, encoder)

@@ -32,8 +32,7 @@ _TEXTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class GateCost:
-    """A gate's time beside the model's: medians of a step in microseconds, `overhead` is their
-    ratio."""
+    """A gate's time beside the model's: medians of a step in microseconds, and their ratio."""
 
     batch: int
     overhead: float
@@ -98,8 +97,7 @@ def prefill_overhead(
 
 
 def lookup_us(facts: Facts, names: Sequence[str]) -> float:
-    """Median microseconds to find the facts about a name, over at most the first thousand
-    `names`."""
+    """Median microseconds to find a name's facts, over at most the first thousand `names`."""
     some = [words for words in map(name_words, names[:_ASKED]) if words]
     return _median_us(facts.find, some)
 

@@ -30,11 +30,8 @@ class FactOf(Protocol):
 
 
 class OwnPrompt(NamedTuple):
-    """A wording of a fact in which a text ends.
-
-    `begin` is where the wording begins in the text; `is_due`: its answer begins here, and not only
-    in another turn.
-    """
+    """A wording of a fact in which a text ends, beginning at `begin`; `is_due`: its answer is to
+    begin here, and not only in another turn."""
 
     handle: int
     fact: IndexedFact
@@ -45,10 +42,8 @@ class OwnPrompt(NamedTuple):
 
 
 def own_prompts(text: str, mentions: Sequence[Mention], facts: FactOf) -> Iterator[OwnPrompt]:
-    """The facts in whose wording the text ends, at a sentence's beginning.
-
-    `mentions` are the names in the text, in order, also those within longer names.
-    """
+    """The facts in whose wording the text ends, at a sentence's beginning; `mentions` include names
+    within longer ones."""
     if not mentions:
         return
     spoken = turns(text)[-1:]

@@ -28,8 +28,7 @@ STEPS = 100
 
 
 def fit_probe(loaded: LoadedModel) -> Probe:
-    """Fit a probe and measure it on held-out texts; NotSupported unless the LM head is plain
-    linear."""
+    """Fit a probe and measure it on held-out texts; NotSupported unless the LM head is linear."""
     start = time.monotonic()
     texts = labelled_texts(loaded.tokenizer)
     token_S = choose_tokens(loaded)

@@ -45,10 +45,8 @@ def next_action(
     encoder: QuestionEncoder,
     threshold: float = NORMAL,
 ) -> Next | None:
-    """What is written, or held back, behind all tokens of a sequence; see `decide`.
-
-    `due`: the model's logits say that an answer is due.
-    """
+    """What is written, or held back, behind all tokens of a sequence; see `decide` and
+    `next_step`."""
     ids = list(ids)
     # 1. The tokens as text. The beginning of a character, spread over several tokens, is none yet.
     partial = _partial(ids, tokens)

@@ -23,10 +23,7 @@ _REMEMBERED = 256  # decisions
 @dataclass(frozen=True, slots=True)
 class Action:
     """What happens to the logits of a position: `token` is written, or, if None, tokens that carry
-    an object on (`behind` tells which) are held back.
-
-    `begin` is the index of the object's first token without a space before it.
-    """
+    an object on are held back. `begin` is the index of the object's first token but for a space."""
 
     token: int | None
     decision: Decision
@@ -36,11 +33,9 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """What may be written behind some names, and where it is due by the text alone.
-
-    `key` tells which names; `objects` are sorted, as they read once written; `endings` are the last
-    words of the facts' own wordings, by their number.
-    """
+    """What may be written behind the names of `key`: `objects`, sorted, as they read once written;
+    `endings` are the last words of their own wordings, by number, where they are due by the text
+    alone."""
 
     key: tuple[int, int]
     objects: Sequence[str]
@@ -97,8 +92,7 @@ class Row:
         return self._names.any
 
     def action(self, *, due: bool) -> Action | None:
-        """What happens behind the last token; `due`: the model's logits say that an answer is
-        due."""
+        """What happens behind the last token; `due`: the logits say that an answer is due."""
         if not self.names_any:
             return None
         reading = self.reading

@@ -34,11 +34,8 @@ class Write:
 
 @dataclass(frozen=True, kw_only=True)
 class Hold:
-    """An object stands at the end, from `begin` on: tokens that carry on its last word are held
-    back once.
-
-    `digits`: a sign stands behind a number, so that digits would carry it on ("7.3" "." "2").
-    """
+    """An object stands at the end: tokens that would carry its last word on are held back once;
+    `digits`: a sign stands behind a number, so that digits would ("7.3" "." "2")."""
 
     begin: int
     decision: Decision
@@ -46,8 +43,8 @@ class Hold:
 
 
 def begun(text: str, objects: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Where a text ends with a beginning of one of the sorted `objects`, or with all of it: its
-    place and the object, the longest first."""
+    """Where a text ends with all or a beginning of one of the sorted `objects`, the longest
+    first."""
     if not objects or not text:
         return
     last = text[-1]
@@ -81,8 +78,7 @@ def asked_at(text: str, at: int) -> int:
 
 
 def _asks_anew(begun: Decision, here: Decision | None) -> bool:
-    """Whether an object's apparent beginning is part of its own prompt: "The verb of ACME is" for
-    the object "is"."""
+    """Whether an object's beginning is part of its own prompt: "The verb of ACME is" for "is"."""
     return here is not None and here.fact.is_due and here.fact.id == begun.fact.id
 
 

@@ -31,7 +31,7 @@ class Behind(Enum):
     """What a text ends with, which decides the tokens that would make another object of it.
 
     Letters continue a word ("Rom" "an") and "and" joins it; a capitalised word continues a name,
-    too ("Porto" " Alegre"); digits continue a number or a sign ("7.3" "." "2").
+    too ("Porto" " Alegre"); digits continue a number behind which a sign stands ("7.3" "." "2").
     """
 
     WORD = "word"
@@ -218,11 +218,8 @@ def _has_no_spaces(character: str) -> bool:
 
 
 class Reading:
-    """A sequence of tokens as text that grows with it; the text depends on the tokens alone.
-
-    An incomplete last character is left out of `text`; `ends` has, for each token, the text's
-    length behind it.
-    """
+    """Tokens as text that grows with them and depends on them alone; an incomplete last character
+    is left out. `ends` has the text's length behind each token."""
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens

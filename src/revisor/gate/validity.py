@@ -32,11 +32,8 @@ class TimedFacts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """A question and the time at which it asks: the times that it tells, or else those `carried`
-    over from the question that it belongs to.
-
-    `plain` is its text without the words of its time.
-    """
+    """A question and the times at which it asks: those that it tells, or else those `carried` over
+    from the question that it belongs to; `plain` is its text without the words of its times."""
 
     text: str
     plain: str

@@ -89,8 +89,8 @@ class Clock:
         return found if any(tells_time(slotted) for _, _, slotted in found) else []
 
     def _framing(self, question: Question) -> tuple[TimeTold, ...]:
-        """The times of the question's sentence where it is read without them: "Last year, as we
-        know, {} was led by", "{}, in 2019, was led by"."""
+        """The times of a question's sentence that were read apart from it: "Last year, as we know,
+        {} was led by", "{}, in 2019, was led by"."""
         asked = {word.text for word in words(question.text)}
 
         def alike(sentence: str) -> int:
