@@ -25,11 +25,8 @@ PAD = -1
 
 @dataclass(eq=False, kw_only=True)
 class Binding:
-    """One gate on one model.
-
-    `thread` is the only thread whose calls it serves, None for all; `enabled` is False while the
-    model is to answer by itself.
-    """
+    """One gate on one model, for the calls of one `thread` or (None) all; not `enabled` while the
+    model is to answer by itself."""
 
     gate: FactGate
     trace: Trace | None = None
@@ -79,11 +76,8 @@ BINDINGS = Bindings()
 
 @dataclass(kw_only=True)
 class Call:
-    """A call under way.
-
-    `before` are ids and mask (B, P) of the cached text ahead of the call's own ids; `beams`: its
-    rows are beams.
-    """
+    """A call under way, maybe of beams; `before` are ids and mask (B, P) of the cached text ahead
+    of its own ids."""
 
     model: nn.Module
     before: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -125,10 +119,8 @@ def current(model: nn.Module) -> Call | None:
 
 @dataclass(kw_only=True)
 class Writing:
-    """The gates of one call, innermost first, with the state that each keeps for it.
-
-    `traced`: decisions go to the bindings' traces, which know rows by their index.
-    """
+    """The gates of one call, innermost first; if `traced`, their decisions go to the bindings'
+    traces, which know rows by their index."""
 
     bindings: Sequence[Binding]
     traced: bool = True

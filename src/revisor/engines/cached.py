@@ -35,8 +35,7 @@ def length(cache: Any) -> int:
 
 
 def remember(cache: Any, ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> None:
-    """Note the whole text of each row on a transformers `Cache`, which may lack the text's end;
-    other caches are ignored."""
+    """Note the whole text of each row on a transformers `Cache`, which may lack the text's end."""
     if not hasattr(cache, "get_seq_length"):
         return
     here = length(cache)
@@ -52,11 +51,8 @@ def remember(cache: Any, ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> None:
 
 
 def recall(cache: Any, rows: int) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Ids and mask (B, P) of what is cached; None where nothing is.
-
-    Raises:
-        UsageError: the cache was filled, or changed, by calls that kept no text.
-    """
+    """Ids and mask (B, P) of what is cached, None where nothing is; UsageError if calls that kept
+    no text filled or changed the cache."""
     here = length(cache)
     if here == 0:
         return None

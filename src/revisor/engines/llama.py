@@ -138,10 +138,8 @@ class LlamaFacts:
 
 
 class FactWriter:
-    """Writes facts into the logits of one answer, with the facts in force when it begins.
-
-    `gate` has llama.cpp's tokenizer; with `final` a token that is written is the only one left.
-    """
+    """Writes the facts in force at an answer's beginning into its logits; with `final` a written
+    token is the only one left."""
 
     def __init__(self, gate: FactGate, *, trace: Trace | None, final: bool) -> None:
         self._trace = trace or Trace()
@@ -186,7 +184,7 @@ class FactWriter:
 
 
 class _Processors(LogitsProcessorList):  # type: ignore[misc]
-    """A list of processors that `logit_bias` does not lose: llama-cpp-python uses what `extend`
+    """A list that `logit_bias` does not lose: llama-cpp-python goes on with what `extend`
     returns."""
 
     def extend(self, more: Any) -> _Processors:

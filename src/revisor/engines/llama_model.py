@@ -36,8 +36,7 @@ class DecodeFailed(RevisorError):
 
 @dataclass(eq=False, kw_only=True)
 class Text:
-    """One text, of `length` tokens so far, whose keys and values llama.cpp keeps as sequence
-    `number`."""
+    """A text of `length` tokens, whose keys and values llama.cpp keeps as sequence `number`."""
 
     kept_in: Sequences
     number: int
@@ -63,8 +62,7 @@ class Sequences:
     """A llama.cpp context in which several texts are read side by side; for one thread.
 
     Args:
-        model: llama.cpp's pointer to the model.
-        owner: what keeps the model in memory.
+        owner: what keeps `model`, llama.cpp's pointer, in memory.
         texts: the most at once.
         tokens: the most that are kept, of all texts together.
 
@@ -136,11 +134,8 @@ class Sequences:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def step(self, texts: Sequence[Text], tokens: Sequence[int]) -> torch.Tensor:
-        """Read a token of each text; the logits (B, V) behind them.
-
-        Raises:
-            DecodeFailed: llama.cpp has no room for them, or cannot compute.
-        """
+        """Read a token of each text; the logits (B, V) behind them. DecodeFailed if there is no
+        room."""
         numbers, places = [text.number for text in texts], [text.length for text in texts]
         self._decode(numbers, places, tokens, [True] * len(texts))
         for text in texts:
@@ -224,11 +219,8 @@ class LlamaCausal(nn.Module):
         past_key_values: Text | Texts | None = None,
         **_: Any,
     ) -> SimpleNamespace:
-        """Logits: of whole texts (B, T, V), or (B, 1, V) behind the last tokens of texts that go
-        on.
-
-        `attention_mask` is 0 where whole texts are padded; `past_key_values` are texts that go on.
-        """
+        """Logits: of whole texts (B, T, V), `attention_mask` being 0 at padding, or (B, 1, V)
+        behind the last tokens of texts that go on, `past_key_values`."""
         if past_key_values is not None:
             return SimpleNamespace(logits=past_key_values.run(input_ids))
         mask_BT = torch.ones_like(input_ids) if attention_mask is None else attention_mask
@@ -286,7 +278,7 @@ def open_llama(file: Path, *, context: int | None = None) -> LoadedModel:
 
 
 def wrap_llama(llama: Any) -> LoadedModel:
-    """The model of a `llama_cpp.Llama`, which keeps it; NotSupported for an encoder or with a LoRA
+    """The model of a `llama_cpp.Llama`, which keeps it; NotSupported: an encoder, a LoRA
     adapter."""
     if llama.lora_path:
         raise NotSupported(

@@ -43,8 +43,8 @@ class GgufTokenizer:
         add_special_tokens: bool = True,
         return_tensors: str | None = None,
     ) -> dict[str, Any]:
-        """`input_ids` of a text, or of each of several; with `return_tensors="pt"` of one text as
-        (1, T)."""
+        """`input_ids` of one text or several; with `return_tensors="pt"` of one as a tensor (1,
+        T)."""
         if not isinstance(text, str):
             return {"input_ids": [self._encode(one, special=add_special_tokens) for one in text]}
         ids = self._encode(text, special=add_special_tokens)

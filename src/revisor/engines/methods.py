@@ -104,11 +104,8 @@ def _passed(forward: Any, model: Any, args: Any, kwargs: Any) -> Any:
 
 @_uncompiled
 def _begun(model: Any, args: Any, kwargs: Any) -> PlainCall | PagedCall | None:
-    """The call, noted as under way; None where nothing is to be written into its result.
-
-    Raises:
-        NotSupported: the model is a replica of DataParallel, for which no gates are known.
-    """
+    """The call, noted as under way, None where nothing is to be written into its result;
+    NotSupported for a replica of DataParallel, for which no gates are known."""
     bindings = BINDINGS.of(model)
     if getattr(model, "_is_replica", False):
         raise NotSupported(
@@ -176,11 +173,8 @@ def _init_continuous_batching(
     continuous_batching_config: Any = None,
     **kwargs: Any,
 ) -> Any:
-    """The manager behind `generate_batch`, with facts.
-
-    Raises:
-        UsageError: facts are for one thread only, or the settings leave Python out of the steps.
-    """
+    """The manager behind `generate_batch`, with facts; UsageError if these are for one thread only,
+    or the settings leave Python out of the steps."""
     config = continuous_batching_config
     bindings = BINDINGS.of(model)
     if bindings:
@@ -219,7 +213,7 @@ class _ManagerCall(Call):
 
 
 def _before(ids_BT: Any, given: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """The cached text that `generate` continues with new ids only; None where it gets the whole
+    """The cached text that `generate` continues with new ids only; None where it gets all the
     text."""
     cache, mask = given.get("past_key_values"), given.get("attention_mask")
     if ids_BT is None or mask is None or length(cache) == 0 or mask.shape[1] == ids_BT.shape[1]:

@@ -112,11 +112,8 @@ def _padded(texts: Sequence[list[int]], device: torch.device) -> torch.Tensor:
 
 
 def plain_config(wanted: Any, generation_config: Any) -> Any:
-    """The batching config to run with: eager, synchronous steps in which Python takes part.
-
-    Raises:
-        UsageError: the caller asks for CUDA graphs, asynchronous steps or compiled ones.
-    """
+    """The config to run with: eager, synchronous steps that Python takes part in; UsageError if the
+    caller asks for CUDA graphs, asynchronous steps or compiled ones."""
     from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
     held = getattr(generation_config, "continuous_batching_config", None)
@@ -154,11 +151,8 @@ def with_facts(model: Any, manager: Any) -> Any:
 
 
 def paged_call(given: Mapping[str, Any]) -> PagedCall | None:
-    """The step of continuous batching that a forward call is, or None.
-
-    Raises:
-        UsageError: its batch was not prepared by `PagedFacts`, so no facts would be written.
-    """
+    """The step of continuous batching that a forward call is, or None; UsageError if `PagedFacts`
+    has not prepared its batch, so that no facts would be written."""
     if "logits_indices" not in given or "cu_seq_lens_q" not in given:
         return None
     ready, _PREPARED.ready = _PREPARED.ready, False

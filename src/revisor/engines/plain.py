@@ -23,11 +23,8 @@ _LOSS = ("num_items_in_batch", "shift_labels", "ignore_index")
 
 @dataclass(frozen=True, kw_only=True)
 class PlainCall:
-    """A forward call whose logits are to have facts in them.
-
-    `given` are its arguments by name; `before` ids and mask (B, P) of the cached text that it
-    continues; `as_dict`: the caller wants a `ModelOutput`, not a tuple.
-    """
+    """A forward call whose logits are to have facts in them; `given` are its arguments by name,
+    `before` ids and mask (B, P) of the cached text that it continues."""
 
     model: Any
     bindings: Sequence[Binding]
@@ -156,8 +153,7 @@ def _runs(positions: Sequence[int], called: int) -> Iterator[tuple[int, int, int
 
 
 def _loss(model: Any, out: Any, given: Mapping[str, Any]) -> torch.Tensor:
-    """The loss of the logits as they are now; UsageError if the model's loss needs more than
-    them."""
+    """The loss of the present logits; UsageError if the model's loss needs more than them."""
     if out.get("aux_loss") is not None or not hasattr(model, "loss_function"):
         raise UsageError(
             f"The loss of {type(model).__name__} cannot be computed with facts in the logits.",

@@ -54,10 +54,8 @@ class FactLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
 
 
 class GateProcessor(LogitsProcessor):  # type: ignore[misc]
-    """The gates of one `generate` call, as the first of its processors: it sees raw logits.
-
-    `mask_BT` is 0 where prompts are padded; None if they are not.
-    """
+    """The gates of one `generate` call, as its first processor: it sees raw logits. `mask_BT` is 0
+    where prompts are padded, None if they are not."""
 
     def __init__(
         self, bindings: tuple[Binding, ...], call: Call, mask_BT: torch.Tensor | None
@@ -93,11 +91,8 @@ class GateProcessor(LogitsProcessor):  # type: ignore[misc]
 
 
 class WholeFacts(LogitsProcessor):  # type: ignore[misc]
-    """The last of the processors: rules that forbid tokens do not cut a fact in two.
-
-    Where rules such as `no_repeat_ngram_size` leave a row without any token, what the fact wrote is
-    restored.
-    """
+    """The last processor: where rules such as `no_repeat_ngram_size` leave a row without any token,
+    what the fact wrote is restored, so that no fact is cut in two."""
 
     def __init__(self, facts: GateProcessor) -> None:
         self._facts = facts

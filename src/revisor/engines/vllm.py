@@ -74,7 +74,7 @@ class FactLogitsProcessor(ProcessorV2, ProcessorV1):  # type: ignore[misc]
 
     @classmethod
     def validate_params(cls, sampling_params: Any) -> None:
-        """Refuse a request whose `revisor_…` arguments are wrong: ValueError, so that vLLM answers
+        """Refuse a request with wrong `revisor_…` arguments: ValueError, which vLLM answers with
         400."""
         folder = os.environ.get(STORE)
         if not folder:
@@ -87,10 +87,7 @@ class FactLogitsProcessor(ProcessorV2, ProcessorV1):  # type: ignore[misc]
             raise ValueError(str(error)) from error
 
     def apply(self, logits: torch.Tensor, ctx: Any = None) -> torch.Tensor:
-        """Write into logits (B, V), in place.
-
-        `ctx` tells the second runner's rows; the first has a row for each request.
-        """
+        """Write into logits (B, V), in place; `ctx` tells the second runner's rows."""
         if self._batch is not None:
             self._batch.apply(logits, ctx)
         return logits
@@ -175,10 +172,8 @@ class _BatchV1:
 
 
 class _BatchV2:
-    """The batch of the second runner: requests have slots, and each step tells their rows.
-
-    `states` is vLLM's `LogitsProcRequestState`; the places of `rows` are slots.
-    """
+    """The batch of the second runner: requests have slots, the places of `rows`, and each step
+    tells their rows (`states` is vLLM's `LogitsProcRequestState`)."""
 
     def __init__(self, rows: FactRows, ranks: _Ranks, source: Source, states: Any) -> None:
         self._rows, self._ranks, self._source, self._states = rows, ranks, source, states
@@ -236,11 +231,8 @@ class _BatchV2:
 
 
 def check(config: Any, *, is_v2: bool) -> None:
-    """Refuse, for vLLM's configuration, an engine in which facts could not be right.
-
-    Raises:
-        NotSupported: it decodes speculatively, or hides the tokens that it chooses.
-    """
+    """Raise NotSupported for an engine that decodes speculatively or hides the tokens that it
+    chooses, so that facts could not be right."""
     if config.speculative_config is not None or config.num_speculative_tokens:
         raise NotSupported(
             "Facts are not written under speculative decoding.",
@@ -312,8 +304,7 @@ def _generations(folder: str) -> Any:
 
 
 class _Ranks:
-    """The processes (vLLM's `group`; None for one alone) that run the layers of one model
-    together."""
+    """The processes, vLLM's `group`, that run the layers of one model; None for one alone."""
 
     def __init__(self, group: Any) -> None:
         self._group = group
@@ -336,8 +327,7 @@ class _Ranks:
 
 
 class FactsEndpoint:
-    """HTTP routes under `/v1`, hence behind vLLM's API key, that tell the facts used;
-    `VLLM_PLUGINS=revisor` enables them."""
+    """HTTP routes behind vLLM's API key that tell the facts used, with `VLLM_PLUGINS=revisor`."""
 
     name = "revisor"
     required_tasks = ("generate",)

@@ -53,13 +53,8 @@ class _Figures:
 
 
 class Hits:
-    """The facts used by one process.
-
-    Args:
-        file: gets a line for each; None: only counters, in memory.
-        name: of the process among those that write the file.
-        gone: which of some fact ids the ledger no longer knows, because they were purged.
-    """
+    """The facts used by one process: lines in a file (None: no lines), and counters; `gone` tells
+    which fact ids the ledger no longer knows, because they were purged."""
 
     def __init__(self, file: Path | None, name: str, gone: Gone) -> None:
         self._file, self._name, self._gone = file, name, gone
@@ -75,8 +70,8 @@ class Hits:
         self._figures.counts[name] += 1
 
     def used(self, used: Used, namespace: str, *, tag: str, generation: int) -> None:
-        """Record that a fact was written; `used.position` counts from the prompt's first token,
-        `tag` is the request's own."""
+        """Record a fact used; its `position` counts from the prompt's first token, `tag` is the
+        request's."""
         figures = self._figures
         figures.namespaces[namespace] += 1
         figures.facts.add(used.fact_id)

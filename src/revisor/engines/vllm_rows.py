@@ -138,8 +138,7 @@ class FactRows:
             self._hits.count("requests")
 
     def end(self, place: int, *, grown: bool = False) -> None:
-        """A request leaves its place; `grown`: the last step's token counted, though it was not
-        read."""
+        """A request leaves its place; `grown`: the last step's token counted, though unread."""
         answer = self._answers.pop(place, None)
         if answer is None:
             return
@@ -188,11 +187,8 @@ class FactRows:
             self._hits.forget_purged()
 
     def write(self, logits_BV: torch.Tensor, rows: Sequence[tuple[int, int]]) -> None:
-        """Write the facts that are asked for into the logits of the next tokens, in place; other
-        rows stay.
-
-        `rows` are pairs of a row's index and the place whose next token it chooses.
-        """
+        """Write the facts asked for, in place, into the rows given by index and place; others
+        stay."""
         named = [(b, place) for b, place in rows if self._names_any(place)]
         if not named:
             return

@@ -50,11 +50,8 @@ class Options:
 
     @classmethod
     def read(cls, extra: Mapping[str, Any] | None) -> Options:
-        """The options among a request's extra arguments.
-
-        Raises:
-            UsageError: an argument `revisor_…` is unknown or has a wrong value.
-        """
+        """The options among a request's extra arguments; UsageError for an argument `revisor_…`
+        that is unknown or has a wrong value."""
         own = {
             key.removeprefix(PREFIX): value
             for key, value in (extra or {}).items()
@@ -171,11 +168,8 @@ class Source:
         return self.store.index.view().generation, self.store.workspace.clock()
 
     def view(self, options: Options, live: int, moment: datetime) -> View:
-        """The facts for a request that begins, with `live` and `moment` from `now`.
-
-        Raises:
-            NotFound: there is no such generation.
-        """
+        """The facts for a request that begins, with `live` and `moment` from `now`; NotFound if
+        there is no such generation."""
         view: View = self.store.index.view(
             generation=live if options.generation is None else options.generation,
             namespaces=options.namespaces,

@@ -31,6 +31,7 @@ class Answer:
     """What a model answered.
 
     Attributes:
+        prompt: as it was given.
         answer: the continuation, stripped.
         facts_used: each once, in text order; empty with the facts off.
         tokens: number of tokens generated.

@@ -58,7 +58,12 @@ class RevisorForCausalLM(CarriesFacts, {base}):
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What a folder holds: the number of facts, and their generation."""
+    """What a folder holds.
+
+    Attributes:
+        facts: how many.
+        generation: of which they are.
+    """
 
     facts: int
     generation: int
@@ -77,11 +82,8 @@ def must_be_free(folder: Path) -> None:
 
 @contextmanager
 def appearing(folder: Path) -> Iterator[Path]:
-    """A scratch folder that becomes `folder` at the end of the block, whole, or vanishes.
-
-    Raises:
-        CannotWrite: it could not be written.
-    """
+    """A scratch folder that becomes `folder` at the end of the block, whole, or vanishes;
+    CannotWrite if it could not be written."""
     from safetensors import SafetensorError
 
     parent = folder.absolute().parent
@@ -104,13 +106,9 @@ def appearing(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing(folder: Path, rewritten: Collection[str]) -> Iterator[Path]:
-    """As `appearing`, for a copy that takes the folder's place; unchanged files are hard links.
-
-    Not copied are `rewritten` files and folders, and those that tell of facts.
-
-    Raises:
-        CannotWrite: it could not be written; the folder is as it was.
-    """
+    """As `appearing`, for a copy that takes the folder's place; `rewritten` files and those that
+    tell of facts are left out, all others are hard links. After CannotWrite the folder is as it
+    was."""
     with (
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=_GONE) as gone,
         appearing(folder) as scratch,
@@ -185,8 +183,8 @@ def write_facts(
     about: Mapping[str, Any],
     **counts: int,
 ) -> None:
-    """Write the facts as text (lines of a fact file) and the card, then the manifest, with `about`
-    and `counts`, of all files."""
+    """Write facts as lines of a fact file, the card, and the manifest of all files with `about`,
+    `counts`."""
     with (folder / FACTS).open("w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in facts)
     (folder / CARD).write_text(card, encoding="utf-8")

@@ -26,10 +26,8 @@ class StopForward(Exception):  # noqa: N818  (a signal, not an error)
 
 @contextmanager
 def inputs_of(module: nn.Module, *, stop: bool = False) -> Iterator[list[torch.Tensor]]:
-    """Collect the first input of every call of `module`; of an FFN output projection it is the key.
-
-    With `stop` the forward pass ends there, by a `StopForward` that this manager swallows.
-    """
+    """Collect the first input of every call of `module` (for an FFN output projection, the key);
+    with `stop` the forward pass ends there, by a `StopForward` that this manager swallows."""
     seen: list[torch.Tensor] = []
 
     def look(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -14,10 +14,8 @@ from revisor.models.packaged import cache_folder
 
 
 def cached(kind: str, name: str) -> Path:
-    """The file of a measurement, there or not, in the cache's folder `kind`.
-
-    The name has to change with all that the measurement depends on.
-    """
+    """The file of a measurement, whose name changes with all that it depends on, in the cache's
+    folder `kind`."""
     return cache_folder() / kind / f"{name}.safetensors"
 
 

@@ -17,13 +17,9 @@ _PACKAGE = "revisor"
 
 def flat_modules(root: str, given: Mapping[str, str]) -> dict[str, str]:
     """The texts, by file name, of the module `root` and of all modules of the package that it
-    needs.
+    needs, imports for type checkers left out.
 
-    Imports for type checkers only are left out. `given` texts replace the package's modules; they
-    import none.
-
-    Raises:
-        ValueError: a module imports the package in a way that cannot be followed.
+    `given` texts replace modules; they import none. ValueError for imports that cannot be followed.
     """
     found: dict[str, str] = {}
     pending = [root]

@@ -30,10 +30,8 @@ def pad_token(loaded: LoadedModel) -> int:
 
 
 def in_batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Places of texts, the shortest first, in batches of about one length.
-
-    A batch has at most `tokens`, padding included; a longer text is alone.
-    """
+    """Places of texts, the shortest first, in batches of about one length with at most so many
+    tokens, padding included; a longer text is alone."""
     batch: list[int] = []
     for place in sorted(range(len(lengths)), key=lengths.__getitem__):
         if batch and (len(batch) + 1) * lengths[place] > tokens:

@@ -41,11 +41,8 @@ Layers = list[tuple[torch.Tensor, torch.Tensor]]  # K and V (B, K, P, d) of ever
 
 
 class FixedLayer(DynamicLayer):  # type: ignore[misc]
-    """A cache layer with K and V (B, K, P, d) that gives out the new ones with its own, and keeps
-    none.
-
-    With `apart` it gives the new ones alone, and its own to the attention.
-    """
+    """A cache layer with fixed K and V (B, K, P, d), which it hands out with the new ones, or, if
+    `apart`, by themselves to the attention."""
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor, *, apart: bool) -> None:
         super().__init__()

@@ -31,11 +31,9 @@ _HEADS = ("pooler.", "lm_head.")  # weights that no vector is made of
 
 
 class SentenceModel:
-    """Deterministic vectors of length 1 of texts, each by itself, on the CPU. May be shared by
-    threads.
+    """Deterministic vectors of length 1 of texts, each by itself, on the CPU. Thread-safe.
 
-    `folder` was written by sentence-transformers or `save_pretrained`; `fingerprint`, 16 hex
-    digits, names its content.
+    The folder is as of sentence-transformers or `save_pretrained`, and named by its `fingerprint`.
 
     Raises:
         ModelUnavailable: transformers cannot open it, or a file of it is damaged.

@@ -84,7 +84,7 @@ class Spec:
         return len(self.layers)
 
     def ffn_projection(self, layer: int) -> nn.Module:
-        """The FFN output projection of a layer, whose input is the key; UsageError without such a
+        """A layer's FFN output projection, whose input is the key; UsageError without such a
         layer."""
         if not 0 <= layer < self.depth:
             raise UsageError(
