@@ -58,10 +58,8 @@ def ask(
     *,
     on_done: Callable[[int], None] | None = None,
 ) -> list[Case]:
-    """The cases of some probes, in their order; the editor must be attached.
-
-    `base` has, by probe id, what the unedited model said; it is empty while that is measured.
-    """
+    """The cases of some probes, in their order; the editor must be attached. `base` has, by probe
+    id, what the unedited model said, and is empty while that is measured."""
     closed = [probe for probe in probes if probe.kind != "open"]
     cases = dict(zip((p.id for p in closed), _ask_closed(bench, editor, closed, base), strict=True))
     opened = [probe for probe in probes if probe.kind == "open"]

@@ -26,8 +26,7 @@ NAME = "store"
 
 
 class BuiltEditor(ABC):
-    """A store as one of the methods, named `store`; it is never edited, and must stay open
-    meanwhile.
+    """A store as one of the methods; it is never edited, and must stay open meanwhile.
 
     `facts`, by id, are those that it is to answer with, reversed ones included; `failed` are those
     known not to have been written. `layer` is that of the gate, None where it is at the output.

@@ -48,8 +48,7 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Keep:
-    """A prompt, as full text, whose answer no fact may change, with its subject if the record has
-    one."""
+    """A prompt whose answer no fact may change, with its subject if the record has one."""
 
     prompt: str
     subject: str | None = None

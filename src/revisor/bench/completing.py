@@ -158,8 +158,7 @@ class _First:
 
 
 class _Enough:
-    """Stops each row of a batch at its budget, or at the end of its first line that is not
-    blank."""
+    """Stops each row of a batch at its budget, or at the end of its first non-blank line."""
 
     def __init__(
         self,

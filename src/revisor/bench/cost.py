@@ -23,10 +23,8 @@ MEGABYTE = 1 << 20
 
 
 class Watched:
-    """Times a block, in `seconds`, and watches the process's memory.
-
-    `peak_mb` is the most resident memory (of an accelerator, the most allocated), None if unknown.
-    """
+    """Times a block, in `seconds`, and its peak memory: resident, or allocated on an accelerator,
+    None if unknown."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

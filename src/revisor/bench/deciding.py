@@ -39,11 +39,8 @@ COMPARED = (0.001, 0.01, *(step / STEPS for step in range(1, STEPS)), 0.99, 0.99
 
 
 def encoder_named(name: str) -> QuestionEncoder:
-    """The encoder in a file, or the one that a store's setting `encoder` names ("default").
-
-    Raises:
-        ModelUnavailable, NotSupported: it cannot be used.
-    """
+    """The encoder in a file, or the one that a store's setting `encoder` names ("default");
+    ModelUnavailable or NotSupported if it cannot be used."""
     if name == DEFAULT or name.startswith(SENTENCE_ENCODER):
         return open_encoder(sentence_encoder(name))
     try:
@@ -63,8 +60,7 @@ def by_text(
     edits: int | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The suite's result by the text alone, in the form of `runner.evaluate`; see
-    `plan_questions`."""
+    """The suite's result by the text alone, as of `runner.evaluate`; see `plan_questions`."""
     own = None if source.data is None else read_items(source.data).items
     plan = plan_questions(source, chatml, n=n, edits=edits, seed=seed, own=own)
     with indexed(plan.facts) as index:

@@ -32,11 +32,8 @@ def normalised(text: str) -> str:
 
 
 def begins_with(answer: str, wanted: Iterable[str]) -> bool:
-    """Whether an answer begins with, or equals, one of the accepted objects.
-
-    The object must end where a word of the answer ends (`Rome` does not answer with `Romeo`),
-    but for scripts that write no spaces.
-    """
+    """Whether an answer begins with one of the objects, up to the end of a word (`Rome` is not in
+    `Romeo`) in scripts that write spaces."""
     said = normalised(answer)
     return any(_ends_word(said, name) for text in wanted if (name := normalised(text)))
 
@@ -147,10 +144,8 @@ def joint_mean(
     seed: int = 0,
     rounds: int = ROUNDS,
 ) -> Mean:
-    """The mean of several scores' means, its interval from draws of whole cases.
-
-    `cases` have, by case, its mean of each score it has; ValueError for a score that no case has.
-    """
+    """The mean of several scores' means (by case in `cases`), its interval from draws of whole
+    cases; ValueError for a score that no case has."""
     table = np.array([[one.get(name, np.nan) for name in names] for one in cases.values()])
     if not len(table) or np.isnan(table).all(axis=0).any():
         raise ValueError(f"no case has all of {names}")

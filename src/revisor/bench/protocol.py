@@ -48,7 +48,7 @@ class Editor(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Fire:
-    """A fact that a gate uses behind the token at `position`; `margin` is its score minus the
+    """A fact used by a gate behind the token at `position`, its score `margin` above the
     threshold."""
 
     position: int
@@ -59,11 +59,8 @@ class Fire:
 
 @dataclass(frozen=True, kw_only=True)
 class Fires:
-    """What a gate does in a text: `fires` in text order.
-
-    `quiet_margin`: by how much the highest score without a fire misses the threshold; None where
-    not every position is scored.
-    """
+    """What a gate does in a text, in its order; by `quiet_margin` the highest score without a fire
+    misses the threshold (None where not every position is scored)."""
 
     fires: tuple[Fire, ...]
     quiet_margin: float | None = None

@@ -267,8 +267,8 @@ def _has(source: Source, name: str) -> bool:
 
 
 def _something_else(own: Sequence[Item], order: Sequence[Item], at: int) -> str | None:
-    """A wording of another relation for the subject of `own`, which is all of its facts; None if
-    none is found.
+    """A wording of another relation for the subject of `own`, all of its facts; None if there is
+    none.
 
     Not every record names its relation, so the wording must share no content word with those of
     `own` either.
@@ -292,7 +292,7 @@ def _cut(item: Item) -> str:
 
 
 def content_words(*texts: str) -> frozenset[str]:
-    """The stems of the content words of texts."""
+    """The content words of texts, cut to their first `STEM` letters."""
     rules = lexicon(" ".join(texts))
     plain = rules.function_words | rules.question_words
     found = (word.text for text in texts for word in words(text))

@@ -190,8 +190,7 @@ class _Kitchen:
         self.banks: list[BankMethod] = []
 
     def run(self, curve: Curve) -> None:
-        """Run point after point with all methods, so that what is there makes a figure at any
-        time."""
+        """Run all methods point by point, so that what is there makes a figure at any time."""
         values: Sequence[Any] = curve.values if curve.option else (None,)
         growing: dict[tuple[str, Any], Fitted | None] = {}
         for place in range(len(curve.edits)):

@@ -118,12 +118,8 @@ class Fitted:
 
 
 def evaluate(job: Job) -> dict[str, Any]:
-    """Measure, and return the result.
-
-    Raises:
-        RevisorError: an unknown name, a missing file, sizes that cannot be had, or a folder
-            that holds another run.
-    """
+    """Measure, and return the result; RevisorError for unknown names, missing files, sizes that
+    cannot be had, or a folder with another run."""
     return Evaluation(job).run()
 
 
@@ -158,10 +154,8 @@ class Evaluation:
         return self.result()
 
     def measure(self, method: str, fitted: Fitted | None = None) -> dict[str, Any]:
-        """Measure one method; returns its summary. Fitting is skipped where nothing is left to ask.
-
-        `fitted` is an editor that may have some of the facts already.
-        """
+        """Measure one method, maybe by an editor with some of the facts (`fitted`), and return its
+        summary; fitting is skipped where nothing is left to ask."""
         waiting = [probe for probe in self.plan.probes if not self.store.finished(method, probe.id)]
         if not self.complete(method):
             fitted = fitted or self.begin(method)

@@ -95,8 +95,7 @@ class Run:
 
 
 def open_run(folder: Path | None, made: Mapping[str, Any]) -> Run:
-    """Begin a run, or go on with the one in that folder; `made` is as `provenance` gives it, with
-    `settings`, `model` and `data`.
+    """Begin a run, or go on with the one in that folder; `made` is `provenance` and more.
 
     Raises:
         Conflict: the folder holds a run with other settings, model or data.

@@ -98,12 +98,11 @@ def valid_rows(ws: Workspace, bank: Bank) -> ValidRows:
 def attached(
     ws: Workspace, model: Any = None, tokenizer: Any = None, *, watch: Watch | None = None
 ) -> Iterator[Gated]:
-    """Give a model, by default the workspace's, the bank's facts for a block; errors as of
-    `open_bank`.
+    """Give a model, by default the workspace's, the bank's facts for a block, as they hold at each
+    moment; errors as of `open_bank`.
 
-    Facts that begin or end to hold meanwhile do so in the model, too. A user's model must be the
-    one that the bank was built for; after the block it is as it was, its training mode and
-    gradients included.
+    A user's model must be the one that the bank was built for; after the block it is as it was, its
+    training mode and gradients included.
     """
     if model is not None:
         with left_as_it_was(model), attached(ws.with_model(model, tokenizer), watch=watch) as gated:

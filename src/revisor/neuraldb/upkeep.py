@@ -33,8 +33,7 @@ def collect(banks: Path, *, keep: int, pinned: Collection[int]) -> list[int]:
 
 
 def collect_all(ws: Workspace, keep: int) -> list[int]:
-    """Remove all banks but the last `keep` generations of each model; returns the generations
-    removed.
+    """Remove all but the last `keep` generations of each model's banks; returns those removed.
 
     A generation that is in use, tagged or live stays. No model is opened, and the ledger's history
     is not touched.
@@ -76,7 +75,7 @@ def bank_faults(ws: Workspace) -> Iterator[str]:
 @contextmanager
 def only_purger(root: Path) -> Iterator[None]:
     """Lock out other processes that change any bank under `root`, for a block; Conflict if one
-    builds."""
+    does."""
     with ExitStack() as locks:
         for banks in _models(root):
             locks.enter_context(only_writer(banks))
@@ -84,12 +83,9 @@ def only_purger(root: Path) -> Iterator[None]:
 
 
 def purge_rows(root: Path, fact_ids: Collection[str]) -> list[Path]:
-    """Publish every bank under `root` again that holds one of the facts, without its row; returns
-    the folders written.
-
-    What a killed build left is removed. The caller is the only writer (`only_purger`). CannotWrite
-    if a bank cannot be written.
-    """
+    """Publish every bank under `root` again that holds one of the facts, without its row and what a
+    killed build left; returns the folders written, or raises CannotWrite. The caller is the only
+    writer (`only_purger`)."""
     return [folder for banks in _models(root) for folder in _purge_model(banks, set(fact_ids))]
 
 

@@ -14,10 +14,8 @@ from revisor.neuraldb.workspace import Clock, system_clock
 
 
 class ValidRows:
-    """The rows of a bank that are in force at each moment.
-
-    Nothing is built for that: rows of `timed` facts are left out of the view.
-    """
+    """The rows of a bank that are in force at each moment: those of `timed` facts are left out of
+    the view at others."""
 
     def __init__(self, bank: Bank, timed: Iterable[Fact], clock: Clock = system_clock) -> None:
         self.bank = bank

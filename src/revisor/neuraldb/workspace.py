@@ -106,8 +106,7 @@ class Workspace:
         return self.root / self.fingerprint
 
     def with_model(self, model: Any, tokenizer: Any = None) -> Workspace:
-        """The same for a user's model, which may be of another kind; the tokenizer is the store's
-        by default."""
+        """The same for a user's model, of whatever kind; by default with the store's tokenizer."""
 
         def wrapped() -> LoadedModel:
             own = self.loaded.tokenizer if tokenizer is None else tokenizer

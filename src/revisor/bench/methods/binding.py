@@ -22,19 +22,15 @@ PUBLISHED_LAYERS: Mapping[str, tuple[int, int, int]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Binding:
-    """The model that an editor edits.
-
-    Second moments are measured on the corpus of `data_dir`, a folder of benchmark data, or, if it
-    is None, on the text that ships with the package.
-    """
+    """The model that an editor edits, and the folder whose corpus second moments are measured on,
+    None for the text that ships with the package."""
 
     loaded: LoadedModel
     data_dir: Path | None = None
 
     @cached_property
     def spec(self) -> Spec:
-        """The model's FFNs; UnknownFamily if they are unknown. Methods outside the model need
-        none."""
+        """The model's FFNs, UnknownFamily if they are unknown; not all methods need them."""
         return spec_of(self.loaded.model)
 
 

@@ -94,8 +94,7 @@ def ridge_update(H_TF: torch.Tensor, V_TD: torch.Tensor, ridge: float) -> torch.
 
 
 def _solve(system: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Solve a symmetric positive system, with a tiny ridge only where few tokens left it
-    singular."""
+    """Solve a symmetric positive system; a tiny ridge is added only where it is singular."""
     hair = 0.0
     while True:
         padded = system.clone()

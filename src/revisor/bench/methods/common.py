@@ -30,11 +30,8 @@ from revisor.neuraldb.editing.score import score_targets
 
 @dataclass(frozen=True, kw_only=True)
 class ValueOptions:
-    """What the methods that optimise target values have in common; see also `ValueSettings`.
-
-    `prefixed`: prefixed contexts of a fact beside its bare prompt. `moment_tokens`: background
-    tokens that C is measured on.
-    """
+    """What methods that optimise target values share (see also `ValueSettings`): prefixed contexts
+    beside a fact's bare prompt, and background tokens that C is measured on."""
 
     prefixed: int = 5
     steps: int = 25
@@ -118,8 +115,7 @@ def _leaving(spec: Spec, layer: int) -> Iterator[list[torch.Tensor]]:
 
 
 class WeightEditor(ABC):
-    """The part of an `Editor` that every method with changed weights shares; `weights` is None
-    before the first fit."""
+    """What methods with changed weights share of an `Editor`; no `weights` before the first fit."""
 
     def __init__(self, binding: Binding, name: str) -> None:
         self.name = name

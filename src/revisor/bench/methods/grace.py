@@ -31,11 +31,8 @@ LAYER_SHARE = 0.5  # of the depth; see the sweep in benchmarks/sweep_baselines.p
 
 @dataclass(frozen=True, kw_only=True)
 class GraceOptions:
-    """GRACE's settings; see also `ValueSettings`.
-
-    `layer`: whose FFN output projection has the codebook; None for the middle of the depth.
-    `radius`: of a new entry, as a multiple of |k|.
-    """
+    """GRACE: the layer of the codebook (None: the middle of the depth), a new entry's radius as a
+    multiple of |k|; the rest is as in `ValueSettings`."""
 
     layer: int | None = None
     radius: float = 0.3
@@ -56,11 +53,8 @@ class Edit:
 
 
 class Codebook:
-    """Entries in the order they were added, each with the edit that made it, in tensors that grow
-    by doubling.
-
-    `radius` is that of a new entry, as a multiple of |k|.
-    """
+    """Entries in the order they were added, each with its edit, in tensors that grow by doubling;
+    `radius` is a new entry's, as a multiple of |k|."""
 
     def __init__(self, radius: float) -> None:
         self.radius = radius
@@ -208,8 +202,7 @@ class GraceEditor:
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of keys, values and radii of all edits, those that only widened an entry
-        included."""
+        """Bytes of keys, values and radii of all edits, also those that only widened an entry."""
         return sum(
             tensor.numel() * tensor.element_size()
             for edit in self._edits

@@ -71,20 +71,16 @@ class RectOptions(MemitOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class AlphaEditOptions(LocateOptions):
-    """AlphaEdit.
-
-    Eigenvalues of C below `threshold` times their median span the null space; `ridge` is the weight
-    of |Δ|², as a multiple of the batch's mean |P k|².
-    """
+    """AlphaEdit: eigenvalues of C below `threshold` times their median span the null space, and
+    `ridge` is the weight of |Δ|² as a multiple of the batch's mean |P k|²."""
 
     threshold: float = 2.0
     ridge: float = 0.1
 
 
 class LocateEditor(WeightEditor):
-    """MEMIT, RECT or AlphaEdit, by the kind of its options.
-
-    `spared_seconds`: the time that target values read from the cache had taken to make.
+    """MEMIT, RECT or AlphaEdit, by its options; `spared_seconds` is what cached target values had
+    taken.
 
     Raises:
         UsageError: layers that the model does not have, or a batch of no facts.
@@ -176,8 +172,7 @@ class LocateEditor(WeightEditor):
 
 @dataclass(frozen=True, kw_only=True)
 class RomeOptions(ValueOptions):
-    """ROME; `layer`: whose FFN output projection is changed, None for the middle of MEMIT's
-    range."""
+    """ROME; `layer` is that of the changed projection, None for the middle of MEMIT's range."""
 
     layer: int | None = None
 

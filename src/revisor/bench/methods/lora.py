@@ -19,8 +19,7 @@ from revisor.facts.fact import Fact
 
 @dataclass(frozen=True, kw_only=True)
 class LoraOptions(TrainOptions):
-    """LoRA (Hu et al. 2022) on every linear map of the decoder: the update is alpha / rank · B
-    A."""
+    """LoRA (Hu et al. 2022) on every linear map of the decoder, with updates alpha / rank · B A."""
 
     rank: int = 16
     alpha: int = 32

@@ -37,8 +37,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """Text that no fact is about: a gzip of lines, or, without a path, the shipped text. The name
-    is that of the cache and changes with the text."""
+    """Text that no fact is about: a gzip of lines, or, without a path, the shipped text. The name,
+    for the cache, changes with the text."""
 
     name: str
     path: Path | None = None

@@ -21,19 +21,16 @@ from revisor.neuraldb.method import choose_layer
 
 @dataclass(frozen=True, kw_only=True)
 class BankOptions:
-    """How the bank is built: γ is the cosine threshold; `layer` None is the one that was swept or
-    is probed."""
+    """How the bank is built: the cosine threshold γ, and the layer, None for a swept or probed
+    one."""
 
     gamma: float = PAPER_GAMMA
     layer: int | None = None
 
 
 class BankMethod:
-    """A bank with these settings that has `facts`, by id; UsageError if the model has no such
-    layer.
-
-    `spared_seconds`: the time that borrowed rows had taken to make.
-    """
+    """A bank that has `facts`, by id; `spared_seconds` is what borrowed rows had taken to make.
+    UsageError if the model has no such layer."""
 
     def __init__(self, binding: Binding, options: BankOptions, *, name: str) -> None:
         layer = layer_for(binding, options)
@@ -48,8 +45,7 @@ class BankMethod:
         self._made: dict[tuple[Fact, ...], tuple[list[Row], float]] = {}
 
     def borrow(self, other: BankMethod) -> bool:
-        """Share unchecked rows with another editor, if the two differ in γ alone; returns whether
-        they do.
+        """Share unchecked rows with another editor if only γ differs, and return whether it does.
 
         A row is optimised without its γ, which is only the threshold of its entries. The check
         through the gate, and its repairs, depend on γ and are made anew by each.

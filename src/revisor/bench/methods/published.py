@@ -36,11 +36,8 @@ STOP_LOSS = 5e-2  # the one reason to leave before the last step
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedResult:
-    """One fact's residual, fp32, on the CPU, and the wall time to make it.
-
-    `nll` is the worst context's mean NLL a target token, as in `Residuals`; `greedy`: every target
-    token of every context is the most probable one.
-    """
+    """One fact's residual, fp32, on the CPU; the worst context's mean NLL a target token; whether
+    all target tokens are the most probable in every context; and wall time."""
 
     r_D: torch.Tensor
     nll: float

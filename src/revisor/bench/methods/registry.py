@@ -109,8 +109,7 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
 
 
 def checked_options(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Options by method with lists as tuples; UsageError for unknown ones or values of a wrong
-    kind."""
+    """Options by method with lists as tuples; UsageError for unknown ones or wrong values."""
     return {
         name: _checked(name, _options_of(_method(name)), options)
         for name, options in tables.items()

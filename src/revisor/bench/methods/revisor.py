@@ -29,8 +29,7 @@ ACTOR = "eval"
 
 @dataclass(frozen=True, kw_only=True)
 class GateOptions:
-    """How the gate decides: `probe` and `strictness` as for `revisor init`, `encoder` as for
-    `encoder_named`."""
+    """How the gate decides, as of `revisor init`; for `encoder` see `encoder_named`."""
 
     probe: str = "auto"
     strictness: str = "normal"

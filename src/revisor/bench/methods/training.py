@@ -100,11 +100,8 @@ def train(
     publish: Callable[[], None] | None = None,
     title: str,
 ) -> None:
-    """Move fp32 masters, in place, until the model says the facts.
-
-    `parameters` are the model's, of which gradients are taken; `publish` writes the masters into
-    them where they are not the same tensors.
-    """
+    """Move fp32 masters, in place, until the model says the facts; `parameters` are the model's,
+    into which `publish` writes masters that are not the same tensors."""
     scales = [float(m.square().mean().sqrt()) if options.relative else 1.0 for m in masters]
     adam = torch.optim.Adam([{"params": [m]} for m in masters])
     order = torch.Generator().manual_seed(0)
@@ -160,8 +157,8 @@ class RetrainOptions(TrainOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class FtOptions(RetrainOptions):
-    """Fine-tuning of one layer's FFN output projection; the rate is relative, and `layer` None is
-    at 0.6 of the depth."""
+    """Fine-tuning of one FFN output projection (None: at 0.6 of the depth); the rate is
+    relative."""
 
     layer: int | None = None
     rate: float = 0.04

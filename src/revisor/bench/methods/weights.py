@@ -22,8 +22,8 @@ def projection_weight(module: nn.Module) -> nn.Parameter:
 
 
 def as_DF(tensor: torch.Tensor, module: nn.Module) -> torch.Tensor:
-    """A view of a projection's weight, or of its change, as (D, F) and back: the `Conv1D` of
-    transformers (GPT-2) holds (F, D)."""
+    """A projection's weight as (D, F) and back: the `Conv1D` of transformers (GPT-2) holds (F,
+    D)."""
     return tensor.T if type(module).__name__ == "Conv1D" else tensor
 
 

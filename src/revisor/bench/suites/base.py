@@ -28,12 +28,8 @@ class Sizes:
     seed: int = 0
 
     def counted(self, have: int, what: str, *, all_of_it: bool = False) -> tuple[int, int]:
-        """(measured, edited) for a file with `have` facts, by default all of a user's own
-        (`all_of_it`).
-
-        Raises:
-            UsageError: more is asked for than there is, or than is edited.
-        """
+        """(measured, edited) of `have` facts, with `all_of_it` all by default; UsageError if more
+        is asked for than there is, or than is edited."""
         wanted = have if all_of_it else min(have, DEFAULT_N)
         edits = self.edits or self.n or wanted
         n = self.n or min(edits, wanted)
@@ -145,8 +141,7 @@ def chosen(source: Source, name: str, sizes: Sizes) -> tuple[Read, int, int]:
 
 
 def _there(read: Read, source: Source) -> Read | None:
-    """The items whose facts a built bank has, if any; wordings that it was built with are not
-    measured."""
+    """The items whose facts a built bank has, without wordings that it was built with, if any."""
     have = {fact.id: fact for fact in source.facts}
     items = []
     for item in read.items:

@@ -30,12 +30,9 @@ LEAST_WORDS = 8  # of ordinary text before the place where it is cut off
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A text that a store of real facts is asked, with the fact that it asks for or whose subject
-    it is about.
-
-    `kind`: `own` prompt or other `wording` of a fact; `other_relation` of its subject, one without
-    a fact; `stranger`, a subject without facts; `ordinary` text cut off.
-    """
+    """A text that a store of real facts is asked: an `own` prompt or other `wording` of a fact; an
+    `other_relation` of its subject, without a fact; a `stranger`, a subject without facts;
+    `ordinary` text, cut off. `fact` is asked for, or its subject is."""
 
     kind: str
     name: str
@@ -53,10 +50,8 @@ def counted(store: Store, n: int | None) -> int:
 
 
 def asked_of(source: Source, store: Store, n: int, seed: int) -> Iterator[Asked]:
-    """What a store is asked: of its first `n` facts, and as many strangers and ordinary texts.
-
-    Stores that begin with the same facts are asked the same.
-    """
+    """What a store is asked, alike for stores that begin with the same facts: of its first `n`
+    facts, and as many strangers and ordinary texts."""
     forms, view = _forms(source), store.index.view()
     for fact in store.ledger.facts(limit=n):
         yield Asked(kind="own", name=f"own/{fact.id}", prompt=fact.text, fact=fact)

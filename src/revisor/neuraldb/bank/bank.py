@@ -69,8 +69,7 @@ class View:
         return index + sum(part.nbytes for part in parts)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> View:
-        """The view for a model on a device, residuals in its dtype; keys and thresholds stay
-        fp32."""
+        """The view on a model's device, residuals in its dtype; keys and thresholds stay fp32."""
         return replace(
             self,
             keys_ME=self.keys_ME.to(device),
@@ -110,8 +109,8 @@ class Bank:
 
     @classmethod
     def of(cls, view: View, file: Path | None = None) -> Bank:
-        """A bank with the rows of a view, which a file holds; ValueError if its tensors do not fit
-        together."""
+        """A bank with the rows of a view that a file holds; ValueError if the tensors do not
+        fit."""
         bank = cls(key_width=view.keys_ME.shape[1], hidden_width=view.R_ND.shape[1])
         bank.file = file
         bank._first = {row.row_id: row for row in view.rows()}

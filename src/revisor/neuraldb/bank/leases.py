@@ -21,8 +21,7 @@ LOCK = ".lock"
 
 
 class Lease:
-    """Marks the folder of a file, which is opened for reading only, as in use until it is
-    closed."""
+    """Marks the folder of a file, opened for reading only, as in use until it is closed."""
 
     def __init__(self, file: Path) -> None:
         self._descriptor: int | None = os.open(file, os.O_RDONLY)

@@ -119,11 +119,8 @@ class Coarse:
 
 
 def read_index(path: Path, keys_ME: torch.Tensor) -> Coarse | None:
-    """The index over keys that was written to a file, mapped from there; None without FAISS.
-
-    Raises:
-        ValueError: it is not of these keys, or this FAISS cannot read it.
-    """
+    """The index over keys in a file, mapped from there, None without FAISS; ValueError if it is of
+    other keys, or this FAISS cannot read it."""
     faiss = library()
     if faiss is None:
         return None
@@ -138,11 +135,8 @@ def read_index(path: Path, keys_ME: torch.Tensor) -> Coarse | None:
 
 
 def learn(keys_ME: torch.Tensor, *, seed: int = 0) -> Coarse:
-    """An index over at least one key; bitwise the same for the same keys and seed.
-
-    It is learnt on one thread, since the order of sums would show in it. ModuleNotFoundError
-    without FAISS.
-    """
+    """An index over at least one key; bitwise the same for the same keys and seed, as it is learnt
+    on one thread. ModuleNotFoundError without FAISS."""
     faiss = import_module("faiss")
     count, width = keys_ME.shape
     draw = torch.Generator().manual_seed(seed)
@@ -175,12 +169,9 @@ def _threads(count: int) -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """How a search compares with the exact one on `tokens` queries, of which `fired` fire a row
-    exactly.
-
-    `agreement` is the share at which both fire the same row or none; `recall` the share whose
-    nearest key was found, whether or not it fires.
-    """
+    """How a search compares with the exact one on `tokens` queries: the share (`agreement`) at
+    which both fire the same row or none, the share (`recall`) whose nearest key was found, fired or
+    not, and how many of them fire exactly."""
 
     agreement: float
     recall: float
@@ -191,10 +182,8 @@ class Trial:
 def good_enough(
     keys_ME: torch.Tensor, gamma_M: torch.Tensor, row_M: torch.Tensor, queries_TE: torch.Tensor
 ) -> tuple[Coarse | None, Trial]:
-    """An index whose decisions are those of the exact search, and how it was tried on queries.
-
-    More lists are searched until `ENOUGH` decisions agree; None if even all lists do not suffice.
-    """
+    """An index with the decisions of the exact search, and its trial on queries: more lists are
+    searched until `ENOUGH` decisions agree, and if even all do not suffice there is no index."""
     exact = nearest(queries_TE, keys_ME)
     tried = learn(keys_ME)
     while True:

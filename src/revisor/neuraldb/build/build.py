@@ -134,7 +134,7 @@ class Building:
         return report
 
     def _standing(self) -> tuple[Bank | None, dict[str, str]]:
-        """The newest bank up to this generation, if built by this recipe, and the faults of what
+        """The newest bank up to this generation, if by this recipe, and the faults of what
         failed."""
         found = [number for number in generations(self.ws.banks) if number <= self.generation]
         if not found:
@@ -192,10 +192,8 @@ class Building:
             bank.put(rows[digest])
 
     def _check(self, bank: Bank, rows: Sequence[str]) -> dict[str, str]:
-        """Ask rows through the gate, each with the rows in force that hold together with it.
-
-        Repairs and drops rows of `bank`; returns what failed, by fact id.
-        """
+        """Ask rows through the gate, each with the rows that hold together with it; repairs and
+        drops rows of `bank`, and returns what failed, by fact id."""
         pending = dict.fromkeys(rows)
         facts = self.ledger.known(rows, generation=self.generation)
         failed: dict[str, str] = {}
@@ -217,11 +215,8 @@ class Building:
         return failed
 
     def _phases(self) -> Iterator[set[str]]:
-        """The rows that are not in force, for each turn of the check.
-
-        Each subject shows its first epoch in the first turn, its second in the second, and its last
-        in all that follow.
-        """
+        """The rows that are not in force, for each turn of the check: each subject shows its first
+        epoch in the first turn, its second in the second, and its last in all that follow."""
         timed = self.ledger.timed(generation=self.generation)
         if not timed:
             yield set()

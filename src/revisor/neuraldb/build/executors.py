@@ -53,9 +53,8 @@ class WorkerOptions:
 def executor(
     options: WorkerOptions, builder: RowBuilder, worker: WorkerSpec, shards: int
 ) -> Iterator[Executor]:
-    """An executor, whose workers end with the block; there are no more of them than `shards`.
-
-    The threads of each worker are decided here.
+    """An executor, whose workers, at most one a shard, end with the block; their threads are
+    decided here.
 
     Raises:
         NotSupported, UsageError: there is no ray, no such cluster, or no GPU in it.
@@ -101,8 +100,7 @@ def _builder(worker: WorkerSpec) -> RowBuilder:
 
 
 class Processes:
-    """An executor of `size` processes on this machine, each a new interpreter; a context
-    manager."""
+    """An executor of `size` processes here, each a new interpreter; a context manager."""
 
     def __init__(self, worker: WorkerSpec, size: int) -> None:
         self.worker = worker
@@ -133,12 +131,8 @@ class Processes:
             ready.result()
 
     def __call__(self, shards: Sequence[Shard], on_done: OnDone) -> Iterator[Rows]:
-        """See `Executor`.
-
-        Raises:
-            WorkersLost: workers die one after the other.
-            RevisorError: what a worker raised.
-        """
+        """See `Executor`; raises WorkersLost if workers die one after the other, or what one
+        raised."""
         left, deaths = dict(enumerate(shards)), 0
         while left:
             with suppress(BrokenProcessPool):
@@ -235,8 +229,8 @@ def cluster(address: str) -> Iterator[Any]:
 
 
 def _knock(address: str) -> None:
-    """Try to connect, as Ray itself tries for minutes; OSError if nobody is there, ValueError for a
-    wrong address."""
+    """Try to connect, as Ray tries for minutes: OSError if nobody is there, ValueError for no
+    address."""
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
@@ -291,12 +285,8 @@ class Actors:
             self._ray.kill(actor)
 
     def __call__(self, shards: Sequence[Shard], on_done: OnDone) -> Iterator[Rows]:
-        """See `Executor`.
-
-        Raises:
-            WorkersLost: workers die one after the other.
-            RevisorError: what a worker raised.
-        """
+        """See `Executor`; raises WorkersLost if workers die one after the other, or what one
+        raised."""
         from ray.util import ActorPool
 
         failed = self._ray.exceptions

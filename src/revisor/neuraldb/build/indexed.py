@@ -26,8 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 def give_index(ws: Workspace, bank: Bank) -> dict[str, Any]:
-    """Give a bank an index if the settings want one and it decides well; returns what to note of
-    it."""
+    """Give a bank an index if the settings want one and it decides well; returns notes on it."""
     bank.index, asked, view = None, ws.settings.search, bank.view()
     if view.empty:
         return {"kind": "exact"}
@@ -51,8 +50,7 @@ def give_index(ws: Workspace, bank: Bank) -> dict[str, Any]:
 
 
 def searched_otherwise(asked: str, manifest: Manifest) -> bool:
-    """Whether a bank built now would be searched otherwise: the setting changed, or FAISS was
-    missing."""
+    """Whether a bank built now would be searched otherwise, by its settings or by FAISS."""
     noted = manifest.build.get("search", {})
     return bool(
         noted.get("asked", "auto") != asked

@@ -27,11 +27,8 @@ class BuildPlan:
 def changed_facts(
     ledger: Ledger, bank: Bank, failed: Collection[str], generation: int
 ) -> BuildPlan:
-    """The facts that changed since the bank was built.
-
-    A fact of `failed`, which could not be written, is tried again when a fact of the same subject
-    changed, whose key may have been in its way.
-    """
+    """The facts that changed since the bank was built, and those `failed` with a subject that
+    changed, whose key may have been in the way."""
     change = ledger.diff(bank.generation, generation)
     old = [*change.removed, *(before for before, _ in change.updated)]
     subjects = {normal_form(fact.subject) for fact in (*old, *change.put)}

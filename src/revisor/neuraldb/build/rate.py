@@ -23,7 +23,7 @@ def rate_by_workers(
     *,
     on_done: Callable[[int], None],
 ) -> list[dict[str, int | float]]:
-    """Make the rows of the same facts by so many workers on this machine, then by so many others.
+    """The rate of making the same facts' rows, by each number of workers on this machine.
 
     Time starts when all have opened their model. For each count: `workers` (at most one a shard),
     threads of each, `facts_per_second`.

@@ -44,11 +44,8 @@ Rows = Mapping[str, Row]
 
 
 def cut(facts: Shard) -> list[Shard]:
-    """Shards of `SHARD` facts, the same in whatever order the facts come.
-
-    Facts of similar length go together, which saves padding, and the longest go first, so that no
-    worker ends alone with them.
-    """
+    """Shards of `SHARD` facts, whatever their order: of similar length, which saves padding, and
+    the longest first, so that no worker ends alone with them."""
     names = sorted(facts, key=lambda name: (-_length(facts[name]), name))
     return [
         {name: facts[name] for name in names[first : first + SHARD]}
@@ -68,11 +65,8 @@ def _length(fact: Fact) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSpec:
-    """All that a worker must know to make rows as any other does.
-
-    `threads` of each worker affect rounding; the model's fields are as in `NeuralDBSettings`, and
-    it must have this `fingerprint`.
-    """
+    """All that a worker must know to make rows as any other does; rounding depends on its
+    `threads`, and the model's fields are as in `NeuralDBSettings`."""
 
     model: str
     dtype: str

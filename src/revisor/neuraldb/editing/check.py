@@ -40,10 +40,8 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class _Wrong:
-    """A fact whose bare prompt, of this key, is not answered.
-
-    `missed`: its own row was not hit; `same`: the row that was hit has the very key of its prompt.
-    """
+    """A fact whose bare prompt is not answered: its own row was `missed`, or the row that was hit
+    has the `same` key as the prompt."""
 
     row_id: str
     missed: bool

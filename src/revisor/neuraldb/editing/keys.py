@@ -31,8 +31,7 @@ def compute_keys(
     *,
     batch_tokens: int = BATCH_TOKENS,
 ) -> torch.Tensor:
-    """Keys at the subject's last token (Fei et al. 2026, eq. 2): K_NF in the model's dtype, on the
-    CPU.
+    """K_NF at the subject's last token (Fei et al. 2026, eq. 2), in the model's dtype, on the CPU.
 
     The layers above `layer`, and all tokens after the subject, are not run: a causal model's key
     cannot depend on them.

@@ -66,8 +66,7 @@ def separating_gamma(same_P: torch.Tensor, other_P: torch.Tensor) -> float:
 
 
 def balanced_accuracy(same_P: torch.Tensor, other_P: torch.Tensor, gamma: float) -> float:
-    """Mean of the shares of paraphrases that fire and of prompts about similar subjects that do
-    not."""
+    """Mean of the shares of paraphrases that fire and of similar subjects' prompts that do not."""
     fires = (same_P > gamma).float().mean()
     quiet = (other_P <= gamma).float().mean()
     return float((fires + quiet) / 2)

@@ -119,7 +119,7 @@ def _cut(rows: list[Part], at: Pace) -> list[list[Part]]:
 
 
 def _cost(rows: Sequence[Part], at: Pace) -> float:
-    """What a step over some rows costs, in suffix tokens; far more for rows that do not fit into a
+    """What a step over some rows costs, in suffix tokens; far more if they do not fit into a
     pass."""
     total = max(map(_total, rows))
     cost = at.launch + len(rows) * (max(map(_suffix, rows)) + READ * total)

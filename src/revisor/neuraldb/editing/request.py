@@ -64,11 +64,8 @@ class ContextPlan:
 def make_requests(
     facts: Iterable[Fact], tokenizer: Any, plan: ContextPlan | None = None
 ) -> list[Request]:
-    """Tokenise facts for a build.
-
-    Raises:
-        UsageError: a fact's prompt does not contain its subject, or its object has no tokens.
-    """
+    """Tokenise facts for a build; UsageError for a prompt without its subject, or an object without
+    tokens."""
     plan = plan or ContextPlan()
     return [_request(fact, tokenizer, plan) for fact in facts]
 
@@ -129,8 +126,7 @@ def fill(template: str, subject: str) -> tuple[str, int]:
 def text_context(
     tokenizer: Any, template: str, subject: str, target: str, *, before: str = ""
 ) -> Context:
-    """A plain text, behind the sentences `before`, as a context; special tokens as the tokenizer
-    adds them."""
+    """A plain text, behind the sentences `before`, with the tokenizer's own special tokens."""
     text, end = fill(f"{before} {template}" if before else template, subject)
     ids, position = encode_with_position(tokenizer, text, end)
     joined = text + _joiner(text) + target
@@ -142,10 +138,8 @@ def text_context(
 
 
 def asked_context(tokenizer: Any, text: str, target: str, *, chat: bool = False) -> Context:
-    """Any text as it is asked, about no subject: its position is its last token.
-
-    With `chat` it is a user's turn in the model's chat template, and the target opens the answer.
-    """
+    """Any text as it is asked, about no subject: its position is its last token. With `chat` it is
+    a user's turn in the model's chat template, and the target opens the answer."""
     if chat:
         turn = tokenizer.apply_chat_template(
             [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True

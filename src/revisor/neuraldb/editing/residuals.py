@@ -35,9 +35,8 @@ LEAVE_SHARE = 0.2  # a batch is compacted when this share of it has converged
 
 @dataclass(frozen=True, kw_only=True)
 class _Outcome:
-    """What one pass says of n requests: the loss to minimise, summed, with its graph; the worst
-    context's NLL a token; whether all contexts' losses are low enough, and all target tokens
-    greedy."""
+    """What one pass says of n requests: the summed loss, with its graph, and for each its worst
+    context's NLL a token, whether all losses are low enough, and whether all tokens are greedy."""
 
     loss: torch.Tensor
     nll_n: torch.Tensor
@@ -70,11 +69,8 @@ class ValueSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Residuals:
-    """Residuals (fp32) of n requests, in the order they were given, and the steps spent.
-
-    `nll_N` is the worst context's mean NLL a target token; `greedy_N`: every target token of every
-    context is the most probable one.
-    """
+    """Residuals (fp32) of n requests in order, with the worst context's mean NLL a target token,
+    whether all target tokens of all contexts are greedy, and the steps spent."""
 
     R_ND: torch.Tensor
     nll_N: torch.Tensor

@@ -1,5 +1,4 @@
-"""How probable a model finds objects behind prompts, read from its logits, a gate's changes
-included.
+"""How probable a model, and a gate on it, finds objects behind prompts.
 
 Letters: B texts, T tokens, K positions with logits, V vocabulary.
 """
@@ -35,10 +34,8 @@ class Score:
 
 @torch.no_grad()
 def score_targets(loaded: LoadedModel, contexts: Sequence[Context]) -> list[Score]:
-    """Score each context's target, of at least one token.
-
-    The model is called as anybody calls it, so that a gate at its output affects the scores.
-    """
+    """Score each context's target, of at least one token, by calling the model as anybody does, so
+    that a gate at its output affects the scores."""
     model: Any = loaded.model
     keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
     vocabulary = model.config.get_text_config().vocab_size

@@ -44,8 +44,8 @@ _CARRIED = "revisor.neuraldb.export.carried"
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedBank(Exported):
-    """What a folder with a bank holds: so many rows; `stale`: facts have changed since it was
-    built."""
+    """The number of rows in a folder, and whether facts have changed since they were built
+    (`stale`)."""
 
     rows: int
     stale: bool

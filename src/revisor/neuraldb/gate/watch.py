@@ -37,11 +37,8 @@ class Watch:
         self._columns = 0
 
     def see(self, hits: Hits, shape: tuple[int, ...]) -> None:
-        """Record the hits of one call over a (B, S) block of tokens that follow the earlier ones.
-
-        The shape is (B * S,) for a family that flattens its batch before the FFN (OPT); B is then
-        that of `begin`.
-        """
+        """Record the hits of one call over the next (B, S) tokens; the shape is (B * S,) in a
+        family that flattens its batch before the FFN (OPT), with B as of `begin`."""
         batch = shape[0] if len(shape) == 2 else max(1, len(self.log))
         span = shape[1] if len(shape) == 2 else shape[0] // batch
         if len(self.log) != batch:
