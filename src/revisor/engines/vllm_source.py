@@ -1,7 +1,4 @@
-"""A store's facts for an engine that starts by itself, and what a request says about its own.
-
-Letters: V vocabulary.
-"""
+"""A store's facts for an engine that starts by itself, and what a request says about its own."""
 
 from __future__ import annotations
 
@@ -138,7 +135,7 @@ class Source:
         Args:
             model: folder of the model's checkpoint, or its name in the local cache of the hub.
             tokenizer: folder or name of its tokenizer.
-            vocabulary: width V of its logits.
+            vocabulary: width of its logits.
             device: of the logits.
 
         Raises:

@@ -1,7 +1,7 @@
 """Next-token logits of a few chosen tokens, at every position of many texts.
 
 Shapes: P positions of all texts, S chosen tokens, D the width of the last hidden state, B texts at
-once, T tokens, V vocabulary.
+once, T tokens.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Such an encoder gives a text one vector. How near two vectors are is made a prob
 logistic curve (Platt 1999), fitted on shipped questions of which it is known which of them ask the
 same: score = 1 / (1 + exp(-(slope * cosine + bias))).
 
-Letters: N texts, E = 1 entries of a template, W width, P pairs.
+Letters: N texts, W width, P pairs.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class Manifest:
         fingerprint, model: of the model it was built for, and that model's name.
         layer: of the gate.
         generation: of the ledger it was built from.
-        rows: N.
+        rows: their number.
         build: settings and figures of the build.
         failed: facts that could not be written: {id, fault}.
         files: sha256 by name.

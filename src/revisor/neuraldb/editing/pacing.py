@@ -1,6 +1,6 @@
 """Which rows are run together: batches of requests, cut into parts, and what a pass costs.
 
-Costs are counted in suffix tokens of one row. S suffix columns of T.
+Costs are counted in suffix tokens of one row.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 with a threshold an entry; the paper has the same γ in all. Nothing here has a shape or a branch
 that depends on the data while `torch.compile` traces, so that one graph holds it.
 
-T tokens, F width of a raw key, D hidden width, H tokens at which a row fires.
+T tokens, F width of a raw key.
 """
 
 from __future__ import annotations
