@@ -39,13 +39,8 @@ SHOWN = 200  # characters of an answer that are kept
 
 @dataclass(kw_only=True)
 class Bench:
-    """What all suites measure on.
-
-    Attributes:
-        loaded: the model.
-        seed: of whatever is drawn.
-        idf: frequencies for consistency; empty where there are no reference texts.
-    """
+    """What all suites measure on; `idf` are word frequencies for consistency, empty without
+    reference texts."""
 
     loaded: LoadedModel
     seed: int = 0
@@ -63,11 +58,8 @@ def ask(
     *,
     on_done: Callable[[int], None] | None = None,
 ) -> list[Case]:
-    """The cases of some probes, in their order; the editor must be attached.
-
-    Args:
-        base: by probe id, what the unedited model said; empty while it is itself measured.
-    """
+    """The cases of some probes, in their order; the editor must be attached. `base` has, by probe
+    id, what the unedited model said, and is empty while that is measured."""
     closed = [probe for probe in probes if probe.kind != "open"]
     cases = dict(zip((p.id for p in closed), _ask_closed(bench, editor, closed, base), strict=True))
     opened = [probe for probe in probes if probe.kind == "open"]
@@ -87,7 +79,7 @@ def _ask_closed(
     scores: dict[tuple[int, int], Score] = {}
 
     def look_at(part: Sequence[int], logits_BV: torch.Tensor) -> None:
-        """A target of one token needs no pass of its own: these are its logits."""
+        """Score targets of one token by these logits, which need no pass of their own."""
         nll_BV = -logits_BV.float().log_softmax(-1)
         said_B = logits_BV.argmax(-1).tolist()
         for row, index in enumerate(part):

@@ -28,16 +28,8 @@ NAME = "store"
 class BuiltEditor(ABC):
     """A store as one of the methods; it is never edited, and must stay open meanwhile.
 
-    Args:
-        store: whose model and facts they are.
-        facts: those that it is to answer with, reversed ones among them.
-        failed: ids of facts of which it is known that they could not be written.
-
-    Attributes:
-        name: `store`.
-        loaded: the model.
-        layer: whose FFN has the gate; None where it is at the output.
-        facts: by id.
+    `facts`, by id, are those that it is to answer with, reversed ones included; `failed` are those
+    known not to have been written. `layer` is that of the gate, None where it is at the output.
     """
 
     name = NAME
@@ -56,7 +48,7 @@ class BuiltEditor(ABC):
     @property
     @abstractmethod
     def seal(self) -> str:
-        """What names that which is measured."""
+        """A name for what is measured."""
 
     @abstractmethod
     def attached(self) -> AbstractContextManager[None]:
@@ -69,7 +61,7 @@ class BuiltEditor(ABC):
     @property
     @abstractmethod
     def stored_bytes(self) -> int:
-        """What the facts take beside the model."""
+        """Bytes that the facts take beside the model."""
 
     def fit(self, facts: Sequence[Fact]) -> list[Failure]:
         """Raises `NotSupported`."""
@@ -97,7 +89,7 @@ class LiveFacts(BuiltEditor):
 
     @cached_property
     def gate(self) -> FactGate:
-        """What decides and writes."""
+        """The gate over the live facts."""
         return self.store.gate(generation=self._generation, moment=self._now)
 
     @property
@@ -165,7 +157,7 @@ def built_of(store: Store) -> BuiltEditor:
 
     Raises:
         UsageError: none of its facts is in force.
-        NotBuilt: of the method `neuraldb`: it has no bank.
+        NotBuilt: a store of the method `neuraldb` has no bank.
     """
     built = LiveFacts(store) if store.settings.method == "revisor" else BuiltBank(store)
     if not built.facts:

@@ -17,7 +17,7 @@ class Local:
         prompt: full text.
         answers: accepted ones, the first for probabilities.
         score: what it measures, such as `specificity`.
-        subject: whom it is about, where known: dropped where that subject is edited too.
+        subject: where known; if it is edited too, the prompt is dropped.
         against: the object that must not be more probable; None to count tokens instead.
     """
 
@@ -30,15 +30,9 @@ class Local:
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """A fact with what there is to measure it by; none of it is known to a build.
-
-    Attributes:
-        fact: as it is edited.
-        wordings: other wordings, full texts.
-        constructed: wordings put together from templates, where the data keeps them apart.
-        local: prompts with answers of their own.
-        open: prompts to go on from freely.
-    """
+    """A fact with what it is measured by, none of which a build knows: other `wordings` as full
+    texts, `constructed` ones from templates where the data keeps them apart, `local` prompts with
+    answers of their own, and `open` prompts for free text."""
 
     fact: Fact
     wordings: tuple[str, ...] = ()
@@ -48,18 +42,13 @@ class Item:
 
     @property
     def before(self) -> str | None:
-        """What held before the edit."""
+        """The object before the edit."""
         return self.fact.object_before
 
 
 @dataclass(frozen=True, kw_only=True)
 class Keep:
-    """A prompt whose answer no fact may change.
-
-    Attributes:
-        prompt: full text.
-        subject: whom it is about, where the record says so.
-    """
+    """A prompt whose answer no fact may change, with its subject if the record has one."""
 
     prompt: str
     subject: str | None = None
@@ -72,8 +61,8 @@ class Probe:
     Attributes:
         id: unique in the suite, the same in every run of the same plan.
         case: the fact or text it belongs to; intervals draw whole cases.
-        score: name of the score it counts towards.
-        prompt: what is asked; the method may reword it.
+        score: the score that it counts towards.
+        prompt: the method may reword it.
         wanted: accepted answers, the first for probabilities; empty where none is right.
         other: the answer that `wanted` competes with in probability.
         fact: the edited fact it is about or beside, for methods that are given the right one.
@@ -103,11 +92,10 @@ class Plan:
     """What a run does.
 
     Attributes:
-        facts: all facts that go into the model.
-        probes: all questions, about `n` of them.
-        n: how many facts (or texts, or questions a task) are measured.
+        facts: all that go into the model.
+        n: how many facts (or texts, or questions a task) are measured, by about as many `probes`.
         dropped: what was left out, with counts.
-        idf: word frequencies that consistency is measured with; empty where it is not.
+        idf: word frequencies for consistency; empty where it is not measured.
     """
 
     facts: tuple[Fact, ...]
@@ -119,14 +107,8 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What came of one probe with one method.
-
-    Attributes:
-        method, probe, case: whose.
-        values: by name of score.
-        answer: what was said.
-        first: first token said, to compare with another method's.
-    """
+    """What came of one probe with one method: `values` by name of score, the `answer`, and its
+    `first` token, to compare with another method's."""
 
     method: str
     probe: str

@@ -24,12 +24,7 @@ TOP_K = 5  # of sampled text, as in Meng et al. 2022
 
 @dataclass(frozen=True, kw_only=True)
 class Completion:
-    """What follows a prompt.
-
-    Attributes:
-        ids: tokens said, the end-of-text token included.
-        text: their text.
-    """
+    """What follows a prompt; `ids` include the end-of-text token."""
 
     ids: tuple[int, ...]
     text: str
@@ -50,13 +45,12 @@ class Completer:
         sample_seed: int | None = None,
         look_at: Callable[[Sequence[int], torch.Tensor], None] | None = None,
     ) -> list[Completion]:
-        """Go on from each prompt, in the order given.
+        """Go on from each prompt (token ids, at least one), in the order given.
 
         Args:
-            prompts: token ids, at least one each.
             budgets: most tokens of each answer.
-            by_line: stop at the end of the first line that says anything.
-            sample_seed: sample among the `TOP_K` most probable tokens rather than take the first.
+            by_line: stop at the end of the first line that is not blank.
+            sample_seed: sample among the `TOP_K` most probable tokens instead of taking the first.
             look_at: called for each batch with the indices of its prompts and the logits (B, V)
                 of the first token after each.
         """
@@ -132,18 +126,16 @@ class Completer:
 
     @cached_property
     def _pieces(self) -> list[str]:
-        """The text of each token of the vocabulary by itself."""
         size = self.loaded.model.get_output_embeddings().weight.shape[0]  # type: ignore[operator]
         return list(self.loaded.tokenizer.batch_decode([[token] for token in range(size)]))
 
     @cached_property
     def _breaks_V(self) -> torch.Tensor:  # noqa: N802  (V is a shape suffix)
-        """Which tokens break a line."""
         return torch.tensor(["\n" in piece for piece in self._pieces], device=self.loaded.device)
 
     @cached_property
     def _blank_V(self) -> torch.Tensor:  # noqa: N802
-        """Which tokens say nothing."""
+        """Which tokens are blank."""
         return torch.tensor(
             [not piece.strip() for piece in self._pieces], device=self.loaded.device
         )
@@ -166,7 +158,7 @@ class _First:
 
 
 class _Enough:
-    """Stops each row of a batch at its budget, or where its first line that says anything ends."""
+    """Stops each row of a batch at its budget, or at the end of its first non-blank line."""
 
     def __init__(
         self,

@@ -23,13 +23,8 @@ MEGABYTE = 1 << 20
 
 
 class Watched:
-    """Times a block and watches how much memory the process takes.
-
-    Attributes:
-        seconds: how long the block took.
-        peak_mb: most resident memory meanwhile (of an accelerator, its most allocated memory);
-            None where the system does not tell.
-    """
+    """Times a block, in `seconds`, and its peak memory: resident, or allocated on an accelerator,
+    None if unknown."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

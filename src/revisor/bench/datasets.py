@@ -32,10 +32,10 @@ class Source:
 
     Attributes:
         folder: in the layout of the benchmark data; None where nobody named one.
-        data: a user's own file, which then stands for the suite's file of facts.
-        facts: facts of a store, which then stand for any file of facts.
-        built: all facts of a bank that is in the model already, reversed ones among them. Then a
-            suite's file says how to measure those of them that it has.
+        data: a user's own file, instead of the suite's file of facts.
+        facts: facts of a store, instead of any file of facts.
+        built: all facts of a bank that is in the model already, reversed ones included; a suite's
+            file then says how to measure those of them that it has.
         store: that has these facts, measured as it is.
         hashes: sha256 of every file that was read, by its name in the folder.
     """
@@ -53,11 +53,8 @@ class Source:
         return self.data is not None or bool(self.facts)
 
     def file(self, name: str) -> Path:
-        """The file of a name, such as `counterfact/counterfact.jsonl.gz`; packed or not.
-
-        Raises:
-            NotFound: no folder was named, or it has no such file.
-        """
+        """The file of a name, such as `counterfact/counterfact.jsonl.gz`, compressed or not;
+        NotFound if there is none, or no folder was named."""
         if self.folder is None:
             raise NotFound(
                 f"{name} is needed, and no folder of benchmark data is named.",
@@ -77,7 +74,7 @@ class Source:
         )
 
     def note(self, path: Path, name: str) -> None:
-        """Remember the hash of a file that a run depends on."""
+        """Keep the hash of a file that a run depends on."""
         if name not in self.hashes:
             digest = hashlib.sha256()
             with path.open("rb") as stream:
@@ -91,12 +88,7 @@ class Source:
             return json.load(stream)
 
     def records(self, name: str) -> Iterator[dict[str, Any]]:
-        """The records of a JSON Lines file, faults raised.
-
-        Raises:
-            NotFound: there is no such file.
-            BadInput: a line is no record.
-        """
+        """The records of a JSON Lines file; BadInput for a line that is no record."""
         path = self.file(name)
         for item in read_records(path):
             if isinstance(item, Fault):
@@ -106,13 +98,8 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Read:
-    """What a file of facts held.
-
-    Attributes:
-        items: in file order, the first of each id.
-        keeps: records with `"role": "keep"`.
-        dropped: lines left out, by reason.
-    """
+    """The content of a file of facts: items in file order, records with `"role": "keep"`, and the
+    counts of lines left out, by reason."""
 
     items: tuple[Item, ...]
     keeps: tuple[Keep, ...] = ()
@@ -127,15 +114,11 @@ def open_text(path: Path) -> Any:
 
 
 def read_items(path: Path, limit: int | None = None, *, lenient: bool = False) -> Read:
-    """The items of a file in any fact form.
+    """The items, at most `limit`, of a file in any fact form.
 
-    A later line about a fact that an earlier line states is left out and counted, and so is a
-    line that changes nothing (its new object is the one before), and a record that its benchmark
-    marks as a second one of a (subject, relation).
-
-    Args:
-        limit: stop after so many items; the whole file by default.
-        lenient: leave lines that state no fact out, and count them.
+    Left out and counted are a later line about the same fact, a line that changes nothing (its new
+    object is the one before), and a record that its benchmark marks as a second one of a (subject,
+    relation). With `lenient`, so are lines that state no fact.
 
     Raises:
         NotFound: there is no such file.
@@ -283,7 +266,7 @@ def _pairs(entry: Record) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _flat(value: object) -> tuple[str, ...]:
-    """The texts in nested lists: accepted answers of one question."""
+    """The texts in nested lists: the accepted answers to one question."""
     if isinstance(value, str):
         return (value.strip(),) if value.strip() else ()
     if isinstance(value, list):

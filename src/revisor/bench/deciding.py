@@ -39,11 +39,8 @@ COMPARED = (0.001, 0.01, *(step / STEPS for step in range(1, STEPS)), 0.99, 0.99
 
 
 def encoder_named(name: str) -> QuestionEncoder:
-    """The encoder of a file, or the one that a store's setting `encoder` names ("default").
-
-    Raises:
-        ModelUnavailable, NotSupported: it cannot be used.
-    """
+    """The encoder in a file, or the one that a store's setting `encoder` names ("default");
+    ModelUnavailable or NotSupported if it cannot be used."""
     if name == DEFAULT or name.startswith(SENTENCE_ENCODER):
         return open_encoder(sentence_encoder(name))
     try:
@@ -63,14 +60,7 @@ def by_text(
     edits: int | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The result of the suite, as `runner.evaluate` gives it, of the text alone.
-
-    Args:
-        n, edits, seed: see `plan_questions`.
-
-    Raises:
-        BadInput: a file is damaged.
-    """
+    """The suite's result by the text alone, as of `runner.evaluate`; see `plan_questions`."""
     own = None if source.data is None else read_items(source.data).items
     plan = plan_questions(source, chatml, n=n, edits=edits, seed=seed, own=own)
     with indexed(plan.facts) as index:
@@ -97,12 +87,8 @@ def by_text(
 def by_threshold(
     probes: Sequence[Probe], found: Sequence[Sequence[Candidate]], *, seed: int
 ) -> list[dict[str, Any]]:
-    """Each text's own score at every threshold that is compared, with intervals at the settings.
-
-    Returns:
-        Of each threshold in rising order its value, as `threshold`, and under `setting` the name
-        of the strictness that has it, or None.
-    """
+    """The scores of each kind of text at every threshold, in rising order; `setting` is the
+    strictness that has this threshold, with intervals, or None."""
     names = {value: name for name, value in THRESHOLDS.items()}
     told = []
     for threshold in sorted({*COMPARED, *names}):
@@ -117,7 +103,7 @@ def by_threshold(
 
 
 def _plain_means(cases: Sequence[Case]) -> dict[str, float]:
-    """Every score's mean over its cases, as `means` has it but for the interval."""
+    """Every score's mean over its cases, as `means` without the intervals."""
     by_case: dict[tuple[str, str], list[float]] = {}
     for case in cases:
         for name, value in case.values.items():
@@ -143,12 +129,12 @@ def indexed(facts: Sequence[Fact]) -> Iterator[FactIndex]:
 def decided(
     probe: Probe, index: FactIndex, encoder: QuestionEncoder, threshold: float = NORMAL
 ) -> Case:
-    """What is decided where a text ends."""
+    """The decision where a probe's text ends, as a case."""
     return judged_case(probe, chosen(candidates(*_read(probe, index), encoder), threshold))
 
 
 def judged_case(probe: Probe, found: Decision | None) -> Case:
-    """A text with what was decided where it ends."""
+    """A decision where a probe's text ends, as a case."""
     said = "" if found is None else found.fact.object
     right = found is not None and said == probe.extra["wanted"]
     values = judged(probe, right=right, wrong=found is not None and not right)
@@ -156,7 +142,7 @@ def judged_case(probe: Probe, found: Decision | None) -> Case:
 
 
 def judged(probe: Probe, *, right: bool, wrong: bool) -> dict[str, float]:
-    """The values of a text: whether the object is said that it asks for, and whether another is."""
+    """The scores of a text: whether the object that it asks for is said, and whether another is."""
     values = {name: float(right) for name in probe.extra["right"]}
     return values | {name: float(wrong) for name in probe.extra["wrong"]}
 
@@ -196,10 +182,8 @@ def _told(nearest: Candidate) -> dict[str, Any]:
 
 
 def relations(plan: Plan, encoder: QuestionEncoder) -> dict[str, str]:
-    """Of each data set whether the encoder's training had its relations: `seen` or `unseen`.
-
-    An encoder names in `unseen` those that it has not seen.
-    """
+    """Of each data set, `seen` or `unseen`: whether the encoder was trained on its relations. An
+    encoder's `unseen` names those that it was not trained on."""
     unseen: frozenset[str] = getattr(encoder, "unseen", frozenset())
     there = {probe.id.partition("/")[0] for probe in plan.probes}
     names = [name for name in (NATURAL, *SETS, OWN) if name in there]

@@ -8,11 +8,7 @@ from revisor.errors import NotSupported
 
 
 def need(module: str) -> None:
-    """Raise where a module of the extra `eval` is not installed.
-
-    Raises:
-        NotSupported: it is not.
-    """
+    """Raise NotSupported where a module of the extra `eval` is not installed."""
     if find_spec(module) is None:
         raise NotSupported(
             f"This needs the package '{module}', which is not installed.",

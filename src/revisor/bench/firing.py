@@ -26,11 +26,7 @@ def bank_fires(
     facts: Mapping[str, Fact],
     ids: Sequence[int],
 ) -> Fires:
-    """The tokens at which a row of a bank fires; margins are cosines above γ.
-
-    Args:
-        facts: by the ids of rows.
-    """
+    """The tokens at which a row of a bank fires; margins are cosines above γ, `facts` by row id."""
     if view.empty:
         return Fires(fires=())
     projection = spec.ffn_projection(layer)

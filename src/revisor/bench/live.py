@@ -31,20 +31,13 @@ LEAST_LENGTH = 16
 def bench_live(
     loaded: LoadedModel, probe: Probe | None, facts: Iterable[Fact], batches: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Put facts into a ledger of their own and measure it: a result a batch size.
+    """Put facts into a temporary ledger and measure it: a result for each batch size.
 
-    Args:
-        loaded: the model that answers with them.
-        probe: the model's.
-        batches: rows that are generated together.
-
-    Returns:
-        Of each `rows` (facts in the ledger), `batch`; `index_seconds`, `open_ms`,
-        `bytes_per_fact`, `peak_rss_mb` (of the process that makes the index), `resident_mb` (by
-        which one that opens it grows), `commit_ms`, `commit_to_live_ms` (in the process that
-        commits; `other_process_ms` in another), `lookup_us` (of a name that has facts;
-        `lookup_miss_us` of one that has none); `decode_overhead` and `prefill_overhead`, the gate's
-        time as a share of the model's.
+    Each has `rows` (facts in the ledger), `batch`; `index_seconds`, `open_ms`, `bytes_per_fact`,
+    `peak_rss_mb` (of the process that makes the index), `resident_mb` (growth of one that opens
+    it), `commit_ms`, `commit_to_live_ms` (in the process that commits; `other_process_ms` in
+    another), `lookup_us` (of a name with facts; `lookup_miss_us` without); `decode_overhead` and
+    `prefill_overhead`, the gate's time as a share of the model's.
     """
     with tempfile.TemporaryDirectory(prefix="revisor-bench-") as scratch:
         place, folder = Path(scratch) / "ledger.sqlite", Path(scratch) / "index"

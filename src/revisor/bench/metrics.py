@@ -19,8 +19,8 @@ LEVEL = 0.95
 def normalised(text: str) -> str:
     """The form in which an answer and an object are compared.
 
-    NFKC, case folded, punctuation as spaces, articles left out, single spaces. Symbols stay: `C`
-    is not `C++`, and `C#` is neither. A text of punctuation alone stays as it is.
+    NFKC, case folded, punctuation as spaces, articles left out, single spaces. Symbols stay: `C` is
+    not `C++`, and `C#` is neither. A text of punctuation alone stays as it is.
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
     kept = "".join(
@@ -32,11 +32,8 @@ def normalised(text: str) -> str:
 
 
 def begins_with(answer: str, wanted: Iterable[str]) -> bool:
-    """Whether an answer begins with, or equals, one of the accepted objects.
-
-    The object must end where a word of the answer ends (`Rome` does not answer with `Romeo`),
-    but for scripts that write no spaces.
-    """
+    """Whether an answer begins with one of the objects, up to the end of a word (`Rome` is not in
+    `Romeo`) in scripts that write spaces."""
     said = normalised(answer)
     return any(_ends_word(said, name) for text in wanted if (name := normalised(text)))
 
@@ -111,13 +108,8 @@ def _tfidf(text: str, idf: Mapping[str, float]) -> dict[str, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class Mean:
-    """A mean over cases.
-
-    Attributes:
-        mean: of the cases' own means: a fact with ten prompts counts as one with two.
-        low, high: bootstrap interval at 95 %, cases drawn with replacement.
-        cases: how many.
-    """
+    """A mean over cases' own means (a fact with ten prompts counts as one with two), with its
+    bootstrap interval at 95 %, cases drawn with replacement."""
 
     mean: float
     low: float
@@ -134,11 +126,7 @@ def case_means(values: Iterable[tuple[str, float]]) -> np.ndarray:
 
 
 def bootstrap(values: np.ndarray, *, seed: int = 0, rounds: int = ROUNDS) -> Mean:
-    """The mean of some values with its percentile interval.
-
-    Raises:
-        ValueError: no values.
-    """
+    """The mean of some values with its percentile interval; ValueError if there are none."""
     if not len(values):
         raise ValueError("no cases, no mean")
     generator = np.random.default_rng(seed)
@@ -156,15 +144,8 @@ def joint_mean(
     seed: int = 0,
     rounds: int = ROUNDS,
 ) -> Mean:
-    """The mean of several scores' means, its interval from draws of whole cases.
-
-    Args:
-        cases: by case its own mean of each score it has.
-        names: the scores; each must be had by some case.
-
-    Raises:
-        ValueError: a score that no case has.
-    """
+    """The mean of several scores' means (by case in `cases`), its interval from draws of whole
+    cases; ValueError for a score that no case has."""
     table = np.array([[one.get(name, np.nan) for name in names] for one in cases.values()])
     if not len(table) or np.isnan(table).all(axis=0).any():
         raise ValueError(f"no case has all of {names}")

@@ -21,8 +21,8 @@ SHORTEST = 3  # words of a template besides the name
 def mquake_items(records: Iterable[Mapping[str, Any]]) -> tuple[list[Item], int]:
     """The facts that can be told, with the questions that name them, and how many cannot.
 
-    The statements are made from a few dozen templates. Those that many of them are guessed to have
-    are believed, and part the statements into subject and object.
+    The statements are made from a few dozen templates. Templates that are guessed for many of them
+    are believed, and split statements into subject and object.
     """
     read = [(str(record["edit"]), list(map(str, record["questions"]))) for record in records]
     guessed = Counter(template_of(edit, asked) for edit, asked in read)

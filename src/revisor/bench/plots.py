@@ -27,13 +27,8 @@ DPI = 160
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One method along an axis.
-
-    Attributes:
-        name: in the legend.
-        points: x and the mean there, in ascending order of x.
-        dashed: a second form of the line before, in its colour.
-    """
+    """One method's points (x, mean), in ascending order of x; `dashed` is a second form of the line
+    before, in its colour."""
 
     name: str
     points: tuple[tuple[float, Mean], ...]
@@ -98,7 +93,7 @@ def draw_lines(
 
 
 def _number(value: float) -> str:
-    """A number on an axis: "1,000,000", "0.65"."""
+    """A number as on an axis: "1,000,000", "0.65"."""
     return f"{value:,.0f}" if value == round(value) else f"{value:,g}"
 
 
@@ -111,7 +106,7 @@ def _moved(x: float, step: float, ticks: Sequence[float], logarithmic: bool) -> 
 
 
 def _legend(axes: Any, handles: Sequence[Any]) -> None:
-    """Beside the picture, where it covers nothing; without the bars."""
+    """Put a legend beside the picture, without the bars."""
     axes.legend(
         handles=handles,
         frameon=False,

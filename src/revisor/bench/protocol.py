@@ -26,42 +26,30 @@ class Editor(Protocol):
     def fit(self, facts: Sequence[Fact]) -> list[Failure]:
         """Add facts to those it has; called several times it edits sequentially.
 
-        Returns:
-            The facts that it knows it could not write; an empty list promises nothing.
+        Returns the facts that it knows it could not write; an empty list promises nothing.
         """
 
     def attached(self) -> AbstractContextManager[None]:
         """The model with the facts; on exit it is the base again, bit for bit."""
 
     def undo(self, ids: Collection[str]) -> None:
-        """Take facts out again.
-
-        Raises:
-            NotSupported: the method cannot.
-        """
+        """Remove facts; NotSupported if the method cannot."""
 
     def reword(self, prompt: str, fact: Fact | None = None) -> str:
         """The prompt as the method hands it to the model.
 
-        Args:
-            prompt: what the user asks.
-            fact: the fact it is about, for methods that are given the right one (in-context).
+        `fact` is the one it is about, for methods that are given the right one (in-context).
         """
 
     @property
     def stored_bytes(self) -> int:
-        """What must be kept beside the base model to have the facts again."""
+        """Bytes that must be kept beside the base model to have the facts again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fire:
-    """A position at which a gate uses a fact.
-
-    Attributes:
-        position: index of the token behind which it does.
-        fact_id, subject: the fact's.
-        margin: by how much its score exceeds the threshold.
-    """
+    """A fact used by a gate behind the token at `position`, its score `margin` above the
+    threshold."""
 
     position: int
     fact_id: str
@@ -71,13 +59,8 @@ class Fire:
 
 @dataclass(frozen=True, kw_only=True)
 class Fires:
-    """What a gate does in a text.
-
-    Attributes:
-        fires: in text order.
-        quiet_margin: by how much the highest score where it does nothing misses the threshold; None
-            where not every position is scored.
-    """
+    """What a gate does in a text, in its order; by `quiet_margin` the highest score without a fire
+    misses the threshold (None where not every position is scored)."""
 
     fires: tuple[Fire, ...]
     quiet_margin: float | None = None

@@ -70,8 +70,7 @@ def plan_questions(
         n: facts of each data set that are asked for, and shipped cases of each kind; by default
             100 facts, all of one's own, and all cases.
         edits: facts of each data set that are there; by default those that are asked for.
-        seed: of every draw.
-        own: a user's facts, which stand for all other sources.
+        own: a user's facts, instead of all other sources.
 
     Raises:
         BadInput: a file that is at hand is damaged.
@@ -144,11 +143,8 @@ class _Maker:
     def data_set(
         self, name: str, items: Sequence[Item], default: int, *, kept: bool = False
     ) -> Part:
-        """Some facts in other words, in all frames, and of each subject something else.
-
-        Args:
-            kept: the facts are in a store, as they are.
-        """
+        """Some facts in other words, in all frames, and for each subject another relation; `kept`
+        facts are in a store, as they are."""
         usable = [one for one in map(self._naming, items) if one.wordings]
         order = random.Random(f"{self.seed}/{name}").sample(usable, len(usable))
         n = min(self.n or default, len(order))
@@ -195,9 +191,8 @@ class _Maker:
     ) -> list[Probe]:
         """A text that asks for a fact, or is about it and asks for none; nothing without a text.
 
-        Its `extra` has the object that is `wanted`, `others` that are not to be said, and the
-        scores of saying the one (`right`) and the others (`wrong`). An object that stands in the
-        text is none of the others.
+        Its `extra` has the `wanted` object, the `others` that are not to be said (none that is in
+        the text), and the scores of saying the one (`right`) and the others (`wrong`).
         """
         if text is None:
             self.dropped["chats that the model's template has no form for"] += 1
@@ -231,7 +226,7 @@ class _Maker:
         ]
 
     def _naming(self, item: Item) -> Item:
-        """Without the wordings that do not name the subject."""
+        """An item without the wordings that do not name the subject."""
         name = normal_form(item.fact.subject)
         naming = tuple(one for one in item.wordings if name in normal_form(one))
         self.dropped["wordings that do not name the subject"] += len(item.wordings) - len(naming)
@@ -272,11 +267,11 @@ def _has(source: Source, name: str) -> bool:
 
 
 def _something_else(own: Sequence[Item], order: Sequence[Item], at: int) -> str | None:
-    """A wording of another relation's record, put to the subject of `own`, which is all of its
-    facts; None if none is found.
+    """A wording of another relation for the subject of `own`, all of its facts; None if there is
+    none.
 
-    Not every record names its relation, so the wording has no word of content in common with
-    those of `own` either.
+    Not every record names its relation, so the wording must share no content word with those of
+    `own` either.
     """
     relations = {one.fact.relation or one.fact.prompt for one in own}
     known = frozenset[str]().union(*(content_words(_cut(one), one.fact.prompt) for one in own))
@@ -297,7 +292,7 @@ def _cut(item: Item) -> str:
 
 
 def content_words(*texts: str) -> frozenset[str]:
-    """The beginnings of the words of texts, but for function words."""
+    """The content words of texts, cut to their first `STEM` letters."""
     rules = lexicon(" ".join(texts))
     plain = rules.function_words | rules.question_words
     found = (word.text for text in texts for word in words(text))

@@ -1,7 +1,7 @@
 """A recipe: the curves of a figure, each point a run, resumable as a whole.
 
-A method is fitted once along a curve: a larger size gives it only the facts that are new, as one
-who edits goes on editing. A method that no longer says its facts is stopped there.
+A method is fitted once along a curve: a larger size gives it only the new facts. A method that no
+longer says its facts is stopped there.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class Curve:
     """Points along which something grows.
 
     Attributes:
-        name: of the folder its runs go to.
+        name: of the folder of its runs.
         suites, methods: what is measured at each point.
-        last: suites that are measured where a method's curve ends alone.
+        last: suites that are measured only where a method's curve ends.
         edits: facts in the model, in ascending order.
         fresh: methods that take all facts of a point at once, an editor a point.
-        option: a hyperparameter that varies as well, and `values` it takes.
+        option: a hyperparameter that takes each of `values`.
     """
 
     name: str
@@ -78,9 +78,9 @@ class Recipe:
         model, dtype, seed: as of `revisor eval`.
         n: how many are measured, by suite.
         stop_below: a method whose strict efficacy falls below is not given more facts.
-        options: hyperparameters by method: of the file that `options` names, and over them
-            those that the recipe itself has under `set`.
-        curves: what to run, in order.
+        options: hyperparameters by method: the recipe's own (`set`), else those of the file that
+            its `options` names.
+        curves: in order.
     """
 
     model: str
@@ -164,11 +164,7 @@ def _curve(table: Mapping[str, Any], size: str) -> Curve:
 def run_recipe(
     recipe: Recipe, loaded: LoadedModel, source: Source, out: Path
 ) -> list[dict[str, Any]]:
-    """Every point of every curve.
-
-    Returns:
-        The result of each run, with its `folder` under `out`.
-    """
+    """Run every point of every curve; the result of each run has its `folder` under `out`."""
     job = Job(
         suite="",
         methods=(),
@@ -184,7 +180,7 @@ def run_recipe(
 
 
 class _Kitchen:
-    """A recipe being run: evaluations by folder, and what the unedited model said so far."""
+    """A recipe being run: evaluations by folder, and the unedited model's cases so far."""
 
     def __init__(self, recipe: Recipe, job: Job, out: Path) -> None:
         self.recipe, self.job, self.out = recipe, job, out
@@ -194,7 +190,7 @@ class _Kitchen:
         self.banks: list[BankMethod] = []
 
     def run(self, curve: Curve) -> None:
-        """One point after another, all methods at each: what is there so far is a figure."""
+        """Run all methods point by point, so that what is there makes a figure at any time."""
         values: Sequence[Any] = curve.values if curve.option else (None,)
         growing: dict[tuple[str, Any], Fitted | None] = {}
         for place in range(len(curve.edits)):
@@ -235,7 +231,7 @@ class _Kitchen:
         suite: str,
         fitted: Fitted | None,
     ) -> tuple[Fitted | None, Mapping[str, Any]]:
-        """One suite there: the editor afterwards, and what was measured."""
+        """One suite at a point: the editor afterwards, and what was measured."""
         edits = curve.edits[place]
         label = f"{edits}" if value is None else f"{curve.option}-{value}"
         if value is not None and len(curve.edits) > 1:
@@ -265,7 +261,7 @@ class _Kitchen:
     def _evaluation(
         self, job: Job, folder: str, suite: str, edits: int, methods: Sequence[str]
     ) -> Evaluation:
-        """The run of that folder, the unedited model measured in it."""
+        """The run of a folder, in which the unedited model is measured."""
         if folder not in self.evaluations:
             n = self.recipe.n.get(suite)
             if n is not None and suite not in ("general", "perplexity", "gate"):

@@ -16,13 +16,8 @@ from revisor.errors import NotFound, NotSupported
 
 @dataclass(frozen=True, kw_only=True)
 class Registry:
-    """Objects of one kind by name.
-
-    Attributes:
-        kind: what they are, in messages.
-        group: of the entry points by which other packages bring more.
-        own: the package's own. Their names are theirs.
-    """
+    """Objects of one `kind` (for messages) by name: the package's `own`, which come first, and
+    those of the entry point `group` of other packages."""
 
     kind: str
     group: str

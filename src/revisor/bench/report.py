@@ -1,4 +1,4 @@
-"""From runs to one HTML page that stands by itself, and its pictures as files."""
+"""From runs to one self-contained HTML page, and its pictures as files."""
 
 from __future__ import annotations
 
@@ -59,13 +59,7 @@ th:first-child, td:first-child { text-align: left; position: sticky; left: 0;
 
 @dataclass(frozen=True)
 class Loaded:
-    """One run, read back.
-
-    Attributes:
-        folder: where it lies.
-        made: what made it.
-        result: its scores.
-    """
+    """One run, read back: its folder, what made it (`made`), its scores."""
 
     folder: Path
     made: Mapping[str, Any]
@@ -83,12 +77,12 @@ class Loaded:
 
     @property
     def methods(self) -> Mapping[str, Mapping[str, Any]]:
-        """By method its scores, intervals and costs."""
+        """The scores, intervals and costs of each method."""
         found: Mapping[str, Mapping[str, Any]] = self.result["methods"]
         return found
 
     def varied(self, option: str) -> float | None:
-        """The value of an option, where this run is a point of a curve that varies it."""
+        """The value of an option, if this run is a point of a curve that varies it."""
         value = self.made["settings"]["varied"].get(option)
         return float(value) if isinstance(value, int | float) else None
 
@@ -155,13 +149,7 @@ class Page:
 
 
 def write_report(folders: Sequence[Path], out: Path) -> list[Path]:
-    """Draw runs.
-
-    Args:
-        folders: runs, or folders that hold runs at any depth.
-
-    Returns:
-        The files that were written, the page first.
+    """Draw runs, each in one of the folders or below it; returns the files written, the page first.
 
     Raises:
         NotFound: a folder holds no finished run.
@@ -295,7 +283,7 @@ def _along_option(runs: Sequence[Loaded], option: str, method: str) -> list[Line
 
 
 def _costs(page: Page, runs: Sequence[Loaded]) -> None:
-    """Quality against seconds a fact, at the number of edits that most methods were measured at."""
+    """Quality against seconds a fact, at the number of edits that most methods have."""
     for model in _models(runs):
         for suite in FACT_SUITES:
             at: dict[int, dict[str, Loaded]] = {}
@@ -370,7 +358,7 @@ def _cell(scores: Mapping[str, Any], name: str) -> str:
 
 
 def _made(run: Loaded) -> str:
-    """What made a run, in a sentence."""
+    """A sentence about what made a run."""
     made, machine = run.made, run.made["machine"]
     dropped = "; ".join(f"{count:,} {why}" for why, count in run.result["dropped"].items() if count)
     device = machine["accelerator"] or f"{machine['cpu']}, {machine['threads']} thread(s)"

@@ -1,7 +1,7 @@
 """One run: a suite, some methods, one model.
 
-The unedited model is measured first, and what it says is what "kept" compares with. A method is
-fitted once; probes that an earlier, interrupted run has finished are not asked again.
+The unedited model is measured first; "kept" compares with what it says. A method is fitted once;
+probes that an earlier, interrupted run has finished are not asked again.
 """
 
 from __future__ import annotations
@@ -50,11 +50,7 @@ class Job:
     """What shall be measured.
 
     Attributes:
-        suite: its name.
-        methods: names of methods; the unedited model is always among them.
-        loaded: the model.
-        sizes: how much of it.
-        source: where files are.
+        methods: names; the unedited model is always measured.
         options: hyperparameters by method.
         varied: the option that a recipe's curve varies and its value here; for reports.
         built: a store, measured as it is beside the methods; its facts are those of `source`.
@@ -73,11 +69,7 @@ class Job:
 
 
 def check_methods(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of methods, each once and known, without the unedited model.
-
-    Raises:
-        UsageError: an unknown name.
-    """
+    """Names of methods without duplicates and the unedited model; UsageError for an unknown one."""
     known = [*METHODS.names, UNEDITED]
     for name in names:
         if name not in known:
@@ -121,17 +113,13 @@ class Fitted:
         self.failed |= {failure.fact_id for failure in failures}
 
     def _spared(self) -> float:
-        """What a method has read from a cache instead of making it counts as made."""
+        """Seconds that a method would have taken for what it read from a cache."""
         return float(getattr(self.editor, "spared_seconds", 0.0))
 
 
 def evaluate(job: Job) -> dict[str, Any]:
-    """Measure, and say what was found.
-
-    Raises:
-        RevisorError: an unknown name, a missing file, sizes that cannot be had, or a folder
-            that holds another run.
-    """
+    """Measure, and return the result; RevisorError for unknown names, missing files, sizes that
+    cannot be had, or a folder with another run."""
     return Evaluation(job).run()
 
 
@@ -166,11 +154,8 @@ class Evaluation:
         return self.result()
 
     def measure(self, method: str, fitted: Fitted | None = None) -> dict[str, Any]:
-        """One method; its summary. Fitting is skipped where nothing is left to ask.
-
-        Args:
-            fitted: an editor that may have some of the facts already.
-        """
+        """Measure one method, maybe by an editor with some of the facts (`fitted`), and return its
+        summary; fitting is skipped where nothing is left to ask."""
         waiting = [probe for probe in self.plan.probes if not self.store.finished(method, probe.id)]
         if not self.complete(method):
             fitted = fitted or self.begin(method)
@@ -191,17 +176,15 @@ class Evaluation:
         return asked and bool(self.store.costs(method))
 
     def adopt(self, cases: Sequence[Case]) -> None:
-        """Take cases of the unedited model that another run of the same seed has found."""
+        """Adopt the unedited model's cases from another run with the same seed."""
         self.store.add([c for c in cases if not self.store.finished(c.method, c.probe)])
 
     def begin(self, method: str, banks: Sequence[BankMethod] = ()) -> Fitted:
-        """A new editor of that name, and how long it took to make.
+        """A new editor of that name, and the time it took to make.
 
-        What is measured once a model (second moments, calibration) is read from the cache where
-        it is there, and then costs next to nothing.
-
-        Args:
-            banks: editors whose rows it may share, where γ alone tells them apart.
+        What is measured once for each model (second moments, calibration) comes from the cache if
+        it is there, and then costs almost nothing. `banks` are editors whose rows it may share, if
+        only γ differs.
         """
         job = self.job
         if method == UNEDITED:
@@ -216,7 +199,7 @@ class Evaluation:
         return Fitted(editor, time.perf_counter() - begun)
 
     def result(self) -> dict[str, Any]:
-        """What the command prints; also kept in the run."""
+        """The result as it is printed and kept in the run."""
         job = self.job
         cases = {method: self.store.cases(method, self.ids) for method in self._summaries}
         found = {
@@ -261,7 +244,7 @@ class Evaluation:
         gc.collect()
 
     def _layer(self) -> int | None:
-        """Where the gate of `neuraldb` sits; None where that method is not measured."""
+        """The layer of `neuraldb`'s gate; None where that method is not measured."""
         if self.job.built is not None:
             return self.job.built.layer
         layer: int | None = self.job.options.get(BANK, {}).get("layer")
@@ -292,7 +275,7 @@ class Evaluation:
 
 
 def _with_layer(job: Job) -> Mapping[str, Mapping[str, Any]]:
-    """The options, those of `neuraldb` with the layer that it would choose by itself."""
+    """The options, those of `neuraldb` with the layer that it would choose itself."""
     own = job.options.get(BANK, {})
     if BANK not in job.methods or own.get("layer") is not None:
         return job.options

@@ -45,7 +45,7 @@ class Run:
         return [case for probe in probes for case in self._cases.get((method, probe), ())]
 
     def add(self, cases: Sequence[Case]) -> None:
-        """Keep cases: all of a probe together."""
+        """Keep cases, all of a probe together."""
         for case in cases:
             self._cases.setdefault((case.method, case.probe), []).append(case)
         if self.folder is not None and cases:
@@ -69,7 +69,7 @@ class Run:
         self._write(RESULT, result)
 
     def _write(self, name: str, value: Mapping[str, Any]) -> None:
-        """Replace a file as a whole: a kill leaves the old one or the new one."""
+        """Replace a file atomically: a kill leaves the old one or the new one."""
         if self.folder is None:
             return
         path = self.folder / name
@@ -95,10 +95,7 @@ class Run:
 
 
 def open_run(folder: Path | None, made: Mapping[str, Any]) -> Run:
-    """Begin a run, or go on with the one in that folder.
-
-    Args:
-        made: `settings`, `model`, `data` and `versions`; see `provenance`.
+    """Begin a run, or go on with the one in that folder; `made` is `provenance` and more.
 
     Raises:
         Conflict: the folder holds a run with other settings, model or data.
@@ -149,7 +146,7 @@ def _short(value: Any) -> str:
 
 
 def provenance() -> dict[str, Any]:
-    """The code and the machine, without the names of either the host or its folders."""
+    """The code and the machine, without the names of the host and its folders."""
     import torch
     import transformers
 
@@ -170,14 +167,8 @@ def provenance() -> dict[str, Any]:
 def source_hash(*parts: str) -> str:
     """12 hex digits over the package's Python files, or over all files of some of its parts.
 
-    Docstrings, blank lines and from where a name is imported do not count: they change nothing
-    that is measured.
-
-    Args:
-        parts: files and folders of the package.
-
-    Raises:
-        NotFound: there is no such part.
+    Docstrings, blank lines and from where a name is imported do not count: they change nothing that
+    is measured. NotFound for a part that is not there.
     """
     home = Path(revisor.__file__).parent
     paths = {path for part in parts for path in _files(home / part)} or set(home.rglob("*.py"))
@@ -188,7 +179,7 @@ def source_hash(*parts: str) -> str:
 
 
 def _code(path: Path) -> bytes:
-    """What of a file counts for its behaviour: all of it, but of Python files see `source_hash`."""
+    """The bytes of a file that count: all, but of Python files see `source_hash`."""
     if path.suffix != ".py":
         return path.read_bytes()
     text = path.read_text(encoding="utf-8")
@@ -205,7 +196,6 @@ def _code(path: Path) -> bytes:
 
 
 def _blank(lines: list[str], node: ast.stmt) -> None:
-    """Empty the lines of a statement."""
     for number in range(node.lineno - 1, node.end_lineno or node.lineno):
         lines[number] = ""
 

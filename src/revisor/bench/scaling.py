@@ -32,9 +32,8 @@ def scale_by_text(
 ) -> dict[str, Any]:
     """What is decided of a store's facts, and where nothing is to be decided.
 
-    Args:
-        source: of the wordings of relations, of subjects without facts, of ordinary text.
-        store: of the method `revisor`; its first `n` facts are asked for, among all of them.
+    The store, of the method `revisor`, is asked for its first `n` facts among all of them; `source`
+    has the wordings of relations, subjects without facts, and ordinary text.
 
     Returns:
         As `runner.evaluate`, with `store`: MB of its files; seconds until its index is open, the

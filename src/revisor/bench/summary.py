@@ -49,11 +49,8 @@ def summarise(
 
 
 def entry(found: Mapping[str, Mean], more: Mapping[str, float]) -> dict[str, Any]:
-    """Scores by name, then `intervals` ([low, high] by name) and `cases` (counts by name).
-
-    Args:
-        more: scores without an interval.
-    """
+    """Scores by name, then `intervals` ([low, high] by name) and `cases` (counts by name); `more`
+    are scores without an interval."""
     scores = {name: one.mean for name, one in found.items()} | dict(more)
     return {
         **{name: round(value, DIGITS) for name, value in scores.items()},

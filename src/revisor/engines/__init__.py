@@ -1,1 +1,1 @@
-"""Adapters that let inference engines use a gate: transformers, and what is built on it."""
+"""Adapters that let inference engines use a gate: transformers, vLLM, llama.cpp."""

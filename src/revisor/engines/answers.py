@@ -28,7 +28,7 @@ class FactUsed:
         id, subject, object: of the fact.
         question: what was read as the question, with `{}` for the name.
         position: index of the first token of the object, in prompt and answer together.
-        score, threshold: how surely the fact was asked for, and what that had to reach.
+        score, threshold: how surely the fact was asked for, and what was needed, 0..1.
         via: ids of the facts by which the question describes whom the fact is about, as in "Where
             was the CEO of ACME born?".
     """
@@ -63,7 +63,7 @@ class Engine(Answering):
 
 
 def _facts_used(trace: Trace, row: int, tokens: int) -> tuple[FactUsed, ...]:
-    """The facts that were written in so many tokens, each once, where it was first written."""
+    """The facts written within so many tokens, each once, at its first position."""
     used = sorted(trace.of(row), key=lambda one: one.position)
     first = {one.fact_id: one for one in reversed(used) if one.position < tokens}
     return tuple(

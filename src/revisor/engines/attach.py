@@ -89,11 +89,7 @@ def attach(
 
 
 def _view(source: str | Path | Iterable[Fact]) -> View:
-    """What some facts are looked up in; they hold as the clock says.
-
-    Raises:
-        BadInput, Conflict: see `attach`.
-    """
+    """What facts are looked up in; whether they hold goes by the clock."""
     read = load_facts(source) if isinstance(source, str | Path) else checked_all(source)
     facts = list(with_reverses(read))
     found = conflicts_between(facts)
@@ -110,11 +106,7 @@ def _view(source: str | Path | Iterable[Fact]) -> View:
 
 
 def _probe(model: Any, tokenizer: Any) -> Probe:
-    """What tells from the model's logits where an answer is due.
-
-    Raises:
-        NotSupported: they do not tell it.
-    """
+    """The probe of a model; NotSupported if it does not tell where an answer is due."""
     name = type(model).__name__
     with left_as_it_was(model):
         found = load_probe(wrap_model(name, model, tokenizer))

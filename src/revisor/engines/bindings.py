@@ -25,14 +25,8 @@ PAD = -1
 
 @dataclass(eq=False, kw_only=True)
 class Binding:
-    """One gate on one model.
-
-    Attributes:
-        gate: writes the facts.
-        trace: receives the decisions, or None.
-        thread: identity of the only thread whose calls it serves; None for all threads.
-        enabled: False while the model is to answer by itself.
-    """
+    """One gate on one model, for the calls of one `thread` or (None) all; not `enabled` while the
+    model is to answer by itself."""
 
     gate: FactGate
     trace: Trace | None = None
@@ -48,7 +42,7 @@ class Bindings:
         self._stacks: WeakKeyDictionary[nn.Module, tuple[Binding, ...]] = WeakKeyDictionary()
 
     def add(self, model: nn.Module, binding: Binding, first: Callable[[], None]) -> None:
-        """Put a gate on top; `first` runs, under the lock, when it is the model's only one."""
+        """Push a gate; `first` runs, under the lock, if it is the model's only one."""
         with self._lock:
             stack = self._stacks.get(model, ())
             if not stack:
@@ -56,7 +50,7 @@ class Bindings:
             self._stacks[model] = (*stack, binding)
 
     def remove(self, model: nn.Module, binding: Binding, last: Callable[[], None]) -> None:
-        """Take a gate away, wherever in the stack; `last` runs, under the lock, if none is left."""
+        """Remove a gate, wherever in the stack; `last` runs, under the lock, if none is left."""
         with self._lock:
             stack = tuple(one for one in self._stacks[model] if one is not binding)
             if stack:
@@ -82,14 +76,8 @@ BINDINGS = Bindings()
 
 @dataclass(kw_only=True)
 class Call:
-    """A call under way.
-
-    Attributes:
-        model: whose.
-        before: ids and mask (B, P) of the text that stands in a cache before the call's own ids,
-            or None.
-        beams: the rows of the call are beams.
-    """
+    """A call under way, maybe of beams; `before` are ids and mask (B, P) of the cached text ahead
+    of its own ids."""
 
     model: nn.Module
     before: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -105,7 +93,7 @@ _CALLS = _Calls()
 
 
 def enter(call: Call) -> None:
-    """Note a call, so that the model's inner calls in this thread are known to belong to it."""
+    """Note a call, so that the model's inner calls in this thread count as parts of it."""
     _CALLS.stack.append(call)
 
 
@@ -131,12 +119,8 @@ def current(model: nn.Module) -> Call | None:
 
 @dataclass(kw_only=True)
 class Writing:
-    """The gates of one call, with the state that each keeps for it.
-
-    Attributes:
-        bindings: innermost first.
-        traced: whether decisions go to the bindings' traces, which know rows by their index.
-    """
+    """The gates of one call, innermost first; if `traced`, their decisions go to the bindings'
+    traces, which know rows by their index."""
 
     bindings: Sequence[Binding]
     traced: bool = True
@@ -158,7 +142,7 @@ class Writing:
         return self._merged(logits_BKV, lambda batch: batch.score(ids_BT, mask_BT, logits_BKV))
 
     def _merged(self, logits: torch.Tensor, write: Callable[[Any], torch.Tensor]) -> torch.Tensor:
-        """Every gate sees the model's own logits; of those that write, the innermost counts."""
+        """The logits of the innermost gate that writes; every gate sees the model's own."""
         out = logits
         taken: torch.Tensor | None = None
         for number, batch in enumerate(self._batches):

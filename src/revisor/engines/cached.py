@@ -1,10 +1,10 @@
 """What text stands in a KV cache: noted on the cache by the calls that fill it.
 
-A gate reads text, and a call that continues a cache brings only its new ids. So the ids go with
-the cache: a deep copy carries them along, and a crop leaves the first of them. As a cache can also
-be reordered, repeated or refilled elsewhere, each position has a print, four numbers of the
-deepest layer's keys there, which depend on all the text up to it: rows are found again by the
-print of their last position, and a cache that holds something else is refused.
+A gate reads text, and a call that continues a cache brings only its new ids. So the ids are kept on
+the cache: a deep copy has them, too, and a crop leaves the first of them. As a cache can also be
+reordered, repeated or refilled elsewhere, each position has a print, four numbers of the deepest
+layer's keys there, which depend on all the text up to it: rows are found again by the print of
+their last position, and a cache that holds something else is refused.
 
 Letters: B rows, P cached positions, E numbers of a print.
 """
@@ -35,12 +35,7 @@ def length(cache: Any) -> int:
 
 
 def remember(cache: Any, ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> None:
-    """Note the text of a cache.
-
-    Args:
-        cache: a transformers `Cache`; anything else is left alone.
-        ids_BT, mask_BT: the whole text of each row, of which the cache may lack the end.
-    """
+    """Note the whole text of each row on a transformers `Cache`, which may lack the text's end."""
     if not hasattr(cache, "get_seq_length"):
         return
     here = length(cache)
@@ -56,11 +51,8 @@ def remember(cache: Any, ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> None:
 
 
 def recall(cache: Any, rows: int) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Ids and mask (B, P) of what is cached; None where nothing is.
-
-    Raises:
-        UsageError: the cache was filled, or changed, by calls that kept no text.
-    """
+    """Ids and mask (B, P) of what is cached, None where nothing is; UsageError if calls that kept
+    no text filled or changed the cache."""
     here = length(cache)
     if here == 0:
         return None
@@ -90,7 +82,7 @@ def _same_rows(cache: Any, text: _Text, here: int) -> torch.Tensor | None:
 
 
 def _prints(cache: Any, here: int) -> torch.Tensor | None:
-    """Prints (B, here, E); None for caches whose layers do not keep all keys as they are."""
+    """Prints (B, here, E); None for caches whose layers do not keep all keys unchanged."""
     for layer in reversed(getattr(cache, "layers", ())):
         keys = getattr(layer, "keys", None)
         if not isinstance(keys, torch.Tensor) or getattr(layer, "is_sliding", False):

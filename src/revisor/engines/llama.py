@@ -116,9 +116,8 @@ class LlamaFacts:
     ) -> LogitsProcessorList:
         """What writes facts into one call of `Llama.generate` or another that takes processors.
 
-        Args:
-            trace: receives the decisions, as of row 0.
-            final: False where a grammar may forbid what is written: no token is ruled out then.
+        `trace` receives the decisions, as of row 0. With `final` False no token is ruled out, for
+        calls whose grammar may forbid what is written.
         """
         return _Processors([FactWriter(self.gate, trace=trace, final=final)])
 
@@ -139,13 +138,8 @@ class LlamaFacts:
 
 
 class FactWriter:
-    """Writes facts into the logits of one answer, with the facts in force when it begins.
-
-    Args:
-        gate: with llama.cpp's tokenizer.
-        trace: receives the decisions.
-        final: whatever is written is the only token left.
-    """
+    """Writes the facts in force at an answer's beginning into its logits; with `final` a written
+    token is the only one left."""
 
     def __init__(self, gate: FactGate, *, trace: Trace | None, final: bool) -> None:
         self._trace = trace or Trace()
@@ -190,8 +184,8 @@ class FactWriter:
 
 
 class _Processors(LogitsProcessorList):  # type: ignore[misc]
-    """A list of processors that `logit_bias` does not lose: llama-cpp-python takes for the list
-    what `extend` returns, and that is None."""
+    """A list that `logit_bias` does not lose: llama-cpp-python goes on with what `extend`
+    returns."""
 
     def extend(self, more: Any) -> _Processors:
         super().extend(more)

@@ -1,4 +1,4 @@
-"""A GGUF model in llama.cpp, with the face of a causal model of transformers.
+"""A GGUF model in llama.cpp, with the interface of a causal model of transformers.
 
 Letters: B texts at once, T tokens, V vocabulary, S tokens whose logits are wanted.
 """
@@ -31,18 +31,12 @@ _BLOCKS, _BLOCK = 64, 4096  # and of the rest
 
 
 class DecodeFailed(RevisorError):
-    """llama.cpp has not read the tokens that it was given."""
+    """llama.cpp could not read the tokens that it was given."""
 
 
 @dataclass(eq=False, kw_only=True)
 class Text:
-    """One text whose keys and values llama.cpp keeps.
-
-    Attributes:
-        kept_in: where.
-        number: of the sequence.
-        length: tokens read so far.
-    """
+    """A text of `length` tokens, whose keys and values llama.cpp keeps as sequence `number`."""
 
     kept_in: Sequences
     number: int
@@ -65,13 +59,12 @@ class Texts:
 
 
 class Sequences:
-    """A context of llama.cpp in which several texts are read side by side; for one thread.
+    """A llama.cpp context in which several texts are read side by side; for one thread.
 
     Args:
-        model: llama.cpp's pointer to the model.
-        owner: what keeps the model in memory.
-        texts: how many there may be at once.
-        tokens: that may be kept, of all texts together.
+        owner: what keeps `model`, llama.cpp's pointer, in memory.
+        texts: the most at once.
+        tokens: the most that are kept, of all texts together.
 
     Raises:
         UsageError: more texts than llama.cpp can hold.
@@ -107,11 +100,7 @@ class Sequences:
         self.close = weakref.finalize(self, _let_go, context, self._batch, owner)
 
     def new(self) -> Text:
-        """An empty text.
-
-        Raises:
-            DecodeFailed: there are as many as may be.
-        """
+        """An empty text; DecodeFailed if there are as many as may be."""
         if not self._free:
             raise DecodeFailed("llama.cpp holds as many texts as it may.")
         return Text(kept_in=self, number=self._free.pop())
@@ -124,18 +113,14 @@ class Sequences:
         return other
 
     def keep(self, texts: Iterable[Text]) -> None:
-        """Let all other texts go."""
+        """Free all other texts."""
         kept = {text.number for text in texts}
         for number in set(range(self._most)) - kept - set(self._free):
             llama_cpp.llama_memory_seq_rm(self._memory, number, -1, -1)
             self._free.append(number)
 
     def read(self, text: Text, ids: Sequence[int], *, every: bool = False) -> torch.Tensor:
-        """Read on in a text; the logits (1, V) behind the last token, with `every` all (T, V).
-
-        Raises:
-            DecodeFailed: see `step`.
-        """
+        """Read on in a text; the logits (1, V) behind the last token, with `every` all (T, V)."""
         parts = []
         for start in range(0, len(ids), self._width):
             part = ids[start : start + self._width]
@@ -149,11 +134,8 @@ class Sequences:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def step(self, texts: Sequence[Text], tokens: Sequence[int]) -> torch.Tensor:
-        """Read a token of each text; the logits (B, V) behind them.
-
-        Raises:
-            DecodeFailed: llama.cpp has no room for them, or cannot compute.
-        """
+        """Read a token of each text; the logits (B, V) behind them. DecodeFailed if there is no
+        room."""
         numbers, places = [text.number for text in texts], [text.length for text in texts]
         self._decode(numbers, places, tokens, [True] * len(texts))
         for text in texts:
@@ -180,23 +162,21 @@ class Sequences:
             raise DecodeFailed(f"llama.cpp could not read {len(tokens)} tokens (code {code}).")
 
     def _logits(self, rows: int) -> torch.Tensor:
-        """Of those positions of the last batch that were wanted, copied out of llama.cpp."""
+        """Logits of those positions of the last batch that were wanted, copied out of llama.cpp."""
         found = llama_cpp.llama_get_logits(self._context)
         shape = (rows, self._vocabulary)
         return torch.from_numpy(np.ctypeslib.as_array(found, shape=shape).copy())
 
 
 class LlamaCausal(nn.Module):
-    """What revisor asks of a causal model, answered by llama.cpp.
+    """What revisor needs of a causal model, computed by llama.cpp.
 
-    Its weights stay llama.cpp's. It has a few numbers of its own: an LM head whose rows are the
-    tokens' numbers, so that whoever cuts rows out of it, as fitting a probe does, says by that
-    which tokens' logits it wants; and the digest of the file, by which the model is known.
+    The weights stay llama.cpp's. Its own LM head has the tokens' numbers as rows, so that whoever
+    cuts rows out of it, as fitting a probe does, thereby says which tokens' logits it wants; a
+    parameter with the file's digest makes the model's fingerprint.
 
     Args:
-        model: llama.cpp's pointer to the model.
-        owner: what keeps it in memory.
-        file: where it came from.
+        owner: what keeps `model`, llama.cpp's pointer, in memory.
         context: tokens that prompt and answer may have together.
         ends: tokens that end an answer.
     """
@@ -221,11 +201,11 @@ class LlamaCausal(nn.Module):
         self.eval()
 
     def get_input_embeddings(self) -> nn.Module:
-        """As many rows as the model has tokens, on the device on which logits are given."""
+        """As many rows as tokens, on the device of the logits."""
         return self.embeddings
 
     def get_output_embeddings(self) -> nn.Module:
-        """The numbers of the tokens."""
+        """The tokens' numbers as an LM head."""
         return self.head
 
     def hold(self, *, texts: int, tokens: int) -> Sequences:
@@ -239,13 +219,8 @@ class LlamaCausal(nn.Module):
         past_key_values: Text | Texts | None = None,
         **_: Any,
     ) -> SimpleNamespace:
-        """Logits: of whole texts (B, T, V), or (B, 1, V) behind the last tokens of some that go on.
-
-        Args:
-            input_ids: (B, T).
-            attention_mask: where whole texts are padded, it is 0.
-            past_key_values: texts that go on; without, they are read from their beginning.
-        """
+        """Logits: of whole texts (B, T, V), `attention_mask` being 0 at padding, or (B, 1, V)
+        behind the last tokens of texts that go on, `past_key_values`."""
         if past_key_values is not None:
             return SimpleNamespace(logits=past_key_values.run(input_ids))
         mask_BT = torch.ones_like(input_ids) if attention_mask is None else attention_mask
@@ -267,18 +242,18 @@ class LlamaCausal(nn.Module):
 
 
 class _Owned:
-    """A model that is in memory for as long as somebody has this."""
+    """Frees a model when nothing refers to this any more."""
 
     def __init__(self, model: Any) -> None:
         weakref.finalize(self, llama_cpp.llama_model_free, model)
 
 
 def open_llama(file: Path, *, context: int | None = None) -> LoadedModel:
-    """Open a GGUF file in llama.cpp, quantised as it is.
+    """Open a GGUF file in llama.cpp, with its quantisation.
 
     Args:
-        context: tokens that prompt and answer may have together; without it what the model was
-            trained with, but at most `CONTEXT`.
+        context: tokens that prompt and answer may have together; by default as many as the model
+            was trained with, but at most `CONTEXT`.
 
     Raises:
         ModelUnavailable: there is no such file, or llama.cpp cannot read it.
@@ -303,11 +278,8 @@ def open_llama(file: Path, *, context: int | None = None) -> LoadedModel:
 
 
 def wrap_llama(llama: Any) -> LoadedModel:
-    """The model of a `llama_cpp.Llama`, which it goes on to own.
-
-    Raises:
-        NotSupported: an encoder, or a LoRA adapter is put on it.
-    """
+    """The model of a `llama_cpp.Llama`, which keeps it; NotSupported: an encoder, a LoRA
+    adapter."""
     if llama.lora_path:
         raise NotSupported(
             f"The model of {llama.model_path} has an adapter that is not in its file.",
@@ -328,7 +300,7 @@ def _loaded(model: Any, owner: Any, file: Path, context: int) -> LoadedModel:
 
 
 def _digest(file: Path) -> bytes:
-    """Names a file by its size, its header and pieces of its weights (32 bytes)."""
+    """A digest (32 bytes) of a file's size, its header and pieces of its weights."""
     size = file.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with file.open("rb") as stream:

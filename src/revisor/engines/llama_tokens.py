@@ -15,18 +15,11 @@ _PIECE = 64  # bytes that most tokens fit in
 
 
 class GgufTokenizer:
-    """Reads and writes as llama.cpp does; special tokens in a text are read as such.
+    """Tokenizes as llama.cpp does, special tokens in a text included. Safe for threads.
 
-    It has those methods of a tokenizer of transformers that the gate, the probe and the server
-    call. Safe for threads.
-
-    Args:
-        model: llama.cpp's pointer to the model.
-        owner: what keeps the model in memory.
-
-    Attributes:
-        chat_template: in Jinja; None if the file has none.
-        bos_token_id, eos_token_id, pad_token_id, sep_token_id: None where there is none.
+    It has those methods of a transformers tokenizer that the gate, the probe and the server call;
+    `owner` keeps `model`, llama.cpp's pointer, in memory. `chat_template` (Jinja) and the ids of
+    special tokens are None where the file has none.
     """
 
     def __init__(self, model: Any, owner: Any) -> None:
@@ -50,12 +43,8 @@ class GgufTokenizer:
         add_special_tokens: bool = True,
         return_tensors: str | None = None,
     ) -> dict[str, Any]:
-        """`input_ids` of a text, or of each of several.
-
-        Args:
-            add_special_tokens: with those that the model wants at the ends of a text.
-            return_tensors: "pt" for a tensor (1, T).
-        """
+        """`input_ids` of one text or several; with `return_tensors="pt"` of one as a tensor (1,
+        T)."""
         if not isinstance(text, str):
             return {"input_ids": [self._encode(one, special=add_special_tokens) for one in text]}
         ids = self._encode(text, special=add_special_tokens)
@@ -89,7 +78,7 @@ class GgufTokenizer:
         tokenize: bool = False,
         add_generation_prompt: bool = False,
     ) -> str:
-        """A conversation as the model reads it, as transformers fills in a chat template.
+        """A conversation as the model reads it, rendered as transformers does.
 
         Raises:
             UsageError: the file has no chat template.
@@ -167,11 +156,7 @@ class GgufTokenizer:
 
 
 def metadata(model: Any, key: str) -> str | None:
-    """What a GGUF file's header says under a key; None if nothing, or a list.
-
-    Args:
-        model: llama.cpp's pointer to the model.
-    """
+    """A value in a GGUF file's header; None if there is none, or a list."""
     size = llama_cpp.llama_model_meta_val_str(model, key.encode(), None, 0)
     if size < 0:
         return None

@@ -33,7 +33,7 @@ def _uncompiled(function: F) -> F:
 
 
 def _around_compiled(function: F) -> F:
-    """Keep a function out of compiled graphs, but not what it calls."""
+    """Keep a function, but not what it calls, out of compiled graphs."""
     return cast(F, torch.compiler.disable(function, recursive=False))  # type: ignore[no-untyped-call]
 
 
@@ -45,7 +45,7 @@ class WithFacts:
 
 @functools.cache
 def class_with_facts(original: Any) -> Any:
-    """The subclass that a model of this class has while facts are attached; it goes by its name."""
+    """The subclass of a model's class while facts are attached; it has the same name."""
     names = ("__module__", "__qualname__", "__doc__")
     namespace = {name: getattr(original, name) for name in names} | {"original": original}
     for name, function in _METHODS.items():
@@ -82,12 +82,11 @@ def _generate(original: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _call(original: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
-    """A forward pass; outside `generate` its logits have the facts in them."""
     return _passed(original.__call__, model, args, kwargs)
 
 
 def _call_impl(original: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
-    """Where the calls of a compiled model arrive that was compiled before the block."""
+    """The call of a model that was compiled before the block."""
     return _passed(original._call_impl, model, args, kwargs)
 
 
@@ -105,11 +104,8 @@ def _passed(forward: Any, model: Any, args: Any, kwargs: Any) -> Any:
 
 @_uncompiled
 def _begun(model: Any, args: Any, kwargs: Any) -> PlainCall | PagedCall | None:
-    """The call, noted as under way; None where nothing is to be written into what it returns.
-
-    Raises:
-        NotSupported: the model is a replica that has no name for its gates.
-    """
+    """The call, noted as under way, None where nothing is to be written into its result;
+    NotSupported for a replica of DataParallel, for which no gates are known."""
     bindings = BINDINGS.of(model)
     if getattr(model, "_is_replica", False):
         raise NotSupported(
@@ -149,7 +145,7 @@ def _get_logits_processor(
 
 
 def _get_candidate_generator(original: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
-    """Drafts are made without the facts: some are judged on logits that are no model's."""
+    """Drafts are made without the facts: some are judged on logits that are not a model's."""
     kwargs["logits_processor"] = LogitsProcessorList(
         one
         for one in kwargs.get("logits_processor") or ()
@@ -159,10 +155,10 @@ def _get_candidate_generator(original: Any, model: Any, *args: Any, **kwargs: An
 
 
 def _get_compiled_call(original: Any, model: Any, compile_config: Any) -> Any:
-    """The compiled forward pass of `generate`, in which nothing is to be written.
+    """The compiled forward pass of `generate`, into which nothing is written.
 
     Made anew: transformers would keep it on the model, and one kept from before the block would
-    arrive at this class's methods, which are no part of a graph.
+    call this class's methods, which cannot be in a graph.
     """
     if "llama4" in model.config.model_type:  # as transformers has it
         return model.__call__
@@ -177,11 +173,8 @@ def _init_continuous_batching(
     continuous_batching_config: Any = None,
     **kwargs: Any,
 ) -> Any:
-    """The manager behind `generate_batch`, with facts.
-
-    Raises:
-        UsageError: facts are for one thread only, or the caller's settings leave Python out.
-    """
+    """The manager behind `generate_batch`, with facts; UsageError if these are for one thread only,
+    or the settings leave Python out of the steps."""
     config = continuous_batching_config
     bindings = BINDINGS.of(model)
     if bindings:
@@ -216,15 +209,12 @@ _METHODS: dict[str, Callable[..., Any]] = {
 
 
 class _ManagerCall(Call):
-    """The making of a continuous batching manager, which gets its facts in another way."""
+    """The making of a continuous batching manager, which gets its facts through `with_facts`."""
 
 
 def _before(ids_BT: Any, given: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """The cached text that `generate` is to continue by new ids only; None where it gets all.
-
-    Raises:
-        UsageError: that text is not known.
-    """
+    """The cached text that `generate` continues with new ids only; None where it gets all the
+    text."""
     cache, mask = given.get("past_key_values"), given.get("attention_mask")
     if ids_BT is None or mask is None or length(cache) == 0 or mask.shape[1] == ids_BT.shape[1]:
         return None
@@ -232,7 +222,7 @@ def _before(ids_BT: Any, given: dict[str, Any]) -> tuple[torch.Tensor, torch.Ten
 
 
 def _remember(out: Any, given: dict[str, Any], call: Call) -> None:
-    """Note the text of the cache that a `generate` call leaves to its caller."""
+    """Note the text of the cache that `generate` returns."""
     found = out if isinstance(out, Mapping) else {"sequences": out}
     cache = found.get("past_key_values", given.get("past_key_values"))
     ids_BT = found.get("sequences")

@@ -27,16 +27,11 @@ _PREPARED = _Prepared()
 
 
 class PagedFacts:
-    """Stands before the processors of a continuous batch and writes the facts of each request.
+    """Writes each request's facts ahead of the processors (`inner`) of a continuous batch.
 
-    Requests come and go between steps, so the text of each row is read from its request when the
-    step is prepared. A request keeps the facts that were in force when it came. A manager that
-    outlives its block goes on without facts. Rows are other requests from step to step, so there
-    is no trace.
-
-    Args:
-        model: the model that the manager runs.
-        inner: the manager's own `ContinuousBatchingLogitsProcessorList`.
+    Requests come and go between steps, so each row's text is read from its request when the step is
+    prepared. A request keeps the facts that were in force when it came. A manager that outlives its
+    block goes on without facts. Rows are other requests from step to step, so there is no trace.
     """
 
     do_processing = True
@@ -92,7 +87,7 @@ class PagedFacts:
         return scores_BV
 
     def _now(self, bindings: tuple[Binding, ...]) -> Writing:
-        """The state shared by all requests that came while these facts were in force."""
+        """The state shared by all requests that come while these facts are in force."""
         facts = [getattr(one.gate.view(), "generation", None) for one in bindings]
         key = (*bindings, *facts)
         if self._newest[0] != key:
@@ -102,11 +97,7 @@ class PagedFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class PagedCall:
-    """A step of continuous batching, whose logits `PagedFacts` gets from the manager.
-
-    Attributes:
-        given: its arguments by name.
-    """
+    """A step of continuous batching, whose logits `PagedFacts` gets from the manager."""
 
     given: Mapping[str, Any]
 
@@ -121,15 +112,8 @@ def _padded(texts: Sequence[list[int]], device: torch.device) -> torch.Tensor:
 
 
 def plain_config(wanted: Any, generation_config: Any) -> Any:
-    """The batching config to run with: steps that Python takes part in, one after the other.
-
-    Args:
-        wanted: the caller's `ContinuousBatchingConfig`, or None.
-        generation_config: may hold one as well.
-
-    Raises:
-        UsageError: the caller asks for CUDA graphs, asynchronous steps or compiled ones.
-    """
+    """The config to run with: eager, synchronous steps that Python takes part in; UsageError if the
+    caller asks for CUDA graphs, asynchronous steps or compiled ones."""
     from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
     held = getattr(generation_config, "continuous_batching_config", None)
@@ -154,11 +138,7 @@ def plain_config(wanted: Any, generation_config: Any) -> Any:
 
 
 def with_facts(model: Any, manager: Any) -> Any:
-    """Make a new manager write facts.
-
-    Raises:
-        UsageError: the manager was made, and kept, outside the block.
-    """
+    """Make a new manager write facts; UsageError if it was made, and kept, outside the block."""
     if isinstance(manager.logit_processor, PagedFacts):
         return manager
     if getattr(model, "_cached_continuous_batching_manager", None) is manager:
@@ -171,11 +151,8 @@ def with_facts(model: Any, manager: Any) -> Any:
 
 
 def paged_call(given: Mapping[str, Any]) -> PagedCall | None:
-    """The step of continuous batching that a forward call is, or None.
-
-    Raises:
-        UsageError: its batch was not prepared by `PagedFacts`, so nobody would write facts.
-    """
+    """The step of continuous batching that a forward call is, or None; UsageError if `PagedFacts`
+    has not prepared its batch, so that no facts would be written."""
     if "logits_indices" not in given or "cu_seq_lens_q" not in given:
         return None
     ready, _PREPARED.ready = _PREPARED.ready, False

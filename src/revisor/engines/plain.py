@@ -1,4 +1,4 @@
-"""Plain forward calls of a model with facts: scores, losses and decoding loops of one's own.
+"""Plain forward calls of a model with facts: scores, losses and custom decoding loops.
 
 Letters: B rows, T ids of the call, P ids cached before, K positions with logits, V vocabulary.
 """
@@ -23,15 +23,8 @@ _LOSS = ("num_items_in_batch", "shift_labels", "ignore_index")
 
 @dataclass(frozen=True, kw_only=True)
 class PlainCall:
-    """A forward call whose logits are to have facts in them.
-
-    Attributes:
-        model: the causal model.
-        bindings: the gates in force.
-        given: its arguments by name, as the model is to get them.
-        before: ids and mask (B, P) of the text in the cache that it continues, or None.
-        as_dict: whether its caller wants a `ModelOutput` rather than a tuple.
-    """
+    """A forward call whose logits are to have facts in them; `given` are its arguments by name,
+    `before` ids and mask (B, P) of the cached text that it continues."""
 
     model: Any
     bindings: Sequence[Binding]
@@ -43,7 +36,7 @@ class PlainCall:
     def of(
         cls, model: Any, bindings: Sequence[Binding], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> PlainCall | None:
-        """Look at a call before it is made; None for one without ids, which the model refuses.
+        """The call, before it is made; None without ids, which the model itself refuses.
 
         Raises:
             UsageError: it gives embeddings without ids, or continues a cache of unknown text.
@@ -69,8 +62,8 @@ class PlainCall:
     def written(self, out: Any) -> Any:
         """The model's output with the facts in its logits and in the loss made of them.
 
-        Where nothing is written the logits are the model's own tensor. Elsewhere they are a copy,
-        in which positions without a fact keep their gradients.
+        Where nothing is written the logits are the model's own tensor; else a copy, in which
+        positions without a fact keep their gradients.
 
         Raises:
             UsageError: facts were written, and the model's loss is made of more than its logits.
@@ -94,11 +87,7 @@ class PlainCall:
 
 
 def refuse_embeddings(given: Mapping[str, Any]) -> None:
-    """Raise for a call that has embeddings only: there is no text to look for names in.
-
-    Raises:
-        UsageError: `inputs_embeds` without ids.
-    """
+    """Raise UsageError for `inputs_embeds` without ids: there is no text to find names in."""
     if given.get("inputs_embeds") is not None:
         raise UsageError(
             "Facts cannot be written here: the call gives inputs_embeds without input_ids, so "
@@ -155,7 +144,7 @@ def _written(
 
 
 def _runs(positions: Sequence[int], called: int) -> Iterator[tuple[int, int, int]]:
-    """Stretches of neighbouring positions: their part of the list, and the last position."""
+    """Runs of neighbouring positions, as start and end in the list and the last position."""
     start = 0
     for index in range(1, len(positions) + 1):
         if index == len(positions) or positions[index] != positions[index - 1] + 1:
@@ -164,11 +153,7 @@ def _runs(positions: Sequence[int], called: int) -> Iterator[tuple[int, int, int
 
 
 def _loss(model: Any, out: Any, given: Mapping[str, Any]) -> torch.Tensor:
-    """The loss of the logits as they are now.
-
-    Raises:
-        UsageError: the model's loss is made of more than its logits.
-    """
+    """The loss of the present logits; UsageError if the model's loss needs more than them."""
     if out.get("aux_loss") is not None or not hasattr(model, "loss_function"):
         raise UsageError(
             f"The loss of {type(model).__name__} cannot be computed with facts in the logits.",

@@ -22,13 +22,12 @@ if TYPE_CHECKING:
 class FactLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
     """Writes facts from the list of processors that is passed to `generate`.
 
-    It sees the logits after the processors that transformers puts before those of the caller
-    (repetition penalty, bias, guidance); `attached` is free of that. One object serves any number
-    of calls and threads; each call has the facts that are in force when it begins.
+    It sees the logits after the processors that transformers puts before the caller's (repetition
+    penalty, bias, guidance); `attached` does not have this limit. One object serves any number of
+    calls and threads; each call has the facts that are in force when it begins.
 
     Args:
-        gate: what decides and writes.
-        tokenizer: the model's; tells the token by which prompts are padded on the left.
+        tokenizer: the model's; tells the token with which prompts are padded on the left.
         trace: receives the decisions.
 
     Raises:
@@ -55,13 +54,8 @@ class FactLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
 
 
 class GateProcessor(LogitsProcessor):  # type: ignore[misc]
-    """The gates of one `generate` call, as the first of its processors: it sees raw logits.
-
-    Args:
-        bindings: the gates in force.
-        call: the call.
-        mask_BT: 0 where the prompts are padded; None if they are not.
-    """
+    """The gates of one `generate` call, as its first processor: it sees raw logits. `mask_BT` is 0
+    where prompts are padded, None if they are not."""
 
     def __init__(
         self, bindings: tuple[Binding, ...], call: Call, mask_BT: torch.Tensor | None
@@ -82,7 +76,7 @@ class GateProcessor(LogitsProcessor):  # type: ignore[misc]
         return new_BV
 
     def _text(self, ids_BT: torch.Tensor) -> torch.Tensor:
-        """The ids of the whole text, padding marked as such."""
+        """The ids of the whole text, with padding marked."""
         if self._call.before is not None:
             before_BP, mask_BP = (repeated(part, ids_BT) for part in self._call.before)
             before_BP = before_BP.masked_fill(leading(mask_BP), PAD)
@@ -97,11 +91,8 @@ class GateProcessor(LogitsProcessor):  # type: ignore[misc]
 
 
 class WholeFacts(LogitsProcessor):  # type: ignore[misc]
-    """The last of the processors: a rule that forbids a token does not cut a fact in two.
-
-    Where rules such as `no_repeat_ngram_size` leave a row without any token, what the fact wrote
-    there is put back.
-    """
+    """The last processor: where rules such as `no_repeat_ngram_size` leave a row without any token,
+    what the fact wrote is restored, so that no fact is cut in two."""
 
     def __init__(self, facts: GateProcessor) -> None:
         self._facts = facts
@@ -123,24 +114,20 @@ def leading(mask_BT: torch.Tensor) -> torch.Tensor:
 
 
 def repeated(part_BT: torch.Tensor, ids_BT: torch.Tensor) -> torch.Tensor:
-    """Rows of the prompts for rows that are several continuations of each."""
+    """Rows of the prompts, repeated where each has several continuations."""
     times = max(1, len(ids_BT) // len(part_BT))
     return part_BT.repeat_interleave(times, dim=0).to(ids_BT.device)
 
 
 def _continues(ids_BT: torch.Tensor, prompt_BP: torch.Tensor) -> bool:
-    """Whether the rows are the prompts of a call with something behind them."""
+    """Whether the rows are a call's prompts with more tokens behind them."""
     width = prompt_BP.shape[1]
     longer = ids_BT.shape[1] > width and len(ids_BT) == len(prompt_BP)
     return longer and torch.equal(ids_BT[:, :width], prompt_BP)
 
 
 def check_tokenizer(tokenizer: Any) -> None:
-    """Refuse what is no tokenizer.
-
-    Raises:
-        UsageError: it is none.
-    """
+    """Raise UsageError for what is no tokenizer."""
     if not hasattr(tokenizer, "get_vocab"):
         raise UsageError(
             f"A {type(tokenizer).__name__} is no tokenizer.", "Pass the model, then its tokenizer."

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 
 def questions_on_one_thread() -> None:
-    """Have numpy's OpenBLAS, which reads questions, work on one thread from here on.
+    """Limit numpy's OpenBLAS, which the question encoder uses, to one thread in this process.
 
-    Of the whole process: for one that serves a model. Threads of OpenBLAS spin for a while when a
-    product is done, and keep the engine's threads from the cores: on two of them vLLM took 1.4 to
-    1.8 times as long with eight sequences.
+    For a process that serves a model: OpenBLAS threads spin for a while after each product and keep
+    the engine's threads from the cores; on two of them vLLM took 1.4 to 1.8 times as long with
+    eight sequences.
     """
     from threadpoolctl import ThreadpoolController
 

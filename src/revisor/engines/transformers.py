@@ -1,7 +1,7 @@
 """Facts in a transformers model: its own `generate`, its forward calls, continuous batching.
 
-While facts are attached the model's class is a subclass of its own that writes at the logits. No
-module, hook, attribute or weight is touched, so hidden states and caches are the model's.
+While facts are attached the model's class is a subclass that writes at the logits. No module, hook,
+attribute or weight is touched, so hidden states and caches are the model's.
 """
 
 from __future__ import annotations
@@ -69,8 +69,6 @@ def attached(
     Args:
         model: a causal model of transformers, or a PEFT model, compiled model or
             `DistributedDataParallel` around one.
-        tokenizer: the model's.
-        gate: what decides and writes.
         trace: receives the decisions.
         this_thread: leave the calls of other threads alone.
 
@@ -102,7 +100,7 @@ def attached(
 
 
 def causal_model(model: Any) -> Any:
-    """The causal model that does the work.
+    """The causal model inside wrappers.
 
     Raises:
         UsageError: there is none, or a learned prompt stands before every text.

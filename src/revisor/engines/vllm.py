@@ -74,11 +74,8 @@ class FactLogitsProcessor(ProcessorV2, ProcessorV1):  # type: ignore[misc]
 
     @classmethod
     def validate_params(cls, sampling_params: Any) -> None:
-        """Refuse a request whose `revisor_…` arguments cannot be meant.
-
-        Raises:
-            ValueError: it has such; vLLM answers with 400.
-        """
+        """Refuse a request with wrong `revisor_…` arguments: ValueError, which vLLM answers with
+        400."""
         folder = os.environ.get(STORE)
         if not folder:
             return
@@ -90,11 +87,7 @@ class FactLogitsProcessor(ProcessorV2, ProcessorV1):  # type: ignore[misc]
             raise ValueError(str(error)) from error
 
     def apply(self, logits: torch.Tensor, ctx: Any = None) -> torch.Tensor:
-        """Write into logits (B, V), in place.
-
-        Args:
-            ctx: which rows belong to which requests; the first runner has a row for each.
-        """
+        """Write into logits (B, V), in place; `ctx` tells the second runner's rows."""
         if self._batch is not None:
             self._batch.apply(logits, ctx)
         return logits
@@ -102,22 +95,22 @@ class FactLogitsProcessor(ProcessorV2, ProcessorV1):  # type: ignore[misc]
     # Of the first runner
 
     def is_argmax_invariant(self) -> bool:
-        """Whether greedy requests may do without it."""
+        """Whether greedy requests may do without it (vLLM's interface)."""
         return self._batch is None
 
     def update_state(self, batch_update: Any) -> None:
-        """Requests came, left or moved."""
+        """Requests came, left or moved (first runner)."""
         if batch_update is not None and isinstance(self._batch, _BatchV1):
             self._batch.update(batch_update)
 
     # Of the second runner
 
     def add_request(self, req_idx: int, sampling_params: Any) -> bool:
-        """A request came. Whether it may be written into."""
+        """A request came (second runner); returns whether it may be written into."""
         return isinstance(self._batch, _BatchV2) and self._batch.add(req_idx, sampling_params)
 
     def apply_staged_writes(self) -> None:
-        """The texts of the requests that came can be read."""
+        """The texts of requests that came can now be read (second runner)."""
         if isinstance(self._batch, _BatchV2):
             self._batch.begin()
 
@@ -125,8 +118,8 @@ class FactLogitsProcessor(ProcessorV2, ProcessorV1):  # type: ignore[misc]
 class _BatchV1:
     """The batch of the first runner: a request's row is its index, which may change.
 
-    A request's tokens are told as a list that grows. A step that reads a part of a prompt has a row
-    as well, whose token does not count: so facts used are told when the text has grown.
+    A request's tokens come as a list that grows. A step that reads part of a prompt has a row, too,
+    whose token does not count: so facts used are recorded once the text has grown.
     """
 
     def __init__(self, rows: FactRows, ranks: _Ranks, source: Source) -> None:
@@ -179,12 +172,8 @@ class _BatchV1:
 
 
 class _BatchV2:
-    """The batch of the second runner: a request has a slot, and each step tells whose row is which.
-
-    Args:
-        rows: what writes; its places are slots.
-        states: vLLM's `LogitsProcRequestState`.
-    """
+    """The batch of the second runner: requests have slots, the places of `rows`, and each step
+    tells their rows (`states` is vLLM's `LogitsProcRequestState`)."""
 
     def __init__(self, rows: FactRows, ranks: _Ranks, source: Source, states: Any) -> None:
         self._rows, self._ranks, self._source, self._states = rows, ranks, source, states
@@ -242,15 +231,8 @@ class _BatchV2:
 
 
 def check(config: Any, *, is_v2: bool) -> None:
-    """Refuse an engine in which facts could not be right.
-
-    Args:
-        config: vLLM's configuration.
-        is_v2: of the second model runner.
-
-    Raises:
-        NotSupported: it decodes speculatively, or hides the tokens that it chooses.
-    """
+    """Raise NotSupported for an engine that decodes speculatively or hides the tokens that it
+    chooses, so that facts could not be right."""
     if config.speculative_config is not None or config.num_speculative_tokens:
         raise NotSupported(
             "Facts are not written under speculative decoding.",
@@ -296,7 +278,7 @@ def _options(params: Any) -> Options:
 
 
 def _accepted(params: Any) -> Options:
-    """The options of a request that was let in; one that could not be meant has no facts."""
+    """The options of a request that was admitted; without facts if they are wrong."""
     from revisor.engines.vllm_source import Options
 
     try:
@@ -308,7 +290,7 @@ def _accepted(params: Any) -> Options:
 
 @lru_cache(maxsize=1)
 def _generations(folder: str) -> Any:
-    """Tells which generations a store has, in the process that admits requests."""
+    """The generations of a store, for the process that admits requests."""
     from revisor.engines.vllm_source import open_store
     from revisor.facts.following import Follower
 
@@ -322,11 +304,7 @@ def _generations(folder: str) -> Any:
 
 
 class _Ranks:
-    """The processes that run the layers of one model together.
-
-    Args:
-        group: vLLM's group of them; None for one alone.
-    """
+    """The processes, vLLM's `group`, that run the layers of one model; None for one alone."""
 
     def __init__(self, group: Any) -> None:
         self._group = group
@@ -342,23 +320,20 @@ class _Ranks:
         return cls(get_tp_group())
 
     def now(self, source: Source) -> tuple[int, datetime]:
-        """The live generation and the moment, the same for all that call."""
+        """The live generation and the moment, the same for all processes that call."""
         mine = source.now() if self.own == 0 else None
         told: Any = mine if self._group is None else self._group.broadcast_object(mine, src=0)
         return told[0], told[1]
 
 
 class FactsEndpoint:
-    """Reads of what was used, over HTTP: `VLLM_PLUGINS=revisor` lets vLLM have them.
-
-    They are under `/v1`, for which vLLM asks its API key.
-    """
+    """HTTP routes behind vLLM's API key that tell the facts used, with `VLLM_PLUGINS=revisor`."""
 
     name = "revisor"
     required_tasks = ("generate",)
 
     def attach_router(self, app: Any) -> None:
-        """Add the routes, if there is a store and a file for the facts used."""
+        """Add the routes, if there are a store and a file for the facts used."""
         from revisor.engines.vllm_hits import all_figures, tagged
 
         named = os.environ.get(HIT_LOG)
@@ -376,8 +351,8 @@ class FactsEndpoint:
             return tagged(file, tag)
 
     async def init_state(self, engine_client: Any, state: Any, args: Any) -> None:
-        """Refuse an engine that has no facts although a store is named: the first runner leaves
-        out every processor under speculative decoding, and none is asked."""
+        """Refuse an engine without facts although a store is named: under speculative decoding the
+        first runner silently leaves out every processor."""
         if engine_client is not None and os.environ.get(STORE):
             config = engine_client.vllm_config
             check(config, is_v2=bool(config.use_v2_model_runner))

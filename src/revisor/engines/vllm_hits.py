@@ -1,7 +1,7 @@
-"""Which facts were used: a file with a JSON object a line, and figures beside it.
+"""Which facts were used: a file with a JSON object a line, and counters beside it.
 
-Both are written by a thread of their own: a slow or full disk costs lines, never an answer. Prompts
-and answers are not kept. Several processes may write the same file; each has figures of its own.
+A background thread writes both: a slow or full disk costs lines, never an answer. Prompts and
+answers are not kept. Several processes may write the same file; each has its own counters.
 """
 
 from __future__ import annotations
@@ -53,13 +53,8 @@ class _Figures:
 
 
 class Hits:
-    """The facts used by one process.
-
-    Args:
-        file: where a line for each is written; None for none, which leaves the figures in memory.
-        name: of the process among those that write the file.
-        gone: those of some fact ids that the ledger does not know, because they were purged.
-    """
+    """The facts used by one process: lines in a file (None: no lines), and counters; `gone` tells
+    which fact ids the ledger no longer knows, because they were purged."""
 
     def __init__(self, file: Path | None, name: str, gone: Gone) -> None:
         self._file, self._name, self._gone = file, name, gone
@@ -75,14 +70,8 @@ class Hits:
         self._figures.counts[name] += 1
 
     def used(self, used: Used, namespace: str, *, tag: str, generation: int) -> None:
-        """A fact was written.
-
-        Args:
-            used: the fact, and where it begins in its request's tokens, the prompt's first one 0.
-            namespace: of the fact.
-            tag: the request's own.
-            generation: of the ledger.
-        """
+        """Record a fact used; its `position` counts from the prompt's first token, `tag` is the
+        request's."""
         figures = self._figures
         figures.namespaces[namespace] += 1
         figures.facts.add(used.fact_id)
@@ -123,7 +112,6 @@ class Hits:
             _replace(file, "".join(map(_line, kept)))
 
     def _known(self, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The entries that tell of no fact that was purged."""
         told = [ids_told(one) for one in entries]
         gone = self._gone(set().union(*told))
         return [one for one, ids in zip(entries, told, strict=True) if not ids.intersection(gone)]
@@ -146,7 +134,7 @@ class Hits:
                     log.warning("revisor: lines of the hit log are lost: %s", error)
 
     def _waiting(self) -> list[dict[str, Any]]:
-        """The lines that wait, after a while none."""
+        """The lines that wait, or none after `FIGURES_S` seconds."""
         lines = []
         try:
             lines.append(self._lines.get(timeout=FIGURES_S))
@@ -225,7 +213,7 @@ def _now() -> str:
 
 @contextmanager
 def _alone(file: Path) -> Iterator[None]:
-    """Keep other processes, and threads, from the files for the length of a block."""
+    """Lock the files against other processes and threads for the length of a block."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.with_name(f"{file.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

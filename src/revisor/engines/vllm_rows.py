@@ -35,14 +35,12 @@ class Answer:
     """A request in its place.
 
     Attributes:
-        row: its text.
         view: the facts that it began with.
-        options: what it asked for.
         prompt: how many of its first tokens are the prompt's.
-        seen: facts used that were told, by fact and position.
-        told_from: what begins before this token was told in an earlier life of the request.
-        is_told: whether facts used are told here.
-        waiting: facts written by the last step, which may not have counted, with their namespaces.
+        seen: facts used that were recorded, by fact and position.
+        told_from: uses before this token were recorded before the request was preempted.
+        is_told: this process records the facts used.
+        waiting: facts written by the last step, whose token may not count, with their namespaces.
     """
 
     row: Row
@@ -57,7 +55,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class _Left:
-    """A request that left its place: it ended, or comes back."""
+    """A request that left its place: it has ended, or was preempted."""
 
     ids: array[int]
     view: View
@@ -69,13 +67,11 @@ class _Left:
 class FactRows:
     """Writes facts into the logits of a batch whose requests have numbered places.
 
-    A fault in one request leaves that one without facts, and no other. Not to be shared by threads,
-    but for `forget_purged`.
+    A fault in one request leaves only that one without facts. Not to be shared by threads, but for
+    `forget_purged`.
 
-    Args:
-        source: the facts, and the gate.
-        hits: is told the facts used; None to tell nobody.
-        is_sure: a step's token counts always; else it counts when the text has grown by it.
+    `hits` records the facts used. `is_sure`: each step's token counts; else it counts only once the
+    text has grown by it.
     """
 
     def __init__(self, source: Source, hits: Hits | None = None, *, is_sure: bool = True) -> None:
@@ -106,14 +102,14 @@ class FactRows:
         now: tuple[int, datetime],
         is_told: bool = True,
     ) -> None:
-        """A request comes into a place, whoever was there before.
+        """A request takes a place, whoever had it before.
 
         Args:
-            ids: its tokens so far. More than the prompt where it comes back, after it was
-                preempted: it then has the facts that it had.
+            ids: its tokens so far; more than the prompt after preemption: it then has the facts
+                that it had.
             prompt: how many of them are the prompt's.
             now: see `Source.now`.
-            is_told: the facts used in it are told here, and not by another process.
+            is_told: this process records the facts used in it.
         """
         before = self._earlier(options, ids, prompt) if len(ids) > prompt else None
         self.end(place)
@@ -142,11 +138,7 @@ class FactRows:
             self._hits.count("requests")
 
     def end(self, place: int, *, grown: bool = False) -> None:
-        """A request leaves its place.
-
-        Args:
-            grown: the last step's token counted, though it was not read.
-        """
+        """A request leaves its place; `grown`: the last step's token counted, though unread."""
         answer = self._answers.pop(place, None)
         if answer is None:
             return
@@ -195,12 +187,8 @@ class FactRows:
             self._hits.forget_purged()
 
     def write(self, logits_BV: torch.Tensor, rows: Sequence[tuple[int, int]]) -> None:
-        """Write the facts that are asked for, in place; all other rows stay as they are.
-
-        Args:
-            logits_BV: of the next tokens.
-            rows: index of a row, and the place whose next token it chooses.
-        """
+        """Write the facts asked for, in place, into the rows given by index and place; others
+        stay."""
         named = [(b, place) for b, place in rows if self._names_any(place)]
         if not named:
             return
@@ -241,7 +229,7 @@ class FactRows:
                     self._tell(answer)
 
     def _hold(self, logits_V: torch.Tensor, behind: Behind) -> None:
-        """Keep an object from being carried on, unless nothing else is allowed."""
+        """Mask the tokens that would carry an object on, unless nothing else is allowed."""
         held_V = self._tokens.carrying(len(logits_V), logits_V.device, behind)
         free_V = logits_V.masked_fill(held_V, -torch.inf)
         if bool((free_V > -torch.inf).any()):
@@ -269,8 +257,8 @@ class FactRows:
         answer.waiting.clear()
 
     def _earlier(self, options: Options, ids: Sequence[int], prompt: int) -> Answer | _Left | None:
-        """The earlier life of a request that comes back: of those of its kind whose text is the
-        beginning of its own, the longest."""
+        """The state before preemption of a request that comes back: the longest of its kind whose
+        text is a beginning of its own."""
         longest = prompt - 1
         found: Answer | _Left | None = None
         earlier: list[Answer | _Left] = [*self._answers.values(), *self._left]
@@ -285,7 +273,7 @@ class FactRows:
         return found
 
     def _failed(self, place: int, error: Exception) -> None:
-        """A request goes on without facts."""
+        """Let a request go on without facts."""
         self._answers.pop(place, None)
         if self._hits is not None:
             self._hits.count("failed")

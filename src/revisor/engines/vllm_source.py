@@ -1,7 +1,4 @@
-"""A store's facts for an engine that starts by itself, and what a request says about its own.
-
-Letters: V vocabulary.
-"""
+"""A store's facts for an engine that starts by itself, and what a request says about its own."""
 
 from __future__ import annotations
 
@@ -39,11 +36,8 @@ WATCH_S = 0.5
 class Options:
     """What a request says about its facts.
 
-    Attributes:
-        facts: False for the model by itself.
-        namespaces: only facts of these; None for all.
-        generation: of the ledger; None for the live one.
-        tag: by which the facts used are found again in the log.
+    `facts` False: the model by itself. `namespaces` None: all; `generation` None: the live one. By
+    its `tag` the facts used are found again in the log.
     """
 
     facts: bool = True
@@ -53,11 +47,8 @@ class Options:
 
     @classmethod
     def read(cls, extra: Mapping[str, Any] | None) -> Options:
-        """From the extra arguments of a request; those of others are passed by.
-
-        Raises:
-            UsageError: an argument `revisor_…` is not known, or cannot be meant.
-        """
+        """The options among a request's extra arguments; UsageError for an argument `revisor_…`
+        that is unknown or has a wrong value."""
         own = {
             key.removeprefix(PREFIX): value
             for key, value in (extra or {}).items()
@@ -124,22 +115,12 @@ def _read_tag(value: Any) -> str:
 
 
 def open_store(folder: Path) -> Any:
-    """The `revisor.Store` in a folder; found by name, since stores are made of engines and an
-    engine that starts by itself has nobody to hand it one.
-
-    Raises:
-        NotFound, BadInput: there is none, or its settings have faults.
-    """
+    """The `revisor.Store` in a folder; by name, since this package may not import the store."""
     return pkgutil.resolve_name("revisor.store:Store").open(folder)
 
 
 class Source:
-    """A store's facts, and the gate that writes them with one model.
-
-    Args:
-        store: a `revisor.Store`; it must stay open.
-        gate: its gate for the model that runs.
-    """
+    """A store's facts, and the gate that writes them with one model; the store must stay open."""
 
     def __init__(self, store: Any, gate: FactGate) -> None:
         self.store, self.gate = store, gate
@@ -149,14 +130,13 @@ class Source:
     def open(
         cls, folder: Path, model: str, tokenizer: str, *, vocabulary: int, device: Any
     ) -> Source:
-        """Of a store for a model that an engine runs.
+        """The source for a model that an engine runs.
 
         Args:
-            folder: the store's.
             model: folder of the model's checkpoint, or its name in the local cache of the hub.
             tokenizer: folder or name of its tokenizer.
-            vocabulary: width V of its logits.
-            device: where they lie.
+            vocabulary: width of its logits.
+            device: of the logits.
 
         Raises:
             NotFound, BadInput: there is no store, or its settings have faults.
@@ -185,14 +165,8 @@ class Source:
         return self.store.index.view().generation, self.store.workspace.clock()
 
     def view(self, options: Options, live: int, moment: datetime) -> View:
-        """The facts of a request that begins.
-
-        Args:
-            live, moment: as `now` gave them.
-
-        Raises:
-            NotFound: the generation that the request asks for is not there.
-        """
+        """The facts for a request that begins, with `live` and `moment` from `now`; NotFound if
+        there is no such generation."""
         view: View = self.store.index.view(
             generation=live if options.generation is None else options.generation,
             namespaces=options.namespaces,
@@ -201,12 +175,8 @@ class Source:
         return view
 
     def watch(self, purged: Callable[[], None]) -> None:
-        """Follow the ledger in a thread of its own, so that no request waits for what a large
-        commit takes to read.
-
-        Args:
-            purged: called when facts were purged.
-        """
+        """Follow the ledger in a background thread, so that no request waits while a large commit
+        is read; calls `purged` when facts were purged."""
 
         def run() -> None:
             while True:
@@ -243,8 +213,8 @@ class Source:
 
 
 def probe_of(store: Any, model: str, tokenizer: Any) -> Probe:
-    """The probe of a model that is not opened: by its fingerprint, read from its checkpoint; the
-    store's only one where the checkpoint has other tensors, as a quantised one.
+    """The probe of a model that is not opened, by the fingerprint of its checkpoint; the store's
+    only one where the checkpoint has other tensors, such as quantised ones.
 
     Raises:
         NotSupported: there is none, or it is not good enough.
@@ -285,7 +255,7 @@ class _Checkpoint:
 
 
 def _folder(model: str) -> Path | None:
-    """Where a model's files are; those of the hub are fetched, if vLLM has not done so yet."""
+    """The folder of a model's files, fetched from the hub if vLLM has not done so yet."""
     if Path(model).is_dir():
         return Path(model)
     from huggingface_hub import snapshot_download

@@ -33,10 +33,10 @@ def is_answered(text: str, question: Question, obj: str, template: str) -> bool:
 def was_given(
     text: str, question: Question, handle: int, facts: FactsOf, encoder: QuestionEncoder
 ) -> bool:
-    """Whether an answer to several questions has given already what the next one asks for: the
-    object of a fact, more often than those ahead of it ask for other facts with that object.
+    """Whether an answer to several questions already has the object that the next one asks for,
+    more often than earlier questions ask for other facts with that object.
 
-    One that is about no name that is known may have had any answer.
+    A question about an unknown name may have had any answer.
     """
     if question.replied_from is None:
         return False
@@ -61,7 +61,6 @@ def _asks_for(
 
 
 def _times(text: str, obj: str) -> int:
-    """How often an object stands in a text, as whole words."""
     return sum(1 for _ in object_pattern(obj).finditer(text))
 
 

@@ -16,16 +16,12 @@ LEAST = 2  # letters of an ending that a verb has more than
 
 
 def said_behind(question: str, ahead: str, behind: str) -> str | None:
-    """What goes on with a question behind its answer, as a template; None if nothing does.
+    """What continues a question behind its answer, as a template; None if nothing does.
 
     "The CEO of ACME is Jane Roe, a former" says nothing more: that is said of Jane Roe. What is
     said of the name goes on behind a conjunction ("... Jane Roe and is based in"), behind an answer
-    in commas ("ACME, led by Jane Roe, is based in"), and where another verb follows on the name
-    ("ACME makes anvils, employs").
-
-    Args:
-        question: as a template.
-        ahead, behind: what stands on either side of the answer.
+    in commas ("ACME, led by Jane Roe, is based in"), and where another verb follows ("ACME makes
+    anvils, employs"). `ahead` and `behind` stand on either side of the answer.
     """
     set_off = ahead.lstrip().startswith((",", "(")) and _SET_OFF.match(behind)
     found = set_off or _going_on(question).match(behind) or _verb(question, behind)
@@ -35,7 +31,7 @@ def said_behind(question: str, ahead: str, behind: str) -> str | None:
 
 
 def _verb(question: str, tail: str) -> re.Match[str] | None:
-    """The comma ahead of another verb that a sentence has whose subject is the name."""
+    """The comma ahead of another verb in a sentence whose subject is the name."""
     rules = lexicon(question)
     if any(word not in rules.articles for word in plain(question.partition(SLOT)[0])):
         return None

@@ -24,21 +24,19 @@ class Candidate:
 
     Attributes:
         handle: of the fact, in the view.
-        id, subject, object, namespace: of the fact.
         question: what was read, with `{}` for the name.
         template: the fact's wording that is nearest.
-        score: how surely the one asks for the other, 0..1.
-        mention: where the name stands.
-        is_due: an answer is to begin here whatever the model's logits: the fact's own prompt ends
-            here, or the turn of who answers opens.
-        order: of several questions that were put, which one it is.
+        score: how surely the question asks for the template, 0..1.
+        is_due: an answer begins here whatever the model's logits: the fact's own prompt ends here,
+            or the answerer's turn opens.
+        order: of the question among several that were put.
         rivals: how many facts about the name hold at the time that is asked for.
         is_nameless: nothing in the question stands for the name: "Opening hours?" in a later turn.
         is_plain: the name is written as a word of the language; see `needed`.
         is_prose: an unfinished sentence of a long text is read, in other words than the fact's.
         silenced: the rule by which it is not written, None if there is none.
-        via: ids of the facts by which the question describes whom this one is about, "the CEO of
-            ACME"; empty where it names them.
+        via: ids of the facts by which the question describes the subject, "the CEO of ACME";
+            empty where it names it.
     """
 
     handle: int
@@ -62,12 +60,9 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """The fact that is asked for where a text ends.
+    """The fact that is asked for where a text ends: the nearest candidate.
 
-    Attributes:
-        fact: the candidate that is nearest.
-        threshold: what its score had to reach.
-        runner_up: the nearest one of another fact that was compared, silenced or not.
+    `threshold` is the score that it needed, `runner_up` the nearest candidate of another fact.
     """
 
     fact: Candidate
@@ -78,11 +73,11 @@ class Decision:
 def needed(candidate: Candidate, threshold: float) -> float:
     """The score that a candidate has to reach.
 
-    A name of several facts that hold then is asked about in several ways, and a wording has to tell
-    which: the odds have to be `SEVERAL` times as good as for a name of one fact. A question that
-    names nothing may be about anything: `NAMELESS` times. "time" among names with capitals, or in
-    an unfinished sentence, is more likely a word than the magazine: `PLAIN` times. A long text that
-    goes on by itself is most often not there to be answered: `PROSE` times.
+    With several facts about a name that hold then, the wording has to tell which: the odds must be
+    `SEVERAL` times as good. A question that names nothing may be about anything: `NAMELESS` times.
+    "time" among names with capitals, or in an unfinished sentence, is more likely a word than the
+    magazine: `PLAIN` times. A long text that goes on by itself is most often not there to be
+    answered: `PROSE` times.
     """
     times = SEVERAL if candidate.rivals > 1 else 1.0
     times *= NAMELESS if candidate.is_nameless else 1.0
@@ -93,12 +88,12 @@ def needed(candidate: Candidate, threshold: float) -> float:
 
 
 def rank(candidate: Candidate) -> tuple[bool, bool, float, bool]:
-    """By what candidates are sorted, the greatest first."""
+    """The sort key of candidates, the greatest first."""
     return candidate.silenced is None, not candidate.is_plain, candidate.score, candidate.is_due
 
 
 def chosen(found: Sequence[Candidate], threshold: float) -> Decision | None:
-    """What is decided of `candidates` at a threshold."""
+    """The decision among `candidates` at a threshold."""
     good = [one for one in found if one.silenced is None and one.score >= needed(one, threshold)]
     fit = [one for one in good if not one.via] or good
     if not fit:

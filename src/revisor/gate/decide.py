@@ -74,9 +74,8 @@ def candidates(
 
     Args:
         text: what stands before the place, at most its last `WINDOW` characters.
-        mentions: the names in it.
-        compared: "all", or only those that no rule silences anyway, "final" with those that are
-            silenced by a rule of `FINAL`, "open" without; the score of the others is 0.
+        compared: which candidates get a score, the others having 0: "all"; "open", those that no
+            rule silences anyway; "final", also those that a rule of `FINAL` silences.
     """
     found: dict[int, Candidate] = {}
     names: dict[tuple[int, int], int] = {}  # in which order they were offered facts
@@ -126,11 +125,8 @@ def _through(
     clock: Clock,
     before: tuple[int, ...],
 ) -> Iterator[Candidate]:
-    """The facts about whom a fact describes in a question: "Where was the CEO of ACME born?".
-
-    Args:
-        before: the facts that led here.
-    """
+    """The facts about a subject that facts (`before`) describe: "Where was the CEO of ACME
+    born?"."""
     for first, question in through_facts(asked, facts, encoder):
         via = (*before, first)
         for one in _open_questions(text, [question], facts, clock):
@@ -145,8 +141,8 @@ def _through(
 def _own(text: str, own: OwnPrompt, asked: Asked) -> Candidate:
     """The candidate of a fact in whose own wording the text ends.
 
-    It is silenced where its object stands already behind the name and the words of the wording:
-    "The sign of ACME is \u20ac", whose object has no words.
+    It is silenced where its object already stands behind the name and the wording: "The sign of
+    ACME is \u20ac", whose object has no words.
     """
     fact = own.fact
     tail = own.template.rpartition(SLOT)[2]
@@ -165,7 +161,6 @@ def _own(text: str, own: OwnPrompt, asked: Asked) -> Candidate:
 
 
 def _handed_over(text: str, own: OwnPrompt) -> str | None:
-    """The rule by which what stands behind "Translate into Dutch:" asks for nothing."""
     ahead = text[max(0, own.begin - LONG) : own.begin].rstrip(_LEAD).rpartition("\n")[2]
     return _TO_WORK_ON if ahead.endswith(":") and hands_text(ahead) else None
 
@@ -191,12 +186,8 @@ def _scored(
     *,
     compared: Compared,
 ) -> Candidate:
-    """A fact about the name of a question, with the wording of it that is nearest.
-
-    Args:
-        restated: questions that were put, which this one says again.
-        compared: see `candidates`.
-    """
+    """A fact about a question's name, with its nearest wording; `restated` questions limit the
+    score."""
     put = [(template, asked.when.asked_of(template)) for template in fact.templates]
     found = _silenced_anyway(text, asked, handle, fact, put) if compared != "all" else None
     if found is not None and (compared == "open" or found.silenced not in FINAL):
@@ -215,12 +206,8 @@ def _scored(
 def _silenced_anyway(
     text: str, asked: Asked, handle: int, fact: IndexedFact, put: Sequence[tuple[str, str]]
 ) -> Candidate | None:
-    """A fact that rules silence by whichever of its wordings, which need no comparing: that takes
-    longest. None if it may be asked for.
-
-    Args:
-        put: the wordings, each with the question as it is compared with it.
-    """
+    """A fact that rules silence by whichever wording, so that the slow comparing is not needed;
+    None if it may be asked for. `put` has each wording and the question as compared with it."""
     found = None
     for template, said in put:
         most = 1.0 if is_own(said, template) else 0.0  # rules bear on 1 less than on any other
@@ -235,7 +222,6 @@ def _silenced_anyway(
 def _as_read(
     text: str, asked: Asked, handle: int, fact: IndexedFact, *, template: str, score: float
 ) -> Candidate:
-    """A fact about the name of a question, as the question was read."""
     question, mention = asked.question, asked.question.mention
     unfinished = score < 1.0 and question.kind in _UNFINISHED
     return _of(
@@ -255,11 +241,8 @@ def _as_read(
 
 
 def _silenced(text: str, asked: Asked, found: Candidate, said: str) -> str | None:
-    """The rule by which a fact is not what a question asks for.
-
-    Args:
-        said: the question as it is compared with the wording that is nearest.
-    """
+    """The rule by which a fact is not what a question asks for, `said` as compared with its
+    wording."""
     question, best, exact = asked.question, found.template, found.score == 1.0
     if not exact and (why := _not_asked(text, question, found)):
         return why
@@ -282,7 +265,7 @@ def _silenced(text: str, asked: Asked, found: Candidate, said: str) -> str | Non
 
 
 def _not_asked(text: str, question: Question, found: Candidate) -> str | None:
-    """The rule by which a text that is not a fact's own wording asks for nothing of its kind."""
+    """The rule by which a text that is not a fact's own wording asks for nothing."""
     if (question.kind in _UNFINISHED and _is_word(text, found)) or _is_any(text, found):
         return "a word, not a name"
     if question.kind == "statement":
@@ -306,16 +289,15 @@ def _of_another_kind(question: Question, template: str) -> str | None:
 
 
 def _is_plain(text: str, mention: Mention, subject: str, *, unfinished: bool) -> bool:
-    """Whether a name is written as words of the language are, among names that are not. In an
-    unfinished sentence, which may be of any text, there need be no others, if the fact writes it
-    with capitals."""
+    """Whether a name is written as a plain word among names that are not; an unfinished sentence
+    needs no other names if the fact writes the name with capitals."""
     alone = unfinished and subject != subject.lower()
     return is_plainly_written(text, mention.start, mention.end, among_names=not alone)
 
 
 def _is_word(text: str, found: Candidate) -> bool:
-    """Whether what may be a name is a word of an unfinished sentence: one in small letters, or
-    in a long text several, or a letter."""
+    """Whether a name is only a word of an unfinished sentence: one in small letters; in a long text
+    also several words, or a single letter."""
     start, end = found.mention.start, found.mention.end
     if found.is_prose:
         letter = end - start == 1 and text[start].isascii()
@@ -361,10 +343,10 @@ def _open_questions(
 
 
 def _goes_on(question: Question, asked: tuple[str, ...], template: str) -> bool:
-    """Whether a sentence has only come to the name, and what is asked is said behind it.
+    """Whether a sentence has only come to the name, and the question follows behind it.
 
-    "ACME is in the city of Paris" has not yet asked what "{} is the capital of" asks of Paris; "Who
-    leads ACME" and "Population of Paris:" have asked all the same.
+    "ACME is in the city of Paris" has not yet asked what "{} is the capital of" asks; "Who leads
+    ACME" and "Population of Paris:" have.
     """
     if (
         question.kind not in _UNFINISHED
@@ -398,11 +380,12 @@ def decide(
     *,
     threshold: float = NORMAL,
 ) -> Decision | None:
-    """The fact that a text asks for where it ends, if it asks for one.
+    """The fact that a text asks for where it ends, or None; a pure function.
 
     Args:
-        text, mentions: see `candidates`.
-        threshold: least score of the only fact about a name; see `needed`.
+        text: at most its last `WINDOW` characters.
+        mentions: the names in it.
+        threshold: the least score, 0..1, of the only fact about a name; see `needed`.
     """
     found = candidates(text, mentions, facts, encoder, compared="open")
     decided = chosen(found, threshold)

@@ -35,7 +35,7 @@ def open_encoder(name: str | None, *, cache: Path | None = None) -> QuestionEnco
 
     Args:
         name: folder or name of a sentence encoder; None for the shipped encoder.
-        cache: folder in which calibrations are kept; `cache_folder()/encoders` if None.
+        cache: folder of calibrations; `cache_folder()/encoders` if None.
 
     Raises:
         ModelUnavailable: there is no such encoder, or it cannot be opened.
@@ -68,7 +68,7 @@ def _sentence_encoder(name: str, cache: Path) -> QuestionEncoder:
 
 
 def _texts_digest() -> str:
-    """What names the texts and the way of calibrating."""
+    """Names the texts and the way of calibrating, for the cache."""
     digest = hashlib.sha256(json.dumps([FORMAT, NEUTRAL, WEIGHTS]).encode())
     digest.update("\n".join(map(repr, pairs())).encode())
     return digest.hexdigest()[:8]
@@ -83,7 +83,7 @@ def _read(file: Path) -> Calibration | None:
 
 
 def _keep(found: Calibration, file: Path) -> None:
-    """Write a calibration to a file, which is whole or not there."""
+    """Write a calibration to a file atomically."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, scratch = tempfile.mkstemp(dir=file.parent, prefix=".encoder-")

@@ -22,9 +22,8 @@ def explained(
     *,
     threshold: float = NORMAL,
 ) -> list[Candidate]:
-    """Every candidate with the rule that silences it, the nearest first: the one that is written,
-    those whose words the question has, and others by their scores; of those about whom a fact
-    describes only the one that is written."""
+    """Every candidate with the rule that silences it, the nearest first; of those about a described
+    subject only the one that is written."""
     found = candidates(text, mentions, facts, encoder)
     decision = chosen(found, threshold)
     told = []
@@ -46,7 +45,6 @@ def explained(
 
 
 def _beaten(one: Candidate, decision: Decision | None) -> str:
-    """Why a fact that may be asked for is not written."""
     if decision is None or (one.score, one.order) != (decision.fact.score, decision.fact.order):
         return "another fact is nearer"
     if one.namespace != decision.fact.namespace:

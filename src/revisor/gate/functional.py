@@ -35,12 +35,12 @@ class ProbeFigures:
     """How well a probe does on texts that it was not fitted on.
 
     Attributes:
-        recall: by frame, the share of answer positions that it takes for such.
-        ordinary: the share of positions of ordinary text that it takes for answer positions.
-        agreement: the share of positions at which it decides the same when the logits have gone
-            through bf16 and a log-softmax.
-        texts: that were read, fitted ones and others.
-        seconds: that reading and fitting took.
+        recall: by frame, the share of answer positions that it finds.
+        ordinary: the share of positions in ordinary text that it takes for answer positions.
+        agreement: the share of positions decided the same when logits go through bf16 and a
+            log-softmax.
+        texts: number of texts read, fitted ones and others.
+        seconds: of reading and fitting.
     """
 
     recall: Mapping[str, float]
@@ -56,7 +56,7 @@ class ProbeFigures:
 
     @property
     def why_not(self) -> str:
-        """What is wrong with it, a clause for people; empty where nothing is."""
+        """What is wrong with it, as a clause of an error message; empty where nothing is."""
         for kind, frames in (("completions", COMPLETIONS), ("questions", QUESTIONS)):
             found = [self.recall[frame] for frame in frames if frame in self.recall]
             recall = sum(found) / max(1, len(found))
@@ -108,10 +108,8 @@ class Probe:
         """Whether an answer is due where these logits choose the next token (B, bool).
 
         Adding a constant to a row changes nothing, so logits and their log-softmax do equally;
-        scaling does, so temperature comes after. Forbidden tokens (-inf) are left out.
-
-        Args:
-            logits_BV: of any floating dtype, on any device; the answer lies there too.
+        scaling does, so temperature comes after. Forbidden tokens (-inf) are left out. Logits may
+        have any floating dtype and device; the result is on the same device.
         """
         return self.score(logits_BV) > self.threshold
 
@@ -123,15 +121,8 @@ class Probe:
 
 
 def require(figures: ProbeFigures, name: str = "this model") -> None:
-    """Refuse a model on which the probe fails.
-
-    Args:
-        figures: of its probe.
-        name: of the model.
-
-    Raises:
-        NotSupported: the probe is not `ok`; the message says why and what to do.
-    """
+    """Raise NotSupported, saying what is wrong and what to do, unless a probe's figures are
+    `ok`."""
     if figures.ok:
         return
     raise NotSupported(
@@ -142,11 +133,7 @@ def require(figures: ProbeFigures, name: str = "this model") -> None:
 
 
 def save_probe(probe: Probe, path: Path) -> None:
-    """Write a probe to a file, which is whole or not there.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+    """Write a probe to a file atomically; OSError if it cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {
         "format": str(FORMAT),
@@ -183,7 +170,7 @@ def read_probe(path: Path) -> Probe | None:
 
 
 def _digest(token_S: torch.Tensor, weight_S: torch.Tensor, metadata: Mapping[str, str]) -> str:
-    """Of everything in a file, so that a flipped bit does not pass for a probe."""
+    """A hash of everything in a file, so that a flipped bit does not pass for a probe."""
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for tensor in (token_S.to(torch.int64), weight_S):
         digest.update(tensor.cpu().contiguous().numpy().tobytes())

@@ -200,7 +200,7 @@ class BatchGate:
     # Keeping up with the tokens
 
     def _sync(self, ids_BT: torch.Tensor, pad: int | None) -> None:
-        """Have a row for each sequence that has read just its tokens."""
+        """Make one row for each sequence, which has read exactly its tokens."""
         seen = self._seen
         self._seen = ids_BT
         if (

@@ -34,20 +34,16 @@ class Known(Names, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A question in which a phrase stands for a name.
-
-    Attributes:
-        phrase: with `{}` for the name that it has: "the CEO of {}".
-        rest: the question with `{}` for whom the phrase means: "Where was {} born?".
-    """
+    """A question with a phrase ("the CEO of {}") that describes a name: `rest` has `{}` in place of
+    the phrase ("Where was {} born?")."""
 
     phrase: str
     rest: str
 
 
 def described(question: str) -> Iterator[Described]:
-    """The phrases of a question that describe somebody by its name, the shortest first: "Where was
-    the CEO of {} born?", "Where was {}'s CEO born?"."""
+    """The phrases that describe a name by another, the shortest first: "the CEO of {}", "{}'s
+    CEO"."""
     before, slot, behind = question.partition(SLOT)
     rules = lexicon(question)
     if not slot:
@@ -86,7 +82,7 @@ def _behind(before: str, behind: str, rules: Lexicon) -> Iterator[Described]:
 
 def _clause(before: str, behind: str, rules: Lexicon) -> Iterator[Described]:
     """A clause with the name behind a noun: "the person who leads {}", "the city where {} is
-    based", which ends with the question."""
+    based"."""
     read = words(before)
     asking = rules.question_words - rules.auxiliaries
     at = next((at for at in reversed(range(2, len(read))) if read[at].text in asking), None)
@@ -104,7 +100,7 @@ def _clause(before: str, behind: str, rules: Lexicon) -> Iterator[Described]:
 
 
 def _own_words(read: list[Word], rules: Lexicon) -> list[Word]:
-    """The first words, up to one of the language's grammar."""
+    """The first words, up to a function word."""
     grammar = rules.function_words | rules.question_words | rules.auxiliaries
     count = next((at for at, word in enumerate(read) if word.text in grammar), len(read))
     return read[: min(count, _NOUNS)]
@@ -120,7 +116,7 @@ def _asks_more(rest: str) -> bool:
 def through_facts(
     asked: Asked, facts: Known, encoder: QuestionEncoder
 ) -> Iterator[tuple[int, Question]]:
-    """What a question asks of whom a fact describes in it, and the handle of that fact."""
+    """What a question asks about a subject that a fact describes, and the fact's handle."""
     question = asked.question
     for one in described(question.text):
         handle = _fact_of(one.phrase, asked, facts, encoder)
@@ -152,11 +148,8 @@ def named(obj: str, facts: Known) -> tuple[int, ...]:
 
 
 def reached(handles: Iterable[int], reach: Callable[[int], Iterable[int]]) -> set[int]:
-    """Some facts, and `MOST` of those that are reached from them in `HOPS` steps.
-
-    Args:
-        reach: gives the facts about the object of one.
-    """
+    """Some facts, and up to `MOST` that are reached from them in `HOPS` steps of `reach` (a fact's
+    handle to the facts about its object)."""
     found = set(handles)
     edge = sorted(found)
     most = len(found) + MOST

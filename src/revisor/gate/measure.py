@@ -32,13 +32,7 @@ _TEXTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class GateCost:
-    """A gate's time by the model's own, and in itself.
-
-    Attributes:
-        batch: rows that were generated together.
-        overhead: the gate's time a step as a share of the model's.
-        model_us, gate_us: medians of a step's time, in microseconds.
-    """
+    """A gate's time beside the model's: medians of a step in microseconds, and their ratio."""
 
     batch: int
     overhead: float
@@ -49,17 +43,10 @@ class GateCost:
 def decode_overhead(
     loaded: LoadedModel, gate: FactGate, names: Sequence[str], *, batch: int = 1, steps: int = 24
 ) -> GateCost:
-    """What a gate adds to each token that a model generates, in text with names and without.
+    """What a gate adds to each generated token, in text with names and without.
 
-    The model's step and the gate's are timed one after the other, so that what else the machine
-    does falls on both.
-
-    Args:
-        loaded: the model.
-        gate: on it, with its facts and probe.
-        names: of the facts, for the texts.
-        batch: rows generated together.
-        steps: tokens of each that count.
+    Each step of the model and of the gate is timed one after the other, so that other load on the
+    machine falls on both.
     """
     model, device = loaded.model, loaded.device
     ids_BT = _prompts(loaded, names, batch)
@@ -92,13 +79,7 @@ def prefill_overhead(
     length: int = 256,
     times: int = 3,
 ) -> GateCost:
-    """What a gate adds to the reading of prompts of some length.
-
-    Args:
-        loaded, gate, names, batch: see `decode_overhead`.
-        length: tokens of a prompt.
-        times: prompts whose median counts.
-    """
+    """What a gate adds to reading a prompt of `length` tokens, as the median of `times` prompts."""
     device = loaded.device
     models, gates = [], []
     with torch.inference_mode():
@@ -116,12 +97,7 @@ def prefill_overhead(
 
 
 def lookup_us(facts: Facts, names: Sequence[str]) -> float:
-    """Microseconds to find the facts about a name, the median.
-
-    Args:
-        facts: what is looked up in.
-        names: which are looked up, at most the first thousand.
-    """
+    """Median microseconds to find a name's facts, over at most the first thousand `names`."""
     some = [words for words in map(name_words, names[:_ASKED]) if words]
     return _median_us(facts.find, some)
 

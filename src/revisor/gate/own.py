@@ -30,16 +30,8 @@ class FactOf(Protocol):
 
 
 class OwnPrompt(NamedTuple):
-    """A wording of a fact in which a text ends.
-
-    Attributes:
-        handle, fact: the fact and its handle.
-        template: the wording.
-        mention: the name in it.
-        begin: where in the text the wording begins.
-        is_due: its answer is to begin here; not in a question that is only about to be answered
-            in another turn.
-    """
+    """A wording of a fact in which a text ends, beginning at `begin`; `is_due`: its answer is to
+    begin here, and not only in another turn."""
 
     handle: int
     fact: IndexedFact
@@ -50,11 +42,8 @@ class OwnPrompt(NamedTuple):
 
 
 def own_prompts(text: str, mentions: Sequence[Mention], facts: FactOf) -> Iterator[OwnPrompt]:
-    """The facts of which the text ends with a wording, behind nothing or a sentence's end.
-
-    Args:
-        mentions: names in the text, in order, also those within longer names.
-    """
+    """The facts in whose wording the text ends, at a sentence's beginning; `mentions` include names
+    within longer ones."""
     if not mentions:
         return
     spoken = turns(text)[-1:]
@@ -81,8 +70,7 @@ def own_prompts(text: str, mentions: Sequence[Mention], facts: FactOf) -> Iterat
 
 
 def is_longer(template: str, text: str) -> bool:
-    """Whether a template is too long for its words to be those of a text, which tells without
-    reading them."""
+    """Whether a template is too long to be in a text, told without reading their words."""
     return len(template) > 2 * len(text) + _SPARE
 
 
@@ -102,7 +90,6 @@ def ending(template: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1 << 16)
 def _parts(template: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Words before the last slot, slots among them, and behind it."""
     parts = [tuple(word.text for word in words(part)) for part in template.split(SLOT)]
     before = tuple(word for part in parts[:-1] for word in (*part, SLOT))[:-1]
     return before, parts[-1]
@@ -131,16 +118,14 @@ def _begin(text: str, mention: Mention, template: str, behind: tuple[str, ...]) 
 
 
 def _opens(text: str, begin: int) -> bool:
-    """Whether a sentence may begin at a place: behind nothing, or the end of another."""
     lead = text[:begin].rstrip(_LEAD)
     return not lead or lead[-1] in _ENDS or lead.rstrip(_CLOSING)[-1:] in tuple(_ENDS)
 
 
 def _begins_anew(text: str, begin: int, template: str) -> bool:
-    """Whether a sentence begins at a place though the one before is not finished, as in a text that
-    was cut off: "... as late as the The CEO of ACME is", but not "... the wife of ACME is", and
-    "... and one ACME is", but not "... the CEO of ACME is".
-    """
+    """Whether a sentence begins though the one before is unfinished, as in a text that was cut off:
+    "... as late as the The CEO of ACME is" and "... and one ACME is"; not "... the wife of ACME is"
+    or "... the CEO of ACME is"."""
     if not text[:begin].endswith((" ", "\u00a0")):
         return False
     if not template.startswith(SLOT):
@@ -151,8 +136,8 @@ def _begins_anew(text: str, begin: int, template: str) -> bool:
 
 
 def _alike(said: str, template: str, name: str) -> bool:
-    """Whether what was said has just the sentences of a template: "The CEO of ACME. Is" is not
-    "{} is", and "Who leads ACME" not yet "Who leads {}?"."""
+    """Whether the text has just the sentences of a template: "The CEO of ACME. Is" is not "{} is",
+    and "Who leads ACME" not yet "Who leads {}?"."""
     wanted = template.replace(SLOT, name).rstrip()
     if not wanted.endswith(_ASKING):
         said = said.rstrip("?\uff1f \n\t")

@@ -41,11 +41,10 @@ READ = (  # what a tokenizer is known by: how it reads this
 def load_probe(loaded: LoadedModel, *, cache: Path | None = None, fit: bool = True) -> Probe:
     """The probe of a model: shipped, else cached, else fitted and cached.
 
-    Whether it is good enough is for the caller to ask: `require(probe.figures)`.
+    The caller checks whether it is good enough: `require(probe.figures)`.
 
     Args:
-        loaded: the model.
-        cache: folder in which fitted probes are kept; `cache_folder()/probes` if None.
+        cache: folder of fitted probes; `cache_folder()/probes` if None.
         fit: fit one where none is found; it takes minutes on a CPU.
 
     Raises:
@@ -72,10 +71,10 @@ def load_probe(loaded: LoadedModel, *, cache: Path | None = None, fit: bool = Tr
 
 
 def probe_fingerprint(loaded: LoadedModel) -> str:
-    """Name a model for its probe: 16 hex digits, the same in fp32, bf16 and fp16.
+    """Names a model for its probe: 16 hex digits, the same in fp32, bf16 and fp16.
 
-    It changes with the weights, the tokenizer and the chat template. Of every parameter some
-    elements enter, rounded to bf16. It guards against mistakes, not against forgery.
+    It depends on the weights (some elements of each parameter, rounded to bf16), the tokenizer and
+    the chat template. It guards against mistakes, not against forgery.
     """
     digest = hashlib.sha256(str(FORMAT).encode())
     for key, tensor in sorted(loaded.model.named_parameters()):

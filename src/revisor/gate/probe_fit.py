@@ -1,9 +1,9 @@
 """Fit a model's probe: logistic regression on logits of the shipped texts.
 
-The logits z of S tokens, less their mean, are seen along the principal axes of the positions that
-are fitted, each in units of its own spread and of what 16 bits lose of a logit; so nothing that is
-smaller than that loss is relied on, and the weights stay small. The weights of the axes give those
-of the logits, a = U w, which sum to zero because every column of U does.
+The centred logits z of S tokens are projected on the principal axes of the fitted positions, each
+scaled by its spread plus what 16 bits lose of a logit; so nothing smaller than that loss is relied
+on, and the weights stay small. The weights w of the axes give those of the logits, a = U w, which
+sum to zero because every column of U does.
 
 Shapes: P positions, S chosen tokens, K principal axes.
 """
@@ -28,11 +28,7 @@ STEPS = 100
 
 
 def fit_probe(loaded: LoadedModel) -> Probe:
-    """Fit a probe and measure it on texts that were kept apart.
-
-    Raises:
-        NotSupported: the model's LM head is not a plain linear layer.
-    """
+    """Fit a probe and measure it on held-out texts; NotSupported unless the LM head is linear."""
     start = time.monotonic()
     texts = labelled_texts(loaded.tokenizer)
     token_S = choose_tokens(loaded)
@@ -54,14 +50,8 @@ def fit_probe(loaded: LoadedModel) -> Probe:
 
 
 def fit_weights(logits_PS: torch.Tensor, due_P: torch.Tensor) -> torch.Tensor:
-    """Weights (S), float32, that sum to zero, by regularised logistic regression.
-
-    Both kinds of positions count alike, however many there are of each.
-
-    Args:
-        logits_PS: float32.
-        due_P: an answer is due.
-    """
+    """Weights (S), float32, that sum to zero, by regularised logistic regression on `logits_PS`,
+    float32; both classes count alike, however many positions they have."""
     centred_PS = _centred(logits_PS)
     values_S, axes_SS = torch.linalg.eigh((centred_PS.T @ centred_PS).double() / len(centred_PS))
     kept_S = values_S > values_S[-1] * 1e-9  # the rest is rounding: an LM head has rank D
@@ -113,10 +103,8 @@ def _recall(
 
 
 def _ordinary_rate(score_P: torch.Tensor, text_P: torch.Tensor) -> float:
-    """The share of positions above the threshold that the other half of the texts sets.
-
-    On the texts that set it, it would be RATE whatever the probe is worth.
-    """
+    """The share of positions above the threshold that the other half of the texts sets; on the
+    texts that set it, it would be RATE whatever the probe is worth."""
     half_P = text_P % 2 == 0
     above = [score_P[one_P] > score_P[~one_P].quantile(1 - RATE) for one_P in (half_P, ~half_P)]
     return round(float(torch.cat(above).float().mean()), 4)

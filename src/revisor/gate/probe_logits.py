@@ -1,7 +1,7 @@
 """Next-token logits of a few chosen tokens, at every position of many texts.
 
 Shapes: P positions of all texts, S chosen tokens, D the width of the last hidden state, B texts at
-once, T tokens, V vocabulary.
+once, T tokens.
 """
 
 from __future__ import annotations
@@ -28,13 +28,10 @@ ROWS = 16  # texts at once
 
 @dataclass(frozen=True, kw_only=True)
 class Positions:
-    """Every position of some texts.
+    """Every position of some texts, with float32 logits of the chosen tokens.
 
-    Attributes:
-        logits_PS: of the chosen tokens, float32.
-        due_P: an answer is due.
-        open_P: one might be or not; neither to be fitted nor to be measured.
-        text_P: the position's text, an index into what was read.
+    `due_P`: an answer is due; `open_P`: one might be, so it is neither fitted nor measured;
+    `text_P`: the index of its text.
     """
 
     logits_PS: torch.Tensor
@@ -46,8 +43,8 @@ class Positions:
 def choose_tokens(loaded: LoadedModel) -> torch.Tensor:
     """Tokens whose logits the probe reads (S), sorted.
 
-    They are drawn from those that occur in ordinary text: rows of the LM head that training has
-    never moved say nothing, and a server may mask special tokens.
+    They are drawn from ordinary text: LM head rows that training has never moved say nothing, and a
+    server may mask special tokens.
     """
     tokenizer = loaded.tokenizer
     lines = [*data.background(), *(wording for group in data.relations() for wording in group)]
@@ -62,11 +59,7 @@ def choose_tokens(loaded: LoadedModel) -> torch.Tensor:
 def read_positions(
     loaded: LoadedModel, texts: Sequence[Labelled], token_S: torch.Tensor
 ) -> Positions:
-    """Run the model on the texts, in order of their length.
-
-    Raises:
-        NotSupported: see `_head`.
-    """
+    """Run the model on the texts, in order of their length; NotSupported as `_head` raises it."""
     limit = min(LONGEST, getattr(loaded.model.config, "max_position_embeddings", None) or LONGEST)
     ids_N = [_ids(loaded.tokenizer, text.text, chat=text.chat)[:limit] for text in texts]
     order = sorted(range(len(texts)), key=lambda place: -len(ids_N[place]))
@@ -92,7 +85,7 @@ def read_positions(
 
 
 def _ids(tokenizer: Any, text: str, *, chat: bool) -> list[int]:
-    """As a user's prompt is read; without a token that closes the text."""
+    """Token ids as of a user's prompt, without a closing token."""
     ids: list[int] = tokenizer(text, add_special_tokens=not chat)["input_ids"]
     if not chat and len(ids) > 1 and ids[-1] in (tokenizer.eos_token_id, tokenizer.sep_token_id):
         ids = ids[:-1]
@@ -100,10 +93,8 @@ def _ids(tokenizer: Any, text: str, *, chat: bool) -> list[int]:
 
 
 def _ends(tokenizer: Any, text: Labelled, offsets: Sequence[int], ids: list[int]) -> torch.Tensor:
-    """Which tokens (T) end at the offsets: the last one of what stands before, read by itself.
-
-    Where that is read otherwise than in the whole text, no token does.
-    """
+    """Which tokens (T) end at the offsets: the last one of the text before, tokenized by itself;
+    none where that differs from the whole text's tokens."""
     ends_T = torch.zeros(len(ids), dtype=torch.bool)
     for offset in offsets:
         before = _ids(tokenizer, text.text[:offset], chat=text.chat)
@@ -116,8 +107,8 @@ def _ends(tokenizer: Any, text: Labelled, offsets: Sequence[int], ids: list[int]
 def _forward(loaded: LoadedModel, ids: Sequence[list[int]], token_S: torch.Tensor) -> torch.Tensor:
     """Logits (B, T, S) in float32 on the CPU, after whatever the model does to them.
 
-    The LM head is let compute the chosen rows only; scaling and capping, which models do one by
-    one to what it gives, stay the model's.
+    The LM head computes the chosen rows only; scaling and capping, which are element by element,
+    stay the model's.
     """
     head = _head(loaded)
     weight_SD = head.weight[token_S.to(head.weight.device)]
@@ -149,11 +140,7 @@ def _forward(loaded: LoadedModel, ids: Sequence[list[int]], token_S: torch.Tenso
 
 
 def _head(loaded: LoadedModel) -> nn.Linear:
-    """The LM head.
-
-    Raises:
-        NotSupported: the model has none, or one that is not a plain linear map.
-    """
+    """The LM head; NotSupported if it is not a plain linear map."""
     head: Any = getattr(loaded.model, "get_output_embeddings", lambda: None)()
     if not isinstance(head, nn.Linear) or not head.weight.is_floating_point():
         raise NotSupported(

@@ -123,15 +123,13 @@ HEAD = re.compile(r"The (.+) of \{\} is")
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
-    """A text and where in it an answer is due.
+    """A text and the offsets in it at which an answer is due.
 
     Attributes:
-        frame: of which kind, a key of FRAMES or CHATS, or ORDINARY.
-        text: what the model reads.
-        due: offsets in the text at which an answer begins.
-        open: offsets at which one might begin as well, so that neither label would be right.
-        chat: the text was made by a chat template, so its special tokens are in it.
-        held_out: it is for measuring.
+        frame: a key of FRAMES or CHATS, or ORDINARY.
+        open: offsets at which an answer might begin, so that neither label would be right.
+        chat: made by a chat template, so the special tokens are in it.
+        held_out: for measuring, not for fitting.
     """
 
     frame: str
@@ -179,13 +177,12 @@ class _Parts:
 def labelled_texts(
     tokenizer: Any, *, each: int = 9, ordinary: int = 270, statements: int = 150
 ) -> list[Labelled]:
-    """All texts, the same ones every time.
+    """All texts, the same ones every time; chats only if the tokenizer has a chat template.
 
     Args:
-        tokenizer: of the model; its chat template makes the chats, where it has one.
         each: texts of each kind of frame to fit on, and as many to measure on.
-        ordinary: texts without a purpose, a quarter of them held out.
-        statements: completions without any frame besides, a quarter of them held out.
+        ordinary: texts without a question, a quarter of them held out.
+        statements: further completions without a frame, a quarter of them held out.
     """
     texts = []
     for held_out in (False, True):
@@ -246,7 +243,7 @@ def _ordinary() -> Iterator[str]:
 
 
 def _labelled(frame: str, text: str, *, chat: bool = False, held_out: bool) -> Labelled:
-    """The text without its marks, and where they stood."""
+    """A text without its marks, and where they stood."""
     offsets: dict[str, list[int]] = {MARK: [], OPEN: []}
     kept: list[str] = []
     for character in text:
@@ -265,7 +262,7 @@ def _labelled(frame: str, text: str, *, chat: bool = False, held_out: bool) -> L
 
 
 def _chat(tokenizer: Any, turns: Sequence[str]) -> str:
-    """The turns in the model's own chat template; the last one has begun and goes on."""
+    """The turns in the model's own chat template; the last one has begun but not ended."""
     roles = ("user", "assistant")
     messages = [
         {"role": roles[place % 2], "content": turn} for place, turn in enumerate(turns[:-1])

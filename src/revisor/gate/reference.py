@@ -24,13 +24,10 @@ _BYTES = 8  # tokens over which a character may be spread
 
 @dataclass(frozen=True, kw_only=True)
 class Next:
-    """What happens behind some tokens.
+    """What happens behind some tokens: `token` is written, or, if None, tokens that carry on the
+    last word (of kind `behind`) are held back.
 
-    Attributes:
-        token: to be written; None where tokens that go on the last word are held back.
-        fact: id of the fact.
-        begin: index of the first token of its object, a space before it left out.
-        behind: what stands there, where tokens are held back.
+    `begin` is the index of the object's first token without a space before it.
     """
 
     token: int | None
@@ -48,14 +45,8 @@ def next_action(
     encoder: QuestionEncoder,
     threshold: float = NORMAL,
 ) -> Next | None:
-    """What is written, or held back, behind some tokens.
-
-    Args:
-        ids: all tokens of a sequence.
-        due: the model's logits say that an answer is due.
-        tokens: the model's tokenizer.
-        facts, encoder, threshold: see `decide`.
-    """
+    """What is written, or held back, behind all tokens of a sequence; see `decide` and
+    `next_step`."""
     ids = list(ids)
     # 1. The tokens as text. The beginning of a character, spread over several tokens, is none yet.
     partial = _partial(ids, tokens)
@@ -131,7 +122,7 @@ def _begun(
 
 
 def _partial(ids: list[int], tokens: Tokens) -> int:
-    """How many tokens at the end are the beginning of a character."""
+    """How many tokens at the end are an incomplete character."""
     for count in range(min(_BYTES, len(ids)) + 1):
         if not tokens.decode(ids[: len(ids) - count]).endswith(BROKEN):
             return count
@@ -157,7 +148,6 @@ def _written(
     *,
     only_first: bool = False,
 ) -> Next | None:
-    """The next token of an object that stands, or is to stand, at a place of the text."""
     obj, text = decision.fact.object, tokens.decode(ids[:whole])
     begins = at == len(text)
     first = _token_at(ids, at, tokens)

@@ -22,14 +22,8 @@ _REMEMBERED = 256  # decisions
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What happens to the logits of a position.
-
-    Attributes:
-        token: to be written; None where tokens that would carry an object on are held back.
-        decision: why.
-        begin: index of the first token of the object, a space before it left out.
-        behind: what stands there, where tokens are held back.
-    """
+    """What happens to the logits of a position: `token` is written, or, if None, tokens that carry
+    an object on are held back. `begin` is the index of the object's first token but for a space."""
 
     token: int | None
     decision: Decision
@@ -39,13 +33,9 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """What may be written behind some names, and where it is due by the text alone.
-
-    Attributes:
-        key: of which names it is.
-        objects: as they read once they are written, sorted.
-        endings: words with which the facts' own wordings end, by how many they are.
-    """
+    """What may be written behind the names of `key`: `objects`, sorted, as they read once written;
+    `endings` are the last words of their own wordings, by number, where they are due by the text
+    alone."""
 
     key: tuple[int, int]
     objects: Sequence[str]
@@ -55,8 +45,8 @@ class _Scope:
 class Row:
     """Reads a sequence and says what is to be written behind it.
 
-    What it says is a function of the tokens, the facts, and whether an answer is due: reading on
-    token by token gives what reading anew gives.
+    That is a function of the tokens, the facts, and whether an answer is due: reading on token by
+    token gives what reading anew gives.
     """
 
     def __init__(
@@ -102,11 +92,7 @@ class Row:
         return self._names.any
 
     def action(self, *, due: bool) -> Action | None:
-        """What happens at the position behind the last token.
-
-        Args:
-            due: the model's logits say that an answer is due.
-        """
+        """What happens behind the last token; `due`: the logits say that an answer is due."""
         if not self.names_any:
             return None
         reading = self.reading
@@ -153,7 +139,7 @@ class Row:
         return self._tokens.spell(text, before, context, begins=begins)
 
     def _in_scope(self) -> _Scope:
-        """What may be written behind the names that can matter; remembered."""
+        """What may be written behind the names that can matter; cached."""
         names = self._names
         start = max(0, len(self.reading.text) - SCOPE)
         key = names.state(start)
@@ -169,13 +155,12 @@ class Row:
         return self._scope
 
     def _reach(self, handle: int) -> tuple[int, ...]:
-        """The facts about a fact's object, where that is a name; remembered."""
         if handle not in self._reached:
             self._reached[handle] = named(self._facts.fact(handle).object, self._facts)
         return self._reached[handle]
 
     def _known(self, handle: int) -> tuple[str, tuple[tuple[str, ...], ...]]:
-        """How a fact's object reads, and with which words its own wordings end; remembered."""
+        """How a fact's object reads, and with which words its own wordings end; cached."""
         found = self._facts_known.get(handle)
         if found is None:
             fact = self._facts.fact(handle)
@@ -205,7 +190,6 @@ class Row:
         return part, mentions(part, self._facts)
 
     def _decide(self, end: int) -> Decision | None:
-        """Which fact the text up to a place asks for; remembered."""
         if end not in self._decided:
             if len(self._decided) > _REMEMBERED:
                 self._decided.clear()

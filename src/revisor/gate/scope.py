@@ -37,8 +37,8 @@ def _compared(encoder: QuestionEncoder, question: str, template: str) -> float:
 
 @lru_cache(maxsize=1 << 13)
 def encoded(encoder: QuestionEncoder, text: str) -> Any:
-    """A template or a question as the encoder compares it; remembered, since facts share
-    templates, and a text is asked token by token."""
+    """A text as the encoder compares it; cached, as facts share templates and texts grow by
+    tokens."""
     return encoder.encode([text])[0]
 
 

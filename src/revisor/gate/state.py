@@ -20,9 +20,8 @@ class Write:
     """An object is to be written, or written on.
 
     Attributes:
-        begin: where in the text it begins; its end where nothing of it is there yet.
-        rest: what of the object is not there yet.
-        decision: why.
+        begin: where in the text it begins; the text's end if nothing of it is there yet.
+        rest: what is not there yet.
         is_due: an answer is due; else it is written only if the tokens behind `begin` are those by
             which the object begins.
     """
@@ -35,13 +34,8 @@ class Write:
 
 @dataclass(frozen=True, kw_only=True)
 class Hold:
-    """An object has just been written: what would carry its last word on is held back once.
-
-    Attributes:
-        begin: where in the text it begins.
-        decision: why it was written.
-        digits: a sign stands behind a number, so that digits would carry it on ("7.3" "." "2").
-    """
+    """An object stands at the end: tokens that would carry its last word on are held back once;
+    `digits`: a sign stands behind a number, so that digits would ("7.3" "." "2")."""
 
     begin: int
     decision: Decision
@@ -49,12 +43,8 @@ class Hold:
 
 
 def begun(text: str, objects: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Where a text ends with the beginning, or all, of one of some objects: the place at which it
-    begins and the object, the longest beginning first.
-
-    Args:
-        objects: sorted.
-    """
+    """Where a text ends with all or a beginning of one of the sorted `objects`, the longest
+    first."""
     if not objects or not text:
         return
     last = text[-1]
@@ -88,8 +78,7 @@ def asked_at(text: str, at: int) -> int:
 
 
 def _asks_anew(begun: Decision, here: Decision | None) -> bool:
-    """What looks like an object's beginning is of the words of its own prompt: of "The verb of ACME
-    is" for the object "is"."""
+    """Whether an object's beginning is part of its own prompt: "The verb of ACME is" for "is"."""
     return here is not None and here.fact.is_due and here.fact.id == begun.fact.id
 
 
@@ -108,7 +97,6 @@ def next_step(
     kept from going on; else one is begun where it is asked for and an answer is due.
 
     Args:
-        text: all that stands before the place.
         objects: of the facts about names in the text, as they read in it, sorted.
         decide: which fact the text asks for up to a place.
         due: the model's logits say that an answer is due.

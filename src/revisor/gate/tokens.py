@@ -1,4 +1,4 @@
-"""A tokenizer as the gate needs it: tokens as text, text as tokens, tokens that go on a word."""
+"""A tokenizer as the gate needs it: tokens as text, text as tokens, tokens that continue a word."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _JOINING = {" and", " or", " und", " oder", " et", " ou", " y"}  # a second answ
 class Behind(Enum):
     """What a text ends with, which decides the tokens that would make another object of it.
 
-    A word is gone on by letters ("Rom" "an") and joined by "and"; a name by a further capitalised
-    word, too ("Porto" " Alegre"); a number and a sign by digits ("7.3" "." "2").
+    Letters continue a word ("Rom" "an") and "and" joins it; a capitalised word continues a name,
+    too ("Porto" " Alegre"); digits continue a number behind which a sign stands ("7.3" "." "2").
     """
 
     WORD = "word"
@@ -48,8 +48,8 @@ class Behind(Enum):
 
 
 def behind(obj: str) -> Behind | None:
-    """What an object leaves behind it; None where it ends with a sign, or with a word of a script
-    without spaces, which nothing would go on."""
+    """What an object leaves behind it; None where nothing would continue it: behind a sign, or a
+    word of a script without spaces."""
     if not obj[-1].isalnum() or is_unspaced(obj[-1]):
         return None
     return (
@@ -125,7 +125,7 @@ class Tokens:
         return nearest or self.encode(wanted)
 
     def _tail(self, context: list[int]) -> tuple[list[int], str]:
-        """The last tokens before a place, from the beginning of a character on, and their text."""
+        """The last tokens before a place, from a whole character on, and their text."""
         for count in range(_CONTEXT, len(context) + 1):
             text = self.decode(context[-count:])
             if not text.startswith(BROKEN):
@@ -213,19 +213,13 @@ def _opens_pair(text: str, sign: str) -> bool:
 
 
 def _has_no_spaces(character: str) -> bool:
-    """Whether it is of a script that puts no spaces between words; Hangul is looked up by its
-    syllables, but written with spaces."""
+    """Whether a script puts no spaces between words; Hangul, looked up by syllables, has them."""
     return is_unspaced(character) and not "\uac00" <= character <= "\ud7af"
 
 
 class Reading:
-    """A sequence of tokens as text that grows with it; the text depends on the tokens alone.
-
-    Attributes:
-        ids: the tokens read.
-        text: what they read as; the beginning of a character is left out until it is whole.
-        ends: for each token, how long the text was behind it.
-    """
+    """Tokens as text that grows with them and depends on them alone; an incomplete last character
+    is left out. `ends` has the text's length behind each token."""
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
@@ -236,7 +230,7 @@ class Reading:
 
     @property
     def partial(self) -> int:
-        """How many tokens at the end are the beginning of a character."""
+        """How many tokens at the end are an incomplete character."""
         return self._opens[-1] if self._opens else 0
 
     def token_at(self, at: int) -> int:

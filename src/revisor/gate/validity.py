@@ -32,14 +32,8 @@ class TimedFacts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """A question and the time at which it asks.
-
-    Attributes:
-        text: the question, as it was read.
-        plain: the same without the words of its time.
-        told: the times that it tells.
-        carried: if it tells none, those of the question that it belongs to.
-    """
+    """A question and the times at which it asks: those that it tells, or else those `carried` over
+    from the question that it belongs to; `plain` is its text without the words of its times."""
 
     text: str
     plain: str
@@ -47,7 +41,7 @@ class When:
     carried: tuple[Period, ...] = ()
 
     def asked_of(self, template: str) -> str:
-        """What is compared with a template: all of the question if the template has its time, too
+        """What is compared with a template: the whole question if the template has its time, too
         ("The winner of {} in 2022 is")."""
         return self.text if any(_tells(template, one) for one in self.told) else self.plain
 
@@ -57,12 +51,9 @@ def silent(
 ) -> str | None:
     """Why a fact does not answer at the time at which a question asks; None if it does.
 
-    A fact without validity holds now. Of a period it tells only if it tells of an event, which is
-    over once for all ("{} was founded by"), or if its wordings have that time themselves.
-
-    Args:
-        others: all facts about the name, this one among them.
-        now: an aware moment.
+    A fact without validity holds now. For a period it answers only if it tells of an event, which
+    is over once and for all ("{} was founded by"), or if its wordings have that time themselves.
+    `others` are all facts about the name, with this one; `now` has a time zone.
     """
     terms = facts.terms(handle)
     if not when.told and not when.carried:
@@ -105,10 +96,10 @@ def _is_of_event(fact: IndexedFact) -> bool:
 def _holds(handle: int, period: Period, others: Sequence[int], facts: TimedFacts) -> bool:
     """Whether a timed fact is what holds in a period.
 
-    It holds all through it; or, of a year or a shorter time, it holds at its beginning and at its
-    end, or begins within it and holds at its end while nothing else is known to hold in it.
-    Several facts that have one prompt and one object are as one ("elected twice"). Of days and
-    years gone by one that ends on a day held on that day, too, unless another one did.
+    It holds throughout; or, for a year or a shorter time, it holds at its beginning and end, or
+    begins within it and holds at its end while nothing else is known to hold in it. Facts with one
+    prompt and one object are as one ("elected twice"). For days and years gone by, one that ends on
+    a day held on that day, too, unless another one did.
     """
     start, end = _moment(period.start), _moment(period.end)
     fact = facts.fact(handle)
@@ -134,7 +125,7 @@ def _holds(handle: int, period: Period, others: Sequence[int], facts: TimedFacts
 
 
 def _with_last_day(terms: Terms, beside: Sequence[Terms]) -> Terms:
-    """Terms that end with a day, and not at its beginning, unless others hold on it."""
+    """Terms that end at midnight, extended by the day that begins then unless others hold on it."""
     if terms.end is None or terms.end.astimezone(UTC).time() != time():
         return terms
     behind = terms.end + _DAY
@@ -143,7 +134,6 @@ def _with_last_day(terms: Terms, beside: Sequence[Terms]) -> Terms:
 
 
 def _has_prompt_of(one: IndexedFact, other: IndexedFact) -> bool:
-    """Whether two facts of a namespace have a wording in common."""
     return one.namespace == other.namespace and not {
         text.casefold() for text in one.templates
     }.isdisjoint(text.casefold() for text in other.templates)
@@ -155,7 +145,7 @@ def _meets(terms: Terms, start: datetime, end: datetime) -> bool:
 
 
 def _covered(terms: Sequence[Terms], start: datetime, end: datetime) -> bool:
-    """Whether one of some facts holds at each moment between two."""
+    """Whether at each moment between two one of some facts holds."""
     at = start
     while at < end:
         ends = [one.end for one in terms if one.hold_at(at)]

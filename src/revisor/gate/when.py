@@ -26,13 +26,8 @@ _PARTING = ",;:()\u2013\u2014"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question at its time.
-
-    Attributes:
-        silent: by handle of a fact about its name, why it does not answer at that time; None if it
-            may.
-        is_answered: whether an answer to it stands there already.
-    """
+    """A question at its time; `silent` tells, by handle of a fact about its name, why it does not
+    answer then (None if it may), `is_answered` whether an answer stands there already."""
 
     question: Question
     when: When
@@ -46,11 +41,7 @@ class Asked:
 
 
 class Clock:
-    """Tells the time of questions in a text, and which facts hold then.
-
-    Args:
-        mentions: the names in the text.
-    """
+    """Tells the time of questions in a text with these mentions, and which facts hold then."""
 
     def __init__(self, text: str, mentions: Sequence[Mention], facts: TimedFacts) -> None:
         self._text, self._mentions, self._facts = text, mentions, facts
@@ -98,8 +89,8 @@ class Clock:
         return found if any(tells_time(slotted) for _, _, slotted in found) else []
 
     def _framing(self, question: Question) -> tuple[TimeTold, ...]:
-        """The times that the sentence of a question tells where it is read without them: "Last
-        year, as we know, {} was led by", "{}, in 2019, was led by"."""
+        """The times of a question's sentence that were read apart from it: "Last year, as we know,
+        {} was led by", "{}, in 2019, was led by"."""
         asked = {word.text for word in words(question.text)}
 
         def alike(sentence: str) -> int:
@@ -110,12 +101,8 @@ class Clock:
         return tuple(one for one in told if _frames(nearest, one))
 
     def _of_question(self, begin: int) -> tuple[TimeTold, ...]:
-        """The times of the question that a sentence answers: "Who was the CEO of ACME in 2019? The
-        CEO of ACME was", in one turn or in two.
-
-        Args:
-            begin: where the sentence begins.
-        """
+        """The times of the question that the sentence beginning at a place answers: "Who was the
+        CEO of ACME in 2019? The CEO of ACME was", in one turn or in two."""
         ahead = [(turn, one, said) for turn, one, said in self._sentences if one.end <= begin]
         here = next((one for one in turns(self._text) if one.end >= begin), None)
         if here is None:
@@ -132,7 +119,6 @@ class Clock:
 
 
 def _when(text: str, today: date) -> When:
-    """A question, as a template, with its time."""
     told = times_told(text, today)
     return When(text, without_times(text, told), told)
 
@@ -169,7 +155,6 @@ def _is_of_time(when: When, length: int) -> bool:
 
 
 def _slotted(text: str, sentence: Sentence, mentions: Sequence[Mention]) -> str:
-    """A sentence with `{}` for each name in it."""
     parts, done = [], sentence.start
     for one in mentions:
         if done <= one.start and one.end <= sentence.end:

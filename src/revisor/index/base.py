@@ -20,11 +20,9 @@ CACHED = 4_096  # decoded entries that are kept
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexedFact:
-    """What a gate needs of a fact.
+    """What a gate needs of a fact; the fields are those of `Fact`.
 
-    Attributes:
-        id, subject, object, namespace, aliases, valid_from, valid_to, qualifier: as of `Fact`.
-        templates: the prompt first, then the paraphrases, each with `{}` where the name stands.
+    `templates` are the prompt, then the paraphrases, each with `{}` where the name stands.
     """
 
     id: str
@@ -40,11 +38,8 @@ class IndexedFact:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Where and when a fact holds, and what many facts share beside.
-
-    Attributes:
-        start, end: the moments between which it holds; None where there is no bound.
-    """
+    """Where and when a fact holds: from `start` until before `end`, None where there is no
+    bound."""
 
     namespace: str
     aliases: tuple[str, ...]
@@ -63,7 +58,7 @@ class Terms:
         valid_to: str | None,
         qualifier: str,
     ) -> Terms:
-        """Those of a fact's fields."""
+        """The terms by a fact's fields."""
         start = parse_time(valid_from) if valid_from else None
         end = parse_time(valid_to) if valid_to else None
         return cls(namespace, tuple(aliases), valid_from, valid_to, qualifier, start, end)
@@ -81,20 +76,17 @@ class Terms:
 
 
 class Base:
-    """Rows of facts, numbered from 0 in the order of their keys in the ledger.
-
-    Args:
-        data: a base file's bytes.
+    """Rows of facts, numbered from 0 in the order of their keys in the ledger; `data` is a base
+    file.
 
     Attributes:
-        head: what the header tells: `generation`, `event` and `chain` of the ledger when it was
+        head: from the header: `generation`, `event` and `chain` of the ledger when the base was
             made, `folding`, `longest`.
-        arrays: as they are in the file (build.py).
-        count: number of rows.
-        keys: the key of each row in the ledger, ascending.
-        reach: by a word's bucket, how many words the longest name has that begins with such a
-            word; a power of two of them.
-        begins: the same of what `beginnings` tell.
+        arrays: as in the file (build.py).
+        keys: the ledger's key of each row, ascending.
+        reach: by a word's bucket, the most words of a name that begins with such a word; its
+            length is a power of two.
+        begins: the same for what `beginnings` tell.
 
     Raises:
         Unusable: the bytes are damaged or of another format.
@@ -133,7 +125,7 @@ class Base:
         return self._postings[self._starts[at] : self._starts[at + 1]]
 
     def near_rows(self, text: str) -> Iterator[int]:
-        """The rows of the facts with a name of this plain text, and maybe others."""
+        """The rows of the facts with a name of this plain text; hashes may add others."""
         for name in _found(self._plain, self._plain_names, word_bucket(text)):
             yield from self._postings[self._starts[name] : self._starts[name + 1]]
 
@@ -201,7 +193,6 @@ class Base:
 
 
 def _found(keys: Sequence[int], values: Sequence[int], key: int) -> Iterator[int]:
-    """The values beside a key, of two columns in the order of keys."""
     at = bisect_left(keys, key)
     while at < len(keys) and keys[at] == key:
         yield values[at]

@@ -36,12 +36,8 @@ class Unusable(Exception):
 
 
 def pack(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> bytes:
-    """A file's bytes.
-
-    Args:
-        arrays: one-dimensional arrays of unsigned integers.
-        facts: what else the header tells, as JSON.
-    """
+    """The bytes of a file with unsigned, one-dimensional arrays and `facts`, JSON, in its
+    header."""
     places: dict[str, tuple[int, str, int]] = {}
     size = 0
     for name, array in arrays.items():
@@ -61,11 +57,7 @@ def pack(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> bytes:
 
 
 def unpack(data: memoryview) -> tuple[dict[str, memoryview], dict[str, Any]]:
-    """The arrays and the rest of the header; the arrays are parts of `data`.
-
-    Raises:
-        Unusable: another format, or damaged.
-    """
+    """The arrays, which are parts of `data`, and the header's `facts`; or raises Unusable."""
     start = len(MAGIC) + 8
     if bytes(data[: len(MAGIC)]) != MAGIC or len(data) < start:
         raise Unusable("no base file of this format")
@@ -110,18 +102,17 @@ def publish(folder: Path, data: bytes) -> None:
 
 
 def contents(folder: Path) -> memoryview:
-    """The bytes of a folder's base file, copied: a mapped file that is cut short or changed in its
-    place would end the process, or change the facts. Raises OSError where there is none to read."""
+    """A copy of a folder's base file, since a mapped one that is cut short would end the process,
+    or if changed would change the facts; OSError where there is none to read."""
     return memoryview((folder / NAME).read_bytes())
 
 
 def forget(folder: Path) -> None:
-    """Take a folder's base file away, whoever made it, with what a killed process left of one.
-
-    The next index that opens the folder makes it anew. For when facts were erased.
+    """Delete a folder's base file, whoever made it, and what a killed process left of one; the next
+    index that opens the folder makes it anew. For when facts were erased.
 
     Raises:
-        CannotWrite: it may not be taken away.
+        CannotWrite: it may not be deleted.
     """
     for path in (folder / NAME, *_parts(folder)):
         try:

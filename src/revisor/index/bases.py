@@ -26,8 +26,7 @@ class Stopped(Exception):
 
 
 def filed(folder: Path | None, follower: Follower) -> Base | None:
-    """The base in a folder, if it is whole and one of this ledger; rows of it may have been erased
-    since."""
+    """The base in a folder, if whole and of this ledger; rows may have been erased since."""
     if folder is None:
         return None
     try:
@@ -41,14 +40,7 @@ def filed(folder: Path | None, follower: Follower) -> Base | None:
 def read(
     follower: Follower, standing: Standing, *, wanted: Callable[[], bool] = lambda: True
 ) -> bytes:
-    """The bytes of a base of a generation, from the ledger.
-
-    Args:
-        wanted: asked now and then whether to go on.
-
-    Raises:
-        Stopped: it was not.
-    """
+    """The bytes of a generation's base, from the ledger; raises Stopped once `wanted` says no."""
 
     def rows() -> Iterator[Sequence[Any]]:
         for number, row in enumerate(follower.rows(standing.generation)):

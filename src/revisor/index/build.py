@@ -23,8 +23,7 @@ _LONGEST = 255
 
 
 def templates_of(prompt: str, paraphrases: Iterable[str], subject: str) -> tuple[str, ...]:
-    """The wordings of a fact with `{}` where its name stands; plain text that does not name the
-    subject stays as it is."""
+    """The wordings of a fact with `{}` for its name; text without the subject stays as it is."""
     return tuple(
         text if PLACEHOLDER in text else template(text, subject) or text
         for text in (prompt, *paraphrases)
@@ -32,11 +31,9 @@ def templates_of(prompt: str, paraphrases: Iterable[str], subject: str) -> tuple
 
 
 def build(rows: Iterable[Sequence[Any]], **head: Any) -> bytes:
-    """The bytes of a base file.
+    """The bytes of a base file from the ledger's rows, by ascending key (`facts.following.Row`).
 
-    Args:
-        rows: as of `facts.following.Row`, by ascending key.
-        head: what the header tells beside: `generation`, `event`, `chain`.
+    `head` goes into the header: `generation`, `event`, `chain`.
     """
     builder = _Builder()
     builder.add(rows)
@@ -53,7 +50,6 @@ class _Texts:
         self._ends = array("Q", [0])
 
     def place(self, text: str) -> int:
-        """The number of a text."""
         found = self.places.get(text)
         if found is None:
             found = self.places[text] = len(self.places)
@@ -140,7 +136,7 @@ class _Builder:
                 self._named.append(number)
 
     def _name(self, name: str) -> int:
-        """The key of a name, whose parts are noted; 0 if it has no words."""
+        """Note a name with its parts, and return its key; 0 if it has no words."""
         read = words(name)
         if not read:
             return 0
@@ -153,7 +149,6 @@ class _Builder:
         return key
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All columns, each as narrow as its values allow."""
         texts = self._texts
         fields = [
             json.dumps(list(wordings), ensure_ascii=False, separators=(",", ":"))

@@ -1,4 +1,4 @@
-"""An index that follows a ledger: a base, what changed since, and when to look for more."""
+"""An index that follows a ledger: a base file, an overlay of later changes, when to look again."""
 
 from __future__ import annotations
 
@@ -62,9 +62,8 @@ class FactIndex:
         """The index of a ledger. It reads through the ledger, which must stay open.
 
         Args:
-            folder: where its base file lies, or is to lie; it may be read-only. A file that is
-                missing, damaged, of another format or of another ledger is made anew. None: all
-                is kept in memory.
+            folder: of its base file; may be read-only. A file that is missing, damaged, of another
+                format or of another ledger is made anew. None: all is kept in memory.
         """
         index = cls(ledger, folder)
         try:
@@ -75,7 +74,7 @@ class FactIndex:
         return index
 
     def close(self) -> None:
-        """End what runs beside and let the files go. Views stay as they are."""
+        """End background work and release the files; views stay valid."""
         self._closed = True
         builder = self._builder
         if builder is not None:
@@ -97,13 +96,13 @@ class FactIndex:
     ) -> View:
         """The facts of a generation.
 
-        What this process commits is in the next view; what another commits, in those taken
-        `LOOK_S` later. A commit of more than `BULK` changes is read beside, and in the views
-        when that is done (`refresh` waits for it).
+        What this process commits is in the next view; what another commits, in those taken `LOOK_S`
+        seconds later. A commit of more than `BULK` changes is read in the background (`refresh`
+        waits for it).
 
         Args:
             generation: the live one by default.
-            moment: what the view takes for now, aware; by default the time of each call.
+            moment: what the view takes for now, with a time zone; by default the time of each call.
             namespaces: only facts of these; by default of all.
 
         Raises:
@@ -118,7 +117,7 @@ class FactIndex:
         return view.narrowed(moment=moment, namespaces=namespaces)
 
     def refresh(self) -> int:
-        """Read all that was committed before the call. The generation that is live then."""
+        """Read all that was committed before the call; returns the live generation."""
         while True:
             with self._lock:
                 if self._catch_up():
@@ -126,12 +125,10 @@ class FactIndex:
             self._read_anew()
 
     def snapshot(self, *, generation: int | None = None) -> bytes:
-        """All facts of a generation (the live one by default) in the form of a base file, for
-        `View.of` where there is no ledger. It names the ledger's history, and holds nothing else
-        of it.
+        """All facts of a generation (by default the live one) as a base file's bytes, for `View.of`
+        without a ledger; NotFound if there is no such generation.
 
-        Raises:
-            NotFound: there is no such generation.
+        Of the ledger's history only its hash is in it.
         """
         standing = self._follower.standing()
         if generation is not None:
@@ -139,19 +136,14 @@ class FactIndex:
         return read(self._follower, standing)
 
     def compact(self) -> None:
-        """Make one base, and file, of the base and what changed since, as is done beside when that
-        has grown large."""
+        """Merge base and overlay into one base, as the background does once the overlay is
+        large."""
         self.refresh()
         self._merge()
 
     def erase(self) -> None:
-        """Leave no byte of what was purged in the ledger, in the folder or in new views.
-
-        Views that were taken before keep what they had, until nobody holds them.
-
-        Raises:
-            CannotWrite: the base file may not be taken away.
-        """
+        """Leave no byte of what was purged in the ledger, in the folder or in new views; views that
+        were taken before keep what they had. CannotWrite if the base file may not be deleted."""
         self.refresh()
         if self._folder is not None and self._holds_erased(self._folder):
             forget(self._folder)
@@ -185,7 +177,7 @@ class FactIndex:
             self._merge()
 
     def _adopt(self, base: Base, standing: Standing) -> None:
-        """Stand on a base from now on."""
+        """Replace the current base."""
         overlay = Overlay(base)
         purged = self._follower.purged_since(base.head["event"])
         begun, ended = self._follower.changes(base.generation, standing.generation)
@@ -218,7 +210,7 @@ class FactIndex:
         return self._view
 
     def _catch_up(self) -> bool:
-        """Read what was committed; the lock is held. False where it is too much to read here."""
+        """Read what was committed, under the lock; False where it is too much to read here."""
         own = self._follower.own_commits
         self._stale = self._stale or own != self._own or self._follower.has_moved()
         try:
@@ -228,7 +220,7 @@ class FactIndex:
             self._looked, self._own = time.monotonic(), own
 
     def _read_news(self) -> bool:
-        """As `_catch_up`, where there is something to read."""
+        """As `_catch_up`, where something was committed."""
         follower = self._follower
         news = follower.news(self._standing, limit=BULK)
         if news.replaced:
@@ -247,14 +239,14 @@ class FactIndex:
         return True
 
     def _leave_out(self, purged: frozenset[int]) -> None:
-        """Forget erased rows at once; the base that still has them is made anew beside."""
+        """Forget erased rows at once; a new base without them is made in the background."""
         self._overlay = self._overlay.without(purged)
         self._purged |= {key for key in purged if self._base.row_of(key) is not None}
         self._pinned = OrderedDict()
         self._view = View(self._base, self._overlay, generation=self._view.generation)
 
     def _start_beside(self, work: Callable[[], None]) -> None:
-        """Let a thread do it, if none is at such work."""
+        """Start a background thread, unless one is at work."""
 
         def run() -> None:
             try:
@@ -273,7 +265,7 @@ class FactIndex:
             self._builder.start()
 
     def _merge(self) -> None:
-        """Make a base of the base and the overlay, and stand on it."""
+        """Make a new base of base and overlay, and adopt it."""
         with self._building:
             with self._lock:
                 old, standing = self._base, self._standing
@@ -282,7 +274,7 @@ class FactIndex:
             self._stand_on(base, old)
 
     def _read_anew(self) -> None:
-        """Make a base of what is live in the ledger, and stand on it, if nobody else did."""
+        """Make a base of the ledger's live generation and adopt it, unless another thread did."""
         old = self._base
         with self._building:
             if self._base is not old:
@@ -298,7 +290,6 @@ class FactIndex:
                 self._stale = True  # to be sure: the next look compares where both stand
 
     def _at(self, generation: int) -> View:
-        """The view of another generation than the live one."""
         with self._lock:
             # After an erasure there is another one: what is made meanwhile is not kept in that.
             pinned = self._pinned

@@ -40,7 +40,7 @@ def word_bucket(word: str) -> int:
 
 
 def folding() -> str:
-    """What tells the rules by which names are folded and spelled otherwise from others."""
+    """Names the rules of folding and spelling, so that an index made by others is not used."""
     told = [*name_words(_FOLDED), *rules()]
     for spelled in map(spelling, _SPELLED):
         told += plain_texts(spelled)

@@ -33,15 +33,14 @@ class IndexFigures:
     """What was measured.
 
     Attributes:
-        rows: facts in the ledger.
-        index_seconds: to make the base from the ledger, file and all; of it `index_cpu_seconds`
-            in this process, for machines that others use as well.
-        open_ms: to open an index on its file, the first view taken.
+        index_seconds: to make the base from the ledger and write its file; `index_cpu_seconds` is
+            this process's share.
+        open_ms: to open an index on its file and take the first view.
         bytes_per_fact: of the file.
-        peak_rss_mb: the most that a process held in memory which made the base.
-        resident_mb: by how much a process grows that opens the file and looks names up; of it
+        peak_rss_mb: of a process that makes the base.
+        resident_mb: growth of a process that opens the file and looks names up; of it
             `anonymous_mb` is its own, the rest are pages of the file.
-        commit_ms: one changed fact's transaction.
+        commit_ms: the transaction of one changed fact.
         commit_to_live_ms: from there to a view that has it, by who committed: `same_process`,
             `other_process`.
         lookup_us: one look-up: `hit`, `miss`, `begins`.
@@ -74,14 +73,9 @@ def synthetic(rows: int) -> Iterator[Fact]:
 
 
 def measure(ledger: str | Path, folder: Path) -> IndexFigures:
-    """Measure the index of a ledger that has facts; what is changed in it is changed back.
+    """Measure the index of a ledger; its facts are the same afterwards. UsageError if it has none.
 
-    Args:
-        ledger: as `Ledger.open` takes it.
-        folder: where the base file goes; one that is there is made anew.
-
-    Raises:
-        UsageError: the ledger has no facts.
+    The base file is written into `folder`, in place of one that is there.
     """
     with Ledger.open(ledger) as opened:
         rows = opened.count()
@@ -105,7 +99,7 @@ def measure(ledger: str | Path, folder: Path) -> IndexFigures:
 
 
 def _elsewhere(call: Callable[..., dict[str, Any]], *given: Any) -> dict[str, Any]:
-    """A call in a process of its own, whose memory nothing else has touched."""
+    """A call in a fresh process, whose memory nothing else has touched."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(call, given)
 
@@ -147,8 +141,7 @@ def _opening(ledger: str, folder: Path) -> dict[str, Any]:
 
 
 def _peak_mb() -> float:
-    """The most memory that this process had. On Linux not by getrusage: that counts what the
-    process that started this one had then."""
+    """The peak memory of this process; getrusage counts the parent's, too, on Linux."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
         line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
@@ -170,7 +163,7 @@ def _memory() -> dict[str, int]:
 
 
 def _lookups(view: View, names: list[str]) -> dict[str, float]:
-    """Microseconds a call, medians."""
+    """Median microseconds of a call."""
     known = [words for words in map(name_words, names) if words]
     unknown = [(*words, "nowhere") for words in known]
     for words in known:

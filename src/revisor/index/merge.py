@@ -23,13 +23,8 @@ from revisor.index.near import NearPart, merged_near
 def merged(
     base: Base, ended: Collection[int], added: Mapping[int, IndexedFact], **head: Any
 ) -> bytes:
-    """The bytes of the new base.
-
-    Args:
-        ended: the rows of the base that are left out.
-        added: facts that are not in the base, by their keys in the ledger.
-        head: what the header tells beside: `generation`, `event`, `chain`.
-    """
+    """The bytes of a new base without the rows `ended`, with the facts `added` by ledger key;
+    `head` (`generation`, `event`, `chain`) goes into the header."""
     other = Base(build(_rows(added), **head))
     parts = (_Part(base, ended), _Part(other, ()))
     longest = max(base.longest if len(parts[0].rows) else 0, other.longest)
@@ -37,7 +32,6 @@ def merged(
 
 
 def _rows(added: Mapping[int, IndexedFact]) -> Iterator[Row]:
-    """Facts as rows, by ascending key."""
     for key in sorted(added):
         fact = added[key]
         yield Row(
@@ -56,14 +50,8 @@ def _rows(added: Mapping[int, IndexedFact]) -> Iterator[Row]:
 
 
 class _Part:
-    """A base of which some rows are kept.
-
-    Attributes:
-        arrays: as in its file.
-        rows: the kept rows, ascending.
-        used: by a text's number, whether it is still needed.
-        places: by a text's number, its number among all texts; set by `_texts`.
-    """
+    """A base of which `rows`, ascending, are kept; by a text's number, `used` tells whether it is
+    still needed, `places` its new number (set by `_texts`)."""
 
     def __init__(self, base: Base, ended: Collection[int]) -> None:
         self.arrays = {name: np.asarray(array) for name, array in base.arrays.items()}
@@ -74,11 +62,9 @@ class _Part:
         self.places = np.zeros(0, dtype=np.uint32)
 
     def column(self, name: str) -> np.ndarray:
-        """A column of the kept rows."""
         return self.arrays[name][self.rows]
 
     def text(self, place: int) -> bytes:
-        """A text, as it is in the file."""
         start, end = self.arrays["offset"][place : place + 2].tolist()
         return self.arrays["text"][start:end].tobytes()
 
@@ -122,8 +108,8 @@ def _arrays(*parts: _Part) -> dict[str, np.ndarray]:
 def _table(
     parts: tuple[_Part, ...], column: str, table: str
 ) -> tuple[np.ndarray, list[tuple[int, int]]]:
-    """A column that points into a table of texts, over both parts, and that table: entries that
-    are in use, each once, as numbers of the part and of the text in it."""
+    """A column of both parts that points into a new table of texts, and that table: each entry in
+    use once, as (part, text number)."""
     numbers: dict[bytes, int] = {}
     entries: list[tuple[int, int]] = []
     columns = []
@@ -160,7 +146,7 @@ def _odd_ids(
 
 
 def _texts(parts: tuple[_Part, ...]) -> dict[str, np.ndarray]:
-    """The texts in use, one part's behind the other's; tells each part their new numbers."""
+    """The texts in use, the second part's behind the first's; sets `places` of each part."""
     pieces: list[np.ndarray] = []
     lengths: list[np.ndarray] = []
     count = 0
@@ -197,8 +183,7 @@ def _names(parts: tuple[_Part, ...], ranks: list[np.ndarray]) -> dict[str, np.nd
 
 
 def _near_parts(parts: tuple[_Part, ...]) -> tuple[NearPart, NearPart]:
-    """What each part gives of the names that are written otherwise; the words are marked as texts
-    that are still needed."""
+    """What each part gives to look-ups of names written otherwise; marks their words as used."""
     found = []
     for part in parts:
         kept_row = np.zeros(len(part.arrays["key"]), dtype=bool)

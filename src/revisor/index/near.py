@@ -2,9 +2,9 @@
 
 `plain` are hashes of plain texts, ascending, and `plain_name` the names that have them, as places
 in `name`. `begins` tells by a hash's bucket how names begin (`beginnings`). `word` are the words in
-which a letter may be wrong, as numbers of texts; `deletion` are hashes of what is left of them
-without a letter, ascending, and `deletion_word` whose they are. The words of the name at a place
-are those of `spelled` from `spelled_start` on.
+which a letter may be wrong, as numbers of texts; `deletion` are hashes of these words without one
+letter, ascending, and `deletion_word` the words. The words of the name at a place are those of
+`spelled` from `spelled_start` on.
 """
 
 from __future__ import annotations
@@ -54,12 +54,7 @@ class NearNames:
             self._spelled_key.append(key)
 
     def arrays(self, names: np.ndarray, place: Callable[[str], int]) -> dict[str, np.ndarray]:
-        """All arrays.
-
-        Args:
-            names: the keys of all names, ascending.
-            place: gives the number of a text.
-        """
+        """All arrays for names with these ascending keys; `place` gives the number of a text."""
         places = np.array([place(word) for word in self._words], dtype=np.uint32)
         hashes, of = _deletions(self._words)
         plain_name = np.searchsorted(names, np.array(self._plain_key, dtype=np.uint64))
@@ -90,16 +85,8 @@ def both_tell(one: int, other: int) -> int:
 
 
 class NearPart:
-    """The names of a base of which some are kept, for a new one.
-
-    Args:
-        arrays: of the base.
-        kept: by a name's place, whether it is kept.
-
-    Attributes:
-        used: by a word's number, whether a name that is kept has it.
-        numbers: by a word's number, that among the new base's words; set by `number`.
-    """
+    """The names of a base of which some are `kept` (by place); by a word's number, `used` tells
+    whether they have it, `numbers` its new number (set by `share`)."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray], kept: np.ndarray) -> None:
         self.arrays, self.kept = arrays, kept
@@ -110,12 +97,8 @@ class NearPart:
         self.numbers = np.zeros(0, dtype=np.uint32)
 
     def share(self, other: NearPart, text: Callable[[int], bytes], theirs: Sequence[bytes]) -> None:
-        """Give the words of another part that are here, too, the same numbers.
-
-        Args:
-            text: gives a text of this part.
-            theirs: the words of the other part.
-        """
+        """Give words that are also in another part, whose words are `theirs`, the same numbers;
+        `text` gives a text of this part."""
         hashes = np.array([crc32(word) for word in theirs], dtype=np.uint32)
         deletion, words = self.arrays["deletion"], self.arrays["deletion_word"]
         first = np.searchsorted(deletion, hashes)
@@ -137,21 +120,18 @@ class NearPart:
         return self.arrays["word"][self.used]
 
     def named(self, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Plain texts' hashes of the names that are kept, and the names' new places.
-
-        Args:
-            names: keys of all names of the new base, ascending.
-        """
+        """The plain texts' hashes of kept names, and their places among all `names` (ascending
+        keys)."""
         kept = self.kept[self.arrays["plain_name"]]
         return self.arrays["plain"][kept], self._new(names)[self.arrays["plain_name"][kept]]
 
     def spelled(self, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """New places of names that are kept, and the new numbers of their words."""
+        """The places of kept names among all, and the new numbers of their words."""
         kept = self.kept[self._names]
         return self._new(names)[self._names[kept]], self.numbers[self.arrays["spelled"][kept]]
 
     def deleted(self) -> tuple[np.ndarray, np.ndarray]:
-        """Deletions' hashes of the words that this part gives, and the words' new numbers."""
+        """The deletions' hashes of the words that this part gives, and the words' new numbers."""
         words = self.arrays["deletion_word"]
         kept = self.used[words]
         return self.arrays["deletion"][kept], self.numbers[words[kept]]
@@ -164,12 +144,8 @@ class NearPart:
 def merged_near(
     first: NearPart, second: NearPart, names: np.ndarray, words: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """The arrays of both parts' names.
-
-    Args:
-        names: keys of all names, ascending.
-        words: the words of both, as new numbers of texts.
-    """
+    """The arrays of both parts' names, from all names' keys, ascending, and all words' new
+    numbers."""
 
     def joined(
         one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]
@@ -196,14 +172,12 @@ def _pairs(key: str, value: str, keys: np.ndarray, values: np.ndarray) -> dict[s
 
 
 def _spelled(names: np.ndarray, words: np.ndarray, count: int) -> dict[str, np.ndarray]:
-    """The words of each of so many names, from pairs of both."""
     pairs = _pairs("name", "word", names, words)
     starts = np.searchsorted(pairs["name"], np.arange(count + 1))
     return {"spelled": pairs["word"], "spelled_start": narrow(starts)}
 
 
 def _deletions(words: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The hashes of words' deletions, and the numbers of the words."""
     hashes, of = array("I"), array("I")
     for number, word in enumerate(words):
         found = deletion_hashes(word)

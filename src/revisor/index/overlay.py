@@ -35,15 +35,14 @@ class Overlay:
     """Facts beside those of a base, numbered from 0.
 
     Attributes:
-        facts, terms: by number.
-        names: by a name's key, the numbers of the facts that have it.
-        first_words: how many words the longest name has that begins with a word.
+        names: by a name's key, the numbers of its facts.
+        first_words: by word, the most words of a name that begins with it.
         plain: by a plain text, the numbers of the facts with a name of that text.
         begins: by a text, what `beginnings` tell of it.
-        words: by what is left of a word of a name without a letter, the words.
+        words: by a name's word without one letter, the words.
         born, died: by number, the step at which a fact began and ended.
         ended: by row of the base, the step at which it ended.
-        alive: how many facts of base and overlay hold at the last step.
+        alive: number of facts in base and overlay that hold at the last step.
         step: the last one.
     """
 
@@ -70,12 +69,8 @@ class Overlay:
         return len(self.facts) + len(self.ended)
 
     def apply(self, begun: Iterable[Row], ended: Iterable[int]) -> None:
-        """Take one more step. Views of earlier steps read what they read before.
-
-        Args:
-            begun: rows that begin.
-            ended: keys of rows that end; those that are not here, or ended before, are passed by.
-        """
+        """Take one more step, which views of earlier steps do not see; unknown `ended` keys are
+        ignored."""
         step = self.step + 1
         for key in ended:
             self._end(key, step)
@@ -147,11 +142,7 @@ class Overlay:
         return {key: self.facts[number] for key, number in self._number_of.items()}
 
     def without(self, keys: Set[int]) -> Overlay:
-        """Another overlay with what holds now, in which nothing of these rows is left.
-
-        Args:
-            keys: of rows of the ledger.
-        """
+        """Another overlay with what holds now and nothing of the rows with these ledger keys."""
         left = Overlay(self._base)
         gone = [row for row in map(self._base.row_of, keys) if row is not None]
         left.ended = dict.fromkeys([*self.ended, *gone], 1)
@@ -164,7 +155,6 @@ class Overlay:
 
 
 def _append(numbers: dict[_Key, tuple[int, ...]], key: _Key, number: int) -> None:
-    """Add a number at a key, once."""
     known = numbers.get(key, ())
     if known[-1:] != (number,):
         numbers[key] = (*known, number)

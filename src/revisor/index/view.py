@@ -21,16 +21,13 @@ _ANY_LENGTH = 255  # what a base writes for names of as many words, or more
 class View:
     """The facts of a generation. Immutable; may be used by several threads.
 
-    A fact's handle is a number that means it in this view only; its id means it everywhere.
-
-    Args:
-        base, overlay: what is looked into; later steps of the overlay are not seen.
-        moment: what is taken for now; None for the clock's.
-        namespaces: of which facts are found; None for all.
+    A fact's handle is a number that means it in this view only; its id means it everywhere. Later
+    steps of the overlay are not seen. `moment` is what is taken for now, None for the clock's;
+    `namespaces` None means all.
 
     Attributes:
         generation: the ledger's generation that it shows.
-        longest: no name has more words than so; 0 if there is no fact.
+        longest: the most words of a name; 0 if there is no fact.
 
     Raises:
         UsageError: the moment has no time zone.
@@ -78,11 +75,8 @@ class View:
 
     @classmethod
     def of(cls, data: bytes | memoryview) -> View:
-        """The view of a snapshot (`FactIndex.snapshot`), without a ledger.
-
-        Raises:
-            StoreDamaged: the bytes are damaged or of another format.
-        """
+        """The view of a snapshot (`FactIndex.snapshot`), without a ledger; StoreDamaged if
+        unusable."""
         try:
             base = Base(data)
         except Unusable as error:
@@ -123,8 +117,7 @@ class View:
         return base if own is None else both_tell(base, own)
 
     def corrections(self, word: str) -> Sequence[str]:
-        """The words of names that differ from one in one letter, and maybe those of names that are
-        gone; remembered."""
+        """The words of names one letter away, maybe with those of names that are gone; cached."""
         known = self._corrections.get(word)
         if known is None:
             found = self._base.near_words(word)
@@ -137,14 +130,14 @@ class View:
         return known
 
     def near(self, text: str) -> Sequence[int]:
-        """Handles of the facts with a name of this plain text, and maybe of others, that are of the
-        namespaces; in no particular order."""
+        """Handles of the facts in the namespaces with a name of this plain text, and maybe
+        others."""
         found = self._living(self._base.near_rows(text), self._overlay.plain.get(text, ()))
         return list(dict.fromkeys(found))
 
     def find(self, words: Sequence[str]) -> Sequence[int]:
-        """Handles of the facts that have a name or an alias of exactly these folded words and are
-        of the namespaces, whenever they hold (`terms`); in no particular order."""
+        """Handles of the facts in the namespaces with a name or alias of exactly these folded
+        words, whenever they hold (`terms`); in no particular order."""
         key = name_key(words)
         rows = self._base.rows(key)
         numbers = self._overlay.names.get(key)
@@ -153,7 +146,7 @@ class View:
         return self._living(rows, numbers or ())
 
     def _living(self, rows: Iterable[int], numbers: Iterable[int]) -> list[int]:
-        """The handles of what of these is there in this view."""
+        """The handles of those rows and overlay numbers that are in this view."""
         step, ended, first = self._step, self._ended, self._base.count
         found = [row for row in rows if ended.get(row, step + 1) > step]
         found += [first + number for number in numbers if self._is_alive(number)]

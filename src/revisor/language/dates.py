@@ -30,12 +30,8 @@ _SPACE = r"(?:\s+|(?<=['\u2019]))"
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Days from `start` on and before `end`.
-
-    Attributes:
-        is_unit: it is a day, a week, a month, a quarter or a year of the calendar.
-        is_open: it is asked, too, for what began within it ("in 2024", "after 2022").
-    """
+    """Days from `start` on and before `end`; a calendar unit (day, week, month, quarter, year) if
+    `is_unit`; `is_open`: what began within it counts, too ("in 2024", "after 2022")."""
 
     start: date
     end: date
@@ -44,15 +40,11 @@ class Period:
 
 
 class Grammar(NamedTuple):
-    """Patterns made of the word lists of a language.
+    """Patterns made of a language's word lists, `rules`.
 
-    Attributes:
-        rules: the lists.
-        kinds: by kind, what each phrase means. Of kind "link" that is how a date behind it is
-            taken: "in", "through", "before", "after", "since", "from".
-        hint: what a text has that tells a date.
-        date: a date; link: what stands ahead of one; until: between two; onwards: behind one.
-        now: what means the present.
+    `kinds` has, by kind, what each phrase means; of the kind "link", how a date behind it is taken:
+    "in", "through", "before", "after", "since", "from". `hint` finds what tells a date; `link`
+    stands ahead of one, `until` between two, `onwards` behind one; `now` means the present.
     """
 
     rules: Lexicon
@@ -103,7 +95,6 @@ def _any_hint() -> re.Pattern[str]:
 
 
 def _date_pattern(of: Mapping[str, str]) -> str:
-    """The pattern of a date from those of the kinds of words in it."""
     joint = rf"(?:{of['joint']}{_SPACE})?"
     count, unit = rf"\d{{1,3}}|{of['number']}", rf"(?:{of['unit']}|{of['units']})"
     article = rf"(?:{of['article']}{_SPACE})?"
@@ -150,14 +141,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 class Date(NamedTuple):
-    """A date in a text.
-
-    Attributes:
-        end: where it ends.
-        period: its days.
-        words: that tell it, folded.
-        is_full: it names its year in a way in which other numbers are written, too.
-    """
+    """A date in a text; `is_full`: it names its year in a form that other numbers have, too."""
 
     end: int
     period: Period
@@ -194,15 +178,8 @@ def date_at(sentence: str, at: int, today: date, grammar: Grammar) -> Date | Non
 
 
 def _period(given: dict[str, str], today: date, kinds: dict[str, dict[str, str]]) -> Period:
-    """The period of a date.
-
-    Args:
-        given: the groups of its pattern.
-        kinds: see `Grammar`.
-
-    Raises:
-        ValueError, OverflowError: there is no such date.
-    """
+    """The period of a date by its pattern's groups; ValueError or OverflowError if there is
+    none."""
     if "han_year" in given:
         parts = [int(given.get(name, 1)) for name in ("han_year", "han_month", "han_day")]
         unit = "day" if "han_day" in given else "month" if "han_month" in given else "year"

@@ -265,11 +265,7 @@ class Lexicon:
     answer_letters: frozenset[str]
 
     def terms(self, text: str) -> tuple[Word, ...]:
-        """The words of a text, those together that are an entry of a list, the longest first;
-        remembered, since many rules look at one question.
-
-        "\u4ec0\u4e48\u65f6\u5019" is one term, and so is "est-ce que"; English has few such.
-        """
+        """A text's words, the longest entries of several words as one: "est-ce que"."""
         return _terms(self, text)
 
 
@@ -312,8 +308,8 @@ _JOINT = re.compile(r"[\s'\u2019\u2010\u2011-]{0,3}")  # between the words of an
 
 
 def lexicon(text: str = "") -> Lexicon:
-    """The word lists for a text: those of its language, and the English ones but for words that
-    do something else in it; of `SHARED` lists those of all languages.
+    """The word lists for a text: those of its language, and the English ones without words that do
+    something else in it; of `SHARED`, those of all languages.
 
     "war" is an auxiliary in "Wo war der Sitz von ACME?" and none in "The war of ACME was".
     """
@@ -416,7 +412,6 @@ def lists(language: str) -> dict[str, frozenset[str]]:
 
 @cache
 def _spoken() -> dict[str, tuple[str, ...]]:
-    """The languages that have a word in their lists."""
     found: dict[str, dict[str, None]] = {}
     for language in LANGUAGES:
         for name, entries in lists(language).items():

@@ -14,7 +14,6 @@ def word_list(language: str) -> str:
 
 
 def word_forms(language: str) -> str:
-    """The text of a language's commonest word forms, one a line, names with a capital; empty where
-    there is no such list."""
+    """A language's commonest word forms, one a line, names with a capital; empty without a list."""
     path = files(__package__) / language / "forms.txt"
     return path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -34,16 +34,7 @@ _NEAR = 80  # characters beside a name by which the language is told
 
 
 class Spot(NamedTuple):
-    """A name and what stands beside it.
-
-    Attributes:
-        text: the whole, up to where it is read.
-        begin: what stands ahead of this place does not count.
-        first: the name's first word.
-        end: where it ends.
-        size: how many words it has.
-        preceding, following: the words beside it.
-    """
+    """A name, and the words beside it; what stands before `begin` does not count."""
 
     text: str
     begin: int
@@ -64,13 +55,8 @@ def longer_name(spot: Spot) -> str | None:
 
 
 class Forms(NamedTuple):
-    """The legal forms behind a company's name: "ACME, Inc.", "ACME Co. KG", "ACME S.A.".
-
-    Attributes:
-        end: where they end; where the name does if there are none.
-        size: how many words they are.
-        text: they, folded and run together.
-    """
+    """The legal forms behind a company's name ("ACME Co. KG"), folded and run together in
+    `text`."""
 
     end: int
     size: int
@@ -78,13 +64,7 @@ class Forms(NamedTuple):
 
 
 def forms_behind(text: str, read: Sequence[Word], at: int, stop: int, end: int) -> Forms:
-    """The legal forms that stand behind a name.
-
-    Args:
-        read: the text's words; those from `at` on stand behind the name, none from `stop` on
-            counts.
-        end: where the name ends.
-    """
+    """The legal forms behind a name that ends at `end`, among the words from `at` to `stop`."""
     found = Forms(end, 0, "")
     while (place := at + found.size) < stop:
         gap = text[found.end : read[place].start]
@@ -103,8 +83,7 @@ def forms_behind(text: str, read: Sequence[Word], at: int, stop: int, end: int) 
 
 
 def _form_end(text: str, read: Sequence[Word], place: int, stop: int) -> int:
-    """The last word of a legal form that begins with a word: of "S.A." and of Chinese ones the
-    letters are words."""
+    """The last word of a legal form; of "S.A." and of Chinese forms each letter is a word."""
     last = place
     if is_unspaced(text[read[place].start]):
         for last in range(min(place + _WIDE, stop) - 1, place, -1):
@@ -156,7 +135,6 @@ def script_goes_on(spot: Spot) -> bool:
 
 
 def _is_katakana(character: str) -> bool:
-    """Whether it is one, or the sign of a long vowel; not the dot between words."""
     return (
         "\u30a0" <= character <= "\u30ff" and character != "\u30fb"
     ) or "\u31f0" <= character <= "\u31ff"
@@ -177,8 +155,8 @@ def capital_follows(spot: Spot) -> bool:
 
 
 def particle_follows(spot: Spot) -> bool:
-    """As "Karl" in "Karl von Abel", "Plaza" in "Plaza de Roma"; not in German "ACME von Siemens".
-    Of a name that is a word of the language, "Bank" in "Bank of England"."""
+    """As "Karl" in "Karl von Abel", "Bank" in "Bank of England"; not "ACME" in "ACME von
+    Siemens"."""
     word, shown = spot.following, _shown_behind(spot)
     if word is None or not shown.islower():
         return False
@@ -207,7 +185,7 @@ def is_capital_word(spot: Spot) -> bool:
 
 def capital_precedes(spot: Spot) -> bool:
     """As "York" in "New York", "Street" in "48th Street"; not in "President Lincoln", "Does ACME",
-    "Visiting Chicago" or German "das Restaurant Ember", whose nouns have capitals."""
+    "Visiting Chicago" or German "das Restaurant Ember"."""
     word, text = spot.preceding, spot.text
     if spot.size > 1 or word is None or text[word.end : spot.first.start] not in _SPACES:
         return False
@@ -226,8 +204,8 @@ def capital_precedes(spot: Spot) -> bool:
 
 
 def plain_word(spot: Spot) -> bool:
-    """A name that is a word of the language, "It", is one only as it is capitalised within a
-    sentence, and no number follows ("No. 2")."""
+    """A plain word is a name only with a capital within a sentence, and not before a number ("No.
+    2")."""
     if spot.size > 1:
         return False
     word = spot.first
@@ -287,7 +265,6 @@ def _opens(text: str, at: int, begin: int) -> bool:
 
 @cache
 def _plain_words() -> frozenset[str]:
-    """Words that `plain_word` may be about, of all languages."""
     each = [lists(language) for language in LANGUAGES]
     return frozenset[str]().union(*(own["function_words"] | own["pronouns"] for own in each))
 
@@ -295,14 +272,11 @@ def _plain_words() -> frozenset[str]:
 def is_plainly_written(
     text: str, start: int, end: int, begin: int = 0, *, among_names: bool = True
 ) -> bool:
-    """Whether a name stands in a text as words of the language do, where other names are written
-    with capitals: "time" in "Which time zone is Paris in?", and not in "which time zone is it in".
+    """Whether a name is written as plain words where other names have capitals: "time" in "Which
+    time zone is Paris in?", not in "which time zone is it in".
 
-    Args:
-        start, end: of the name.
-        begin: what stands ahead of this place does not count.
-        among_names: the sentence has to have other names; else it is known to be of a text that
-            has capitals.
+    What stands before `begin` does not count. Without `among_names` the sentence needs no other
+    name: the text is known to have capitals.
     """
     shown = text[start:end]
     read = words(shown)
@@ -326,13 +300,8 @@ def is_plainly_written(
 
 
 def rules_beside(text: str, begin: int, start: int, end: int, after: int | None = None) -> Lexicon:
-    """The word lists for what stands beside a name in its sentence.
-
-    Args:
-        begin: what stands ahead of this place does not count.
-        start, end: where the name stands.
-        after: from where what stands behind the name counts, if not from its end.
-    """
+    """The word lists for the language of a name's neighbours, from `begin` and, behind it, `after`
+    on."""
     ahead = _AHEAD.search(text, max(begin, start - _NEAR), start)
     behind = _BEHIND.match(text, end if after is None else after, end + _NEAR)
     return lexicon(f"{ahead.group() if ahead else ''} {behind.group() if behind else ''}")
@@ -343,7 +312,7 @@ def _rules(spot: Spot) -> Lexicon:
 
 
 def _says_itself(folded: str, rules: Lexicon) -> bool:
-    """Whether a word, capitalised or not, is of the sentence and not of a name."""
+    """Whether a word is of the sentence and not of a name, even with a capital."""
     return (
         folded in rules.function_words
         or folded in rules.question_words
@@ -353,7 +322,7 @@ def _says_itself(folded: str, rules: Lexicon) -> bool:
 
 
 def in_capitals(spot: Spot) -> bool:
-    """Whether the words before a place, too, are all in capitals, so that one tells nothing."""
+    """Whether the words before a name are in capitals, too, so that a capital tells nothing."""
     end = spot.following.end if spot.following else spot.end
     here = spot.text[max(spot.begin, spot.first.start - _AROUND) : end]
     return here.upper() == here

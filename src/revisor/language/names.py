@@ -51,13 +51,10 @@ _SPELLINGS = 8  # facts of which the spellings are compared with what a text has
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A name in a text.
+    """A name in a text, with the handles of the facts about what it names.
 
-    Attributes:
-        start, end: where it stands.
-        facts: handles of the facts about what it names.
-        within: it is told to be part of a longer name, by what stands beside it: the rule's name.
-        inner: start, end and facts of other names that overlap it.
+    `within` is the rule by which it is part of a longer name; `inner` has start, end and facts of
+    the names that overlap it.
     """
 
     start: int
@@ -72,11 +69,11 @@ NearHit = tuple[int, Sequence[Near]]  # the same of a name that is written other
 
 
 def mentions(text: str, names: Names) -> list[Mention]:
-    """Where a text mentions names, in order; of names that overlap the one that begins first, and
-    of those the longest.
+    """Where a text mentions names, in order: of names that overlap, the first; of those that begin
+    together, the longest.
 
-    A name that is written as in the facts comes before one that is written otherwise, unless this
-    is a longer one that has it within.
+    A name written as in the facts comes before one written otherwise, unless the latter has it
+    within.
     """
     if not names.longest:
         return []
@@ -110,16 +107,14 @@ def resolve(
     begin: int = 0,
     start: int = 0,
 ) -> list[Mention]:
-    """Of names that overlap the first, and of those that begin together the longest; but one that
-    a name goes on behind which is part of a longer one ("of June" in "of June Carroll") is none.
+    """Of names that overlap, the first, and of those that begin together the longest; but one that
+    is part of a longer name gives way to one that goes on behind it ("of June" to "June Carroll").
 
     Args:
-        text: in which they are.
-        read: its words; none before `begin` counts.
+        begin: no word before this one counts.
         places: of the words with which names may begin, in order.
-        names_at: how many words each name has that begins with one, and its facts; shorter first.
-        names: what they are looked up in.
-        start: what stands ahead of it does not count; places are counted from it.
+        names_at: for each such word, the number of words and the facts of each name; shorter first.
+        start: what stands ahead of it does not count; places in the result are counted from it.
     """
     found: list[Mention] = []
     done, count = 0, len(read)
@@ -154,8 +149,7 @@ def resolve(
 
 
 def _plain_title(spot: Spot, names: Names, handles: Sequence[int]) -> str | None:
-    """The rule by which words behind an article are no title: "the profession" is not "The
-    Profession" where names are written with capitals."""
+    """The rule by which "the profession" is not "The Profession" where names have capitals."""
     article = spot.first.text
     if spot.size == 1 or not (is_name_article(article) or article in lexicon().articles):
         return None
@@ -174,13 +168,9 @@ def settle(
     begin: int = 0,
     start: int = 0,
 ) -> list[Mention]:
-    """The mentions of names as they are written in the facts, and of those written otherwise that
-    do not overlap them, or have them within.
+    """Exact mentions, and of those written otherwise the ones that overlap none or have one within.
 
-    Args:
-        near: by the place of their first words, how many words such names have and their facts.
-        exact: in order.
-        text, read, names, begin, start: see `resolve`.
+    `near` has, by the place of the first word, the sizes and facts of such names; see `resolve`.
     """
     if not near:
         return list(exact)
@@ -212,9 +202,11 @@ def _as_written(
     begin: int,
     start: int,
 ) -> Mention | None:
-    """The mention of what some words name that are written otherwise; without facts where they
-    name several, None where they name nothing as they stand there: "ACME Ltd" is not "ACME GmbH",
-    and "ORCHID" among words in capitals not "Orchid Inc."."""
+    """The mention of a name that is written otherwise; without facts where several may be meant.
+
+    None where the words name nothing: "ACME Ltd" is not "ACME GmbH", and "ORCHID" among words in
+    capitals is not "Orchid Inc.".
+    """
     behind = first + size
     forms = forms_behind(text, read, behind, len(read), read[behind - 1].end)
     last = behind + forms.size
@@ -235,11 +227,10 @@ def _as_written(
 
 
 def _one_owner(facts: Sequence[Near], names: Names, exact: Sequence[Mention]) -> tuple[int, ...]:
-    """The facts about the only subject that may be meant; none if there are several.
+    """The facts about the only subject that may be meant; none if several may be.
 
-    A letter that is wrong counts less than a form that was left out, and of several subjects the
-    one is meant that the text names as it is written in the facts. Facts that share a subject and
-    differ by their qualifiers are of several.
+    A wrong letter counts for less than a legal form left out, and a subject that the text also
+    names exactly comes first. Facts with one subject and different qualifiers count as several.
     """
     right = [one.handle for one in facts if not one.is_typed]
     by_owner: dict[tuple[tuple[str, ...], str], dict[int, str]] = {}
@@ -311,8 +302,8 @@ def _is_amid(text: str, start: int) -> bool:
 
 
 def _lacks_sign(text: str, word: Word, names: Names, handles: Sequence[int]) -> bool:
-    """Whether a word of the language is a name only behind a full stop, which is not there: "net"
-    is not ".NET", nor is "NET" in "ASP.NET"."""
+    """Whether a plain word lacks a name's full stop: "net" is not ".NET", nor is "NET" in
+    "ASP.NET"."""
     if not is_ordinary(word.text):
         return False
     spelled = [one for one in _spelled(names, handles) if name_words(one) == (word.text,)]
@@ -325,13 +316,11 @@ def _lacks_sign(text: str, word: Word, names: Names, handles: Sequence[int]) -> 
 
 
 def _spelled(names: Names, handles: Sequence[int]) -> Iterator[str]:
-    """How the names of some facts are spelled."""
     for handle in handles[:_SPELLINGS]:
         yield from names.spellings(handle)
 
 
 def _names_at(text: str, read: Sequence[Word], at: int, names: Names) -> list[Hit]:
-    """The names that begin with a word, shorter ones first."""
     found = []
     reach = names.reach(read[at].text)
     for count in range(1, min(max(reach, 1), len(read) - at) + 1):
@@ -346,11 +335,7 @@ def _names_at(text: str, read: Sequence[Word], at: int, names: Names) -> list[Hi
 def named(
     text: str, read: Sequence[Word], at: int, count: int, names: Names, reach: int
 ) -> Sequence[int]:
-    """The facts about the name that some words make, empty if they make none.
-
-    Args:
-        reach: of the last of the words, where there is one only.
-    """
+    """The facts about the name that some words make; `reach` is needed only of a single word."""
     first = read[at]
     handles: Sequence[int] = ()
     if (count > 1 or reach) and not follows_apostrophe(text, read, at):
@@ -389,8 +374,8 @@ def ending(read: Sequence[Word], at: int, count: int, names: Names) -> int:
 
 
 def _stands(text: str, read: Sequence[Word], at: int, count: int, names: Names, start: int) -> bool:
-    """Whether a hit is a name where it stands: not one with an ending that the language does not
-    put on names, or behind which nothing is the name's ("Fords are", "von ACMEs")."""
+    """Whether a hit is a name where it stands: its ending, if any, is one that the language puts on
+    names, and something follows that may be the name's (not "Fords are", "von ACMEs")."""
     letters = ending(read, at, count, names)
     if not letters:
         return True
@@ -403,12 +388,11 @@ def _stands(text: str, read: Sequence[Word], at: int, count: int, names: Names, 
 
 @cache
 def _endings() -> frozenset[str]:
-    """The endings that any language puts on a name to which something belongs."""
     return frozenset[str]().union(*(lists(one)["genitive_endings"] for one in LANGUAGES))
 
 
 def _bare(word: str) -> str:
-    """A word without the ending that a language puts on a name; empty if it has none."""
+    """A word without its genitive ending; empty if it has none."""
     for last in _endings():
         if word.endswith(last) and len(word) > len(last) + 1:
             return word[: -len(last)]
@@ -429,8 +413,8 @@ def _split(word: str) -> list[str]:
 
 
 def _is_joined(text: str, read: Sequence[Word], names: Names, handles: Sequence[int]) -> bool:
-    """What stands between the words of a name may stand there: spaces, hyphens, and signs that the
-    name itself has. "at t" is not "AT&T"."""
+    """Whether only spaces, hyphens and the name's own signs part the words: "at t" is not
+    "AT&T"."""
     signs = set()
     for ahead, behind in zip(read, read[1:], strict=False):
         between = text[ahead.end : behind.start]

@@ -44,13 +44,10 @@ _DIGITS = re.compile(r"\d+")
 
 
 class Near(NamedTuple):
-    """A fact about a name that is written in another way.
+    """A fact whose name the text writes in another way.
 
-    Attributes:
-        handle: of the fact.
-        form: the legal form that the text leaves out.
-        is_plain: what is written is a word of the language, or several.
-        is_typed: a letter is wrong.
+    `form`: the legal form that the text leaves out. `is_plain`: what is written are words of the
+    language. `is_typed`: one letter is wrong.
     """
 
     handle: int
@@ -80,8 +77,7 @@ def facts_near(path: Path, text: str, read: Sequence[Word], names: Names) -> lis
 
 
 def _way(path: Path, text: str, read: Sequence[Word], name: str) -> Near | None:
-    """How a name is written; None if what is written is not that name, or would be but for a
-    sign."""
+    """How a name is written; None if the words are another name, or lack one of its signs."""
     shown = [text[read[place].start : read[place].end] for place in path.places]
     spelled = spelling(name)
     if not path.joins and tuple(read[place].text for place in path.places) == name_words(name):
@@ -115,13 +111,10 @@ def _are_initials(pieces: Sequence[str], spelled: Spelling) -> bool:
 def _is_mistyped(
     path: Path, folded: str, shown: Sequence[str], spelled: Spelling, variant: Variant
 ) -> bool:
-    """Whether one letter of one word is wrong, and what is written is no word of its own.
+    """Whether one letter of one word (`folded`) is wrong, and what is written is no other word.
 
     "Norvale Instrumnets" is "Norvale Instruments"; "Louis XVII" is not "Louis XVIII", "Tarn Pilot"
     not "Tarn Pivot".
-
-    Args:
-        folded: the word that is wrong.
     """
     at = path.typed
     if path.pieces != variant.pieces or len(path.text) < LEAST:
@@ -150,11 +143,8 @@ def _is_spaced(
     spelled: Spelling,
     variant: Variant,
 ) -> bool:
-    """Whether what is written has the letters of a name and parts them as it may: together
-    ("Norvaleinstruments"), at a capital ("You Tube"), or once somewhere else ("Norva le").
-
-    No number is parted or put together.
-    """
+    """Whether a name is written without spaces ("Norvaleinstruments"), with one at a capital ("You
+    Tube") or with one elsewhere ("Norva le"); numbers stay whole."""
     here, there = _ends(path.pieces), _ends(variant.pieces)
     added, merged = here - there, there - here
     apart = added - spelled.humps
@@ -218,8 +208,7 @@ def _is_reached(path: Path, text: str, read: Sequence[Word], spelled: Spelling) 
 
 
 def _is_begun(path: Path, text: str, read: Sequence[Word], kinds: Sequence[Kind]) -> bool:
-    """Whether a path is begun: with a capital, or where a word follows that is none of the
-    language."""
+    """Whether a path would begin here: with a capital, or ahead of a word not of the language."""
     first = path.places[0]
     rare = [at for at, kind in zip(path.places, kinds, strict=True) if not kind.is_ordinary]
     if rare and rare[0] <= first + OVERTAKEN:

@@ -59,8 +59,7 @@ class Names(Protocol):
         ...
 
     def corrections(self, word: str) -> Sequence[str]:
-        """The words of names (`corrected_words`) that differ from one in one letter, and maybe
-        those of names that are gone."""
+        """The words of names (`corrected_words`) one letter away, maybe with some that are gone."""
         ...
 
 
@@ -69,16 +68,14 @@ class Path(NamedTuple):
 
     Attributes:
         places: of the words; those that join others are passed over.
-        pieces: the words' plain forms, one of them put right.
+        pieces: the words' plain forms, that at `typed` corrected; -1 if none is.
         text: the pieces run together; of initials what they are looked up by.
         joins: where in `text` a word or a sign joins ("and", "&").
         left: how many words may follow.
         whole: there may be a name of just this text.
-        typed: which of the pieces is put right; -1 if none is.
         signs: what stands between the words that a name has to have there.
         is_plain: every word is one of the language.
-        is_capital: the first word is written with a capital, and so are those of the others that
-            are no function words.
+        is_capital: all words but function words have a capital, and so has the first.
     """
 
     places: tuple[int, ...]
@@ -94,19 +91,13 @@ class Path(NamedTuple):
 
     @property
     def may_be(self) -> bool:
-        """Whether it may be a name, and not only words of the language in small letters; such are
-        looked at again (`OVERTAKEN`) where a word follows that is none."""
+        """Whether it may be a name, and not only plain words; these are looked at again
+        (`OVERTAKEN`)."""
         return self.is_capital or not self.is_plain
 
 
 class Kind(NamedTuple):
-    """What a word is.
-
-    Attributes:
-        forms: its plain forms.
-        is_ordinary, is_rare: of the first of them.
-        is_function: it says nothing by itself.
-    """
+    """What a word is: `is_ordinary` and `is_rare` are told of the first of its plain forms."""
 
     forms: tuple[str, ...]
     is_ordinary: bool
@@ -115,12 +106,7 @@ class Kind(NamedTuple):
 
 
 class Link(NamedTuple):
-    """What stands between two words of a name.
-
-    Attributes:
-        joins: "&" or "+".
-        signs: what a name has to have there.
-    """
+    """What stands between two words of a name: "&" or "+" joins, `signs` are in the name, too."""
 
     joins: bool
     signs: str
@@ -139,11 +125,7 @@ def kind_of(word: str) -> Kind:
 def paths_at(
     under_way: Sequence[Path], text: str, read: Sequence[Word], at: int, names: Names
 ) -> Sequence[Path]:
-    """The paths that end with a word, or may go on behind it.
-
-    Args:
-        under_way: those of the word before.
-    """
+    """The paths that end with a word or may go on behind it, from those of the word before."""
     kind = kind_of(read[at].text)
     begins = may_begin(text, read[at], kind)
     if not begins and not under_way and not (at and kind_of(read[at - 1].text).is_rare):
@@ -164,11 +146,7 @@ class _Word:
         self._is_small = text[read[at].start].islower()
 
     def paths(self, under_way: Sequence[Path], begins: bool) -> list[Path]:
-        """The paths that end with it.
-
-        Args:
-            begins: a path may begin with it.
-        """
+        """The paths that end with it; `begins`: one may begin with it."""
         text, read, at, kind = self._text, self._read, self._at, self._kind
         found: list[Path] = []
         overtakes = at and (not kind.is_ordinary or (begins and self._follows_function_word()))
@@ -183,7 +161,6 @@ class _Word:
         return found
 
     def _going_on(self, under_way: Sequence[Path], link: Link, overtakes: bool) -> Iterator[Path]:
-        """The paths that begin before it."""
         found = []
         for path in under_way:
             found += self._longer(path, link)
@@ -196,7 +173,6 @@ class _Word:
             yield from self._begun_apart(link, found)
 
     def _begun(self) -> list[Path]:
-        """The paths that begin with it."""
         names, kind = self._names, self._kind
         found = []
         for form in kind.forms:
@@ -227,11 +203,7 @@ class _Word:
         )
 
     def _begun_apart(self, link: Link, others: Sequence[Path]) -> Iterator[Path]:
-        """The paths that begin with the word before it, if both are one that is written apart.
-
-        Args:
-            others: paths that end with it, as far as known.
-        """
+        """The paths that begin with the word before it, the two being one word written apart."""
         text, read, at, names = self._text, self._read, self._at, self._names
         if link.joins or is_name_join(read[at].text) or follows_apostrophe(text, read, at - 1):
             return
@@ -249,8 +221,7 @@ class _Word:
         return kind_of(ahead.text).is_function and not self._text[ahead.start].islower()
 
     def _overtaken(self) -> Iterator[Path]:
-        """The paths that were not begun with a word before it, as that is a function word or one
-        of the language in small letters: of "bank of" in "the bank of Norvale"."""
+        """The paths not begun at a plain word before: "bank of" in "the bank of Norvale"."""
         text, read, at, names = self._text, self._read, self._at, self._names
         for first in range(at - 1, max(at - 1 - OVERTAKEN, -1), -1):
             link, kind = link_of(text, read[first], read[first + 1]), kind_of(read[first].text)
@@ -293,7 +264,7 @@ class _Word:
         return [longer for longer in found if longer is not None]
 
     def _put_right(self, path: Path, link: Link) -> Iterator[Path | None]:
-        """What becomes of a path by a word in which a letter is wrong, or by its other number."""
+        """What becomes of a path by a word with a wrong letter, or in its other number."""
         kind, form = self._kind, self._kind.forms[0]
         if path.typed >= 0 or not _is_typed(form):
             return
@@ -332,13 +303,10 @@ class _Word:
 
 
 def left_after(left: int, count: int, reach: int, kind: Kind) -> int:
-    """How many words may follow the words of a path.
+    """How many words may follow a path of `count` words, the last of them of this kind.
 
-    Args:
-        left: behind all but the last of them.
-        count: how many they are.
-        reach: of the names that are known to begin so, by up to two of their own words.
-        kind: of the last; if it is rare it may be the first part of a second one that is parted.
+    `left` is what might follow all but the last, `reach` what follows names known to begin so.
+    Behind two words a rare one may be the first part of a second word that is written apart.
     """
     if reach:
         return reach
@@ -369,8 +337,8 @@ def link_of(text: str, ahead: Word, behind: Word) -> Link | None:
 
 
 def may_begin(text: str, word: Word, kind: Kind) -> bool:
-    """Whether a name may begin with a word by how it is written, whatever follows: it is none of
-    the language, or one with a capital, but of function words only one in capitals ("AT")."""
+    """Whether a name may begin with a word as it is written: it is not of the language, or has a
+    capital, or is a function word all in capitals ("AT")."""
     if not kind.is_ordinary or text[word.start].islower():
         return not kind.is_ordinary
     shown = text[word.start : word.end]
@@ -378,8 +346,8 @@ def may_begin(text: str, word: Word, kind: Kind) -> bool:
 
 
 def may_be_apart(text: str, ahead: Word, behind: Word) -> bool:
-    """Whether two words may be one that is written apart: what it leaves is not two words of the
-    language ("Nor vale"), unless a hyphen shows that they are one ("Face-Book")."""
+    """Whether two words may be one written apart: one of them is rare ("Nor vale"), or a hyphen
+    shows it ("Face-Book")."""
     kind = kind_of(behind.text)
     if kind.is_rare or kind_of(ahead.text).is_rare:
         return True

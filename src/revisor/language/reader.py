@@ -26,12 +26,7 @@ _FORMS = 4  # words of the legal forms behind a name
 
 
 class _Found(Generic[_What]):
-    """What names were found, by the places of their first words.
-
-    Attributes:
-        firsts: these places, in order.
-        longest: words of the longest that was ever found.
-    """
+    """Names by the places (`firsts`) of their first words; the longest has had `longest` words."""
 
     def __init__(self) -> None:
         self.firsts: list[int] = []
@@ -45,7 +40,6 @@ class _Found(Generic[_What]):
         self.longest = max(self.longest, size)
 
     def at(self, first: int) -> list[tuple[int, _What]]:
-        """How many words the names have that begin at a place, and what they are."""
         return self._at[first]
 
     def between(self, begin: int, stop: int) -> list[int]:
@@ -53,7 +47,7 @@ class _Found(Generic[_What]):
         return self.firsts[bisect_left(self.firsts, begin) : bisect_left(self.firsts, stop)]
 
     def drop(self, count: int) -> int:
-        """Forget names that do not end within the first so many words; how many."""
+        """Forget names that do not end within the first so many words; returns how many."""
         dropped = 0
         for place in range(len(self.firsts) - 1, -1, -1):
             first = self.firsts[place]
@@ -74,11 +68,7 @@ class _Found(Generic[_What]):
 
 
 class NameReader:
-    """Finds names in a text that grows: the same as `mentions`, word by word.
-
-    Args:
-        names: what they are looked up in.
-    """
+    """Finds names in a text that grows: the same as `mentions`, word by word."""
 
     def __init__(self, names: Names) -> None:
         self._names = names
@@ -154,7 +144,6 @@ class NameReader:
         self._paths.pop()
 
     def _drop(self, count: int) -> None:
-        """Forget the names that do not end within the first so many words."""
         self.version += self._exact.drop(count) + self._near.drop(count)
 
     @property
@@ -163,8 +152,7 @@ class NameReader:
         return bool(self._exact.firsts or self._near.firsts)
 
     def handles(self, start: int) -> set[int]:
-        """Of the facts about every name, also one within another, from a place on; also of facts
-        that are none's in the end, as several names may be meant."""
+        """Handles of the facts about every name from a place on, even if it is none in the end."""
         begin, stop = bisect_left(self._starts, start), len(self.words)
         exact = {
             handle
@@ -180,7 +168,7 @@ class NameReader:
         )
 
     def state(self, start: int) -> tuple[int, int]:
-        """Changes with the names that stand from a place on."""
+        """Changes whenever the names from a place on change."""
         begin = bisect_left(self._starts, start)
         exact, near = self._exact.firsts, self._near.firsts
         return self.version, bisect_left(exact, begin) + bisect_left(near, begin)
@@ -191,7 +179,7 @@ class NameReader:
         return at < 0 or self.words[at].end <= end
 
     def ends_before(self, behind: int) -> bool:
-        """Whether a name ends where just so many words are left, or legal forms behind it."""
+        """Whether a name, with or without legal forms, ends where just so many words are left."""
         end = len(self.words) - behind
         ends = {end}
         for at in range(end - 1, max(end - 1 - _FORMS, -1), -1):
@@ -202,12 +190,8 @@ class NameReader:
         return _ends_at(self._exact, ends, end) or _ends_at(self._near, ends, end)
 
     def mentions(self, text: str, start: int = 0, end: int | None = None) -> list[Mention]:
-        """The names found between two places, neither of which lies within a word; their places
-        are counted from the first.
-
-        Args:
-            text: what was read, at least up to `end`.
-        """
+        """The mentions between two places, which lie between words; their places are from
+        `start`."""
         if not self.any:
             return []
         starts, exact = self._starts, self._exact

@@ -33,12 +33,8 @@ _ORDINAL = re.compile(r"(?<!\d)\d{1,2}$")
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence of a text.
-
-    Attributes:
-        start, end: where it stands, without spaces around it.
-        stop: what ends it: ".", "?", a line break "\\n", or "" where the text ends within it.
-    """
+    """A sentence without spaces around it; `stop` is ".", "?", a line break, or "" if it is
+    unfinished."""
 
     start: int
     end: int
@@ -55,8 +51,7 @@ def sentences(
 ) -> list[Sentence]:
     """The sentences between two places of a text; the last may be unfinished or empty.
 
-    Args:
-        whole: spans within which no sentence ends, in order, such as names ("St. John's Eve").
+    No sentence ends within the spans `whole`, in order, such as names ("St. John's Eve").
 
     Example:
         >>> text = "Dr. Roe left. Who leads ACME now?"
@@ -102,7 +97,7 @@ def _add(
 
 
 def _stops(text: str, begin: int, match: re.Match[str], end: int) -> bool:
-    """Whether a stop ends a sentence, or only a quotation, an abbreviation or a number of a list.
+    """Whether a stop ends a sentence, and not only a quotation, an abbreviation or a list's number.
 
     "Dr. Roe" and "J. Roe" go on, "in the U.S. The" and "ACME Inc. Its" do not; "No. 5" goes on,
     "No. Jane" does not; "'Who leads it?' asked Tom", "so... who leads it" and "am 3. Mai" go on.

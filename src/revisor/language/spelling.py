@@ -41,13 +41,8 @@ _DOTTED = re.compile(r"[./\s]*")
 
 
 class Variant(NamedTuple):
-    """One way to write a name's letters.
-
-    Attributes:
-        text: all of them.
-        pieces: its words, those that join others ("and") left out.
-        joins: where in `text` such a word stands, or a sign for it.
-    """
+    """One way to write a name's letters, run together in `text`; `joins` are the places there of
+    words or signs that join ("and"), which are no `pieces`."""
 
     text: str
     pieces: tuple[str, ...]
@@ -55,15 +50,13 @@ class Variant(NamedTuple):
 
 
 class Spelling(NamedTuple):
-    """A name as it is spelled, taken apart.
+    """A name taken apart; no variant has its article or its legal form (`form`).
 
     Attributes:
-        variants: without accents, and with umlauts written out where that is another text; none
-            of a name without letters or with a script that puts no spaces between words.
-        shown: the words of either, as they are written.
-        humps: where in the text of either a capital or a digit stands within a word ("YouTube").
-        article: there is one in front, which is in no variant.
-        form: the legal form behind ("ltd"), which is in none either.
+        variants: without accents, and with umlauts written out where that differs; none for a name
+            without letters or in a script without spaces.
+        shown: the words as they are written.
+        humps: where in the variants' text a capital or a digit stands within a word ("YouTube").
     """
 
     variants: tuple[Variant, ...]
@@ -153,8 +146,7 @@ def taken_apart(name: str, read: Sequence[Word]) -> Spelling:
 
 
 def _has_article(name: str, read: Sequence[Word]) -> bool:
-    """Whether there is an article in front of a name that may be left out: not before a number
-    ("The 1975"), nor where a sign follows ("A-ha")."""
+    """Whether a name begins with an article that may be left out: not "The 1975", nor "A-ha"."""
     if len(read) < 2 or read[0].text not in _shared().name_articles:
         return False
     apart = name[read[0].end : read[1].start].isspace()
@@ -169,7 +161,6 @@ def _is_spelled(name: str) -> bool:
 
 
 def _humps(shown: str) -> list[int]:
-    """Where a capital or a digit stands within a word."""
     if shown.isalpha() and (shown[1:].islower() or shown.isupper()):
         return []
     return [match.start() for match in _HUMP.finditer(shown)]
@@ -206,7 +197,7 @@ def _without_form(name: str, read: Sequence[Word], first: int) -> tuple[int, str
 
 
 def _form_before(name: str, read: Sequence[Word], least: int, last: int) -> tuple[int, str]:
-    """The legal form that ends with the last of some words: where it begins, and what it is."""
+    """Where the legal form begins that ends with the last of some words, and what it is."""
     word = read[last - 1]
     if is_company_form(word.text, name[word.start : word.end]):
         return last - 1, word.text
@@ -231,8 +222,8 @@ def is_dotted(text: str, ahead: Word, behind: Word) -> bool:
 
 
 def same_form(one: str, other: str) -> bool:
-    """Whether two legal forms may be one, as "inc" and "incorporated" are; "ltd" and "gmbh" are
-    none. Where one was left out that is told of neither."""
+    """Whether two legal forms may be one, as "inc" and "incorporated" are, and "ltd" and "gmbh"
+    not."""
     short, long = sorted((one, other), key=len)
     left = iter(long)
     return all(letter in left for letter in short)
@@ -266,8 +257,8 @@ def initials_text(initials: Sequence[str], last: str) -> str:
 
 
 def beginnings(spelled: Spelling) -> dict[str, int]:
-    """Texts with which a plain text of a name may begin, as far as its second word, and the whole:
-    how many words the name may be written with, and `WHOLE` more if it is a whole one."""
+    """Texts with which a name may begin, up to its second word and as a whole: the number of its
+    words, plus `WHOLE` for a whole name."""
     count = min(len(spelled.shown) + len(spelled.humps), REACH)
     found: dict[str, int] = {}
     for variant in spelled.variants:
@@ -300,8 +291,8 @@ def deletions(word: str) -> set[str]:
 
 
 def is_one_edit(one: str, other: str) -> bool:
-    """Whether two words differ in one letter that is missing, added or another, or in the order of
-    two neighbours."""
+    """Whether two words differ by one letter missing, added or replaced, or two neighbours
+    swapped."""
     if one == other or abs(len(one) - len(other)) > 1:
         return False
     start = 0
@@ -319,8 +310,7 @@ def is_one_edit(one: str, other: str) -> bool:
 
 
 class _Forms(NamedTuple):
-    """Words of the languages, folded: those that say nothing by themselves, all, and these with
-    common names of people and places."""
+    """Folded words of all languages: function words; all ordinary ones; these and common names."""
 
     function: frozenset[str]
     ordinary: frozenset[str]
@@ -368,12 +358,12 @@ def is_known(word: str) -> bool:
 
 
 def other_number(word: str) -> list[str]:
-    """As "instruments" of "instrument", and the other way round."""
+    """The plural of a singular word, and the other way round: "instruments" of "instrument"."""
     return [f"{word}s", word[:-1]] if word.endswith("s") else [f"{word}s"]
 
 
 def rules() -> list[str]:
-    """The word lists by which names are taken apart."""
+    """The word lists by which names are taken apart, for what depends on them."""
     shared = _shared()
     return sorted(shared.company_forms | shared.name_articles | shared.name_joins)
 

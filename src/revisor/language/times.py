@@ -21,13 +21,8 @@ _NOT_AHEAD = "-\u2013/.,#$\u20ac\u00a3"  # right ahead of a number that is no ye
 
 @dataclass(frozen=True, slots=True)
 class TimeTold:
-    """A time in a text.
-
-    Attributes:
-        start, end: where its words stand.
-        period: which time it is; None for the present.
-        words: those of a date, folded ("march", "2020"); none of words that mean the present.
-    """
+    """A time in a text: `period` is None for the present; `words` are those of a date, folded
+    ("march", "2020"), and none for the present."""
 
     start: int
     end: int
@@ -39,14 +34,10 @@ class TimeTold:
 def times_told(sentence: str, today: date) -> tuple[TimeTold, ...]:
     """The times that a sentence tells of what it asks or says, in order.
 
-    "In March 2020", "as of 2021-05-01", "from 2015 to 2017", "two years ago", "currently". What
-    has no date ("before the war") is none, nor is a time of something else: of an event ("born in
-    1950, {} lives in"), of an insertion ("{}, sold in 2019, is"), of a thing ("the 1994 film {}").
-    "Since 2020" tells of the present, and so does a year, or a shorter time, in which today lies.
-
-    Args:
-        sentence: with `{}` for a name.
-        today: of which "last year" is told.
+    "In March 2020", "as of 2021-05-01", "from 2015 to 2017", "two years ago", "currently". What has
+    no date ("before the war") is none, nor is a time of something else: an event ("born in 1950, {}
+    lives in"), an insertion ("{}, sold in 2019, is"), a thing ("the 1994 film {}"). "Since 2020"
+    means the present, and so does a year, or a shorter time, that includes today.
     """
     grammar = grammar_of(language_of(sentence))
     if not (grammar.hint.search(sentence) or grammar.now.search(sentence)):
@@ -62,7 +53,7 @@ def tells_time(text: str) -> bool:
 def without_times(sentence: str, told: Sequence[TimeTold]) -> str:
     """A sentence without the words of some times; what means the present stays.
 
-    "Who was the CEO of {} in 2019?" is then "Who was the CEO of {}?".
+    "Who was the CEO of {} in 2019?" becomes "Who was the CEO of {}?".
     """
     for one in reversed(told):
         if not one.words:
@@ -91,7 +82,6 @@ def _found(sentence: str, today: date, grammar: Grammar) -> Iterator[TimeTold]:
 
 
 def _told(sentence: str, at: int, today: date, grammar: Grammar) -> TimeTold | None:
-    """The time whose words begin at a place."""
     now = grammar.now.match(sentence, at)
     if now:
         return TimeTold(at, now.end(), None, frozenset())
@@ -139,7 +129,7 @@ def _range(at: int, first: Date, second: Date) -> TimeTold | None:
 
 
 def _taken(way: str, period: Period, today: date) -> Period | None:
-    """The period that is meant by a date and what leads to it; None for the present.
+    """The period meant by a date and the word that leads to it; None for the present.
 
     "Before 2021", and "until 2021", is the day before; "after 2022" is from then until today.
     """
@@ -156,8 +146,8 @@ def _taken(way: str, period: Period, today: date) -> Period | None:
 
 
 def _bare(sentence: str, at: int, today: date, grammar: Grammar) -> TimeTold | None:
-    """A time without a word that leads to it: "last year" anywhere, a date where a text begins or
-    ends ("{} CEO 2019"), a year ahead of what is asked for ("the 2019 CEO of {}")."""
+    """A time without a leading word: "last year" anywhere, a date where a text begins or ends ("{}
+    CEO 2019"), a year ahead of what is asked for ("the 2019 CEO of {}")."""
     first = date_at(sentence, at, today, grammar)
     if first is None:
         return None
@@ -177,8 +167,8 @@ def _bare(sentence: str, at: int, today: date, grammar: Grammar) -> TimeTold | N
 
 
 def _opens(sentence: str, at: int, end: int, grammar: Grammar) -> bool:
-    """Whether a date opens a sentence ("2019: the CEO of {} was"), or the naming of what is asked
-    for ("{}'s 2019 CEO is")."""
+    """Whether a date opens a sentence ("2019: the CEO of {} was"), or its noun ("{}'s 2019 CEO
+    is")."""
     rules = grammar.rules
     behind = sentence[end:].lstrip()
     word = next((one.text for one in words(behind)[:1] if one.start == 0), "")
@@ -190,8 +180,7 @@ def _opens(sentence: str, at: int, end: int, grammar: Grammar) -> bool:
 
 
 def _closes(sentence: str, at: int, end: int, grammar: Grammar) -> bool:
-    """Whether a date closes a sentence as its time: "ceo of {} 2019"; not "older than 1990", and
-    not what a name has in brackets."""
+    """Whether a date closes a sentence as its time: "ceo of {} 2019"; not "older than 1990"."""
     ahead = sentence[:at].rstrip()
     if not ahead or sentence[at - 1] in _NOT_AHEAD or not _AT_END.match(sentence, end):
         return False
@@ -239,8 +228,8 @@ def _is_inserted(sentence: str, told: TimeTold, start: int, end: int, grammar: G
 
 
 def _leads_in(sentence: str, told: TimeTold, end: int, grammar: Grammar) -> bool:
-    """Whether a time stands in a first clause that is no clause of time: "Released in 1995, {} is",
-    "According to a report in 2021, {} is"; not "At a meeting in 2019, {} chose as its CEO"."""
+    """Whether a time stands in a first clause about something else: "Released in 1995, {} is"; not
+    in "At a meeting in 2019, {} chose as its CEO"."""
     rules = grammar.rules
     read = [word.text for word in words(sentence[:end])]
     ahead = [word.text for word in words(sentence[: told.start])]

@@ -77,14 +77,11 @@ _JSON = re.compile(r"[\"'](?P<key>\w+)[\"']\s*:\s*[\"']")
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one party says.
+    """What one party says, from `start` to `end` without its marker.
 
-    Attributes:
-        role: `asks` and `answers` where a template or a label tells; `text` where nothing does;
-            `other` of a system prompt, a context, a tool's result, a model's thoughts.
-        start, end: where its words stand, without the marker.
-        marked: by a chat template's markers, which no writer of a text types.
-        name: what the marker or label calls who speaks, folded; empty where nothing does.
+    `role` is `other` for a system prompt, a context, a tool's result or a model's thoughts, and
+    `text` where nothing tells. `marked`: by a chat template's markers, which nobody types. `name`
+    is what the marker or label calls the speaker, folded.
     """
 
     role: Role
@@ -161,8 +158,7 @@ def _marked(text: str) -> list[Turn]:
 
 
 def _without_shells(text: str, found: list[Turn]) -> list[Turn]:
-    """The turns without those of a user in which nothing but a tool's result, or a system prompt,
-    stands."""
+    """The turns without a user's that hold nothing but a tool's result or a system prompt."""
     kept = []
     for place, turn in enumerate(found):
         beside = found[max(0, place - 1) : place + 2]
@@ -192,8 +188,8 @@ def _speaker_after(match: re.Match[str]) -> tuple[Role, str] | None:
 
 
 def _labelled(text: str, whole: Turn) -> list[Turn]:
-    """Turns by labels at the beginnings of lines ("Q:", "**Answer:**", "### Answer"), by one
-    behind a sentence ("Answer briefly: ... Answer:"), and by the keys of a JSON record."""
+    """Turns by labels that begin a line ("Q:", "**Answer:**", "### Answer") or follow a sentence
+    ("Answer briefly: ... Answer:"), and by the keys of a JSON record."""
     marks: list[tuple[int, int, Role, str]] = []
     part = text[whole.start : whole.end]
 
@@ -227,8 +223,8 @@ def _labelled(text: str, whole: Turn) -> list[Turn]:
 
 
 def _with_questions_below(text: str, whole: Turn, parts: list[Turn]) -> list[Turn]:
-    """The parts, with a question below a passage as one that is asked, whatever label the passage
-    has: "Context: ACME makes anvils.\n\nWho leads ACME?"."""
+    """The parts, with a question below a passage as asked, whatever label the passage has:
+    "Context: ACME makes anvils.\n\nWho leads ACME?"."""
     found: list[Turn] = []
     for place, part in enumerate(parts):
         last = place + 1 == len(parts)
@@ -253,7 +249,6 @@ def _reads_as_question(said: str) -> bool:
 
 
 def _role_of(label: str, match: re.Match[str]) -> Role | None:
-    """The role that a label at the beginning of a line gives."""
     sign = match.group("sign").strip()
     heading = bool(_HEADING.match(match.string, match.start()))
     if not sign and not heading and not match.group("bold"):

@@ -24,12 +24,7 @@ _DROPPED = dict.fromkeys(map(ord, _WIDTHLESS))
 
 
 class Word(NamedTuple):
-    """A word of a text.
-
-    Attributes:
-        text: folded (`fold`).
-        start, end: where it stands in the text.
-    """
+    """A word of a text, folded (`fold`), and where it stands."""
 
     text: str
     start: int
@@ -61,8 +56,7 @@ def _marks() -> str:
 
 
 def fold(text: str) -> str:
-    """A word in the form in which its spellings are equal: NFKC, case folded, no character without
-    a width."""
+    """A word as all its spellings have it: NFKC, case folded, no zero-width characters."""
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFKC", text.translate(_DROPPED)).casefold()
@@ -75,13 +69,8 @@ def is_unspaced(character: str) -> bool:
 
 
 def words(text: str, start: int = 0) -> list[Word]:
-    """The words of a text, in order.
-
-    A word is a run of letters and digits; an apostrophe, a hyphen or a full stop parts two. In
-    scripts without spaces each character is one.
-
-    Args:
-        start: where to begin to read; places are counted from the text's own beginning.
+    """The words of a text from `start` on, in order: runs of letters and digits, of which an
+    apostrophe, a hyphen or a full stop parts two; in scripts without spaces, each character.
 
     Example:
         >>> [word.text for word in words("Finch's C++ 2.0")]
@@ -98,8 +87,8 @@ def words(text: str, start: int = 0) -> list[Word]:
 
 
 def any_between(entries: Iterable[str]) -> str:
-    """A pattern of any of some words where it stands between others: with spaces beside it, but
-    for scripts that put none."""
+    """A pattern of any of some words between others, with spaces around it where a script has
+    them."""
     some = sorted(entries, key=lambda entry: (-len(entry), entry))
     spaced = "|".join(re.escape(entry) for entry in some if not is_unspaced(entry[0]))
     others = "|".join(re.escape(entry) for entry in some if is_unspaced(entry[0]))

@@ -14,11 +14,8 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Have glibc reuse large blocks instead of returning them to the kernel.
-
-    Returns:
-        Whether the settings took; False where the C library has no `mallopt` (macOS, musl).
-    """
+    """Have glibc keep large freed blocks; False where the C library has no `mallopt` (macOS,
+    musl)."""
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -34,7 +34,7 @@ class Answer:
         prompt: as it was given.
         answer: the continuation, stripped.
         facts_used: each once, in text order; empty with the facts off.
-        tokens: tokens generated.
+        tokens: number of tokens generated.
     """
 
     prompt: str
@@ -44,14 +44,8 @@ class Answer:
 
 
 class Answering(ABC):
-    """Answers prompts greedily, in batches or piece by piece. Safe for threads, but for `last`.
-
-    Args:
-        loaded: the model.
-
-    Attributes:
-        last: the latest streamed answer.
-    """
+    """Answers prompts greedily, in batches or piece by piece; `last` is the latest streamed answer.
+    Safe for threads, but for `last`."""
 
     def __init__(self, loaded: LoadedModel) -> None:
         self.loaded = loaded
@@ -101,7 +95,7 @@ class Answering(ABC):
     ) -> Iterator[str]:
         """An answer in a chat, piece by piece; `last` is the whole answer afterwards.
 
-        A reader that leaves early ends the generation.
+        Closing the iterator early ends the generation.
 
         Raises:
             UsageError: the model has no chat template.

@@ -28,18 +28,8 @@ def where_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def checked_files(
     name: Any, folder: str, hashes: Mapping[str, str], where: Mapping[str, Any]
 ) -> dict[str, Path]:
-    """The files beside a model's weights, by name.
-
-    Args:
-        name: the model's folder, or its name on the hub.
-        folder: in which they are there.
-        hashes: the SHA-256 of each.
-        where: as of `where_of`.
-
-    Raises:
-        OSError: one is missing.
-        RuntimeError: one was changed.
-    """
+    """The files in `folder` beside a model's weights, by name; OSError if one is missing,
+    RuntimeError if its SHA-256 is not that of `hashes`."""
     found: dict[str, Path] = {}
     for file, expected in hashes.items():
         path = Path(cached_file(name, f"{folder}/{file}", **where))

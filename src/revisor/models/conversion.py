@@ -1,7 +1,6 @@
-"""From a GGUF file to a folder of transformers: bf16 safetensors, config, tokenizer, template.
+"""From a GGUF file to a transformers folder: bf16 safetensors, config, tokenizer, template.
 
-What comes in: a file. What goes out: a folder that appears whole or not at all. What it does not
-do: fetch files, or choose where they lie (packaged.py).
+The folder appears whole or not at all. Files are fetched and placed by packaged.py.
 """
 
 from __future__ import annotations
@@ -21,13 +20,11 @@ CONVERSION = 1  # counts up when the conversion changes, so that old caches are 
 
 
 def convert(gguf: Path, target: Path, *, title: str, ends: Sequence[str] = ()) -> None:
-    """Write `gguf` as a transformers folder, published by one rename.
-
-    Only one process may convert to a target at a time.
+    """Write `gguf` as a transformers folder, published by one rename; for one process at a time.
 
     Args:
-        title: what people call the model.
-        ends: all tokens that end an answer; a file names one.
+        title: the model's name for people.
+        ends: all tokens that end an answer; a GGUF file names one.
 
     Raises:
         ModelUnavailable: transformers cannot read this file.
@@ -93,8 +90,8 @@ def _repair_digits(tokenizer: Any, gguf: Path) -> None:
 
 
 def _repair_ends(tokenizer: Any, gguf: Path) -> None:
-    """Give a tokenizer the special tokens that the file says it has: some releases of transformers
-    take the token that opens a turn for the one that ends it, and none for padding."""
+    """Set the special tokens that the file names: some releases of transformers take the token that
+    opens a turn for the one that ends it, and none for padding."""
     for name, key in (("eos_token", "eos_token_id"), ("pad_token", "padding_token_id")):
         token = _field(gguf, f"tokenizer.ggml.{key}")
         if token is not None and getattr(tokenizer, f"{name}_id") != token:
@@ -107,7 +104,6 @@ def _pre_tokenizer_name(gguf: Path) -> str:
 
 
 def _field(gguf: Path, name: str) -> Any:
-    """What a file's header says, None if nothing."""
     from gguf import GGUFReader
 
     field = GGUFReader(str(gguf)).get_field(name)

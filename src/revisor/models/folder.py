@@ -70,11 +70,7 @@ class Exported:
 
 
 def must_be_free(folder: Path) -> None:
-    """Refuse a place at which there is something, or that has no parent.
-
-    Raises:
-        UsageError: it is not free.
-    """
+    """Raise UsageError unless a folder is empty or missing, and its parent is there."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"There is something at {folder} already.", "Name a new folder.")
     if not folder.absolute().parent.is_dir():
@@ -86,11 +82,8 @@ def must_be_free(folder: Path) -> None:
 
 @contextmanager
 def appearing(folder: Path) -> Iterator[Path]:
-    """A scratch folder that becomes `folder` at the end of the block, whole, or vanishes.
-
-    Raises:
-        CannotWrite: it could not be written.
-    """
+    """A scratch folder that becomes `folder` at the end of the block, whole, or vanishes;
+    CannotWrite if it could not be written."""
     from safetensors import SafetensorError
 
     parent = folder.absolute().parent
@@ -113,14 +106,9 @@ def appearing(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing(folder: Path, rewritten: Collection[str]) -> Iterator[Path]:
-    """As `appearing`, of a copy that takes the folder's place; what stays the same is shared.
-
-    Args:
-        rewritten: files and folders in it that are not copied, beside those that tell of facts.
-
-    Raises:
-        CannotWrite: it could not be written; the folder is as it was.
-    """
+    """As `appearing`, for a copy that takes the folder's place; `rewritten` files and those that
+    tell of facts are left out, all others are hard links. After CannotWrite the folder is as it
+    was."""
     with (
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=_GONE) as gone,
         appearing(folder) as scratch,
@@ -146,12 +134,12 @@ def _linked(source: str, target: str) -> None:
 def write_model(
     loaded: LoadedModel, folder: Path, *, code: str, base: str = "{model}", entry: Mapping[str, Any]
 ) -> None:
-    """Weights, config, tokenizer and the code that opens them.
+    """Write weights, config, tokenizer and the code that opens them.
 
     Args:
         code: Python that defines or imports `CarriesFacts`, from `from __future__` on.
         base: the class that this is mixed into; `{model}` is the model's own.
-        entry: what the config tells as `revisor`.
+        entry: the config's value of `revisor`.
 
     Raises:
         NotSupported: the model's class is not one of transformers'.
@@ -195,12 +183,8 @@ def write_facts(
     about: Mapping[str, Any],
     **counts: int,
 ) -> None:
-    """The facts as text and the card, then the manifest of all files.
-
-    Args:
-        facts: as lines of a fact file.
-        about, counts: what the manifest tells beside.
-    """
+    """Write facts as lines of a fact file, the card, and the manifest of all files with `about`,
+    `counts`."""
     with (folder / FACTS).open("w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in facts)
     (folder / CARD).write_text(card, encoding="utf-8")
@@ -249,7 +233,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def sha256_of(path: Path) -> str:
-    """Of a file, in hexadecimal digits."""
+    """The SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -273,7 +257,6 @@ def facts_table(facts: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that stays in one cell of a table."""
     plain = " ".join(text.split())
     for sign in ("\\", "|", "`", "*", "_", "<", "["):
         plain = plain.replace(sign, "\\" + sign)
@@ -281,10 +264,10 @@ def _cell(text: str) -> str:
 
 
 def plain_name(model: str) -> str:
-    """A model's name without the place where it lies."""
+    """A model's name without its folder."""
     return Path(model).name if os.sep in model else model
 
 
 def counted(count: int, noun: str) -> str:
-    """A number of things."""
+    """A number with its noun, as in "3 facts"."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

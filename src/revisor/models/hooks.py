@@ -1,10 +1,8 @@
-"""The only place that reaches into a running model: context managers, each leaving no trace.
+"""Context managers that change a running model; the only place that does, each leaving no trace.
 
-What comes in: a module or a `Spec`. What goes out: inputs seen, outputs changed, lower layers
-skipped, logits computed for chosen positions only. What it does not do: decide anything; the
-callers bring the tensors and functions.
-
-On exit every manager removes what it put in, also after an exception.
+They collect inputs and outputs, change outputs, skip lower layers, and compute logits at chosen
+positions only; callers bring the tensors and functions. On exit, also after an exception, every
+manager removes what it put in.
 """
 
 from __future__ import annotations
@@ -28,12 +26,8 @@ class StopForward(Exception):  # noqa: N818  (a signal, not an error)
 
 @contextmanager
 def inputs_of(module: nn.Module, *, stop: bool = False) -> Iterator[list[torch.Tensor]]:
-    """Collect the first input of every call of `module`.
-
-    Args:
-        module: any module, typically an FFN output projection (its input is the key).
-        stop: end the forward pass there by raising `StopForward`, which this manager swallows.
-    """
+    """Collect the first input of every call of `module` (for an FFN output projection, the key);
+    with `stop` the forward pass ends there, by a `StopForward` that this manager swallows."""
     seen: list[torch.Tensor] = []
 
     def look(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -81,10 +75,10 @@ def rewritten(module: nn.Module, rewrite: Rewrite) -> Iterator[None]:
 
 @contextmanager
 def ffn_rewritten(spec: Spec, layer: int, rewrite: Rewrite) -> Iterator[None]:
-    """Replace what the FFN of a layer adds to the residual stream by `rewrite(key, output)`.
+    """Replace what a layer's FFN adds to the residual stream by `rewrite(key, output)`.
 
-    The key is the projection's input. The output is the projection's, or where the family puts a
-    norm after it (`Family.output`) the norm's.
+    The key is the projection's input; the output is the projection's, or that of the norm which
+    some families put behind it (`Family.output`).
     """
     projection, output = spec.ffn_projection(layer), spec.ffn_output(layer)
     if output is projection:
@@ -102,11 +96,11 @@ def ffn_rewritten(spec: Spec, layer: int, rewrite: Rewrite) -> Iterator[None]:
 
 @contextmanager
 def replayed(spec: Spec, layer: int, hidden: Callable[[], torch.Tensor]) -> Iterator[None]:
-    """Skip the layers below `layer`: what enters `layer` is `hidden()`, not a computed state.
+    """Skip the layers below `layer`, whose input is then `hidden()`.
 
-    The layers' `forward` is shadowed on the instances, so that masks, rotary embeddings, final
-    norm and head remain the model's own, whatever its family. Some families take a layer's output
-    as a tensor and some its first element; a hook on `layer` makes either immaterial.
+    The layers' `forward` is shadowed on the instances, so that masks, rotary embeddings, final norm
+    and head remain the model's own, whatever its family. Some families take a layer's output as a
+    tensor and some its first element; a hook on `layer` makes either immaterial.
     """
 
     def passed(*_args: Any, **_kwargs: Any) -> torch.Tensor:
@@ -135,10 +129,10 @@ def replayed(spec: Spec, layer: int, hidden: Callable[[], torch.Tensor]) -> Iter
 def head_at(
     model: nn.Module, pick: Callable[[], tuple[torch.Tensor, torch.Tensor]]
 ) -> Iterator[None]:
-    """Compute logits at chosen positions only: they come out as (1, M, V).
+    """Compute logits at the positions (rows_M, columns_M) that `pick()` gives: they are (1, M, V).
 
-    `pick()` gives (rows_M, columns_M). The hidden states reach the head as one contiguous block;
-    a strided slice, which `logits_to_keep` makes, would have torch copy the head once a row.
+    The hidden states reach the head as one contiguous block; of a strided slice, which
+    `logits_to_keep` makes, torch would copy the head once a row.
     """
     head: nn.Module = model.get_output_embeddings()  # type: ignore[operator]
 
@@ -155,7 +149,7 @@ def head_at(
 
 @contextmanager
 def contiguous_head(model: nn.Module) -> Iterator[None]:
-    """Hand the head contiguous hidden states.
+    """Hand the LM head contiguous hidden states.
 
     `generate` slices the last position out of a batch's prefill; torch multiplies such a strided
     (B, 1, D) view by copying the head once a row, which for 64 rows costs more than the layers.
@@ -185,7 +179,7 @@ def attention(model: nn.Module, implementation: str) -> Iterator[None]:
 
 
 def hook_count(model: nn.Module) -> int:
-    """Hooks registered anywhere in a model: equal before and after every manager here."""
+    """The number of hooks in a model: equal before and after every manager here."""
     return sum(
         len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
     )

@@ -1,8 +1,6 @@
 """Open a causal model and its tokenizer, and name it by a fingerprint.
 
-What comes in: a packaged model's name, a Hugging Face id, a local folder or a `.gguf` file; a dtype
-and a device. What goes out: a `LoadedModel`, or the `Fingerprint` of any model in memory. What it
-does not do: find the FFN (spec.py) or change the model.
+A model is a packaged one's name, a Hugging Face id, a local folder or a `.gguf` file.
 """
 
 from __future__ import annotations
@@ -48,7 +46,7 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the embeddings live, and so where input ids go."""
+        """The device of the embeddings, where input ids go."""
         embeddings: nn.Module = self.model.get_input_embeddings()  # type: ignore[operator]
         return next(embeddings.parameters()).device
 
@@ -68,11 +66,7 @@ def default_device() -> str:
 
 
 def checked_device(name: str) -> str:
-    """A device by its name; `auto` is the default one.
-
-    Raises:
-        UsageError: it is not here.
-    """
+    """A device by its name, `auto` being the default one; UsageError if it is not here."""
     if name == "auto":
         return default_device()
     own = default_device()
@@ -145,11 +139,7 @@ def load_model(
 
 
 def load_tokenizer(name: str) -> Any:
-    """A model's tokenizer alone.
-
-    Raises:
-        ModelUnavailable: there is no such model here or on the hub.
-    """
+    """A model's tokenizer alone; ModelUnavailable if it is neither here nor on the hub."""
     from transformers import AutoTokenizer
 
     with quiet_transformers():
@@ -163,7 +153,7 @@ def load_tokenizer(name: str) -> Any:
 
 
 def wrap_model(name: str, model: nn.Module, tokenizer: Any) -> LoadedModel:
-    """Take a model that the user loaded; it is put in evaluation mode with gradients off.
+    """Put a model that the user loaded into evaluation mode, with gradients off.
 
     Raises:
         NotSupported: the tokenizer cannot give character offsets, or weights are on disk.
@@ -184,7 +174,7 @@ def wrap_model(name: str, model: nn.Module, tokenizer: Any) -> LoadedModel:
 
 @contextmanager
 def left_as_it_was(model: nn.Module) -> Iterator[None]:
-    """Put back, after the block, which modules train and which parameters have gradients."""
+    """Restore, after the block, which modules train and which parameters have gradients."""
     training = [(module, module.training) for module in model.modules()]
     gradients = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
@@ -225,11 +215,11 @@ def _source(name: str) -> str:
 
 
 def fingerprint(loaded: LoadedModel, *, layer: int | None = None) -> str:
-    """Name a model: 16 hex digits that change with weights, tokenizer, template, dtype or layer.
+    """Names a model: 16 hex digits that change with weights, tokenizer, template, dtype or layer.
 
-    Every tensor enters with its name, shape, dtype, the sum of its bits and a strided sample, so
-    a model in memory is named as fast as memory is read and on whatever device it lies. It guards
-    against mistakes, not against forgery.
+    Every tensor enters with its name, shape, dtype, the sum of its bits and a strided sample, so it
+    takes no longer than reading the weights on their device. It guards against mistakes, not
+    against forgery.
     """
     digest = hashlib.sha256()
     for key, tensor in sorted(loaded.model.named_parameters()):

@@ -1,4 +1,4 @@
-"""What was measured of a model, kept in the cache folder as safetensors files."""
+"""Measurements of a model, kept in the cache folder as safetensors files."""
 
 from __future__ import annotations
 
@@ -14,12 +14,8 @@ from revisor.models.packaged import cache_folder
 
 
 def cached(kind: str, name: str) -> Path:
-    """Where a measurement lies, or would.
-
-    Args:
-        kind: of measurement: a folder of the cache.
-        name: changes with all that the measurement depends on.
-    """
+    """The file of a measurement, whose name changes with all that it depends on, in the cache's
+    folder `kind`."""
     return cache_folder() / kind / f"{name}.safetensors"
 
 

@@ -16,16 +16,10 @@ _PACKAGE = "revisor"
 
 
 def flat_modules(root: str, given: Mapping[str, str]) -> dict[str, str]:
-    """The texts of a module and of all modules of the package that it needs, by file name.
+    """The texts, by file name, of the module `root` and of all modules of the package that it
+    needs, imports for type checkers left out.
 
-    Imports for type checkers only are left out.
-
-    Args:
-        root: the module's name.
-        given: texts of modules that are taken instead of the package's own; they import none.
-
-    Raises:
-        ValueError: a module imports the package in a way that cannot be followed.
+    `given` texts replace modules; they import none. ValueError for imports that cannot be followed.
     """
     found: dict[str, str] = {}
     pending = [root]
@@ -47,7 +41,7 @@ def flat_name(module: str) -> str:
 
 
 def _flattened(name: str) -> tuple[str, list[str]]:
-    """A module's text with its imports turned, and the modules of the package that it needs."""
+    """A module's text with its imports rewritten, and the modules of the package that it needs."""
     text = Path(str(_spec(name).origin)).read_text(encoding="utf-8")
     lines: list[str | None] = [*text.splitlines()]
     needed: list[str] = []
@@ -81,7 +75,7 @@ def _flattened(name: str) -> tuple[str, list[str]]:
 
 
 def _statements(tree: ast.Module) -> Iterator[ast.If | ast.ImportFrom | ast.Import]:
-    """What is to be turned: imports of the package, and blocks for type checkers."""
+    """The statements to rewrite: imports of the package, and blocks for type checkers."""
     for node in tree.body:
         if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
             yield node
@@ -98,11 +92,6 @@ def _statements(tree: ast.Module) -> Iterator[ast.If | ast.ImportFrom | ast.Impo
 
 
 def _spec(module: str) -> ModuleSpec:
-    """Where a module is found.
-
-    Raises:
-        ValueError: it is no module.
-    """
     found = importlib.util.find_spec(module)
     if found is None or found.origin is None:
         raise ValueError(f"there is no module {module}")

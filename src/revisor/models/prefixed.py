@@ -1,13 +1,11 @@
-"""Attention of texts whose beginnings are fixed: what is known of them is read where it lies.
+"""Attention over fixed prefixes: K and V of the first P columns, computed before, are read in
+place.
 
-What comes in: K and V of the first P columns, computed before, and a model that runs over the S
-columns behind them. What goes out: a cache for such a run, and an attention for it. What it does
-not do: compute the beginnings (editing/heads.py, editing/batches.py).
-
-A model's own attention joins the K and V of both in each layer and, where several heads share
-them, copies them once a head: with P = 120 and S = 3 nearly all that is moved are copies of what
-has not changed, and in the gradient their sums. Here the heads that share K and V are further rows
-of one product, each product is made over both parts apart, and no gradient runs into the first.
+A model's own attention joins the K and V of both in each layer and, where several heads share them,
+copies them once a head: with P = 120 and S = 3 nearly all that is moved are copies of what has not
+changed, and in the gradient their sums. Here the heads that share K and V are further rows of one
+product, each product is made over both parts apart, and no gradient runs into the prefix.
+neuraldb/editing/batches.py computes the prefixes.
 
 Shapes: B texts, H heads, K of them with K and V of their own, G = H / K, T = P + S columns, d width
 of a head.
@@ -43,12 +41,8 @@ Layers = list[tuple[torch.Tensor, torch.Tensor]]  # K and V (B, K, P, d) of ever
 
 
 class FixedLayer(DynamicLayer):  # type: ignore[misc]
-    """A cache layer that hands out its K and V with the new ones, and keeps nothing.
-
-    Args:
-        keys, values: (B, K, P, d).
-        apart: give the new K and V alone, and tell the attention of the old ones.
-    """
+    """A cache layer with fixed K and V (B, K, P, d), which it hands out with the new ones, or, if
+    `apart`, by themselves to the attention."""
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor, *, apart: bool) -> None:
         super().__init__()
@@ -71,7 +65,7 @@ class FixedLayer(DynamicLayer):  # type: ignore[misc]
 
 
 def fixed_cache(model: nn.Module, prefix: Layers) -> DynamicCache:
-    """A cache that stays as it is, for the attention that the model runs with now."""
+    """An immutable cache for the attention that the model runs with now."""
     config: Any = model.config
     apart = config._attn_implementation in (APART, BOTH)
     cache = DynamicCache()
@@ -89,20 +83,16 @@ def prefix_apart(
     dropout: float = 0.0,
     **further: Any,
 ) -> tuple[torch.Tensor, None]:
-    """softmax(q Kᵀ scaling + mask) V in the form that transformers calls, the softmax in fp32; by
-    torch's fused kernel where there is no prefix and no gradient is wanted.
+    """softmax(q Kᵀ scaling + mask) V as transformers calls it, the softmax in fp32; by torch's
+    fused kernel where there is no prefix and no gradient is wanted. Result (B, S, H, d).
 
     Args:
         query: (B, H, S, d).
         key, value: (B, K, S, d), the new columns behind those of the cache, or all.
         attention_mask: (B, 1, S, T), added; None for none.
 
-    Returns:
-        (B, S, H, d).
-
     Raises:
-        NotImplementedError: the attention has a part that is not here, or does not take the cache
-            as it came.
+        NotImplementedError: the attention has a part that is not here, or alters the cached V.
     """
     own_way = NotImplementedError(f"{type(module).__name__} attends in a way of its own")
     if dropout or any(further.get(name) is not None for name in FURTHER):
@@ -168,7 +158,7 @@ def _both(
     attention_mask: torch.Tensor | None,
     **further: Any,
 ) -> tuple[torch.Tensor, None]:
-    """What the model's own attention gives; how far `prefix_apart` is from it is noted."""
+    """The model's own attention; its difference from `prefix_apart` is noted."""
     own_attention = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
     if own_attention is None:
         raise NotImplementedError(f"{type(module).__name__} does not say how it attends")
@@ -190,8 +180,8 @@ _tried: weakref.WeakKeyDictionary[nn.Module, str] = weakref.WeakKeyDictionary()
 
 
 def attention_for_prefixes(model: nn.Module) -> str:
-    """The implementation to run a model over fixed beginnings with: `APART` where it gives in each
-    layer what the model's own does, which is tried once, otherwise the model's own."""
+    """The implementation for fixed prefixes: `APART` if it agrees with the model's own in each
+    layer, which is tried once, else the model's own."""
     if model.training:  # which drops out
         return OWN
     if model not in _tried:

@@ -1,7 +1,7 @@
 """Sentence encoders that transformers opens: vectors of texts, pooled over their tokens.
 
-The files beside the model are those that the package sentence-transformers writes, which itself is
-not needed: how tokens are pooled, what stands before a text, how long one may be.
+The folder's further files are those that sentence-transformers writes, a package that is not
+needed: how tokens are pooled, what stands before a text, how long one may be.
 
 Letters: N texts, T tokens, W width.
 """
@@ -31,14 +31,9 @@ _HEADS = ("pooler.", "lm_head.")  # weights that no vector is made of
 
 
 class SentenceModel:
-    """Gives texts vectors of length 1, on the CPU and each by itself, so that they are always the
-    same. May be shared by threads.
+    """Deterministic vectors of length 1 of texts, each by itself, on the CPU. Thread-safe.
 
-    Args:
-        folder: as sentence-transformers or `save_pretrained` wrote it.
-
-    Attributes:
-        fingerprint: names the content of the folder, 16 hex digits.
+    The folder is as of sentence-transformers or `save_pretrained`, and named by its `fingerprint`.
 
     Raises:
         ModelUnavailable: transformers cannot open it, or a file of it is damaged.
@@ -84,12 +79,8 @@ class SentenceModel:
 
 
 def open_sentence_model(name: str) -> SentenceModel:
-    """A sentence encoder by its folder or its name on the Hugging Face hub.
-
-    Raises:
-        ModelUnavailable: there is no such folder, or the hub has none or cannot be reached.
-        ModelUnavailable, NotSupported: see `SentenceModel`.
-    """
+    """A sentence encoder by its folder or its name on the Hugging Face hub; errors as of
+    `SentenceModel`, and ModelUnavailable if there is none or the hub cannot be reached."""
     return SentenceModel(_folder(name))
 
 
@@ -119,7 +110,6 @@ def _folder(name: str) -> Path:
 
 
 def _opened(folder: Path) -> tuple[Any, Any]:
-    """The model and its tokenizer."""
     from transformers import AutoModel, AutoTokenizer
 
     with quiet_transformers():
@@ -143,7 +133,7 @@ def _opened(folder: Path) -> tuple[Any, Any]:
 
 
 def _check_modules(folder: Path) -> None:
-    """Refuse a model behind whose pooling something else is computed."""
+    """Refuse a model that computes something else behind its pooling."""
     for module in _read(folder / "modules.json", []):
         kind = str(module.get("type", "")).rpartition(".")[2]
         if kind not in _MODULES:
@@ -154,7 +144,7 @@ def _check_modules(folder: Path) -> None:
 
 
 def _pooling(folder: Path) -> str:
-    """How tokens are pooled: the mean, if no file says otherwise."""
+    """How tokens are pooled: by the mean, if no file says otherwise."""
     found: dict[str, Any] = _read(folder / "1_Pooling" / "config.json", {})
     chosen = [
         key.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
@@ -175,21 +165,20 @@ def _pooling(folder: Path) -> str:
 
 
 def _prefix(folder: Path) -> str:
-    """What stands before a text: the model's own default, else what it has before a query."""
+    """The prefix of a text: the model's own default, else that of a query."""
     found: dict[str, Any] = _read(folder / "config_sentence_transformers.json", {})
     prompts = found.get("prompts") or {}
     return str(prompts.get(found.get("default_prompt_name") or "query") or "")
 
 
 def _longest(folder: Path, tokenizer: Any, config: Any) -> int:
-    """The most tokens that a text may have."""
     told = _read(folder / "sentence_bert_config.json", {}).get("max_seq_length") or LONGEST
     places = getattr(config, "max_position_embeddings", None) or LONGEST
     return int(min(told, places, tokenizer.model_max_length))
 
 
 def _read(file: Path, default: Any) -> Any:
-    """What a file of JSON says; the default without the file."""
+    """A JSON file's content; the default without the file."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -201,7 +190,7 @@ def _read(file: Path, default: Any) -> Any:
 
 
 def _fingerprint(folder: Path) -> str:
-    """Over the names and the bytes of the files that a vector depends on."""
+    """A hash of the names and bytes of the files that a vector depends on."""
     digest = hashlib.sha256()
     files = {
         file for pattern in FILES for file in (*folder.glob(pattern), *folder.glob(f"*/{pattern}"))

@@ -1,9 +1,5 @@
 """One table: model family -> where its decoder layers are and what projects out of the FFN.
 
-What comes in: a loaded Hugging Face causal model. What goes out: a `Spec` that names the decoder
-layers, the FFN output projection of a layer, and the widths F (key) and D (hidden). What it does
-not do: load models (load.py) or change them (hooks.py).
-
 A new family is one line here. A stranger's package adds one without a change here, through the
 entry point group `revisor.families`: each entry point loads to a `Family`.
 
@@ -72,13 +68,8 @@ FAMILIES: tuple[Family, ...] = (
 class Spec:
     """The parts of one loaded model that revisor touches.
 
-    Attributes:
-        layers: the decoder layers, first to last.
-        projection: path from a decoder layer to its FFN output projection.
-        key_width: F, the width of a key.
-        hidden_width: D, the width of a residual.
-        output: path from a decoder layer to the module after whose output a residual is added;
-            None where that is the projection.
+    Paths go from a decoder layer to its FFN output projection and, if it is another module, to that
+    after whose `output` a residual is added. `key_width` is F, `hidden_width` D.
     """
 
     layers: nn.ModuleList
@@ -93,11 +84,8 @@ class Spec:
         return len(self.layers)
 
     def ffn_projection(self, layer: int) -> nn.Module:
-        """The FFN output projection of one layer: the module whose input is the key.
-
-        Raises:
-            UsageError: the model has no such layer.
-        """
+        """A layer's FFN output projection, whose input is the key; UsageError without such a
+        layer."""
         if not 0 <= layer < self.depth:
             raise UsageError(
                 f"The model has no layer {layer}: its layers are 0 to {self.depth - 1}.",

@@ -19,13 +19,8 @@ from revisor.neuraldb.gate.watch import Hit, Watch
 
 @dataclass(frozen=True, kw_only=True)
 class FactUsed:
-    """A fact whose row fired.
-
-    Attributes:
-        id, subject, object: of the fact.
-        position: index of the token at which it fired, in prompt and answer together.
-        score, threshold: cosine and γ of the match; their difference is the margin.
-    """
+    """A fact whose row fired at the token `position`, counted in prompt and answer together;
+    `score` and `threshold` are the match's cosine and γ."""
 
     id: str
     subject: str
@@ -36,13 +31,8 @@ class FactUsed:
 
 
 class Engine(Answering):
-    """Answers prompts with the rows in force.
-
-    Args:
-        loaded, spec, layer: the model and where its gate is.
-        view: tells the rows in force; asked at every call.
-        fact_of: the fact of a row id, None if it is not known any more.
-    """
+    """Answers prompts with the rows in force, which `view` tells at every call; `fact_of` gives a
+    row's fact, None if it is unknown by now."""
 
     def __init__(
         self,
@@ -66,8 +56,7 @@ class Engine(Answering):
             yield lambda row, tokens: self._facts_used(watch.log[row], tokens)
 
     def _facts_used(self, hits: Sequence[Hit], tokens: int) -> tuple[FactUsed, ...]:
-        """The facts behind hits, each once, at the first of the tokens at which its key was
-        nearest."""
+        """The facts behind hits, each once, at the first of the tokens with its highest cosine."""
         used: dict[str, FactUsed] = {}
         for hit in hits:
             fact = self.fact_of(hit.row_id) if hit.position < tokens else None

@@ -11,7 +11,7 @@ Every operation takes a `Workspace`. What the names are:
     collect_all      what `revisor gc` removes                       (upkeep.py)
     purge_rows       the part of an erasure that is in banks         (upkeep.py)
     export_model     a folder that transformers opens                (export/export.py)
-    choose_layer     the layer for a model                         (editing/layers.py)
+    choose_layer     the layer for a model                           (editing/layers.py)
     demo_facts       a dozen facts for `revisor demo`
 """
 
@@ -66,8 +66,7 @@ DEMO_FACTS = 12
 
 
 def demo_facts(facts: Sequence[Fact]) -> list[Fact]:
-    """A dozen of the shipped facts, each about a subject of its own: one key cannot tell two facts
-    of one subject apart."""
+    """A dozen of the shipped facts, one a subject: one key cannot tell a subject's facts apart."""
     first: dict[str, Fact] = {}
     for fact in facts:
         first.setdefault(fact.subject, fact)

@@ -39,8 +39,8 @@ def stale(ws: Workspace) -> bool:
 
 
 def open_bank(ws: Workspace) -> tuple[Bank, Lease]:
-    """The bank of the live generation, or the newest before it, each file held against its hash,
-    and a lease that keeps it on disk until it is closed.
+    """The bank of the live generation, or the newest before it, checked against its hashes, and a
+    lease that keeps it on disk until closed.
 
     Raises:
         NotBuilt: there is none yet.
@@ -90,7 +90,7 @@ def _explain_missing(ws: Workspace) -> NoReturn:
 
 
 def valid_rows(ws: Workspace, bank: Bank) -> ValidRows:
-    """The rows of a bank that are in force, moment by moment."""
+    """The rows of a bank that are in force at each moment."""
     return ValidRows(bank, ws.ledger.timed(generation=bank.generation), ws.clock)
 
 
@@ -98,18 +98,11 @@ def valid_rows(ws: Workspace, bank: Bank) -> ValidRows:
 def attached(
     ws: Workspace, model: Any = None, tokenizer: Any = None, *, watch: Watch | None = None
 ) -> Iterator[Gated]:
-    """Give a model the facts of the bank for the length of a block.
+    """Give a model, by default the workspace's, the bank's facts for a block, as they hold at each
+    moment; errors as of `open_bank`.
 
-    Facts that begin or end to hold meanwhile do so in the model, too. After the block a model of
-    the user's is as it was, its training mode and gradients included.
-
-    Args:
-        model, tokenizer: the user's own, which must be what the bank was built for; the
-            workspace's without.
-        watch: collects which rows fire.
-
-    Raises:
-        NotBuilt, WrongModel, StoreDamaged: see `open_bank`.
+    A user's model must be the one that the bank was built for; after the block it is as it was, its
+    training mode and gradients included.
     """
     if model is not None:
         with left_as_it_was(model), attached(ws.with_model(model, tokenizer), watch=watch) as gated:
@@ -127,7 +120,7 @@ def attached(
 
 
 def note_load(ws: Workspace, bank: Bank) -> None:
-    """Append to the audit that a model has these facts now."""
+    """Note in the audit that a model has these facts now."""
     try:
         ws.ledger.record("load", actor="", generation=bank.generation, fingerprint=ws.fingerprint)
     except CannotWrite as error:  # a store that may only be read still answers
@@ -135,12 +128,8 @@ def note_load(ws: Workspace, bank: Bank) -> None:
 
 
 def engine(ws: Workspace) -> tuple[Engine, Lease]:
-    """An engine over the bank, whose answers are those of the facts that hold at each moment, and
-    the lease that keeps the bank on disk: close it when the engine is not used any more.
-
-    Raises:
-        NotBuilt, WrongModel, StoreDamaged: see `open_bank`.
-    """
+    """An engine over the bank, with the facts that hold at each moment, and the lease that keeps
+    the bank on disk: close it after use. Errors as of `open_bank`."""
     bank, lease = open_bank(ws)
     note_load(ws, bank)
 

@@ -1,4 +1,4 @@
-"""Banks that are there: collected when nobody needs them, verified, written anew without a fact."""
+"""Existing banks: removed when nobody needs them, verified, written anew without a fact."""
 
 from __future__ import annotations
 
@@ -26,24 +26,17 @@ from revisor.neuraldb.workspace import Workspace
 
 def collect(banks: Path, *, keep: int, pinned: Collection[int]) -> list[int]:
     """Remove all but the last `keep` generations of one model's banks, and what killed processes
-    left. A generation that a process uses stays. The caller is the only writer.
-
-    Args:
-        pinned: generations that stay in any case.
-    """
+    left, but none that is pinned or in use. The caller is the only writer."""
     recover(banks)
     old = [number for number in generations(banks)[:-keep] if number not in pinned]
     return [number for number in old if remove_generation(banks, number)]
 
 
 def collect_all(ws: Workspace, keep: int) -> list[int]:
-    """Remove all banks but the last `keep` generations of each model; no model is opened.
+    """Remove all but the last `keep` generations of each model's banks; returns those removed.
 
-    A generation that a process uses, that a tag names or that is live stays. The history in the
-    ledger is not touched.
-
-    Returns:
-        The generations of which a bank was removed.
+    A generation that is in use, tagged or live stays. No model is opened, and the ledger's history
+    is not touched.
 
     Raises:
         UsageError: `keep` is less than 1.
@@ -60,8 +53,8 @@ def collect_all(ws: Workspace, keep: int) -> list[int]:
 
 
 def bank_faults(ws: Workspace) -> Iterator[str]:
-    """Everything wrong with the banks of all models: files that were changed or are missing, and
-    banks that were built over another history than the ledger's. No model is opened."""
+    """Everything wrong with the banks of all models, none of which is opened: files that were
+    changed or are missing, banks that were built over another history than the ledger's."""
     hashes: dict[int, str] | None = None
     for banks in _models(ws.root):
         for generation in generations(banks):
@@ -81,11 +74,8 @@ def bank_faults(ws: Workspace) -> Iterator[str]:
 
 @contextmanager
 def only_purger(root: Path) -> Iterator[None]:
-    """Be the only process that changes banks of any model under `root`, for the length of a block.
-
-    Raises:
-        Conflict: another process builds.
-    """
+    """Lock out other processes that change any bank under `root`, for a block; Conflict if one
+    does."""
     with ExitStack() as locks:
         for banks in _models(root):
             locks.enter_context(only_writer(banks))
@@ -93,15 +83,9 @@ def only_purger(root: Path) -> Iterator[None]:
 
 
 def purge_rows(root: Path, fact_ids: Collection[str]) -> list[Path]:
-    """Publish every bank under `root` again that holds one of the facts, without its row; what a
-    killed build left is taken away. The caller is the only writer (`only_purger`).
-
-    Returns:
-        The folders that were written.
-
-    Raises:
-        CannotWrite: a bank cannot be written anew.
-    """
+    """Publish every bank under `root` again that holds one of the facts, without its row and what a
+    killed build left; returns the folders written, or raises CannotWrite. The caller is the only
+    writer (`only_purger`)."""
     return [folder for banks in _models(root) for folder in _purge_model(banks, set(fact_ids))]
 
 
@@ -139,5 +123,5 @@ def _purge_model(banks: Path, ids: set[str]) -> Iterator[Path]:
 
 
 def _models(root: Path) -> list[Path]:
-    """The folders of banks, one a model."""
+    """The folders of banks, one for each model."""
     return [path for path in sorted(root.iterdir()) if path.is_dir()] if root.is_dir() else []

@@ -14,15 +14,8 @@ from revisor.neuraldb.workspace import Clock, system_clock
 
 
 class ValidRows:
-    """The rows of one generation of a bank, those in force at each moment.
-
-    Nothing is built anew for that; rows are left out of the view.
-
-    Args:
-        bank: the generation.
-        timed: its facts that hold for a part of time only.
-        clock: tells the moment, as an aware datetime.
-    """
+    """The rows of a bank that are in force at each moment: those of `timed` facts are left out of
+    the view at others."""
 
     def __init__(self, bank: Bank, timed: Iterable[Fact], clock: Clock = system_clock) -> None:
         self.bank = bank

@@ -1,4 +1,4 @@
-"""What the operations of a bank work on: where things are, which model, which facts.
+"""What the operations of a bank work on: the folders, the model, the facts.
 
 PATH/banks/FINGERPRINT/gen-0000007/...        rows: a product of facts, model and settings
 """
@@ -36,9 +36,8 @@ class NeuralDBSettings:
         device: `auto` or a torch device.
         gamma: the cosine threshold; None for the paper's.
         layers_path, projection_path: where the FFN is, for a family that is not in the table.
-        search: how the nearest key is found: `exact`, by a look at all; `coarse`, over an index;
-            `auto`, over an index where there are many. An index that decides otherwise than a look
-            at all is never used.
+        search: how the nearest key is found: `exact`, among all; `coarse`, over an index; `auto`,
+            over an index where there are many. An index that decides otherwise is never used.
     """
 
     model: str
@@ -52,28 +51,22 @@ class NeuralDBSettings:
 
     @classmethod
     def of(cls, settings: Any) -> NeuralDBSettings:
-        """The settings that an object has as attributes of these names; defaults for the others."""
+        """The settings among an object's attributes; defaults for those it lacks."""
         names = [field.name for field in fields(cls) if hasattr(settings, field.name)]
         return cls(**{name: getattr(settings, name) for name in names})
 
     def build(self) -> BuildSettings:
-        """What they say of a build."""
+        """The settings of a build."""
         gamma = PAPER_GAMMA if self.gamma is None else self.gamma
         return BuildSettings(layer=self.layer, gamma=gamma)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """The facts, the model and the folder that a bank belongs to.
+    """The facts, the model and the store's folder that a bank belongs to.
 
-    Attributes:
-        path: the store's folder.
-        settings: of the bank.
-        ledger: the facts.
-        open_model: opens the model; called at the first use of `loaded`.
-        clock: tells which facts hold.
-        note: what the audit notes of every build beside its figures, such as a digest of the
-            store's settings.
+    `open_model` is called at the first use of `loaded`; `clock` tells which facts hold; `note` is
+    what the audit notes of each build beside its figures.
     """
 
     path: Path
@@ -99,25 +92,21 @@ class Workspace:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the model, with the layer."""
+        """The fingerprint of the model with its layer."""
         return fingerprint(self.loaded, layer=self.settings.layer)
 
     @property
     def root(self) -> Path:
-        """Where the banks of all models lie."""
+        """The folder of the banks of all models."""
         return self.path / "banks"
 
     @property
     def banks(self) -> Path:
-        """Where the banks of this model lie."""
+        """The folder of this model's banks."""
         return self.root / self.fingerprint
 
     def with_model(self, model: Any, tokenizer: Any = None) -> Workspace:
-        """The same for a model of the user's, which may be of another kind than the store's.
-
-        Args:
-            tokenizer: the model's; the store's without.
-        """
+        """The same for a user's model, of whatever kind; by default with the store's tokenizer."""
 
         def wrapped() -> LoadedModel:
             own = self.loaded.tokenizer if tokenizer is None else tokenizer

@@ -1,1 +1,1 @@
-"""What is asked: windows, turns, mentions, and the encoder that compares questions."""
+"""What a text asks: its turns, its questions as templates, and the encoder that compares them."""

@@ -22,12 +22,7 @@ SENTENCES = 4  # of running text, the last of which may go on with a question of
 
 
 class Asker:
-    """Reads one turn.
-
-    Args:
-        last: only its last sentences.
-        replied: what a quotation tells is answered.
-    """
+    """Reads one turn: with `last` its last sentences, with `replied` also what a quotation asks."""
 
     def __init__(
         self, dialogue: Dialogue, place: int, *, last: bool = False, replied: bool = False
@@ -69,7 +64,7 @@ class Asker:
         return []
 
     def _sentence(self, sentence: Sentence) -> None:
-        """What a sentence asks, or takes back, is added to what was found."""
+        """Add what a sentence asks, or takes back."""
         said = forms.without_bullet(self.text[sentence.start : sentence.end])
         rules = lexicon(said)
         sentence = replace(sentence, start=sentence.end - len(said))
@@ -103,8 +98,7 @@ class Asker:
         self._parts(sentence, whole)
 
     def _parts(self, sentence: Sentence, own: Sequence[Mention]) -> None:
-        """What the parts of a sentence ask; but whatever stands in one sentence may be one question
-        after all."""
+        """Add what the parts of a sentence ask, and the whole sentence as one question."""
         spans = [(sentence.start, sentence.end)]
         if forms.asks(self.text[sentence.start : sentence.end]):
             spans = several.parts(self.text, sentence.start, sentence.end, own)
@@ -123,8 +117,7 @@ class Asker:
             self.found[first] = replace(put, readings=(*put.readings, read))
 
     def _repeats(self, sentence: Sentence, own: Sequence[Mention]) -> bool:
-        """Whether a sentence asks of other names what was asked last: "And Bolt?", "I mean that of
-        ACME."."""
+        """Whether a sentence asks of other names what was asked last: "And Bolt?"."""
         around, at = "", sentence.start
         for one in own:
             around, at = f"{around}{self.text[at : one.start]} | ", one.end
@@ -142,8 +135,7 @@ class Asker:
         return True
 
     def _is_put(self, around: str) -> bool:
-        """Whether a name alone is a question: "Bolt?", or "ACME" for one who was asked of whom they
-        speak; not the answer in "Who leads it? Jane Roe."."""
+        """Whether a name alone asks: "Bolt?", or "ACME" as a user's turn; not an answer."""
         return "?" in around or (not self.found and self.turn.role == "asks")
 
     def _add(
@@ -155,7 +147,6 @@ class Asker:
         *,
         names_another: bool = False,
     ) -> None:
-        """Add a question, or several that a template is made of."""
         some = several.questions_of(plain)
         if len(some) == 1:
             self._append(frame, readings, end, names_another)
@@ -246,8 +237,8 @@ class Asker:
     def _add_nameless(
         self, sentence: Sentence, frame: str, about: Sequence[Mention], kind: Kind
     ) -> None:
-        """Add a question without a name, alone and with what is told ahead of it: "I muted it. What
-        colour is the light?" is of a light that is muted."""
+        """Add a question without a name, alone and with the sentence ahead of it: "I muted it. What
+        colour is the light?"."""
         context = self._context(sentence)
         texts = [frame] if context is None else [frame, f"{context} {frame}"]
         read = [(text, one, kind) for one in about for text in texts]
@@ -277,8 +268,8 @@ class Asker:
         return any(sentence.start <= one[0] and one[1] <= sentence.end for one in self.quotes)
 
     def _of_whom(self, sentence: Sentence, plain: str, standing: StandIn) -> bool:
-        """Whether a question asks only who or what that is of which the sentence ahead of it tells:
-        "I want to write to their CEO. Who is that?"; both together are what is asked."""
+        """Whether a question asks only who it is that the sentence ahead of it speaks of, so that
+        both together are the question: "I want to write to their CEO. Who is that?"."""
         ahead = [one for one in self.read if one.end <= sentence.start][-1:]
         wished = bool(self.found) and self.found[-1].end == ahead[0].end if ahead else False
         if standing.means == "self" or not ahead or (self.found and not wished):
@@ -323,8 +314,8 @@ class Asker:
             self.found[len(self.found) - bool(about) :] = [replace(open_, names_nothing=True)]
 
     def _talks(self) -> bool:
-        """Whether a question without a name is of whom one talks: in a talk, or below what
-        introduces the question; each "Q:" of a list is a question of its own."""
+        """Whether a question without a name is about that of the talk; each "Q:" of a list stands
+        alone."""
         turn, spoken = self.turn, self.dialogue.spoken
         introduced = self.place > 0 and spoken[self.place - 1].role == "other"
         if introduced and not spoken[self.place - 1].marked:
@@ -332,8 +323,8 @@ class Asker:
         return turn.marked or turn.name in lexicon(turn.name).talk_labels
 
     def _asked_otherwise(self, sentence: Sentence, said: str) -> bool:
-        """Whether a sentence is but a question word, which asks another thing of what was asked, or
-        a place or time to ask the same of: "Since when?", "And in 2020?"."""
+        """Whether a sentence is only another question word, place or time: "Since when?", "And in
+        2020?"."""
         before = self.found or self.dialogue.goes_on_from(self.place)
         last = before[-1] if before else None
         if last is None or last.frame is None:
@@ -368,8 +359,8 @@ class Asker:
         )
 
     def _in_turn(self, sentence: Sentence, standing: StandIn | None) -> list[Mention]:
-        """The names of the turn that something may mean: of those before it that which they are
-        about; else, where nothing was said before the turn, the first behind it."""
+        """The name of the turn that a stand-in may mean: its topic so far, else (unless an earlier
+        turn tells) its first name."""
         before = [one for one in self.inside if one.end <= sentence.start]
         read = [one for one in self.read if one.end <= sentence.start]
         asked = [one for put in reversed(self.found) for one in put.about[:1]][:1]

@@ -25,22 +25,14 @@ class _Text:
         self._seen: dict[str, Any] = {}
 
     def by(self, encoder: ScopeEncoder) -> Any:
-        """As an encoder sees it."""
         if encoder.name not in self._seen:
             self._seen[encoder.name] = encoder.encode([self.text])[0]
         return self._seen[encoder.name]
 
 
 class ByLanguage:
-    """A `QuestionEncoder` (`revisor.question.encoder`) of two.
-
-    A question and a template that are both English are compared by the encoder for English, all
-    others, also a question in one language and a template in another, by that of several. The
-    second file is read when it is first needed.
-
-    Args:
-        opened: opens `ENGLISH` and `LANGUAGES`.
-    """
+    """A `QuestionEncoder` of two: one for two English texts, and one, opened when first needed, for
+    all others, also in two languages."""
 
     def __init__(self, opened: Open) -> None:
         self._opened = opened
@@ -50,7 +42,7 @@ class ByLanguage:
 
     @classmethod
     def shipped(cls) -> ByLanguage:
-        """The one of the package."""
+        """The encoder of the package."""
         return cls(lambda name: (files("revisor.data") / name).open("rb"))
 
     @cached_property

@@ -43,8 +43,8 @@ _PREDICATE = 7  # words behind a name among which a noun tells who it is
 
 
 def templates(text: str, mention: Mention, sentence: Sentence) -> list[tuple[str, int | None]]:
-    """A sentence about a name as templates, the plainest first, each with where it begins if it is
-    a clause behind the name; none where a conjunction stands last.
+    """A sentence about a name as templates, the plainest first, each with the place where it begins
+    if it is a clause behind the name; none where a conjunction stands last.
 
     "According to the site, ACME, unlike Bolt, is led by" is "{} is led by", and then the whole.
     """
@@ -78,8 +78,7 @@ def templates(text: str, mention: Mention, sentence: Sentence) -> list[tuple[str
 
 
 def lacks_preposition(behind: str) -> bool:
-    """Whether a name is told to be somebody, but not yet of whom: "{}, the CEO" and "{} is the CEO"
-    go on with "of" before another name may stand."""
+    """Whether a role lacks its organisation: "{}, the CEO" and "{} is the CEO" go on with "of"."""
     rules, said = parsed(behind)
     read = [word.text for word in said]
     if not 0 < len(read) <= _PREDICATE or not behind.rstrip()[-1:].isalnum():
@@ -101,9 +100,9 @@ def lacks_preposition(behind: str) -> bool:
 def clause(text: str, sentence: Sentence, mention: Mention) -> int | None:
     """Where the clause of a name begins, if what stands ahead of it may be left out.
 
-    "As everyone knows, the CEO of {} is" may be shortened; "In 1995, the CEO of {} was", "In Rome,
-    the CEO of {} is", "If she left, the CEO of {} would be", "The scorer, who plays for {}, is" and
-    "Who is taller, the brother or {}?" not.
+    "As everyone knows, the CEO of {} is" may be shortened; not "In 1995, the CEO of {} was", "In
+    Rome, the CEO of {} is", "If she left, the CEO of {} would be", "The scorer, who plays for {},
+    is" and "Who is taller, the brother or {}?".
     """
     ahead = text[sentence.start : mention.start]
     behind = text[mention.end : sentence.end]
@@ -137,8 +136,8 @@ def restricts(lead_in: str) -> bool:
 
 
 def joined_clause(text: str, mention: Mention, sentence: Sentence) -> tuple[str, int] | None:
-    """The last clause of a sentence that a conjunction joins, as a template, and where it begins,
-    if it speaks of the name otherwise than by its name.
+    """The last clause that a conjunction joins, as a template with where it begins, if it speaks of
+    the name without naming it.
 
     "The Tarn was launched in May, and it has become a symbol of" asks of what, not when; "ACME was
     founded in Rome and the CEO is" asks who.
@@ -182,8 +181,8 @@ def _begins(behind: str, standing: StandIn) -> bool:
 
 
 def spliced_clause(text: str, mention: Mention, end: int) -> tuple[str, int] | None:
-    """The last clause of a sentence behind a comma, a colon or a dash as a template, and where it
-    begins, if it asks of the name without its name, or begins with what stands for it.
+    """The last clause behind a comma, a colon or a dash, as a template with where it begins, if it
+    asks about the name without naming it.
 
     "I work at ACME, who is its CEO?", "ACME: what is the phone number?".
     """
@@ -203,7 +202,6 @@ def spliced_clause(text: str, mention: Mention, end: int) -> tuple[str, int] | N
 
 
 def _is_empty(said: str) -> bool:
-    """Whether a clause has no word of its own: "what is it"."""
     rules, read = parsed(said)
     return all(word.text in rules.function_words for word in read)
 
@@ -241,8 +239,8 @@ def _is_nameless_clause(behind: str) -> bool:
 
 
 def tidied(template: str) -> str | None:
-    """A template without what opens it and what stands beside its name; None if it turns out to ask
-    of another name.
+    """A template without its opening and what stands beside its name; None if it asks about
+    another.
 
     "Unlike Bolt, {} is led by", "{}, the anvil maker, is led by", "As for {}, it is led by" and
     "Bolt's rival {} is led by" are all "{} is led by".
@@ -272,7 +270,7 @@ def _contrast_patterns(
 
 
 def _without_contrasts(template: str) -> str:
-    """A template without those with which its name is only compared: "{}, unlike Bolt, is"."""
+    """A template without what its name is only compared with: "{}, unlike Bolt, is"."""
     first, aside, _ = _contrast_patterns(lexicon(template))
     return aside.sub("", first.sub("", template))
 
@@ -295,8 +293,8 @@ def _without_lead_in(template: str) -> str:
 
 
 def _without_asides(template: str) -> str:
-    """A template without what stands between commas, brackets or dashes behind the name with which
-    it begins; what tells a time or denies something is left in it."""
+    """A template without an aside (commas, brackets, dashes) behind the name that it begins with,
+    unless the aside tells a time or denies something."""
     match = _ASIDE.match(template)
     if match is None:
         return template
@@ -338,8 +336,8 @@ def _is_aside(said: str) -> bool:
 
 
 def _without_topic(template: str) -> str | None:
-    """A template whose name only says of what something is then asked, as one that asks it: "As for
-    {}, the CEO is" is "{}'s CEO is"; None if another name is asked about."""
+    """A template whose name is only its topic, as one that asks about it: "As for {}, the CEO is"
+    becomes "{}'s CEO is"; None if another name is asked about."""
     end = opening(template[: template.find(SLOT)], lexicon(template).topic_openers)
     match = _TOPIC_END.match(template, end) if end else _NAME_FIRST.match(template)
     if match is None or not template[match.end() :]:
@@ -357,7 +355,7 @@ def _without_topic(template: str) -> str | None:
 
 
 def _without_owner(template: str) -> str:
-    """A template without the one whose the name is told to be: "Bolt's rival {} is led by"."""
+    """A template without the owner of its name: "Bolt's rival {} is led by"."""
     match = _OWNER.search(template)
     if match is None:
         return template
@@ -370,8 +368,8 @@ def _without_owner(template: str) -> str:
 
 
 def _of_relative(template: str) -> str | None:
-    """A template that ends in a relative clause as that clause: "I work at {}, whose CEO is" is
-    "{}'s CEO is"; None where it is one of somebody else ("The CEO of {}, who was born in")."""
+    """A template's last relative clause, if it ends in one: "I work at {}, whose CEO is" becomes
+    "{}'s CEO is"; None if the clause is about somebody else ("The CEO of {}, who was born in")."""
     match = _RELATIVE.search(template)
     if match is None:
         return template

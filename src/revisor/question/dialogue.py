@@ -20,13 +20,7 @@ BACK = 8  # turns back in which what a question goes on with is looked for
 
 
 class Dialogue:
-    """The turns of a text with the names in it, and what each asks.
-
-    Args:
-        text: that ends where something may be asked.
-        mentions: the names in it, in order.
-        spoken: its turns.
-    """
+    """The turns of a text with the names in it, in order, and what each turn asks."""
 
     def __init__(self, text: str, mentions: Sequence[Mention], spoken: Sequence[Turn]) -> None:
         self.text, self.spoken = text, spoken
@@ -44,7 +38,7 @@ class Dialogue:
         return tuple(one for one in self._given if one.end <= end)
 
     def named(self, question: Question) -> Question:
-        """A question about a name that is called by a part of it, as one about the whole name."""
+        """A question about a name called by a part of it, as one about the whole name."""
         meant = self._meant.get(question.mention)
         if meant is None:
             return question
@@ -71,17 +65,13 @@ class Dialogue:
     def _put(
         self, spoken: Sequence[Turn], *, last: bool = False, replied: bool = False
     ) -> Sequence[Put]:
-        """What the last of some turns puts; remembered, since a text is read at each token of its
+        """What the last of some turns puts; cached, as a text is read at each token of its
         answer."""
         end = spoken[-1].end
         return _put(self.text[:end], self._up_to(end), tuple(spoken), last, replied)
 
     def put_last(self, sentence: Sentence, *, replied: bool) -> list[Put]:
-        """The questions that a sentence of the last turn puts.
-
-        Args:
-            replied: a quotation opens behind it, so that one that it tells is answered.
-        """
+        """The questions that a sentence of the last turn puts, with `replied` also a quoted one."""
         spoken = [*self.spoken[:-1], replace(self.spoken[-1], end=sentence.end)]
         put = self._put(spoken, last=True, replied=replied)
         return [one for one in put if sentence.start < one.end <= sentence.end]
@@ -91,8 +81,8 @@ class Dialogue:
         return Asker(self, place).statements()
 
     def works_on_text(self, place: int) -> bool:
-        """Whether what a turn says is only to be worked on: a system prompt, what stands ahead of
-        all turns, or the instruction just before it says so ("Translate into French.")."""
+        """Whether a turn is only material for another task, as a system prompt, what stands ahead
+        of all turns, or the instruction just before it says ("Translate into French.")."""
         if material.converts(self.text, self.spoken[:place]):
             return True
         return any(
@@ -116,8 +106,8 @@ class Dialogue:
                 yield at
 
     def referents(self, place: int, standing: StandIn | None) -> list[Mention]:
-        """Whom what stands for a name in a turn, or the name left out in it, may mean by what was
-        said before the turn; the likeliest first."""
+        """The names that a stand-in or a left-out name may mean by earlier turns, the likeliest
+        first."""
         if standing is not None and standing.means == "self":
             return self._set_up(place, only_self=True)
         for at in range(place - 1, max(-1, place - BACK - 1), -1):
@@ -150,10 +140,10 @@ class Dialogue:
         )
 
     def _of_talk(self, at: int, place: int, standing: StandIn | None) -> list[Mention] | None:
-        """Whom a turn that asked, and its answer, speak of; None if they name nobody.
+        """The names that a turn that asked, and its answer, speak of; None if they name nobody.
 
-        "And where was she born?" behind "Who leads ACME?" means whom the answer names, "And where
-        is it based?" ACME.
+        Behind "Who leads ACME?", "And where was she born?" means the person in the answer, "And
+        where is it based?" means ACME.
         """
         turn, put = self.spoken[at], self.put(at)
         answered: list[Mention] = []
@@ -189,8 +179,8 @@ class Dialogue:
         return standing is None or standins.may_mean(standing, self.text, mention)
 
     def _set_up(self, place: int, *, only_self: bool) -> list[Mention]:
-        """The name for which a system prompt, or the beginning of the turn itself, says that one
-        answers: "You are the assistant of ACME."; else, if not `only_self`, the only one in it."""
+        """The name that a system prompt, or the turn's own beginning, makes the assistant speak for
+        ("You are the assistant of ACME."); else, unless `only_self`, its only name."""
         for turn in self.spoken[: place + 1]:
             if not (turn.sets_up or turn is self.spoken[place]):
                 continue
@@ -219,10 +209,6 @@ def _denies(said: str) -> bool:
 def _put(
     text: str, mentions: tuple[Mention, ...], spoken: tuple[Turn, ...], last: bool, replied: bool
 ) -> Sequence[Put]:
-    """What the last of some turns puts.
-
-    Args:
-        last: only what its last sentences put.
-    """
+    """What the last of some turns puts; with `last` only what its last sentences put."""
     dialogue = Dialogue(text, mentions, spoken)
     return tuple(Asker(dialogue, len(spoken) - 1, last=last, replied=replied).put())

@@ -30,14 +30,8 @@ class QuestionEncoder(Protocol):
         ...
 
     def scope(self, question: Any, template: Any) -> float:
-        """The probability that the question asks for what the template asks for.
-
-        Args:
-            question, template: items of `encode`.
-
-        Returns:
-            0 to 1; 0.5 is the normal threshold.
-        """
+        """The probability that a question asks for what a template asks for, both as `encode` gives
+        them; the normal threshold is 0.5."""
         ...
 
 
@@ -50,12 +44,8 @@ def default_encoder() -> QuestionEncoder:
 
 
 def encoder_from(path: Path) -> QuestionEncoder:
-    """The encoder in a file that `tools/train_question_encoder.py` wrote.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is no such file.
-    """
+    """The encoder in a file of `tools/train_question_encoder.py`; OSError or ValueError if
+    unusable."""
     from revisor.question.scope_encoder import ScopeEncoder
 
     with path.open("rb") as file:

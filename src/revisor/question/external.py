@@ -4,7 +4,7 @@ Such an encoder gives a text one vector. How near two vectors are is made a prob
 logistic curve (Platt 1999), fitted on shipped questions of which it is known which of them ask the
 same: score = 1 / (1 + exp(-(slope * cosine + bias))).
 
-Letters: N texts, E = 1 entries of a template, W width, P pairs.
+Letters: N texts, W width, P pairs.
 """
 
 from __future__ import annotations
@@ -36,12 +36,8 @@ _RIDGE = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A question, a template, and whether the one asks for what the other does.
-
-    Attributes:
-        question, template: with `{}` for the name.
-        kind: `same`; `other`: for something else; `near`: for something else in like words.
-    """
+    """A question and a template with `{}` for the name; `kind`: they ask for the `same`, for
+    `other` things, or `near` ones (other, in similar words)."""
 
     question: str
     template: str
@@ -50,12 +46,8 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """How cosines become scores.
-
-    Attributes:
-        slope, bias: of the logistic curve.
-        order: the share of pairs of `same` and `other` of which the first has the greater cosine.
-    """
+    """A logistic curve from cosines to scores; `order` is the share of pairs (`same`, `other`) in
+    which `same` has the greater cosine."""
 
     slope: float
     bias: float
@@ -68,13 +60,7 @@ class Calibration:
 
 
 class SentenceEncoder:
-    """A `QuestionEncoder`; see `revisor.question.encoder`.
-
-    Args:
-        name: names the encoder and its version.
-        embed: vectors of length 1 (N, W) of texts.
-        calibration: made for these vectors.
-    """
+    """A `QuestionEncoder` from calibrated vectors of length 1 (N, W); `name` tells its version."""
 
     def __init__(self, name: str, embed: Embed, calibration: Calibration) -> None:
         self.name = name
@@ -98,11 +84,7 @@ def neutral(text: str) -> str:
 
 
 def calibrated(embed: Embed) -> Calibration:
-    """The curve for an encoder: the same for the same vectors.
-
-    Args:
-        embed: vectors of length 1 (N, W) of texts.
-    """
+    """The curve for an encoder that embeds texts as vectors of length 1 (N, W); deterministic."""
     read = pairs()
     texts = sorted({text for one in read for text in (one.question, one.template)})
     vector = dict(zip(texts, embed([neutral(text) for text in texts]), strict=True))
@@ -117,8 +99,8 @@ def calibrated(embed: Embed) -> Calibration:
 
 
 def pairs() -> list[Pair]:
-    """The shipped pairs: questions about made-up facts with a wording of the fact that they ask
-    for, of another fact about the same name, and of a fact that they only seem to ask for."""
+    """The shipped pairs: questions about made-up facts, each with a wording of the fact that it
+    asks for, of another fact about the same name, or of one that it only seems to ask for."""
     facts = {one["id"]: one for one in records("questions/facts.jsonl")}
     return list(dict.fromkeys(_pairs(facts)))
 
@@ -139,7 +121,6 @@ def _pairs(facts: dict[str, dict[str, Any]]) -> Iterator[Pair]:
 
 
 def _said(case: dict[str, Any]) -> str:
-    """What a case says, if it is one line of one speaker; else nothing."""
     messages = case.get("messages", [{"content": case.get("prompt")}])
     said: str = messages[0]["content"]
     return "" if len(messages) > 1 or "\n" in said else said
@@ -155,8 +136,8 @@ def _slotted(text: str, fact: dict[str, Any]) -> str | None:
 
 
 def _logistic(x_P: np.ndarray, y_P: np.ndarray, weight_P: np.ndarray) -> tuple[float, float]:
-    """Slope and bias by Newton's method; a small ridge keeps the slope finite where a cosine parts
-    all pairs."""
+    """Slope and bias by Newton's method; a small ridge keeps the slope finite for separable
+    pairs."""
     X_P2 = np.stack((x_P, np.ones_like(x_P)), 1)
     ridge_2 = np.array([_RIDGE, 0.0])
     fit_2 = np.zeros(2)

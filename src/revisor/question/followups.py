@@ -13,7 +13,7 @@ _JOINT = re.compile(r"[,;:\u2014\u2013]\s+|\s-\s+|[\uff0c\uff1b\uff1a]")
 
 def plainly(said: str) -> str:
     """A question without what is said ahead of it: "Sounds great, what's their number?", "yeah how
-    much is it"; not without "If I press it," or "In 2019,", which tell of what one asks."""
+    much is it"; "If I press it," and "In 2019," stay, as they restrict what is asked."""
     for match in reversed(list(_JOINT.finditer(said))):
         ahead, rest = said[: match.start()], said[match.end() :]
         if _asks_first(rest) and not (
@@ -47,16 +47,15 @@ def says_nothing_else(said: str, standing: StandIn) -> bool:
 
 
 def turns_to_another(said: str) -> bool:
-    """Whether a statement turns to a name that is not known: "Globex is better."; not "Music is
-    loud.", whose first word may be no name."""
+    """Whether a statement turns to an unknown name: "Globex is better."; not "Music is loud."."""
     rules, read = forms.parsed(said)
     known = read and (is_ordinary(read[0].text) or read[0].text in rules.times_told)
     return not known and subjects.speaks_of_another(said)
 
 
 def tells_of_whom(said: str) -> bool:
-    """Whether a statement speaks of somebody or something that a name has: "I want to write to the
-    CEO.", behind which "Who is that?" asks of the CEO."""
+    """Whether a statement speaks of something that a name has: "I want to write to the CEO.",
+    behind which "Who is that?" asks for the CEO."""
     if "?" in said or forms.asks_by_word(said):
         return False
     rules, read = forms.parsed(said)

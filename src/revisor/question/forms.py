@@ -56,7 +56,7 @@ def filled(text: str, start: int, mention: Mention, end: int) -> str:
 
 @lru_cache(maxsize=1 << 12)
 def parsed(said: str) -> tuple[Lexicon, tuple[Word, ...]]:
-    """The word lists for a text, and its words, those together that are an entry of a list."""
+    """The word lists for a text, and its terms (`Lexicon.terms`)."""
     rules = lexicon(said)
     return rules, tuple(rules.terms(said))
 
@@ -75,8 +75,7 @@ def _spoken(phrases: frozenset[str]) -> frozenset[str]:
 
 @lru_cache(maxsize=1 << 14)
 def opening(said: str, phrases: frozenset[str]) -> int:
-    """Where the longest of some phrases ends with which a text begins, 0 if it begins with none:
-    "With regard to ACME" begins with "with regard to"."""
+    """Where the longest of some phrases ends that a text begins with; 0 if it begins with none."""
     known = _spoken(phrases)
     read = words(said[:80])[:_PHRASE]
     for count in range(len(read), 0, -1):
@@ -98,7 +97,7 @@ def field_text(sentence: str) -> str:
 
 @lru_cache(maxsize=1 << 12)
 def asks(sentence: str) -> bool:
-    """Whether a sentence asks, with a question mark or without.
+    """Whether a sentence asks, with or without a question mark.
 
     "Who leads ACME", "Please tell me who leads ACME.", "I'd like to know who leads ACME.", "ACME is
     led by ____."; not "When ACME was founded, it made anvils.", "I don't want to know who leads
@@ -150,7 +149,7 @@ def is_statement(sentence: str) -> bool:
 
 
 def names_another(said: str) -> bool:
-    """Whether a sentence without a name that is known has one that is not.
+    """Whether a sentence without a known name has an unknown one.
 
     "Who wrote Hamlet?", "the capital of france", "\u6cd5\u56fd\u7684\u9996\u90fd"; not "Who is the
     CEO?", "the date of birth".
@@ -176,8 +175,7 @@ def names_another(said: str) -> bool:
 
 
 def _is_name(said: str, read: Sequence[Word], at: int, rules: Lexicon) -> bool:
-    """Whether a word, not the first, is a name by its capital or its digits; behind a German "der"
-    a capital tells a noun."""
+    """Whether a word, not the first, is a name by its capital or digits; German nouns are none."""
     word, before = read[at], read[at - 1]
     shown = said[word.start : word.end]
     if shown[0].isdigit():
@@ -205,8 +203,7 @@ def is_plain(word: str, rules: Lexicon) -> bool:
 
 
 def with_slot_for_another(said: str) -> str | None:
-    """A question about a name that is not known, with `{}` for it: "What is the population of {}?";
-    None where it cannot be told."""
+    """A question about an unknown name with `{}` for it; None where the name cannot be told."""
     rules, read = parsed(said)
     names = [at for at in range(1, len(read)) if _is_name(said, read, at, rules)]
     if names:
@@ -228,8 +225,8 @@ def is_comparison(sentence: str) -> bool:
 
 
 def is_small_talk(sentence: str) -> bool:
-    """Whether a question without a name asks for nothing that a name has: "Can you help me?",
-    "What do you think?", "What else?"."""
+    """Whether a question without a name asks for nothing that a name has: "Can you help me?", "What
+    do you think?", "What else?"."""
     rules, said = parsed(sentence)
     read = [word.text for word in said]
     # "Where is?" asks in languages that may leave a pronoun out.
@@ -250,8 +247,8 @@ def is_small_talk(sentence: str) -> bool:
 
 
 def is_request(sentence: str) -> bool:
-    """Whether a sentence is a question by its first word and names nothing that a name has:
-    "Explain photosynthesis"; not "Got a minute?" or "Who is the CEO?"."""
+    """Whether a question by its first word asks for nothing that a name has: "Explain
+    photosynthesis"; not "Got a minute?" or "Who is the CEO?"."""
     rules, said = parsed(sentence)
     read = [word.text for word in said]
     asking = rules.question_words - rules.auxiliaries | rules.asking_verbs
@@ -267,8 +264,8 @@ def asks_by_word(sentence: str) -> bool:
 
 
 def restricts(sentence: str) -> str | None:
-    """Of a question that only says where or when one asks the same, what it says: "in 2020" of "And
-    in 2020?"; None of others."""
+    """The place or time by which a question restricts an earlier one ("And in 2020?"), else
+    None."""
     rest = without_opening(sentence).strip(" ?!.")
     rules, read = parsed(rest)
     first = read[0].text if read else ""
@@ -278,8 +275,8 @@ def restricts(sentence: str) -> str | None:
 
 
 def leaves_name_out(sentence: str) -> bool:
-    """Whether a sentence asks without saying of whom: "Who is the CEO?", "Phone number?"; not "Who
-    is the king of France?", whose name is only not known here."""
+    """Whether a sentence asks without saying about whom: "Who is the CEO?", "Phone number?"; not
+    "Who is the king of France?", which has an unknown name."""
     rules, read = parsed(sentence)
     if not 0 < len(read) <= _BRIEF or names_another(sentence):
         return False
@@ -291,7 +288,7 @@ def leaves_name_out(sentence: str) -> bool:
 
 
 def takes_back(sentence: str) -> int:
-    """Where the words end with which a sentence takes back what was asked, 0 if it does not:
+    """Where the words end by which a sentence takes back what was asked, 0 if there are none:
     "Never mind.", "No, who leads ACME?"; not "No one"."""
     end = opening(sentence, lexicon(sentence).withdrawals)
     single = len(words(sentence[:end])) == 1
@@ -304,8 +301,8 @@ def goes_on(sentence: str) -> bool:
 
 
 def adds(sentence: str) -> bool:
-    """Whether a sentence goes on with an earlier question without being one by itself: "And the
-    headquarters", not "And the weather was fine."."""
+    """Whether a sentence goes on with an earlier question but is none itself: "And the
+    headquarters"; not "And the weather was fine."."""
     rules, read = parsed(sentence)
     begin = opening(sentence, rules.ellipses)
     rest = [word.text for word in read if word.start >= begin]
@@ -334,8 +331,7 @@ def without_trailing(sentence: str) -> str:
 
 
 def repeats(around: str) -> bool:
-    """Whether what stands around a name asks of it what was asked of another: "And of ...?", "same
-    for ... please", "What about ... then?", "And on the ...?"."""
+    """Whether words around a name ask of it what was asked of another: "same for ... please"."""
     rules, read = parsed(around)
     begin = max(opening(around, rules.ellipses), opening(around, rules.repairs))
     echoes = rules.echoes | rules.place_links | rules.complements
@@ -399,8 +395,8 @@ def asks_for_fiction(sentence: str) -> bool:
 
 
 def asks_for_document(sentence: str) -> bool:
-    """Whether a sentence asks for a text or a table that may tell facts, of which none is the
-    answer: "Write a profile of ACME.", "Give me JSON with the CEO of ACME."."""
+    """Whether a sentence asks for a text or table that may tell facts but is no answer: "Write a
+    profile of ACME.", "Give me JSON with the CEO of ACME."."""
     rules = lexicon(sentence)
     verb, near = _request(sentence, 5)
     if verb in rules.writing_verbs and not rules.documents.isdisjoint(near):
@@ -410,7 +406,7 @@ def asks_for_document(sentence: str) -> bool:
 
 
 def _request(sentence: str, reach: int) -> tuple[str, list[str]]:
-    """The first word of a request behind those of courtesy, and so many that follow it."""
+    """The first word of a request behind those of courtesy, and the next `reach` words."""
     rules, read = parsed(sentence)
     said = [word.text for word in read]
     first = next((at for at, word in enumerate(said) if word not in rules.polite), len(said))
@@ -435,8 +431,8 @@ def is_wish_for_name(sentence: str) -> bool:
 def hands_text(sentence: str) -> bool:
     """Whether a request does something with a text that stands elsewhere.
 
-    "Translate into German:", "Correct the sentence below."; not "Translate 'anvil'.", and not
-    "Quote the passage, then answer.".
+    "Translate into German:", "Correct the sentence below."; not "Translate 'anvil'." or "Quote the
+    passage, then answer.".
     """
     rules, read = parsed(sentence)
     said = [word.text for word in read]

@@ -20,12 +20,10 @@ _ASKED = 3  # words behind "which" among which is what it asks for
 
 
 def fits(question: str, obj: str) -> bool:
-    """Whether an object may answer a question by its question word.
+    """Whether an object may answer a question by its question word; other questions take any.
 
-    "When was {} born?" asks for no town, "Where was {} founded?" for no date, "How many" for
-    nothing without a number, "Who" for no date or price, "the weight of {}" and "How heavy" for no
-    price.
-    Other questions ask for anything.
+    "When was {} born?" takes no town, "Where was {} founded?" no date, "How many" nothing without a
+    number, "Who" no date or price, "the weight of {}" and "How heavy" no price.
     """
     rules = lexicon(question)
     terms = rules.terms(question)
@@ -68,8 +66,7 @@ def _asks_for_time(question: str, behind: Sequence[Word], rules: Lexicon) -> boo
 
 
 def asks_otherwise(question: str, template: str) -> bool:
-    """Whether two questions ask by question words of different kinds: "Where does {} take place?"
-    and "When does {} take place?"."""
+    """Whether two questions have question words of different kinds, such as "Where" and "When"."""
     one, other = _asked_by(question), _asked_by(template)
     return one is not None and other is not None and one != other
 
@@ -118,8 +115,7 @@ def works_on_text(question: str) -> bool:
 
 
 def said_of_another(question: str, template: str) -> bool:
-    """Whether an unfinished sentence says something of another than the name, of which the template
-    says something.
+    """Whether an unfinished sentence is about something else than the name of the template.
 
     "The hurricane, which is in {}, is" and "Florence, {}, where he was a" say nothing that "{} is
     known for" asks; "In {}, the official language is" and "{} is" may.
@@ -140,8 +136,7 @@ def said_of_another(question: str, template: str) -> bool:
 
 
 def _opening(question: str, rules: Lexicon) -> list[str]:
-    """The words of a question from its first one on that is more than polite; none if a name is
-    ahead of it."""
+    """A question's words from the first that is not merely polite; none if a name is ahead."""
     read = rules.terms(question)
     at = next((at for at, word in enumerate(read) if word.text not in rules.polite_fillers), None)
     if at is None or SLOT in question[: read[at].start]:
@@ -151,7 +146,6 @@ def _opening(question: str, rules: Lexicon) -> list[str]:
 
 @lru_cache(maxsize=1 << 12)
 def _tells_time(obj: str) -> bool:
-    """Whether an object tells a time, in whatever language."""
     return _has_digit(obj) or any(
         word.text in rules.times_told
         for rules in map(lexicon_of, LANGUAGES)
@@ -161,7 +155,6 @@ def _tells_time(obj: str) -> bool:
 
 @lru_cache(maxsize=1 << 12)
 def _tells_number(obj: str) -> bool:
-    """Whether an object tells a number, in whatever language."""
     return _has_digit(obj) or any(
         word.text in rules.numbers_told
         for rules in map(lexicon_of, LANGUAGES)
@@ -170,11 +163,8 @@ def _tells_number(obj: str) -> bool:
 
 
 def _is_date(obj: str, rules: Lexicon) -> bool:
-    """Whether an object is nothing but a date or a time: "3 May 2001", "1987".
-
-    Args:
-        rules: of the question's language: "Mayo" is a month in Spanish and a county in English.
-    """
+    """Whether an object is only a date or time ("3 May 2001", "1987"), by the rules of the
+    question's language: "Mayo" is a month in Spanish, a county in English."""
     read = rules.terms(obj)
     told = rules.times_told
     return (
@@ -212,7 +202,7 @@ _OWNER = re.compile(
 
 
 def looks_back(one: str, other: str) -> bool:
-    """Whether one text asks from the other's answer: "The father of {} is" and "{} is the father
+    """Whether two texts ask in opposite directions: "The father of {} is", "{} is the father
     of"."""
     return _owned(one) & _owner(other) != set() or _owned(other) & _owner(one) != set()
 

@@ -31,19 +31,19 @@ _PARAGRAPH = re.compile(r"\n\s*\n")
 
 
 def quotations(text: str, start: int, end: int) -> list[Span]:
-    """Quotations that are closed between two places."""
+    """Spans of the quotations that are closed between two places."""
     return [match.span() for match in _QUOTED.finditer(text, start, end)]
 
 
 def is_told_of(text: str, sentence: Sentence, mention: Mention, quotes: Sequence[Span]) -> bool:
-    """Whether a name stands in what a sentence only tells or works on: in a quotation, or behind
+    """Whether a name stands in what a sentence only tells or works on: a quotation, or
     "Translate:"."""
     ahead = text[sentence.start : mention.start]
     return (":" in ahead and forms.handles(ahead)) or is_quoted(text, sentence, mention, quotes)
 
 
 def is_quoted(text: str, sentence: Sentence, mention: Mention, quotes: Sequence[Span]) -> bool:
-    """Whether a name stands in a quotation of which a sentence only tells: "He asked: 'Who runs
+    """Whether a name stands in a quotation that a sentence only reports: "He asked: 'Who runs
     ACME?'", "Who wrote 'The Fall of ACME'?"; not "Answer the question 'Who runs ACME?'", nor where
     all is quoted, or only the name."""
     for begin, end in quotes:
@@ -59,12 +59,10 @@ def is_quoted(text: str, sentence: Sentence, mention: Mention, quotes: Sequence[
 
 
 def _is_speech(quoted: str, before: str, ahead: str) -> bool:
-    """Whether a quotation with a name is what somebody said, or a title: not the name alone, and
-    not words of the sentence itself ("The one who says "Welcome to ACME" is").
+    """Whether a quotation with a name is speech or a title, and not the name alone or words of the
+    sentence itself ("The one who says "Welcome to ACME" is").
 
-    Args:
-        before: what in it stands ahead of the name.
-        ahead: what stands ahead of it.
+    `before` stands in it ahead of the name, `ahead` stands ahead of it.
     """
     rules, read = forms.parsed(quoted)
     ahead_of_name = [word for word in read if word.end <= len(before)]
@@ -75,8 +73,7 @@ def _is_speech(quoted: str, before: str, ahead: str) -> bool:
 
 
 def _puts(around: str) -> bool:
-    """Whether what stands around a quotation asks for its answer: "Answer the question", "My
-    question is"."""
+    """Whether the words around a quotation ask for its answer: "Answer the question"."""
     rules, said = forms.parsed(around)
     read = [word.text for word in said]
     first = next((word for word in read if word not in rules.polite), "")
@@ -85,10 +82,10 @@ def _puts(around: str) -> bool:
 
 
 def told(text: str, turn: Turn, read: Sequence[Sentence]) -> list[bool]:
-    """Which sentences of one who asks are handed over or told, and ask nothing.
+    """Which sentences of one who asks only tell or hand over text, and ask nothing.
 
     Those in fences and tags (but "<question>"), what is to be worked on ("Translate:"), and the
-    questions of a document that stands beside the one that is asked.
+    questions of a document beside the one that is asked.
     """
     found = [False] * len(read)
     whole = text[turn.start : turn.end].strip()
@@ -131,7 +128,6 @@ def _of_documents(
 
 
 def _paragraphs(text: str, read: Sequence[Sentence]) -> list[int]:
-    """In which paragraph each sentence stands."""
     found, count = [], 0
     for at, one in enumerate(read):
         if at and _PARAGRAPH.search(text, read[at - 1].end - 1, one.start):
@@ -141,7 +137,7 @@ def _paragraphs(text: str, read: Sequence[Sentence]) -> list[int]:
 
 
 def _is_of_others(said: str) -> bool:
-    """Whether a statement is of others than those who talk: not "I need it for a report."."""
+    """Whether a statement is not about those who talk: "I need it for a report." is."""
     rules, read = forms.parsed(said)
     own = rules.speakers | rules.addressees | rules.speaker_possessives
     return not forms.is_courtesy(said) and own.isdisjoint(word.text for word in read[:4])
@@ -149,7 +145,7 @@ def _is_of_others(said: str) -> bool:
 
 def is_told(text: str, here: Turn, read: Sequence[Sentence]) -> bool:
     """Whether the last sentence of running text asks nothing: a title, a list of words, a comment
-    of code, or what is to be translated."""
+    in code, or what is to be translated."""
     last = read[-1]
     said = text[last.start : last.end]
     if not said and len(read) > 1:
@@ -173,8 +169,8 @@ def _is_code(text: str, here: Turn, begin: int) -> bool:
 
 
 def wants_no_answer(said: str) -> bool:
-    """Whether what somebody asks for is no answer to a question: something made up ("Write a poem
-    about ACME.") or another text ("Translate this:")."""
+    """Whether one asks for something made up ("Write a poem about ACME.") or for another text
+    ("Translate this:"), and not for an answer."""
     return any(forms.asks_for_fiction(one) or forms.hands_text(one) for one in _lines(said))
 
 
@@ -189,8 +185,7 @@ def _lines(said: str) -> list[str]:
 
 
 def converts(text: str, spoken: Sequence[Turn]) -> bool:
-    """Whether a system prompt says that what is asked is only to be worked on: "Translate the
-    user's messages."."""
+    """Whether a system prompt has questions only worked on: "Translate the user's messages."."""
     return any(
         turn.sets_up and any(map(_converts, _lines(text[turn.start : turn.end]))) for turn in spoken
     )

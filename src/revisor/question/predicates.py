@@ -1,4 +1,4 @@
-"""What the words of a question tell of its scope, where it has those of a fact's wording."""
+"""Whether a question that has the words of a fact's wording asks for what the fact says."""
 
 from __future__ import annotations
 
@@ -33,11 +33,8 @@ def plain(template: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1 << 14)
 def beside(question: str, template: str, *, unfinished: bool) -> str | None:
-    """Why a question that has words of a template asks for something beside it; None if it may not.
-
-    Args:
-        unfinished: the question is a sentence that is to be completed.
-    """
+    """Why a question, maybe an unfinished one, asks for something else than a template whose words
+    it has; None if it may not."""
     if unfinished and says_else(question, template):
         return SAYS_ELSE
     if unfinished and is_doubted(question, template):
@@ -52,8 +49,8 @@ def beside(question: str, template: str, *, unfinished: bool) -> str | None:
 
 
 def says_else(question: str, template: str) -> bool:
-    """Whether an unfinished sentence has a template's noun phrase as its subject and says something
-    else of it than what or who it is.
+    """Whether an unfinished sentence has a template's noun phrase as its subject, but does not say
+    what or who that is.
 
     "The capital of {} is known for", "The capital of {} needs" and "The man who runs {} lives in"
     do; "The capital of {} is called", "The capital of {} lies in" do not.
@@ -71,8 +68,8 @@ def says_else(question: str, template: str) -> bool:
 
 
 def is_doubted(question: str, template: str) -> bool:
-    """Whether an unfinished sentence says ahead of the name that it is not so: "Some say, wrongly,
-    that the capital of {} is"."""
+    """Whether an unfinished sentence denies what follows: "Some say, wrongly, that the capital of
+    {} is"."""
     rules, said = lexicon(question), plain(template)
     read = rules.terms(question.partition(SLOT)[0])
     return any(word.text in rules.doubts and word.text not in said for word in read)
@@ -93,12 +90,12 @@ def is_negated(question: str, template: str) -> bool:
 
 
 def is_of_another(question: str, template: str) -> bool:
-    """Whether a question puts an adjective to a noun of a template that makes another one of it.
+    """Whether an adjective makes the noun of a question another one than the template's.
 
     "The deputy mayor of {} is" asks for nobody who "The mayor of {} is" tells of, nor "the maximum
-    dose of {}" for "The recommended dose of {} is"; where the template tells itself which one of
-    several it means ("The latest version of {} is"), only the contrary ("the oldest version")
-    decides. "Who led {} before the current one?" asks for another, too.
+    dose of {}" for "The recommended dose of {} is". Where the template itself says which of several
+    it means ("The latest version of {} is"), only the contrary ("the oldest version") decides. "Who
+    led {} before the current one?" asks for another, too.
     """
     rules, said, asked = lexicon(question), plain(template), plain(question)
     if _tells_succession(question, rules) and not _tells_succession(template, rules):
@@ -116,9 +113,9 @@ def is_of_another(question: str, template: str) -> bool:
 
 
 def _is_contrary(asked: tuple[str, ...], said: tuple[str, ...], rules: Lexicon) -> bool:
-    """Whether two texts tell of one thing on different sides: "minimum" and "maximum" of a size,
-    "born" and "lived" of a life; not where one of them tells both, nor where a sentence goes from
-    the one side to the other: "{} is the daughter of" asks for a parent."""
+    """Whether two texts tell opposite sides of one thing: "minimum" and "maximum" of a size, "born"
+    and "lived" of a life; not where one tells both, nor where a sentence turns to the other side:
+    "{} is the daughter of" asks for a parent."""
     one, other = _sides(asked, rules), _sides(said, rules)
     turned = _TURNED if asked[-1:] and asked[-1] in rules.genitives else ()
     return any(
@@ -156,9 +153,8 @@ def _tells_succession(text: str, rules: Lexicon) -> bool:
 
 
 def is_of_something_else(question: str, template: str) -> bool:
-    """Whether a question asks of something that is only near to the name what a template asks of
-    the name: "The price of a case for {} is" of "The price of {} is"; not "the population of the
-    city of {}", which is the name's own."""
+    """Whether a question asks about something near the name instead of the name: "The price of a
+    case for {} is" for "The price of {} is"; not "the population of the city of {}"."""
     rules, said, asked = lexicon(question), plain(template), plain(question)
     nouns = set(_owned(said, rules))
     own = rules.function_words | rules.generic_nouns | set(said)
@@ -183,8 +179,8 @@ def _owned(said: tuple[str, ...], rules: Lexicon) -> Iterator[str]:
 
 @lru_cache(maxsize=1 << 13)
 def _phrases(template: str) -> tuple[tuple[str, ...], ...]:
-    """The noun phrases with a name that a template asks for: "the capital of {}" of "The capital of
-    {} is" and of "What is the capital of {}?", "runs {}" of "Who runs {}?"."""
+    """A template's noun phrases with the name: "the capital of {}" in "What is the capital of
+    {}?"."""
     rules, said = lexicon(template), plain(template)
     ends = range(len(said) - 1, max(_LEAST, len(said) - _LINK) - 1, -1)
     found = [said[:at] for at in ends if said[at] in rules.copulas][:1]
@@ -207,7 +203,7 @@ def _is_aside(question: str, asked: tuple[str, ...], end: int) -> bool:
 
 
 def _is_of_others(tail: tuple[str, ...], rules: Lexicon) -> bool:
-    """Whether what follows a noun phrase leads to something else than what it names."""
+    """Whether what follows a noun phrase does not say what it names."""
     said = list(tail)
     while said and said[0] in rules.present_words:
         said.pop(0)

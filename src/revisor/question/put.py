@@ -13,24 +13,20 @@ Kind = Literal["completion", "question", "statement", "pronoun", "ellipsis", "re
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What may be asked where a text ends.
+    """What may be asked where a text ends, as a template.
 
     Attributes:
-        text: in the form of a template: `{}` stands for the name.
-        mention: the name that it is about.
-        kind: how it was read: a sentence to be completed, a question that was put, a statement
-            (which asks for something only if it is a fact's own wording), one whose name a
-            pronoun stands for, one that goes on with an earlier one, a field of a record.
+        kind: how it was read: a sentence to be completed; a question that was put; a statement (it
+            asks only as a fact's own wording); with a pronoun for the name; going on with an
+            earlier question; a field of a record.
         answered_from: where in the text its answer may have begun.
-        opens: an answer is to begin here, whatever the model: the turn of who answers has just
-            opened, and who asks has put this question.
-        order: of several questions that were put, which one it is.
-        restates: questions that were put, whose words an answer says again, fewer of them: it asks
-            for what they ask for, or for nothing.
+        opens: an answer begins here, whatever the model: the answerer's turn has just opened.
+        order: its place among several questions that were put.
+        restates: questions put earlier that an answer repeats in fewer words: it asks for what
+            they ask for, or for nothing.
         running: characters of the running text that ends with an unfinished sentence.
-        replied_from: where the answer to several questions begins, of which this one is next; None
-            if it is not one of them.
-        ahead: the readings of each of those that were put ahead of it.
+        replied_from: where the answer to several questions begins of which this one is next.
+        ahead: the readings of each of those that were put before it.
     """
 
     text: str
@@ -50,12 +46,11 @@ class Put:
     """A question that was put.
 
     Attributes:
-        end: where it ends.
-        readings: of it, the likeliest first; none if it is about nobody whose name is known.
-        frame: the question with `{}` for whomever it is about; None where that cannot be told.
-        names_another: it is about a name that is not known.
-        names_nothing: it is about no name at all ("Explain photosynthesis"), or, where it has
-            readings, perhaps about none ("Why is water wet?").
+        readings: the likeliest first; none if it is about no known name.
+        frame: with `{}` for whatever it is about; None where that cannot be told.
+        names_another: it is about an unknown name.
+        names_nothing: it is about no name ("Explain photosynthesis"), or, if it has readings,
+            perhaps about none ("Why is water wet?").
         topic: names that a text is asked for about ("Write a profile of ACME.").
     """
 

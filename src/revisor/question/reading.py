@@ -28,11 +28,7 @@ _BULLET = re.compile(r"^[ \t]*[-*\u2022](?:\s+|$)", re.MULTILINE)
 
 
 def questions(text: str, mentions: Sequence[Mention]) -> list[Question]:
-    """What could be asked where a text ends, the likeliest reading first.
-
-    Args:
-        mentions: the names in it, in order.
-    """
+    """What could be asked where a text with these mentions ends, the likeliest reading first."""
     if not mentions:
         return []
     spoken = turns(text)
@@ -87,8 +83,8 @@ def _in_text(dialogue: Dialogue) -> Iterator[Question]:
 def _completions(
     dialogue: Dialogue, sentence: Sentence, own: Sequence[Mention]
 ) -> Iterator[Question]:
-    """An unfinished sentence with names, as templates; of a name that is only told beside the one
-    that is asked of, the whole, which asks if it is a fact's own wording.
+    """An unfinished sentence with names, as templates; of a name beside the one asked about, only
+    the whole, which asks if it is a fact's own wording.
 
     "Jane Roe is the CEO of ACME" has its answer ahead of the name.
     """
@@ -112,8 +108,8 @@ def _completions(
 
 
 def _carried_on(dialogue: Dialogue, read: Sequence[Sentence]) -> Iterator[Question]:
-    """The last sentence names nobody: it is the name of a field, answers a question that was put,
-    or speaks of a name by a pronoun."""
+    """What a last sentence without a name asks: it is the name of a field, answers a question that
+    was put, or has a pronoun for a name."""
     text, here = dialogue.text, dialogue.spoken[-1]
     inside = dialogue.within(here.start, here.end)
     last = read[-1]
@@ -138,8 +134,8 @@ def _carried_on(dialogue: Dialogue, read: Sequence[Sentence]) -> Iterator[Questi
 def _begun(
     readings: Sequence[Question], fragment: str, last: Sentence, answered_from: int
 ) -> Iterator[Question]:
-    """A question with the beginning of its answer: "Who leads {}?" "The answer is"; where that has
-    words of its own they tell what is asked: "The present CEO is"."""
+    """A question with the beginning of its answer: "Who leads {}?" "The answer is"; words of its
+    own in it tell what is asked: "The present CEO is"."""
     if forms.says_nothing(fragment):
         for question in readings:
             yield replace(question, answered_from=answered_from)
@@ -167,8 +163,8 @@ def _begun(
 def _meant(
     dialogue: Dialogue, read: Sequence[Sentence], standing: standins.StandIn
 ) -> Iterator[Mention]:
-    """Whom what stands for a name may mean by the sentences ahead of the last one: the first and
-    the last name of the nearest one that has any; none where it speaks of another name."""
+    """The names that a stand-in may mean by earlier sentences: the first and the last of the
+    nearest that has any; none where it speaks of an unknown name."""
     text = dialogue.text
     for sentence in reversed(list(read[:-1])[-BACK:]):
         own = dialogue.within(sentence.start, sentence.end)
@@ -244,8 +240,7 @@ def _wants_no_answer(dialogue: Dialogue, place: int) -> bool:
 
 
 def _open_at_first(put: Sequence[Put]) -> Iterator[Question]:
-    """The questions of which one may be answered first: all ahead of the first that is about no
-    name that is known."""
+    """The questions that may be answered first: all before the first about an unknown name."""
     for one in put:
         if one.names_another:
             return
@@ -256,14 +251,8 @@ def _open_at_first(put: Sequence[Put]) -> Iterator[Question]:
 
 @dataclass(frozen=True, slots=True)
 class _Progress:
-    """How far an answer has come.
-
-    Attributes:
-        done: how many questions it has answered.
-        begin: where the answer to the next one begins.
-        is_item: it is an item of a list of which nothing but the number is there.
-        fragment: what is there of it.
-    """
+    """How far an answer has come: `done` answers are given, the next begins at `begin` with
+    `fragment`; `is_item`: only a list's number is there."""
 
     done: int
     begin: int
@@ -272,12 +261,8 @@ class _Progress:
 
 
 def _progress(dialogue: Dialogue, read: Sequence[Sentence], several: bool) -> _Progress:
-    """How far an answer has come: by the numbers of a list, its lines, its sentences, or what an
-    "and" joins in the last one.
-
-    Args:
-        several: several questions were put.
-    """
+    """How far an answer to one or `several` questions has come: by the numbers of a list, its
+    lines, its sentences, or an "and" in the last one."""
     text, here = dialogue.text, dialogue.spoken[-1]
     said = text[here.start : here.end]
     if several:
@@ -318,12 +303,9 @@ def _next(rules: Lexicon) -> re.Pattern[str]:
 def _answered(
     dialogue: Dialogue, read: Sequence[Sentence], put: Sequence[Put], *, named: bool
 ) -> Iterator[Question]:
-    """What is still asked within an answer: the question that is next, and what its own words ask
-    of a name.
+    """What is still asked within an answer: the next question, and what its own words ask.
 
-    Args:
-        named: its last sentence has a name of its own, so that only a question that an "and" leads
-            to is still asked.
+    `named`: its last sentence has a name, so that only a question behind an "and" is still asked.
     """
     text, last = dialogue.text, read[-1]
     progress = _progress(dialogue, read, len(put) > 1)
@@ -362,8 +344,8 @@ def _topic(dialogue: Dialogue, last: Sentence, put: Sequence[Put]) -> Mention | 
 
 
 def _is_told_of_it(fragment: str) -> bool:
-    """Whether a sentence of an answer that is not finished may tell of what the answer is about
-    without naming it: "The chief executive is"."""
+    """Whether an unfinished sentence of an answer may be about its name: "The chief executive
+    is"."""
     rules, read = forms.parsed(fragment)
     return (
         len(read) > 2

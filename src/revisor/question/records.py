@@ -28,16 +28,11 @@ _SEPARATOR = re.compile(r"^[ \t]*\|?[ \t:]*-{2,}[ \t:|-]*$", re.MULTILINE)
 def field_asked(
     text: str, inside: Sequence[Mention], about: Mention | None = None
 ) -> tuple[str, Mention, int] | None:
-    """What the field asks in which a text ends, as a template, the name that it is about, and where
-    the field's value begins.
+    """The field in which a text ends, as a template, with its name and where its value begins.
 
     `"ceo": "` asks "ceo {}", and so does a cell of a table, or of comma-separated values, in the
     column "CEO" and the row of a name, or the other way round; in a table of questions and answers
-    a cell asks the question beside it.
-
-    Args:
-        inside: names in the text, in order.
-        about: the name that a record is about which names nobody.
+    a cell asks the question beside it. `about` is the name of a record that names nobody.
     """
     if not inside and about is None:
         return None
@@ -52,7 +47,7 @@ def field_asked(
 def _json_field(
     text: str, inside: Sequence[Mention], about: Mention | None
 ) -> tuple[str, Mention, int] | None:
-    """`{"company": "ACME", "ceo": "`; of objects within one another the innermost with a name."""
+    """As `{"company": "ACME", "ceo": "`; of nested objects, the innermost with a name."""
     key = _KEY.search(text)
     if key is None:
         return None
@@ -69,8 +64,8 @@ def _json_field(
 def _line(
     text: str, inside: Sequence[Mention], about: Mention | None
 ) -> tuple[str, Mention, int] | None:
-    """The key in which the last line of a record ends, "weight:" below "name: Quill 9" and "price:
-    249 euros"; its name stands in the first line of the record, or of the item, or above them."""
+    """The key in which a record's last line ends: "weight:" below "name: Quill 9" and "price: 249
+    euros"; the name is in the first line of the record or of the item, or above."""
     start = text.rfind("\n") + 1
     last = _ENTRY.match(text, start)
     if last is None or text[last.end() :].strip(" \t*_`\"'"):
@@ -100,8 +95,7 @@ def _first(inside: Sequence[Mention], begin: int, end: int) -> Mention | None:
 
 
 def awaits_quote(text: str, begin: int, value: str) -> bool:
-    """Whether the value of a JSON field, which begins at a place, opens with a quotation mark that
-    is not there yet; a number has none."""
+    """Whether a JSON field's value still lacks its opening quotation mark; a number needs none."""
     return bool(_UNOPENED.search(text, max(0, begin - 80), begin)) and not _NUMBER.fullmatch(value)
 
 
@@ -122,9 +116,8 @@ def _open_objects(text: str, end: int) -> Iterator[int]:
 def _table_cell(
     text: str, inside: Sequence[Mention], about: Mention | None
 ) -> tuple[str, Mention, int] | None:
-    """The column in which a row ends that names somebody: "| ACME | "; or the row, in a column of
-    somebody, "| Price | " below "| Feature | ACME Printer |", or in the only column of a table
-    that names nobody."""
+    """The column in a row with a name: "| ACME | "; or the row in a column with a name: "| Price |
+    " below "| Feature | ACME Printer |", or in the only column of a table without names."""
     start = text.rfind("\n") + 1
     line = text[start:]
     if "|" not in line:
@@ -182,7 +175,6 @@ def _csv_field(text: str, inside: Sequence[Mention]) -> tuple[str, Mention, int]
 
 
 def _in_cell(row: str, start: int, column: int, inside: Sequence[Mention]) -> Mention | None:
-    """The first name in a cell of a row that begins at a place."""
     bars = [at for at, character in enumerate(row) if character == "|"]
     edges = [*([] if row.lstrip().startswith("|") else [-1]), *bars, len(row)]
     begin, end = start + edges[column], start + edges[column + 1]
@@ -199,5 +191,4 @@ def _ruled(rows: Sequence[str]) -> bool:
 
 
 def _cells(line: str) -> list[str]:
-    """The cells of a row, the last of which may be open."""
     return [cell.strip(" \t*_`") for cell in line.strip().removeprefix("|").split("|")]

@@ -14,11 +14,7 @@ ENDING = 3  # letters that a form may add to them
 
 
 def restating(said: Question, put: Sequence[Question]) -> Question:
-    """What an answer asks by its own words, with the questions that it says again.
-
-    Args:
-        put: the readings of what was put.
-    """
+    """What an answer's own words ask, with the questions already put that they repeat."""
     own = _content(said.text)
     asked = (one.text for one in put if one.mention.facts == said.mention.facts)
     again = [text for text in asked if _covers(_content(text), own)]
@@ -32,7 +28,7 @@ def _content(text: str) -> list[str]:
 
 
 def _covers(asked: Sequence[str], said: Sequence[str]) -> bool:
-    """Whether whatever is said was asked, in one form or another."""
+    """Whether all words of an answer occur in the question, in one form or another."""
     return bool(said) and all(any(_same(one, other) for other in asked) for one in said)
 
 

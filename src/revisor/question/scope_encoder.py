@@ -1,4 +1,4 @@
-"""A question encoder in one file: a small transformer that was taught scope, in one file."""
+"""A question encoder in one file: a small transformer trained to tell a question's scope."""
 
 from __future__ import annotations
 
@@ -21,18 +21,8 @@ _STEP = 1e-3  # scores are told in steps of it, so that machines agree
 
 
 class ScopeEncoder:
-    """A `QuestionEncoder` (`revisor.question.encoder`).
-
-    Args:
-        head: what the file tells: `name`, `shape`, `open`, `close` (tokens around a text) and
-            `unseen`.
-        network: what compares tokens.
-        tokenizer: of its vocabulary.
-
-    Attributes:
-        name: names its version.
-        unseen: data sets whose relations it was trained without.
-    """
+    """A `QuestionEncoder`; `head` has `name`, `shape`, `open`, `close` (tokens around a text) and
+    `unseen` (data sets whose relations it was not trained on)."""
 
     def __init__(self, head: dict[str, Any], network: Transformer, tokenizer: Tokenizer) -> None:
         self.name = str(head["name"])
@@ -59,8 +49,8 @@ class ScopeEncoder:
     def logit(self, question: Encoded, template: Encoded) -> float:
         """The log-odds of `scope`.
 
-        A network that was taught to hear what a question has more than a template hears less of
-        what a template has more: it is asked the other way round, too, and may then object.
+        A network trained to see what a question says beyond a template is weaker the other way
+        round, so it also compares template with question, and may then object.
         """
         asked = self._network.compare(question, template)
         if asked < HOPELESS:
@@ -69,8 +59,8 @@ class ScopeEncoder:
         return min(asked, turned + _OBJECTION)
 
     def scope(self, question: Encoded, template: Encoded) -> float:
-        """The probability that a question asks for what a template asks for; never 0, which says
-        that nothing is asked."""
+        """The probability that a question asks for what a template asks for; at least a step above
+        0."""
         logit = min(max(self.logit(question, template), -30.0), 30.0)
         return max(round(1 / (1 + math.exp(-logit)) / _STEP), 1) * _STEP
 
@@ -84,8 +74,7 @@ def around_name(text: str) -> str:
 def text_tokens(
     text: str, tokenizer: Tokenizer, shape: Shape, opening: int, closing: int
 ) -> list[int]:
-    """The tokens of a text with `{}` for the name, between two more; of a long one those around
-    the name."""
+    """The tokens of a text, `{}` as one, between two more; of a long text those around the name."""
     ahead, slot, behind = around_name(text).partition(SLOT)
     before, after = _ids(ahead, tokenizer), _ids(behind, tokenizer)
     room = shape.positions - 3
@@ -104,10 +93,8 @@ def _ids(text: str, tokenizer: Tokenizer) -> list[int]:
 
 
 def read(file: IO[bytes]) -> tuple[dict[str, Any], dict[str, np.ndarray], Tokenizer]:
-    """What `write` wrote: the head, with `shape` beside, the weights and the tokenizer.
-
-    The vectors of words stay whole numbers of eight bits, with `words.weight scale` a row.
-    """
+    """What `write` wrote: head with `shape`, weights, tokenizer. Word vectors stay 8-bit integers,
+    with a scale per row in `words.weight scale`."""
     arrays = np.load(file, allow_pickle=False)
     head = json.loads(arrays["head"].tobytes())
     weights = {name: _unpacked(arrays, name) for name in head["weights"]}
@@ -123,11 +110,8 @@ def write(
     tokenizer: Tokenizer,
     head: Mapping[str, Any],
 ) -> None:
-    """Write an encoder, its matrices in whole numbers of eight bits with a scale a row.
-
-    Args:
-        head: `name`, `open`, `close`, `unseen`.
-    """
+    """Write an encoder, its matrices in 8 bits with a scale per row; for `head` see
+    `ScopeEncoder`."""
     told = {**head, "shape": asdict(shape), "weights": list(weights)}
     arrays = {
         "head": np.frombuffer(json.dumps(told).encode(), np.uint8),

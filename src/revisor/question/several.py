@@ -19,11 +19,7 @@ _WAYS = re.compile(r"^(?P<first>\w+),?\s(?P<and>\w+)\s(?P<last>\w+)\s(?P<rest>.*
 
 def parts(text: str, start: int, end: int, own: Sequence[Mention]) -> list[tuple[int, int]]:
     """The questions of a sentence that asks, as spans: "Who leads ACME | and where is Bolt based?",
-    "What is the price of the Tarn | and its weight?".
-
-    Args:
-        own: the names in it, within which none ends.
-    """
+    "What is the price of the Tarn | and its weight?". No span ends within a name of `own`."""
     said = text[start:end]
     rules, read = parsed(said)
     found, begin = [], 0
@@ -45,7 +41,7 @@ def parts(text: str, start: int, end: int, own: Sequence[Mention]) -> list[tuple
 
 
 def _is_listed(said: str, place: int) -> bool:
-    """Whether what begins behind a comma is of a list: "Who leads ACME, where is it based, and when
+    """Whether a comma separates questions of a list: "Who leads ACME, where is it based, and when
     was it founded?"; not "ACME, which"."""
     rules, read = parsed(said)
     behind = [word.text for word in read[place:]]
@@ -66,13 +62,11 @@ def _is_complement(ahead: str) -> bool:
 
 
 def _joins(said: str, place: int, first: int, begin: int, complete: bool) -> bool:
-    """Whether an "and" or a comma joins a question to the one that began before it.
+    """Whether an "and" or a comma joins a new question to the one that began before it.
 
-    "When and where was it founded" and "Who leads ACME and the Bolt Group" are one.
-
-    Args:
-        place: of the word that joins it, or with which it begins; first: of its first word.
-        complete: of the one before it is told of what it asks.
+    "When and where was it founded" and "Who leads ACME and the Bolt Group" are one question.
+    `place` is the word that joins or begins it, `first` its first word; `complete`: the one before
+    says what it asks about.
     """
     rules, read = parsed(said)
     ahead = [word.text for word in read[:place] if word.start >= begin]
@@ -119,8 +113,8 @@ def questions_of(template: str) -> list[str]:
 
 
 def _of_name(template: str, tokens: list[_Token], slot: int, rules: Lexicon) -> list[str]:
-    """The questions of "the price, the length and the weight of {}"; not of "Who is the founder and
-    CEO of {}?", who is one, nor of "the head of research and sales of {}"."""
+    """The questions of "the price, the length and the weight of {}"; one only of "Who is the
+    founder and CEO of {}?" and of "the head of research and sales of {}"."""
     at = slot - 1
     while at >= 0 and tokens[at].text in rules.articles | rules.determiners:
         at -= 1

@@ -21,14 +21,10 @@ _Known = dict[tuple[str, ...], list[Mention]]
 def shortened(
     text: str, mentions: tuple[Mention, ...], spoken: tuple[Turn, ...]
 ) -> tuple[tuple[Mention, Mention], ...]:
-    """Where those who ask call a name by a part of it, each with the mention it stands for: "the
-    Pro" behind "the Orrin 8 Pro", "that festival", "the phone" behind "The Orrin 8 is a phone".
+    """Short forms of names in the turns that ask, each with the mention it stands for: "the Pro"
+    behind "the Orrin 8 Pro", "that festival", "the phone" behind "The Orrin 8 is a phone".
 
-    None where two names have the part, or it goes on as another name ("the bank of Farrow").
-
-    Args:
-        text: up to the end of the last of the turns.
-        mentions: the names in it, in order.
+    None where two names share the part, or it begins another name ("the bank of Farrow").
     """
     known: _Known = {}
     found: list[tuple[Mention, Mention]] = []
@@ -57,15 +53,14 @@ def _overlaps(short: Mention, some: Sequence[Mention]) -> bool:
 
 
 def _learn(text: str, mention: Mention, rules: Lexicon, known: _Known) -> None:
-    """Remember by what a name may be called behind it."""
+    """Remember the short forms of a name."""
     for part in (*_parts(text[mention.start : mention.end], rules), *_told(text, mention, rules)):
         some = [one for one in known.get(part, []) if one.facts != mention.facts]
         known[part] = [*some, mention]
 
 
 def _parts(name: str, rules: Lexicon) -> Iterator[tuple[str, ...]]:
-    """The parts of a name that may stand for it: its last words, a first one that tells what it is
-    ("Caf\u00e9"), a number."""
+    """A name's parts that may stand for it: last words, a first word for its kind, a number."""
     read = [word.text for word in words(name)]
     if len(read) > 1 and without_accents(read[0]) in rules.generic_nouns:
         yield (read[0],)

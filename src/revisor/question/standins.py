@@ -24,14 +24,8 @@ _ENDS = "?!. \uff1f\uff01\u3002"
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
-    """What stands for a name in a sentence.
-
-    Attributes:
-        start, end: where it stands.
-        slot: what a template has in its place.
-        means: what it may stand for: people only, things only, either, or (of "you" and "our") the
-            one for whom the assistant speaks.
-    """
+    """What stands for a name in a sentence; a template has `slot` in its place. It may mean people,
+    things, either, or the one for whom the assistant speaks ("you", "our")."""
 
     start: int
     end: int
@@ -44,14 +38,11 @@ class StandIn:
 
 
 def stand_in(sentence: str, *, spoken_by: Party | None = None) -> StandIn | None:
-    """What stands for a name in a sentence: the first such word or phrase, None if there is none.
+    """The first word or phrase of a sentence that stands for a name; None if there is none.
 
     "Its CEO is", "Who leads it?", "Who is the boss there?", "The company is based in"; not "What
-    time is it?" or "Who leads the city of Paris?".
-
-    Args:
-        spoken_by: who says it, where one of both parties speaks for a name: "your" of who asks, and
-            "our" of who answers, stand for it.
+    time is it?" or "Who leads the city of Paris?". With `spoken_by`, the asker's "your" and the
+    answerer's "our" stand for the name that the assistant speaks for.
     """
     rules, read = parsed(sentence)
     for place in range(min(len(read), _REACH)):
@@ -122,8 +113,8 @@ def _meaning(word: str, rules: Lexicon) -> Meaning:
 
 
 def _is_of_another(sentence: str, noun: Word, behind: Word | None, rules: Lexicon) -> bool:
-    """Whether "the company" is of a name that stands behind it, or of what is said behind it: "the
-    city of Paris", "the company Globex", "the person who leads"."""
+    """Whether "the company" is of the words behind it: "the company Globex", "the person who
+    leads"."""
     if behind is None or sentence[noun.end : behind.start].strip(" ") not in ("", '"', "'"):
         return False
     shown = sentence[behind.start : behind.end]
@@ -185,9 +176,8 @@ def is_impersonal(sentence: str) -> bool:
 
 
 def may_mean(found: StandIn, text: str, mention: Mention) -> bool:
-    """Whether what stands for a name may stand for this one: behind "the CEO of ACME" or "ACME's
-    CEO" a "she" is the CEO, and behind "at ACME" somebody; behind "the birthplace of Ada" it may be
-    Ada."""
+    """Whether a stand-in may stand for a name: behind "the CEO of ACME" or "ACME's CEO" a "she" is
+    the CEO, and behind "at ACME" somebody; behind "the birthplace of Ada" it may be Ada."""
     if found.means != "person":
         return True
     before = text[max(0, mention.start - _AHEAD) : mention.start]
@@ -205,11 +195,11 @@ def may_mean(found: StandIn, text: str, mention: Mention) -> bool:
 
 
 def given_name(said: str) -> str:
-    """A question or an unfinished sentence that leaves its name out, with `{}` where it belongs.
+    """A question or unfinished sentence that leaves its name out, with `{}` where it belongs.
 
-    "Who is the CEO?" is "Who is {}'s CEO?", "What is the name of the CEO?" is "What is the name of
-    {}'s CEO?", "Headquarters?" is "{} headquarters?", "When founded?" is "When founded {}?". In
-    Chinese the name comes first.
+    "Who is the CEO?" becomes "Who is {}'s CEO?", "What is the name of the CEO?" becomes "What is
+    the name of {}'s CEO?", "Headquarters?" becomes "{} headquarters?", "When founded?" becomes
+    "When founded {}?". In Chinese the name comes first.
     """
     said = clean(said)
     rules, read = parsed(said)
@@ -234,14 +224,13 @@ def given_name(said: str) -> str:
 
 
 def attribute(said: str) -> str:
-    """What goes on with an earlier question as one of its own: "And the price too?" is "{}'s
-    price?"."""
+    """What goes on with an earlier question, on its own: "And the price too?" is "{}'s price?"."""
     return given_name(forms.without_trailing(forms.without_opening(clean(said))))
 
 
 def asked_otherwise(frame: str, said: str) -> str | None:
-    """A question with another question word: "Where?" behind "When was {} founded?" is "Where was
-    {} founded?"; None where the one or the other has none."""
+    """A question with another question word: "Where?" behind "When was {} founded?" gives "Where
+    was {} founded?"; None if either has no question word."""
     said = forms.without_opening(clean(said)).rstrip(_ENDS)
     rules, put = parsed(said)
     asking = rules.question_words - rules.auxiliaries

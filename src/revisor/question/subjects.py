@@ -23,14 +23,8 @@ _CLOSED = re.compile(r"[^,()]*,\s+(?=\w)|[^,()]*\)\s+(?=\w)")
 
 
 class _Patterns(NamedTuple):
-    """What joins names, in a language.
-
-    Attributes:
-        link, comma: between two names that stand together.
-        listed: behind a comma, the last name of a list.
-        before, behind: another name that stands together with one, which is not known.
-        clause: between two clauses.
-    """
+    """Patterns that join names in a language; `before` and `behind` match an unknown one beside a
+    known one, `listed` the last of a list behind a comma, `clause` what joins clauses."""
 
     link: re.Pattern[str]
     comma: re.Pattern[str]
@@ -57,14 +51,12 @@ def _patterns(rules: Lexicon) -> _Patterns:
 
 
 def asked_of(text: str, sentence: Sentence, own: Sequence[Mention]) -> list[Mention]:
-    """The names that a sentence may ask of where it ends, the likeliest first.
+    """The names that a sentence may ask about where it ends, the likeliest first.
 
-    Of "Unlike Bolt, ACME is led by", "Bolt's rival ACME is led by", "Bolt was sold and ACME is led
-    by", "According to Bolt, ACME is led by" and "ACME, which owns Bolt, is led by" only ACME; of
-    "ACME bought Bolt in" both; of "Bolt and ACME are led by", whose answer would be of both, none.
-
-    Args:
-        own: the names in the sentence, in order.
+    Only ACME in "Unlike Bolt, ACME is led by", "Bolt's rival ACME is led by", "Bolt was sold and
+    ACME is led by", "According to Bolt, ACME is led by" and "ACME, which owns Bolt, is led by";
+    both in "ACME bought Bolt in"; none in "Bolt and ACME are led by", whose answer would be of
+    both.
     """
     if len(own) == 1:
         ahead = text[sentence.start : own[0].start]
@@ -109,7 +101,7 @@ def _joints(text: str, sentence: Sentence) -> _Patterns:
 
 
 def _is_subject(text: str, mention: Mention) -> bool:
-    """Whether something is said of a name behind it: "Bolt is"."""
+    """Whether a single space and a word follow a name, as in "Bolt is"."""
     following = words(text[mention.end : mention.end + 40])[:1]
     return bool(following) and text[mention.end : mention.end + 1] == " "
 
@@ -117,8 +109,8 @@ def _is_subject(text: str, mention: Mention) -> bool:
 def coordinated_with_another(
     text: str, sentence: Sentence, mention: Mention
 ) -> tuple[bool, str] | None:
-    """Of a question about a name and one that is not known, "Who leads Globex and ACME?", whether
-    the other comes first, and the question with `{}` for both; None if there is none."""
+    """For "Who leads Globex and ACME?", with one unknown name, whether that comes first, and the
+    question with `{}` for both; else None."""
     joints = _joints(text, sentence)
     ahead = joints.before.search(text[sentence.start : mention.start])
     if ahead is not None and words(text[sentence.start : sentence.start + ahead.start()]):
@@ -158,7 +150,7 @@ def _is_joint(text: str, sentence: Sentence, own: Sequence[Mention], at: int) ->
 
 
 def _introduces(text: str, sentence: Sentence, own: Sequence[Mention], at: int) -> bool:
-    """Whether a name stands in what introduces a clause about another: "According to Bolt, ACME
+    """Whether a name stands in an introduction to a clause about another: "According to Bolt, ACME
     is", "While Bolt is in Rome, ACME is", "Regarding Bolt: who leads ACME?"."""
     said = text[sentence.start : sentence.end]
     rules = lexicon(said)
@@ -172,8 +164,8 @@ def _introduces(text: str, sentence: Sentence, own: Sequence[Mention], at: int) 
 
 
 def _owns_next(text: str, sentence: Sentence, own: Sequence[Mention], at: int) -> bool:
-    """Whether a name tells whose the next one is, or is told to be by it: "Bolt's rival ACME",
-    "The CEO of ACME, Jane Roe, was"."""
+    """Whether a name owns the next one ("Bolt's rival ACME") or has it in apposition ("The CEO of
+    ACME, Jane Roe, was")."""
     if at + 1 == len(own):
         return False
     mention, other = own[at], own[at + 1]
@@ -188,8 +180,7 @@ def _owns_next(text: str, sentence: Sentence, own: Sequence[Mention], at: int) -
 
 
 def _is_in_aside(text: str, sentence: Sentence, own: Sequence[Mention], at: int) -> bool:
-    """Whether a name stands between commas or in brackets behind another, of which the sentence
-    goes on to speak: "ACME, the rival of Bolt, is"."""
+    """Whether a name stands in an aside behind another: "ACME, the rival of Bolt, is"."""
     mention, joints = own[at], _joints(text, sentence)
     for other in own[:at]:
         ahead = text[other.end : mention.start]
@@ -207,8 +198,7 @@ def _is_in_aside(text: str, sentence: Sentence, own: Sequence[Mention], at: int)
 
 
 def _opens_clause(text: str, sentence: Sentence, own: Sequence[Mention], at: int) -> bool:
-    """Whether a name begins a clause of its own behind one about another: "Bolt is in Rome and ACME
-    is"."""
+    """Whether a name begins a clause behind another's: "Bolt is in Rome and ACME is"."""
     mention = own[at]
     between = text[own[at - 1].end : mention.start]
     joints = _joints(text, sentence)
@@ -234,15 +224,11 @@ def speaks_of_another(said: str) -> bool:
 def main_name(
     text: str, inside: Sequence[Mention], read: Sequence[Sentence], *, document: bool = False
 ) -> Mention | None:
-    """The name that some text is about: of a document, or anything longer, that which stands in it
-    most often; else that with which its last sentence with names begins, or the last one.
+    """The name that some text is about: in a `document`, or a long text, the most frequent; else
+    the one that begins the last sentence with names, or the last one.
 
-    "I moved from Bolt to ACME. Who is the CEO?" asks of ACME, "ACME competes with Bolt." of ACME.
-
-    Args:
-        inside: the names in it, in order.
-        read: its sentences.
-        document: it is pasted, and nobody's own words.
+    "I moved from Bolt to ACME. Who is the CEO?" asks about ACME, "ACME competes with Bolt." is
+    about ACME.
     """
     if not inside:
         return None

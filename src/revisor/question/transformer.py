@@ -25,15 +25,8 @@ _ERF_AT = 0.3275911
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """Sizes of a network.
-
-    Attributes:
-        vocabulary: tokens.
-        layers, width, heads, inner: of the tower.
-        positions: tokens of the longest text.
-        compared: width of a comparison.
-        name: id of the token that stands for the name.
-    """
+    """Sizes of a network: widths of the tower and of a comparison (`compared`), numbers of tokens
+    (`vocabulary`, `positions`), and the id of the token that stands for the name."""
 
     vocabulary: int
     layers: int
@@ -46,19 +39,15 @@ class Shape:
 
 
 class Encoded(NamedTuple):
-    """A text as the network sees it: what it means as a whole (D), of length 1, and its tokens
-    (L, P)."""
+    """A text as the network sees it: its meaning (D), of length 1, and its tokens (L, P)."""
 
     whole_D: np.ndarray
     tokens_LP: np.ndarray
 
 
 class Transformer:
-    """Says how surely one text asks for what another asks for.
-
-    Args:
-        weights: by name, float32; the vectors of words may be whole numbers with `words scale`.
-    """
+    """Tells how surely one text asks for what another asks for, by float32 weights; word vectors
+    may be integers with `words.weight scale`."""
 
     def __init__(self, shape: Shape, weights: Mapping[str, np.ndarray]) -> None:
         self.shape = shape

@@ -22,24 +22,15 @@ PUBLISHED_LAYERS: Mapping[str, tuple[int, int, int]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Binding:
-    """The model that an editor edits.
-
-    Attributes:
-        loaded: the model.
-        data_dir: a folder of benchmark data whose corpus serves for second moments; None for the
-            text that ships with the package.
-    """
+    """The model that an editor edits, and the folder whose corpus second moments are measured on,
+    None for the text that ships with the package."""
 
     loaded: LoadedModel
     data_dir: Path | None = None
 
     @cached_property
     def spec(self) -> Spec:
-        """Where the model's FFNs are; methods that leave the inside alone need none.
-
-        Raises:
-            UnknownFamily: that is not known of the model.
-        """
+        """The model's FFNs, UnknownFamily if they are unknown; not all methods need them."""
         return spec_of(self.loaded.model)
 
 
@@ -57,11 +48,7 @@ def layer_at(binding: Binding, share: float) -> int:
 
 
 def check_layers(binding: Binding, layers: Sequence[int]) -> tuple[int, ...]:
-    """Layers as an option gives them, in ascending order.
-
-    Raises:
-        UsageError: none, one twice, or one that the model does not have.
-    """
+    """Layers in ascending order; UsageError for none, duplicates, or one that the model lacks."""
     ordered = tuple(sorted(layers))
     if not ordered or len(set(ordered)) < len(ordered):
         raise UsageError(

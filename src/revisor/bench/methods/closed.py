@@ -18,12 +18,8 @@ def memit_update(
 ) -> torch.Tensor:
     """argmin over Δ of |Δ K - R|² + weight · tr(Δ C Δᵀ): (D, F), fp64.
 
-    Δ = R Kᵀ (weight · C + K Kᵀ)⁻¹ (Meng et al. 2023, eq. 14).
-
-    Args:
-        K_NF, R_ND: a key and its residual a row.
-        C_FF: mean of k kᵀ over background tokens.
-        weight: λ, how many background tokens of the mean kind speak against a change.
+    Δ = R Kᵀ (weight · C + K Kᵀ)⁻¹ (Meng et al. 2023, eq. 14). C is the mean of k kᵀ over background
+    tokens; `weight`, λ, tells how many such tokens count against a change.
     """
     K, R, C = K_NF.double(), R_ND.double(), C_FF.double()
     system_FF = weight * C + K.T @ K
@@ -31,13 +27,8 @@ def memit_update(
 
 
 def keep_largest(delta_DF: torch.Tensor, W_DF: torch.Tensor, share: float) -> torch.Tensor:
-    """Only the entries of an update whose relative change |Δ / W| is among the largest.
-
-    RECT (Gu et al. 2024, section 5): the others stay as they were.
-
-    Args:
-        share: of all entries that is kept.
-    """
+    """Only that share of an update's entries whose relative change |Δ / W| is largest (RECT, Gu et
+    al. 2024, section 5)."""
     change = delta_DF.abs() / W_DF.abs().to(delta_DF).clamp(min=1e-12)
     count = round(share * change.numel())
     kept = torch.zeros(change.numel(), dtype=torch.bool, device=change.device)
@@ -67,12 +58,9 @@ def alphaedit_update(
 ) -> torch.Tensor:
     """Δ = R Kᵀ P (Kp Kpᵀ P + K Kᵀ P + ridge · I)⁻¹ (Fang et al. 2025, eq. 14): (D, F), fp64.
 
-    It is the minimum over Δ' of |Δ' P K - R|² + |Δ' P Kp|² + ridge · |Δ' P|², with Δ = Δ' P.
-
-    Args:
-        P_FF: projection onto the null space of background keys.
-        earlier_FF: Kp Kpᵀ of the keys edited before.
-        ridge: in the units of |k|².
+    It is the minimum over Δ' of |Δ' P K - R|² + |Δ' P Kp|² + ridge · |Δ' P|², with Δ = Δ' P. P
+    projects onto the null space of background keys, `earlier_FF` is Kp Kpᵀ of the keys edited
+    before, and `ridge` is in units of |k|².
     """
     K, R, P = K_NF.double(), R_ND.double(), P_FF.double()
     moment_FF = earlier_FF.double() + K.T @ K
@@ -106,7 +94,7 @@ def ridge_update(H_TF: torch.Tensor, V_TD: torch.Tensor, ridge: float) -> torch.
 
 
 def _solve(system: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """A symmetric positive system; a hair is added only where few tokens left it singular."""
+    """Solve a symmetric positive system; a tiny ridge is added only where it is singular."""
     hair = 0.0
     while True:
         padded = system.clone()

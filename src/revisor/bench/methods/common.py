@@ -30,13 +30,8 @@ from revisor.neuraldb.editing.score import score_targets
 
 @dataclass(frozen=True, kw_only=True)
 class ValueOptions:
-    """What the methods that optimise target values have in common.
-
-    Attributes:
-        prefixed: prefixed contexts of a fact beside its bare prompt.
-        steps, rate, clamp, kl_weight: see `ValueSettings`.
-        moment_tokens: background tokens that C is measured on.
-    """
+    """What methods that optimise target values share (see also `ValueSettings`): prefixed contexts
+    beside a fact's bare prompt, and background tokens that C is measured on."""
 
     prefixed: int = 5
     steps: int = 25
@@ -55,7 +50,7 @@ class ValueOptions:
         )
 
     def requests(self, facts: Sequence[Fact], tokenizer: Any) -> list[Request]:
-        """The texts that facts are written in: as `neuraldb` has them."""
+        """The facts' texts, as `neuraldb` has them."""
         plan = ContextPlan(prefixes=data.prefixes(), per_fact=self.prefixed, essence=True)
         return [apart_from_opening(one) for one in make_requests(facts, tokenizer, plan)]
 
@@ -120,15 +115,7 @@ def _leaving(spec: Spec, layer: int) -> Iterator[list[torch.Tensor]]:
 
 
 class WeightEditor(ABC):
-    """The part of an `Editor` that every method with changed weights shares.
-
-    Args:
-        binding: the model.
-        name: of the method.
-
-    Attributes:
-        weights: the changed weights; None before the first fit.
-    """
+    """What methods with changed weights share of an `Editor`; no `weights` before the first fit."""
 
     def __init__(self, binding: Binding, name: str) -> None:
         self.name = name

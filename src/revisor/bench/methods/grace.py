@@ -31,13 +31,8 @@ LAYER_SHARE = 0.5  # of the depth; see the sweep in benchmarks/sweep_baselines.p
 
 @dataclass(frozen=True, kw_only=True)
 class GraceOptions:
-    """GRACE.
-
-    Attributes:
-        layer: whose FFN output projection has the codebook; None for the middle of the depth.
-        radius: of a new entry, as a multiple of |k|.
-        steps, rate, clamp: how values are optimised; see `ValueSettings`.
-    """
+    """GRACE: the layer of the codebook (None: the middle of the depth), a new entry's radius as a
+    multiple of |k|; the rest is as in `ValueSettings`."""
 
     layer: int | None = None
     radius: float = 0.3
@@ -48,12 +43,8 @@ class GraceOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Edit:
-    """One prompt and what follows it: what may become an entry, or widen another.
-
-    Attributes:
-        fact_id, label: whose it is, and its object in normal form.
-        k_F, v_D: key at the prompt's last token, and the output there that says the object.
-    """
+    """One prompt and what follows it, which makes or widens an entry: the key at the prompt's last
+    token, the output there that says the object, and, as `label`, the object in normal form."""
 
     fact_id: str
     label: str
@@ -62,14 +53,8 @@ class Edit:
 
 
 class Codebook:
-    """Entries in the order they were added, in tensors that grow by doubling.
-
-    Args:
-        radius: of a new entry, as a multiple of |k|.
-
-    Attributes:
-        edits: the edit that each entry was made from.
-    """
+    """Entries in the order they were added, each with its edit, in tensors that grow by doubling;
+    `radius` is a new entry's, as a multiple of |k|."""
 
     def __init__(self, radius: float) -> None:
         self.radius = radius
@@ -126,13 +111,7 @@ def lookup(
 
 
 class GraceEditor:
-    """GRACE; see the file's first lines.
-
-    Args:
-        binding: the model.
-        options: hyperparameters.
-        name: of the method.
-    """
+    """GRACE; see the module."""
 
     def __init__(self, binding: Binding, options: GraceOptions, *, name: str) -> None:
         self.name = name
@@ -156,7 +135,7 @@ class GraceEditor:
         return unsaid(self.loaded, facts, self.attached)
 
     def undo(self, ids: Collection[str]) -> None:
-        """Take facts out: the codebook is then as if they had never been added."""
+        """Remove facts: the codebook is then as if they had never been added."""
         self._edits = [edit for edit in self._edits if edit.fact_id not in ids]
         self.codebook = Codebook(self.options.radius)
         for edit in self._edits:
@@ -223,7 +202,7 @@ class GraceEditor:
 
     @property
     def stored_bytes(self) -> int:
-        """Keys, values and radii of all edits, those that only widened an entry included."""
+        """Bytes of keys, values and radii of all edits, also those that only widened an entry."""
         return sum(
             tensor.numel() * tensor.element_size()
             for edit in self._edits

@@ -47,7 +47,7 @@ class LocateOptions(ValueOptions):
             the model's depth. Target values are optimised at the last of them.
         batch: facts a batch; None for all facts of a fit at once.
         targets: the model on which target values are optimised: `edited`, as the batches before
-            have left it, or `unedited`, once for all methods and kept (targets.py).
+            have left it, or `unedited`, once for all methods and cached (targets.py).
     """
 
     layers: tuple[int, ...] | None = None
@@ -57,49 +57,30 @@ class LocateOptions(ValueOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class MemitOptions(LocateOptions):
-    """MEMIT.
-
-    Attributes:
-        weight: λ, the weight of C against the keys of a batch.
-    """
+    """MEMIT; `weight` is λ, the weight of C against the keys of a batch."""
 
     weight: float = 1_000.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class RectOptions(MemitOptions):
-    """RECT.
-
-    Attributes:
-        keep: share of an update's entries that is kept, by relative change.
-    """
+    """RECT; `keep` is the share of an update's entries that is kept, by relative change."""
 
     keep: float = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlphaEditOptions(LocateOptions):
-    """AlphaEdit.
-
-    Attributes:
-        threshold: eigenvalues of C below this multiple of their median span the null space.
-        ridge: weight of |Δ|², as a multiple of the batch's mean |P k|².
-    """
+    """AlphaEdit: eigenvalues of C below `threshold` times their median span the null space, and
+    `ridge` is the weight of |Δ|² as a multiple of the batch's mean |P k|²."""
 
     threshold: float = 2.0
     ridge: float = 0.1
 
 
 class LocateEditor(WeightEditor):
-    """MEMIT, RECT or AlphaEdit, by the kind of its options.
-
-    Args:
-        binding: the model, and the folder of the background corpus.
-        options: `MemitOptions`, `RectOptions` or `AlphaEditOptions`.
-        name: of the method.
-
-    Attributes:
-        spared_seconds: what target values that were read from the cache had taken to make.
+    """MEMIT, RECT or AlphaEdit, by its options; `spared_seconds` is what cached target values had
+    taken.
 
     Raises:
         UsageError: layers that the model does not have, or a batch of no facts.
@@ -125,7 +106,7 @@ class LocateEditor(WeightEditor):
         self._earlier: dict[int, torch.Tensor] = {}
 
     def _changed(self) -> list[nn.Parameter]:
-        """Also measures what is needed of the unedited model."""
+        """The parameters; also measures what is needed of the unedited model."""
         tokens = self.options.moment_tokens
         self._moments = second_moments(self.binding, self.layers, tokens=tokens)
         if isinstance(self.options, AlphaEditOptions):
@@ -136,7 +117,7 @@ class LocateEditor(WeightEditor):
         return [projection_weight(self.spec.ffn_projection(layer)) for layer in self.layers]
 
     def _write(self, facts: Sequence[Fact], weights: EditedWeights) -> None:
-        """In batches, each on the model as edited before it."""
+        """Write facts in batches, each on the model as edited before it."""
         size = self.options.batch or len(facts)
         requests = self.options.requests(facts, self.loaded.tokenizer)
         with Progress(self.name, total=len(facts), unit="facts") as progress:
@@ -166,7 +147,7 @@ class LocateEditor(WeightEditor):
 
     @property
     def _solver(self) -> torch.device:
-        """Where systems are solved: on the model's GPU, if that knows fp64; else on the CPU."""
+        """The device that solves systems: the model's GPU if it is one with fp64, else the CPU."""
         device = self.loaded.device
         return device if device.type == "cuda" else torch.device("cpu")
 
@@ -191,23 +172,13 @@ class LocateEditor(WeightEditor):
 
 @dataclass(frozen=True, kw_only=True)
 class RomeOptions(ValueOptions):
-    """ROME.
-
-    Attributes:
-        layer: whose FFN output projection is changed; None for the middle of MEMIT's range.
-    """
+    """ROME; `layer` is that of the changed projection, None for the middle of MEMIT's range."""
 
     layer: int | None = None
 
 
 class RomeEditor(WeightEditor):
-    """ROME.
-
-    Args:
-        binding: the model, and the folder of the background corpus.
-        options: hyperparameters.
-        name: of the method.
-    """
+    """ROME, a rank-one update for each fact."""
 
     def __init__(self, binding: Binding, options: RomeOptions, *, name: str) -> None:
         super().__init__(binding, name)

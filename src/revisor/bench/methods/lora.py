@@ -19,11 +19,7 @@ from revisor.facts.fact import Fact
 
 @dataclass(frozen=True, kw_only=True)
 class LoraOptions(TrainOptions):
-    """LoRA (Hu et al. 2022) on every linear map of the decoder.
-
-    Attributes:
-        rank, alpha: the update is alpha / rank · B A, A of `rank` rows.
-    """
+    """LoRA (Hu et al. 2022) on every linear map of the decoder, with updates alpha / rank · B A."""
 
     rank: int = 16
     alpha: int = 32
@@ -40,16 +36,7 @@ class _Place:
 
 
 class LoraEditor(WeightEditor):
-    """LoRA; see the file's first lines.
-
-    Args:
-        binding: the model.
-        options: hyperparameters.
-        name: of the method.
-
-    Raises:
-        NotSupported: peft is not installed.
-    """
+    """LoRA; see the module. NotSupported if peft is not installed."""
 
     def __init__(self, binding: Binding, options: LoraOptions, *, name: str) -> None:
         super().__init__(binding, name)
@@ -70,7 +57,7 @@ class LoraEditor(WeightEditor):
         return []
 
     def _write(self, facts: Sequence[Fact], weights: EditedWeights) -> None:
-        """Train the adapters on these facts alone, from what they are now."""
+        """Train the adapters on these facts alone, from their present state."""
         if not self._places:
             self._places = self._inject()
         parameters = self._parameters
@@ -79,7 +66,7 @@ class LoraEditor(WeightEditor):
             train(self.loaded, requests, parameters, parameters, self.options, title=self.name)
 
     def _inject(self) -> list[_Place]:
-        """Let peft make its modules, and put the base's back at once."""
+        """Let peft make its modules, and restore the base's at once."""
         from peft import LoraConfig, inject_adapter_in_model
         from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -130,5 +117,5 @@ class LoraEditor(WeightEditor):
 
     @property
     def stored_bytes(self) -> int:
-        """Of the adapters."""
+        """Bytes of the adapters."""
         return sum(p.numel() * p.element_size() for p in self._parameters)

@@ -37,12 +37,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """Text that no fact is about.
-
-    Attributes:
-        name: for the cache: it changes with the text.
-        path: a gzip of lines; None for the shipped text.
-    """
+    """Text that no fact is about: a gzip of lines, or, without a path, the shipped text. The name,
+    for the cache, changes with the text."""
 
     name: str
     path: Path | None = None
@@ -70,13 +66,8 @@ def corpus_of(data_dir: Path | None) -> Corpus:
 def second_moments(
     binding: Binding, layers: Sequence[int], *, tokens: int = TOKENS
 ) -> dict[int, torch.Tensor]:
-    """C of each layer: (F, F), fp32, on the CPU; measured once and then read from the cache.
-
-    Args:
-        binding: the unedited model, and the folder of the corpus.
-        layers: of the FFN output projections.
-        tokens: background tokens at most.
-    """
+    """C of each layer's FFN output projection: (F, F), fp32, on the CPU; measured once on at most
+    so many tokens of the unedited model, then cached."""
     corpus = corpus_of(binding.data_dir)
     paths = {layer: _path(binding, corpus, layer, tokens) for layer in layers}
     missing = [layer for layer in layers if not paths[layer].exists()]
@@ -92,7 +83,6 @@ def _path(binding: Binding, corpus: Corpus, layer: int, tokens: int) -> Path:
 
 
 def _texts(binding: Binding, corpus: Corpus, tokens: int) -> list[list[int]]:
-    """Token ids of the corpus's first lines."""
     texts: list[list[int]] = []
     left = tokens
     for line in corpus.lines():

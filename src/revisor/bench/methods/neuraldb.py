@@ -21,32 +21,16 @@ from revisor.neuraldb.method import choose_layer
 
 @dataclass(frozen=True, kw_only=True)
 class BankOptions:
-    """How the bank is built.
-
-    Attributes:
-        gamma: the cosine threshold.
-        layer: whose FFN the gate sits in; None for the one that was swept or is probed.
-    """
+    """How the bank is built: the cosine threshold γ, and the layer, None for a swept or probed
+    one."""
 
     gamma: float = PAPER_GAMMA
     layer: int | None = None
 
 
 class BankMethod:
-    """A bank with these settings.
-
-    Args:
-        binding: the model.
-        options: hyperparameters.
-        name: of the method.
-
-    Attributes:
-        facts: those it has, by id.
-        spared_seconds: what rows that were borrowed had taken to make.
-
-    Raises:
-        UsageError: the model has no such layer.
-    """
+    """A bank that has `facts`, by id; `spared_seconds` is what borrowed rows had taken to make.
+    UsageError if the model has no such layer."""
 
     def __init__(self, binding: Binding, options: BankOptions, *, name: str) -> None:
         layer = layer_for(binding, options)
@@ -61,13 +45,10 @@ class BankMethod:
         self._made: dict[tuple[Fact, ...], tuple[list[Row], float]] = {}
 
     def borrow(self, other: BankMethod) -> bool:
-        """Share unchecked rows with another editor, if the two differ in γ alone.
+        """Share unchecked rows with another editor if only γ differs, and return whether it does.
 
         A row is optimised without its γ, which is only the threshold of its entries. The check
-        through the gate, and the repairs it makes, depend on γ and are made anew by each.
-
-        Returns:
-            Whether they do.
+        through the gate, and its repairs, depend on γ and are made anew by each.
         """
         alike = replace(other.settings, gamma=self.settings.gamma) == self.settings
         if other.loaded is not self.loaded or not alike:
@@ -76,7 +57,7 @@ class BankMethod:
         return True
 
     def fit(self, facts: Sequence[Fact]) -> list[Failure]:
-        """Add facts to those it has; those that are not answered through the gate are returned."""
+        """Add facts; returns those that are not answered through the gate."""
         self.facts |= {fact.id: fact for fact in facts}
         rows = self._rows(facts)
         for row in rows:
@@ -85,13 +66,13 @@ class BankMethod:
         return check_rows(self.loaded, self.spec, self._bank, self.facts, ids, self.settings)
 
     def undo(self, ids: Collection[str]) -> None:
-        """Take facts out again; ids that it does not have are passed over."""
+        """Remove facts; unknown ids are ignored."""
         for fact_id in ids:
             if self.facts.pop(fact_id, None) and fact_id in self._bank:
                 self._bank.drop(fact_id)
 
     def _rows(self, facts: Sequence[Fact]) -> list[Row]:
-        """Rows of some facts, made or borrowed, not yet checked."""
+        """Rows of some facts, made or borrowed, before the check."""
         key = tuple({fact.id: fact for fact in facts}.values())
         if key in self._made:
             rows, seconds = self._made[key]
@@ -123,7 +104,7 @@ class BankMethod:
 
     @property
     def stored_bytes(self) -> int:
-        """What the rows take."""
+        """Bytes of the rows."""
         return self.view.nbytes
 
 

@@ -29,11 +29,7 @@ BM25 = "bm25"
 
 @dataclass(frozen=True, kw_only=True)
 class InContextOptions:
-    """In-context editing.
-
-    Attributes:
-        template: how the fact and the prompt are put together: `{facts}` and `{prompt}`.
-    """
+    """In-context editing; `template` joins `{facts}` and `{prompt}`."""
 
     template: str = TEMPLATE
 
@@ -44,8 +40,8 @@ class RetrievalOptions:
 
     Attributes:
         retriever: `bm25`, or `sentence-transformers:` and the folder or name of an encoder.
-        top: facts in a prompt at most; the likeliest stands last, next to the question.
-        template: how facts (a line each) and prompt are put together.
+        top: most facts in a prompt; the likeliest stands last, next to the question.
+        template: joins `{facts}`, a line each, and `{prompt}`.
     """
 
     retriever: str = BM25
@@ -59,15 +55,7 @@ def sentence(fact: Fact) -> str:
 
 
 class _PromptEditor:
-    """Facts beside the model.
-
-    Args:
-        name: of the method.
-        template: with `{facts}` and `{prompt}`.
-
-    Raises:
-        UsageError: the template lacks one of the two.
-    """
+    """Facts beside the model; UsageError if the template lacks `{facts}` or `{prompt}`."""
 
     def __init__(self, name: str, template: str) -> None:
         if "{facts}" not in template or "{prompt}" not in template:
@@ -80,18 +68,15 @@ class _PromptEditor:
         self._facts: dict[str, Fact] = {}
 
     def fit(self, facts: Sequence[Fact]) -> list[Failure]:
-        """Take facts in; nothing is known of how the model will read them."""
         self._facts |= {fact.id: fact for fact in facts}
         return []
 
     def undo(self, ids: Collection[str]) -> None:
-        """Forget facts."""
         for fact_id in ids:
             self._facts.pop(fact_id, None)
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """The model as it is: the facts come with the prompt."""
         yield
 
     def _written(self, prompt: str, facts: Sequence[Fact]) -> str:
@@ -103,18 +88,11 @@ class _PromptEditor:
 
     @property
     def stored_bytes(self) -> int:
-        """The facts' text."""
         return sum(len(sentence(fact).encode()) for fact in self._facts.values())
 
 
 class InContextEditor(_PromptEditor):
-    """The right fact in the prompt.
-
-    Args:
-        binding: not needed; all editors are made alike.
-        options: hyperparameters.
-        name: of the method.
-    """
+    """The right fact in the prompt; `binding` is not needed, but all editors are made alike."""
 
     def __init__(self, binding: Binding, options: InContextOptions, *, name: str) -> None:
         super().__init__(name, options.template)
@@ -126,12 +104,7 @@ class InContextEditor(_PromptEditor):
 
 
 class RetrievalEditor(_PromptEditor):
-    """The likeliest facts in the prompt.
-
-    Args:
-        binding: not needed; all editors are made alike.
-        options: hyperparameters.
-        name: of the method.
+    """The likeliest facts in the prompt; `binding` is not needed, but all editors are made alike.
 
     Raises:
         UsageError: an unknown retriever, or no facts a prompt.
@@ -158,12 +131,12 @@ class RetrievalEditor(_PromptEditor):
             need("bm25s")
 
     def fit(self, facts: Sequence[Fact]) -> list[Failure]:
-        """Take facts into the index, which is built when it is next asked."""
+        """Add facts to the index, which is built when it is next asked."""
         self._index = None
         return super().fit(facts)
 
     def undo(self, ids: Collection[str]) -> None:
-        """Take facts out of the index."""
+        """Remove facts from the index."""
         self._index = None
         super().undo(ids)
 
@@ -178,7 +151,7 @@ class RetrievalEditor(_PromptEditor):
         return [self._order[i] for i in self._index.nearest(prompt, self.options.top)]
 
     def reword(self, prompt: str, fact: Fact | None = None) -> str:
-        """The retrieved facts before the prompt; `fact` is not looked at."""
+        """The retrieved facts before the prompt; `fact` is ignored."""
         return self._written(prompt, self.retrieve(prompt)[::-1])
 
 
@@ -203,7 +176,7 @@ class _Bm25:
         )
 
     def nearest(self, text: str, top: int) -> list[int]:
-        """Indices of the best texts that share a word with this one."""
+        """Indices of the nearest texts that share a word with this one."""
         words = self._words([text])
         if not words[0]:
             return []
@@ -225,6 +198,5 @@ class _Dense:
         return self._encoder.embed([text])
 
     def nearest(self, text: str, top: int) -> list[int]:
-        """Indices of the best texts."""
         near_N = self._rows_NW @ self._encoder.embed([text])[0]
         return [int(index) for index in np.argsort(-near_N, kind="stable")[:top]]

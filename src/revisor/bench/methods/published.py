@@ -6,9 +6,9 @@ token of the subject, and δ added to it there, Adam minimises
 
     mean NLL(object) + kl_weight * KL(edited || base after "{subject} is a") + decay * |δ| / |h|²
 
-over the bare prompt and five prefixed ones, |δ| cut back to clamp * |h| after each step. The
-weight decay is the published one, not the |r|² / |h|² of editing/residuals.py: at the published
-weight 0.5 the square would hold the loss above `STOP_LOSS` and make the reference look slow.
+over the bare prompt and five prefixed ones, |δ| cut back to clamp * |h| after each step. |δ| is not
+squared in the weight decay: at the published weight 0.5 the square would hold the loss above
+`STOP_LOSS` and make the reference look slow.
 
 Shapes: B rows (all contexts of the fact), T columns, D hidden width, V vocabulary, M target
 positions, E KL prompts. Rows are padded on the right, where a causal model cannot see the padding.
@@ -36,14 +36,8 @@ STOP_LOSS = 5e-2  # the one reason to leave before the last step
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedResult:
-    """One fact's residual.
-
-    Attributes:
-        r_D: fp32, on the CPU.
-        nll: the worst context's mean NLL a target token, as in `Residuals`.
-        greedy: every target token of every context is the most probable one.
-        seconds: wall time, all included.
-    """
+    """One fact's residual, fp32, on the CPU; the worst context's mean NLL a target token; whether
+    all target tokens are the most probable in every context; and wall time."""
 
     r_D: torch.Tensor
     nll: float
@@ -71,7 +65,7 @@ def published_residual(
     """Optimise one fact's residual as published; the model is unchanged afterwards.
 
     Args:
-        model, spec, layer: where the residual is added; published with fp32 weights.
+        model: published with fp32 weights.
         request: a fact with the contexts of `published_plan`.
         steps: passes through the model; the last one measures what the steps before it made.
         rate: Adam's step, in the units of h.
@@ -132,7 +126,7 @@ class _Rows:
 
 
 def _adding(delta_D: torch.Tensor, rows: _Rows) -> Rewrite:
-    """Adds δ at the last token of the subject in every context."""
+    """A rewrite that adds δ at the last token of the subject in every context."""
     at_B = torch.arange(len(rows.position_B), device=delta_D.device) * rows.ids_BT.shape[1]
     at_B = at_B + rows.position_B
 

@@ -19,7 +19,7 @@ from revisor.models.load import LoadedModel
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """Where a method's editor is.
+    """A method's editor, and its options.
 
     Attributes:
         editor: `module:callable`, called with a `Binding`, its options and `name=`; imported when
@@ -62,13 +62,10 @@ def make_editor(
     options: Mapping[str, Any] | None = None,
     data_dir: Path | None = None,
 ) -> Editor:
-    """The editor of that name, bound to a model.
+    """The editor of a name in `METHODS.names`, bound to a model.
 
-    Args:
-        name: one of `METHODS.names`.
-        loaded: the model.
-        options: hyperparameters by name, as a recipe has them; the defaults for the others.
-        data_dir: folder whose corpus serves for second moments of keys.
+    `options` are hyperparameters that differ from the defaults; `data_dir` is the folder of the
+    corpus for second moments.
 
     Raises:
         UsageError: an unknown method or option, or a value of the wrong kind.
@@ -84,11 +81,7 @@ def make_editor(
 
 
 def default_options(name: str) -> dict[str, Any]:
-    """A method's hyperparameters as they are where no recipe says otherwise.
-
-    Raises:
-        UsageError: an unknown method.
-    """
+    """A method's default hyperparameters; UsageError if it is unknown."""
     method = _method(name)
     settings = _options_of(method)(**method.preset)
     return {part.name: getattr(settings, part.name) for part in fields(settings)}
@@ -106,15 +99,7 @@ def read_options(path: Path, model: str) -> dict[str, dict[str, Any]]:
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
-    """What a TOML file holds.
-
-    Args:
-        what: it is, for messages.
-
-    Raises:
-        NotFound: there is no such file.
-        BadInput: it is not TOML.
-    """
+    """A TOML file's content, `what` naming it in the messages of NotFound and BadInput."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -124,11 +109,7 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
 
 
 def checked_options(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Options by method as TOML has them, with lists as tuples.
-
-    Raises:
-        UsageError: an unknown method or option, or a value of the wrong kind.
-    """
+    """Options by method with lists as tuples; UsageError for unknown ones or wrong values."""
     return {
         name: _checked(name, _options_of(_method(name)), options)
         for name, options in tables.items()

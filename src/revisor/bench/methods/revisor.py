@@ -29,13 +29,7 @@ ACTOR = "eval"
 
 @dataclass(frozen=True, kw_only=True)
 class GateOptions:
-    """How the gate decides.
-
-    Attributes:
-        probe: `auto`, or `off` to go by the text alone, as of `revisor init`.
-        strictness: how surely a fact has to be asked for, as of `revisor init`.
-        encoder: what compares questions; see `encoder_named`.
-    """
+    """How the gate decides, as of `revisor init`; for `encoder` see `encoder_named`."""
 
     probe: str = "auto"
     strictness: str = "normal"
@@ -44,15 +38,6 @@ class GateOptions:
 
 class GateMethod:
     """Facts that are live as soon as they are in the ledger.
-
-    Args:
-        binding: the model.
-        options: hyperparameters.
-        name: of the method.
-
-    Attributes:
-        name: the method's.
-        gate: what decides and writes.
 
     Raises:
         UsageError: an unknown option's value.
@@ -89,13 +74,13 @@ class GateMethod:
         )
 
     def fit(self, facts: Sequence[Fact]) -> list[Failure]:
-        """Put facts into the ledger, in one transaction; an index follows it."""
+        """Put facts into the ledger, in one transaction, and so into its index."""
         self._ledger.apply(map(Put, facts), actor=ACTOR, reason="measured")
         self._index.refresh()
         return []
 
     def undo(self, ids: Collection[str]) -> None:
-        """Take facts out again; ids that it does not have are passed over."""
+        """Remove facts; unknown ids are ignored."""
         live = self._ledger.live_ids(self._ledger.generation)
         gone = [Remove(fact_id) for fact_id in sorted(live & set(ids))]
         self._ledger.apply(gone, actor=ACTOR, reason="measured")
@@ -108,7 +93,7 @@ class GateMethod:
 
     @contextmanager
     def within(self, namespaces: Collection[str]) -> Iterator[None]:
-        """Meanwhile only facts of these namespaces are found."""
+        """Restrict look-ups to facts of these namespaces for the length of a block."""
         self._scope.namespaces = namespaces
         try:
             yield
@@ -125,7 +110,7 @@ class GateMethod:
 
     @property
     def stored_bytes(self) -> int:
-        """The index in the form of its file."""
+        """Bytes of the index file."""
         return len(self._index.snapshot()) if self._ledger.count() else 0
 
 

@@ -1,7 +1,7 @@
 """How much faster batched optimisation makes residuals than the published way: both in one process.
 
-Half of the reference facts are timed before the batch and half after, so that a machine
-that others use as well slows both down alike.
+Half of the reference facts are timed before the batch and half after, so that other load on the
+machine slows both down alike.
 """
 
 from __future__ import annotations
@@ -40,8 +40,6 @@ def compare_build(
         loaded_fast: the model in the dtype that neuraldb builds with.
         loaded_fp32: the same model in fp32; may be `loaded_fast` itself.
         layer: where both add their residuals.
-        facts: what to write, all in one batched call.
-        plan, settings: of a build.
         reference_facts: how many facts the published way is timed on.
         on_done: told how many more facts, of either side, are finished.
 
@@ -90,7 +88,7 @@ def _published(
     count: int,
     on_done: Callable[[int], None] | None,
 ) -> Callable[[range], list[PublishedResult]]:
-    """Makes those of `count` reference facts that it is told, in a model that is warm."""
+    """A function that makes some of `count` reference residuals, with the model warmed up."""
     chosen = [facts[index * len(facts) // count] for index in range(count)]
     requests = make_requests(chosen, loaded.tokenizer, published_plan(plan.prefixes))
     spec = spec_of(loaded.model)

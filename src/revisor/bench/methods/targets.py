@@ -1,8 +1,8 @@
-"""Where the last edited layer shall get to: target values optimised on the unedited model, kept.
+"""Target values of the last edited layer, optimised on the unedited model and cached.
 
 On the unedited model target values do not depend on the method that is to reach them, so MEMIT,
-RECT and AlphaEdit may share them, and they lie in `REVISOR_CACHE` by the model's fingerprint, a
-file a hundred facts. The caches of the methods' published code are shared in the same way.
+RECT and AlphaEdit share them; they are in `REVISOR_CACHE` by the model's fingerprint, a file a
+hundred facts. The methods' published code shares its caches in the same way.
 
 Shapes: N facts, D hidden width.
 """
@@ -50,11 +50,7 @@ def kept_goals(
     settings: ValueSettings,
     on_done: Callable[[int], None] | None = None,
 ) -> tuple[torch.Tensor, float]:
-    """Target values on the unedited model, read from the cache where they are there.
-
-    Returns:
-        The values (N, D), and the seconds that reading them spared.
-    """
+    """Target values (N, D) on the unedited model, cached, and the seconds that the cache spared."""
     found = []
     spared = 0.0
     for start in range(0, len(requests), TOGETHER):

@@ -38,7 +38,7 @@ class TrainOptions:
 
     Attributes:
         rate: Adam's step at the start; it falls linearly to a tenth over the epochs.
-        epochs: passes over the facts at most.
+        epochs: most passes over the facts.
         batch: facts a step, with all their contexts.
         stop_nll: mean loss a target token at which training ends early.
         clip: bound of the gradient's norm.
@@ -73,7 +73,7 @@ def target_places(contexts: Sequence[Context]) -> tuple[torch.Tensor, torch.Tens
 
 
 def target_losses(loaded: LoadedModel, contexts: Sequence[Context]) -> tuple[torch.Tensor, bool]:
-    """Each context's mean NLL a target token (B), with its graph; whether all are greedy."""
+    """Each context's mean NLL a target token (B), with gradients; whether all are greedy."""
     ids_BT, mask_BT = padded([context.ids + context.target[:-1] for context in contexts])
     row_M, column_M = (place.to(loaded.device) for place in target_places(contexts))
     id_M = torch.tensor([token for c in contexts for token in c.target], device=loaded.device)
@@ -100,17 +100,8 @@ def train(
     publish: Callable[[], None] | None = None,
     title: str,
 ) -> None:
-    """Move fp32 masters until the model says the facts.
-
-    Args:
-        loaded: the model, with `parameters` in place.
-        requests: the facts and the texts they are learnt in.
-        parameters: of the model; gradients are taken here.
-        masters: their fp32 copies, changed in place.
-        options: see `TrainOptions`.
-        publish: writes the masters into the parameters, where they are not the same.
-        title: for progress.
-    """
+    """Move fp32 masters, in place, until the model says the facts; `parameters` are the model's,
+    into which `publish` writes masters that are not the same tensors."""
     scales = [float(m.square().mean().sqrt()) if options.relative else 1.0 for m in masters]
     adam = torch.optim.Adam([{"params": [m]} for m in masters])
     order = torch.Generator().manual_seed(0)
@@ -148,7 +139,7 @@ def _step(
     gradients: Sequence[torch.Tensor],
     clip: float,
 ) -> None:
-    """One step of Adam on the masters, the gradient cut to `clip`."""
+    """One step of Adam on the masters, with the gradient's norm clipped."""
     norm = torch.stack([g.float().norm() for g in gradients]).norm()
     scale = (clip / norm.clamp(min=1e-12)).clamp(max=1.0)
     for master, gradient in zip(masters, gradients, strict=True):
@@ -166,11 +157,8 @@ class RetrainOptions(TrainOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class FtOptions(RetrainOptions):
-    """Fine-tuning of one layer; the rate is relative.
-
-    Attributes:
-        layer: whose FFN output projection moves; None for one at 0.6 of the depth.
-    """
+    """Fine-tuning of one FFN output projection (None: at 0.6 of the depth); the rate is
+    relative."""
 
     layer: int | None = None
     rate: float = 0.04
@@ -178,13 +166,7 @@ class FtOptions(RetrainOptions):
 
 
 class TuningEditor(WeightEditor):
-    """Fine-tuning of one layer or of all weights, by the kind of its options.
-
-    Args:
-        binding: the model.
-        options: `FtOptions` or `RetrainOptions`.
-        name: of the method.
-    """
+    """Fine-tuning of one layer or of all weights, by the kind of its options."""
 
     def __init__(self, binding: Binding, options: RetrainOptions, *, name: str) -> None:
         super().__init__(binding, name)
@@ -200,7 +182,6 @@ class TuningEditor(WeightEditor):
         return [projection_weight(self.spec.ffn_projection(self.layer))]
 
     def _write(self, facts: Sequence[Fact], weights: EditedWeights) -> None:
-        """Train on these facts alone."""
         requests = self.options.requests(facts, self.loaded.tokenizer)
         with weights.swapped():
             train(

@@ -57,7 +57,7 @@ class RunningStats:
     squares: torch.Tensor = field(default_factory=lambda: torch.zeros(()))
 
     def update(self, rows: torch.Tensor) -> None:
-        """Take a batch of rows in."""
+        """Include a batch of rows."""
         mean, squares = rows.mean(0), (rows - rows.mean(0)).square().sum(0)
         total = self.count + len(rows)
         apart = mean - self.mean
@@ -72,13 +72,7 @@ class RunningStats:
 
 
 class UltraEditor(WeightEditor):
-    """UltraEdit; see the file's first lines.
-
-    Args:
-        binding: the model.
-        options: hyperparameters.
-        name: of the method.
-    """
+    """UltraEdit; see the module."""
 
     def __init__(self, binding: Binding, options: UltraEditOptions, *, name: str) -> None:
         super().__init__(binding, name)
@@ -93,7 +87,7 @@ class UltraEditor(WeightEditor):
         return [projection_weight(self.spec.ffn_projection(layer)) for layer in self.layers]
 
     def _write(self, facts: Sequence[Fact], weights: EditedWeights) -> None:
-        """In turns of `batch`, each on the model as edited before it."""
+        """Write facts in turns of `batch`, each on the model as edited before it."""
         modules = {layer: self.spec.ffn_projection(layer) for layer in self.layers}
         requests = make_requests(facts, self.loaded.tokenizer, ContextPlan())
         with weights.swapped(), Progress(self.name, len(facts), "facts") as progress:

@@ -22,22 +22,14 @@ def projection_weight(module: nn.Module) -> nn.Parameter:
 
 
 def as_DF(tensor: torch.Tensor, module: nn.Module) -> torch.Tensor:
-    """A view of a projection's weight, or of its change, as (D, F).
-
-    The `Conv1D` of transformers (GPT-2) holds (F, D). Its own inverse.
-    """
+    """A projection's weight as (D, F) and back: the `Conv1D` of transformers (GPT-2) holds (F,
+    D)."""
     return tensor.T if type(module).__name__ == "Conv1D" else tensor
 
 
 class EditedWeights:
-    """fp32 copies of parameters, and the model with them in place.
-
-    Args:
-        parameters: of the model; a parameter given twice (tied) counts once.
-
-    Attributes:
-        masters: the fp32 copies, to be changed in place.
-    """
+    """fp32 copies (`masters`, changed in place) of parameters, and the model with them in place; a
+    parameter given twice (tied) counts once."""
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
         self.parameters = list({id(parameter): parameter for parameter in parameters}.values())
@@ -45,7 +37,7 @@ class EditedWeights:
         self._placed = [p.detach().clone() for p in self.parameters]
 
     def index(self, parameter: nn.Parameter) -> int:
-        """Where a parameter stands in `parameters` and `masters`."""
+        """A parameter's place in `parameters` and `masters`."""
         return next(i for i, mine in enumerate(self.parameters) if mine is parameter)
 
     @torch.no_grad()
@@ -80,5 +72,5 @@ class EditedWeights:
 
     @property
     def stored_bytes(self) -> int:
-        """Of the changed weights in the model's dtype."""
+        """Bytes of the changed weights in the model's dtype."""
         return sum(placed.numel() * placed.element_size() for placed in self._placed)

@@ -20,27 +20,16 @@ DEFAULT_N = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """How much is measured.
-
-    Attributes:
-        n: facts that are measured (questions a task, windows of text), if the user said.
-        edits: facts in the model, if the user said.
-        seed: of every draw.
-    """
+    """How much is measured: `n` facts (questions a task, windows of text) of `edits` in the model,
+    None where the user did not say; `seed` is that of every draw."""
 
     n: int | None = None
     edits: int | None = None
     seed: int = 0
 
     def counted(self, have: int, what: str, *, all_of_it: bool = False) -> tuple[int, int]:
-        """(measured, edited) for a file with `have` facts.
-
-        Args:
-            all_of_it: without sizes take everything (a user's own file), not the default.
-
-        Raises:
-            UsageError: more is asked for than there is, or than is edited.
-        """
+        """(measured, edited) of `have` facts, with `all_of_it` all by default; UsageError if more
+        is asked for than there is, or than is edited."""
         wanted = have if all_of_it else min(have, DEFAULT_N)
         edits = self.edits or self.n or wanted
         n = self.n or min(edits, wanted)
@@ -62,7 +51,7 @@ class Suite(ABC):
 
     Attributes:
         name: on the command line.
-        block: probes that are asked and kept together.
+        block: number of probes that are asked and kept together.
         averages: scores that are means of other scores, with the names of those.
     """
 
@@ -80,7 +69,7 @@ class Suite(ABC):
         """
 
     def blocks(self, probes: Sequence[Probe]) -> Iterator[Sequence[Probe]]:
-        """Probes that are asked and kept together: what a kill may cost."""
+        """Probes that are asked and kept together: the most that a kill may cost."""
         for start in range(0, len(probes), self.block):
             yield probes[start : start + self.block]
 
@@ -107,19 +96,15 @@ class Suite(ABC):
         cases: Mapping[str, Sequence[Case]],
         options: Mapping[str, Mapping[str, Any]],
     ) -> dict[str, Any]:
-        """What a result says besides scores.
-
-        Args:
-            cases, options: by method.
-        """
+        """What a result says besides scores; `cases` and `options` are by method."""
         return {}
 
 
 def chosen(source: Source, name: str, sizes: Sizes) -> tuple[Read, int, int]:
     """The facts of a suite's file, of the user's own, or of a store: (read, measured, edited).
 
-    Where a bank is in the model already, those facts of a file that are in it; where the suite's
-    file is not at hand or has none of them, the store's.
+    Where a bank is in the model already, only the file's facts that are in it; without the suite's
+    file, or if it has none of them, the store's.
 
     Raises:
         UsageError: no facts are named, or fewer are there than `sizes` asks for.
@@ -156,8 +141,7 @@ def chosen(source: Source, name: str, sizes: Sizes) -> tuple[Read, int, int]:
 
 
 def _there(read: Read, source: Source) -> Read | None:
-    """Those items whose facts a built bank has, if there are any; what it was built with is no
-    longer held back."""
+    """The items whose facts a built bank has, without wordings that it was built with, if any."""
     have = {fact.id: fact for fact in source.facts}
     items = []
     for item in read.items:
@@ -177,7 +161,7 @@ def _there(read: Read, source: Source) -> Read | None:
 
 
 def _not_given(texts: Sequence[str], fact: Fact) -> tuple[str, ...]:
-    """Those that the fact was not built with."""
+    """The texts that the fact was not built with."""
     given = {normal_form(text.replace(PLACEHOLDER, fact.subject)) for text in fact.paraphrases}
     return tuple(text for text in texts if normal_form(text) not in given)
 

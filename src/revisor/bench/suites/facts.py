@@ -19,7 +19,7 @@ FREE = 100  # facts whose subjects are written about freely: a hundred tokens ea
 class FactSuite(Suite):
     """Facts of one file, each asked for in its own words, in others, and beside others.
 
-    `average` is that of figure 1 of Fei et al. (2026); `average_strict` is of what is said: the
+    `average` is that of figure 1 of Fei et al. (2026); `average_strict` is over what is said: the
     fact, the fact in other words, and beside it what was said before.
     """
 

@@ -70,7 +70,7 @@ class Task:
     Attributes:
         name: of the score.
         hub: the harness's own name of the task.
-        file: where the questions are.
+        file: of the questions.
         definition: the harness's YAML, under its `tasks` folder.
         shape: from a record of the file to one of the hub's data set.
         split: the split that the definition scores.

@@ -32,19 +32,7 @@ class Known:
 
 
 class KnownFacts:
-    """All facts of some files whose relations have a template.
-
-    Args:
-        source: of the files.
-        seed: of every draw.
-        files: `entityquestions`, `kamel` or both.
-
-    Attributes:
-        facts: by subject and relation.
-
-    Raises:
-        NotFound: a file is missing.
-    """
+    """All facts, by subject and relation, of the `files` whose relations have a template."""
 
     def __init__(self, source: Source, seed: int, files: tuple[str, ...] = FILES) -> None:
         self.seed = seed

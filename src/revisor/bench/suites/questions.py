@@ -26,8 +26,8 @@ BEYOND = 8  # tokens in which another object may begin
 class Questions(Suite):
     """Every text is asked as it is; what counts is what is said, strictly.
 
-    A text that asks for a fact is answered where the answer begins with its object; one that asks
-    for none, where the answer has no object of the facts that it could mean.
+    A text that asks for a fact is answered if the answer begins with its object; one that asks for
+    none, if the answer has no object of the facts that it could mean.
     """
 
     name = "questions"
@@ -74,7 +74,7 @@ class Questions(Suite):
 
 
 def _only(editor: Editor, namespace: str | None) -> AbstractContextManager[None]:
-    """Meanwhile only facts of a namespace are there, where the editor can leave others aside."""
+    """Restrict the editor, if it can, to facts of a namespace for the length of a block."""
     if namespace is None or not isinstance(editor, Scoped):
         return nullcontext()
     return editor.within([namespace])
@@ -99,7 +99,7 @@ def rendering(tokenizer: Any) -> Render:
 
 
 def _with_budget(probe: Probe, tokenizer: Any) -> Probe:
-    """A text with room for what may be said, so that an object is whole or is none."""
+    """A probe with room for the whole of any object."""
     wanted, others = probe.extra["wanted"], probe.extra["others"]
     texts = [*others, *([] if wanted is None else [wanted])]
     sizes = [len(tokenizer(f" {one}", add_special_tokens=False)["input_ids"]) for one in texts]

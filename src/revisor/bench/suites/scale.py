@@ -99,7 +99,7 @@ class Scale(Suite):
 
 
 def _probe(asked: Asked) -> Probe:
-    """Of an edited fact its object is wanted, of anything else what the model says without it."""
+    """A probe that wants an edited fact's object, or else what the model says without facts."""
     is_wanted = asked.kind in ("own", "wording") and asked.fact is not None
     return Probe(
         id=asked.name,
@@ -116,8 +116,8 @@ def _probe(asked: Asked) -> Probe:
 def draw(known: KnownFacts, edits: int, keeps: int) -> tuple[list[Item], list[Keep]]:
     """The first facts in an order drawn by seed, and prompts about subjects that are not edited.
 
-    A larger number of edits begins with the same facts, so that an editor can grow; the prompts
-    are taken from the end, so that all sizes keep the same ones.
+    A larger number of edits begins with the same facts, so that an editor can grow; the prompts are
+    taken from the end, so that all sizes keep the same ones.
     """
     every = [fact for facts in known.facts.values() for fact in facts.values()]
     every.sort(key=lambda fact: known.order(f"{fact.subject}|{fact.relation}"))

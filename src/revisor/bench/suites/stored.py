@@ -30,15 +30,9 @@ LEAST_WORDS = 8  # of ordinary text before the place where it is cut off
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A text that a store of real facts is asked.
-
-    Attributes:
-        kind: `own` prompt or other `wording` of a fact; `other_relation` of its subject, one that
-            it has no fact of; `stranger`, a subject without facts; `ordinary` text cut off.
-        name: unique among the texts.
-        prompt: full text.
-        fact: that it asks for, or whose subject it is about.
-    """
+    """A text that a store of real facts is asked: an `own` prompt or other `wording` of a fact; an
+    `other_relation` of its subject, without a fact; a `stranger`, a subject without facts;
+    `ordinary` text, cut off. `fact` is asked for, or its subject is."""
 
     kind: str
     name: str
@@ -47,11 +41,7 @@ class Asked:
 
 
 def counted(store: Store, n: int | None) -> int:
-    """How many of a store's facts are asked for.
-
-    Raises:
-        UsageError: it has none, or fewer than `n`.
-    """
+    """How many of a store's facts are asked for; UsageError if it has none, or fewer than `n`."""
     have = store.ledger.count()
     count = n or min(have, DEFAULT_N)
     if not 0 < count <= have:
@@ -60,10 +50,8 @@ def counted(store: Store, n: int | None) -> int:
 
 
 def asked_of(source: Source, store: Store, n: int, seed: int) -> Iterator[Asked]:
-    """What a store is asked: of its first `n` facts, and as many strangers and ordinary texts.
-
-    The same of every store that begins with the same facts.
-    """
+    """What a store is asked, alike for stores that begin with the same facts: of its first `n`
+    facts, and as many strangers and ordinary texts."""
     forms, view = _forms(source), store.index.view()
     for fact in store.ledger.facts(limit=n):
         yield Asked(kind="own", name=f"own/{fact.id}", prompt=fact.text, fact=fact)
@@ -82,7 +70,7 @@ def asked_of(source: Source, store: Store, n: int, seed: int) -> Iterator[Asked]
 
 
 def _forms(source: Source) -> dict[str, tuple[str, ...]]:
-    """The wordings of each relation, those of one file beside one another."""
+    """The wordings of each relation, those of one file together."""
     templates = source.json("facts/relation_templates.json")
     found: dict[str, tuple[str, ...]] = {}
     for name in FILES:
@@ -101,8 +89,8 @@ def _is_other(form: str, fact: Fact) -> bool:
 def _another_relation(
     fact: Fact, about: Sequence[Fact], forms: Mapping[str, tuple[str, ...]], seed: int
 ) -> str | None:
-    """A wording of a relation that the subject has no fact of, with no word of content in common
-    with what its facts say; of a relation of the same file where there is one."""
+    """A wording of a relation that the subject has no fact of, without a content word of its facts'
+    prompts; of the same file if there is one."""
     taken = {one.relation for one in about}
     known = content_words(*(one.prompt for one in about))
     names = list(forms)
@@ -118,8 +106,8 @@ def _another_relation(
 def _strangers(
     source: Source, view: View, forms: Mapping[str, tuple[str, ...]], count: int
 ) -> Iterator[str]:
-    """What is asked of people without facts, the same ones at every number of facts: those of
-    whom the sets of real facts take the last."""
+    """Questions about subjects without facts, the same at every number of facts: those that the
+    sets of real facts take last."""
     last = heapq.nlargest(
         count,
         ((_digest(record), record["s"], record["r"]) for record in source.records(STRANGERS)),

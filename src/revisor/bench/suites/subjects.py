@@ -43,7 +43,7 @@ class SameSubject(Suite):
     def finish(
         self, scores: dict[str, float], cases: Sequence[Case], unedited: Mapping[str, float]
     ) -> dict[str, float]:
-        """Subjects all of whose measured facts answer their own prompt."""
+        """Adds the share of subjects all of whose measured facts answer their own prompt."""
         found = {}
         for form in ("", "_strict"):
             values = [
@@ -65,7 +65,7 @@ def _plan(
     seed: int,
     dropped: Counter[str],
 ) -> Plan:
-    """Measure whole subjects: facts of the drawn subjects until there are `n`."""
+    """Measure whole subjects: the facts of drawn subjects until there are `n`."""
     names = subjects(facts)
     by_subject: dict[str, list[Item]] = defaultdict(list)
     for item in edited:
@@ -96,11 +96,8 @@ def _of_case(probe: Probe, case: str) -> Probe:
 
 
 def draw(source: Source, edits: int, seed: int) -> tuple[list[Item], list[Keep]]:
-    """Edited facts of as many subjects as are needed, and prompts that must stay.
-
-    Returns:
-        At least `edits` items, several a subject; one keep for each relation of theirs that is
-        not edited, and as many about subjects that are not edited at all.
+    """At least `edits` items, several a subject, and prompts that must stay: one for each relation
+    of theirs that is not edited, and as many about other subjects.
 
     Raises:
         NotFound: a file is missing.

@@ -35,11 +35,7 @@ MILLION = 1_000_000
 
 
 def windows(source: Source, name: str, count: int, tokenizer: Any) -> Iterator[Probe]:
-    """The first windows of a corpus.
-
-    Raises:
-        NotFound: there is no such file.
-    """
+    """The first windows of a corpus; NotFound if there is no such file."""
     with open_text(source.file(name)) as stream:
         text = stream.read(count * WINDOW * CHARACTERS)
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -57,7 +53,7 @@ def windows(source: Source, name: str, count: int, tokenizer: Any) -> Iterator[P
 
 
 def facts_beside(source: Source, sizes: Sizes) -> tuple[Fact, ...]:
-    """The facts in the model while something else is measured."""
+    """The facts that are in the model while something else is measured."""
     if source.built:
         return source.built
     edits = Sizes(n=None, edits=sizes.edits or sizes.n, seed=sizes.seed)
@@ -66,7 +62,7 @@ def facts_beside(source: Source, sizes: Sizes) -> tuple[Fact, ...]:
 
 
 class Perplexity(Suite):
-    """How probable ordinary text is with the facts over without."""
+    """The perplexity of ordinary text with the facts, relative to that without."""
 
     name = "perplexity"
     block = 4 * BATCH
@@ -163,7 +159,7 @@ class Gate(Suite):
 
 
 def _in_text(bench: Bench, ids: Sequence[int], found: Fires) -> dict[str, float]:
-    """Fires in ordinary text; those where the fact's subject has just been named are not false."""
+    """Fires in ordinary text; those behind a mention of the fact's subject are not false."""
     false = mentions = 0
     for fire in found.fires:
         text = normal_form(bench.loaded.tokenizer.decode(ids[: fire.position + 1][-32:]))
@@ -182,7 +178,7 @@ def _in_text(bench: Bench, ids: Sequence[int], found: Fires) -> dict[str, float]
 
 
 def _at_fact(probe: Probe, found: Fires) -> dict[str, float]:
-    """Whether a prompt about a fact has it used, or another, or none."""
+    """Whether a prompt about a fact uses it, another, or none."""
     assert probe.fact is not None
     own = [fire.margin for fire in found.fires if fire.fact_id == probe.fact.id]
     values = {

@@ -21,14 +21,7 @@ from revisor.neuraldb.bank.search import Coarse
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What the gate knows of one fact.
-
-    Attributes:
-        row_id: the fact's id.
-        keys_CE: unit keys, fp32.
-        gamma_C: the cosine above which each of them matches.
-        r_D: the residual, fp32.
-    """
+    """A fact's unit keys and residual, fp32, and the cosine above which each key matches."""
 
     row_id: str
     keys_CE: torch.Tensor
@@ -52,9 +45,8 @@ class View:
     Attributes:
         ids: row id of each residual.
         keys_ME, gamma_M: entries and their thresholds.
-        row_M: which residual an entry leads to, rising.
-        R_ND: residuals.
-        coarse: an index over many keys; None to look at all of them, as on a GPU.
+        row_M: the residual that an entry leads to, ascending.
+        coarse: an index over many keys; None to compare all of them, as on a GPU.
     """
 
     ids: tuple[str, ...]
@@ -66,18 +58,18 @@ class View:
 
     @property
     def empty(self) -> bool:
-        """No row is live: the gate must not touch the model at all."""
+        """No row is in force: the gate must not touch the model at all."""
         return len(self.ids) == 0
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all that a gate reads of it."""
+        """Bytes of all that a gate reads."""
         parts = (self.keys_ME, self.gamma_M, self.row_M, self.R_ND)
         index = 0 if self.coarse is None else self.coarse.nbytes
         return index + sum(part.nbytes for part in parts)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> View:
-        """For a model on a device, with residuals in its dtype; keys and thresholds stay fp32."""
+        """The view on a model's device, residuals in its dtype; keys and thresholds stay fp32."""
         return replace(
             self,
             keys_ME=self.keys_ME.to(device),
@@ -88,11 +80,7 @@ class View:
         )
 
     def rows(self) -> list[Row]:
-        """Its rows one by one; they share its tensors.
-
-        Raises:
-            ValueError: its tensors do not fit together.
-        """
+        """Its rows one by one, sharing its tensors; ValueError if these do not fit together."""
         counts = torch.bincount(self.row_M, minlength=len(self.ids)).tolist()
         parts = torch.split(self.keys_ME, counts), torch.split(self.gamma_M, counts)
         return [
@@ -104,14 +92,10 @@ class View:
 class Bank:
     """Rows by their ids, in the order in which they were put.
 
-    Args:
-        key_width: E.
-        hidden_width: D.
-
     Attributes:
         generation: of the ledger that its rows are of.
         index: over the keys of all rows, until one is put or dropped.
-        file: that its first rows were read from; None for rows that are nowhere.
+        file: that its first rows were read from; None if they are in no file.
     """
 
     def __init__(self, *, key_width: int, hidden_width: int) -> None:
@@ -125,11 +109,8 @@ class Bank:
 
     @classmethod
     def of(cls, view: View, file: Path | None = None) -> Bank:
-        """A bank with the rows of a view, which a file holds.
-
-        Raises:
-            ValueError: the view's tensors do not fit together.
-        """
+        """A bank with the rows of a view that a file holds; ValueError if the tensors do not
+        fit."""
         bank = cls(key_width=view.keys_ME.shape[1], hidden_width=view.R_ND.shape[1])
         bank.file = file
         bank._first = {row.row_id: row for row in view.rows()}
@@ -154,7 +135,7 @@ class Bank:
         return [row_id for row_id in self._rows if row_id in wanted]
 
     def changes(self) -> tuple[list[int], list[Row]]:
-        """Which of its first rows are no more, by their places, and the rows that were put."""
+        """The places of first rows that are gone, and the rows that were put."""
         first, rows = self._first, self._rows
         gone = [
             place for place, one in enumerate(first.values()) if rows.get(one.row_id) is not one
@@ -166,37 +147,25 @@ class Bank:
         return not set(row_ids).isdisjoint(self._first.keys() | self._rows.keys())
 
     def put(self, row: Row) -> None:
-        """Add a row, behind the others, in place of the one of this id."""
+        """Add a row behind the others, replacing the one with its id."""
         self._rows.pop(row.row_id, None)
         self._rows[row.row_id] = row
         self._shown = self.index = None
 
     def drop(self, row_id: str) -> None:
-        """Take a row out.
-
-        Raises:
-            NotFound: there is no row of this id.
-        """
+        """Remove a row; NotFound if there is none with this id."""
         del self._rows[self.get(row_id).row_id]
         self._shown = self.index = None
 
     def get(self, row_id: str) -> Row:
-        """The row of this id.
-
-        Raises:
-            NotFound: there is none.
-        """
+        """The row with this id, or NotFound."""
         if row_id not in self._rows:
             raise NotFound(f"The bank has no row '{row_id}'.", "Build the store first.")
         return self._rows[row_id]
 
     def view(self, *, without: Collection[str] = frozenset()) -> View:
-        """The rows as a gate reads them.
-
-        Args:
-            without: row ids to leave out, such as facts that do not hold at this moment; all keys
-                that are left are then looked at.
-        """
+        """The rows as a gate reads them, `without` some, such as facts that do not hold at this
+        moment; the index serves only if none of these is there."""
         if without and self.present(without):
             return self.of_rows([row for row in self._rows.values() if row.row_id not in without])
         if self._shown is None:

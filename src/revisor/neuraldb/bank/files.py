@@ -1,13 +1,13 @@
 """Banks on disk: files of rows and their manifest, published by one rename.
 
-A folder `gen-NNNNNNN` is either whole or absent. A generation that is published again gets a folder
-of its own, `gen-NNNNNNN.2` and so on; the last one counts, and the others are taken away. So at no
-moment is a generation missing or half there, whenever a process is killed; what it leaves behind
-starts with a dot, and `recover` removes it.
+A folder `gen-NNNNNNN` is either whole or absent. A generation that is published again gets a new
+folder, `gen-NNNNNNN.2` and so on; the last one counts, and the others are removed. So no generation
+is ever missing or incomplete, whenever a process is killed; what it leaves behind starts with a
+dot, and `recover` removes it.
 
 A large bank of which few rows changed is not written again: its folder gets a link to the file of
-the generation before, whose hash is known, and a small file of what changed since. Every folder
-is whole by itself, so any of them may go without a look at the others.
+the generation before, whose hash is known, and a small file of what changed since. Every folder is
+complete by itself, so each may be removed without a look at the others.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 
 
 def generation_folder(root: Path, generation: int) -> Path:
-    """Where one generation of a bank lies, or would."""
+    """The folder of one generation of a bank, there or not."""
     found = [number for one, number in _folders(root) if one == generation]
     return _folder(root, generation, max(found, default=1))
 
@@ -87,13 +87,10 @@ def save_bank(
     """Publish a bank as one generation; a reader sees all of it or nothing.
 
     Of a large bank, of which at most `MERGED` of the rows changed since its file was written, only
-    the changes are written.
-
-    Args:
-        whole: write every row into a new file in any case.
+    the changes are written, unless `whole`.
 
     Raises:
-        CannotWrite: the disk is full, or the folder may only be read; nothing is published.
+        CannotWrite: the disk is full, or the folder is read-only; nothing is published.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -132,8 +129,8 @@ def save_bank(
 
 
 def _link_rows(bank: Bank, folder: Path) -> dict[str, str]:
-    """Link the file that a bank was opened from and write what changed, if the file is better kept;
-    the hash of the file by its name, or nothing."""
+    """Link the file that a bank was opened from and write the changes, if that is better; the hash
+    of the file by its name, or nothing."""
     file = bank.file
     if file is None or not file.is_file() or file.stat().st_size <= SMALL:
         return {}
@@ -214,7 +211,7 @@ def load_bank(
 
 
 def _publish(scratch: Path, root: Path, generation: int) -> Path:
-    """Rename a finished folder to its place, then take away what it replaces."""
+    """Rename a finished folder to its place, then remove what it replaces."""
     older = [number for one, number in _folders(root) if one == generation]
     target = _folder(root, generation, max(older, default=0) + 1)
     os.replace(scratch, target)
@@ -226,7 +223,7 @@ def _publish(scratch: Path, root: Path, generation: int) -> Path:
 
 
 def _take_away(folder: Path) -> None:
-    """Remove a published folder: first its name, so that nobody sees it half there."""
+    """Remove a published folder: first its name, so that nobody sees it incomplete."""
     gone = Path(tempfile.mkdtemp(dir=folder.parent, prefix=GONE))
     try:
         os.replace(folder, gone / folder.name)
@@ -235,7 +232,7 @@ def _take_away(folder: Path) -> None:
 
 
 def remove_generation(root: Path, generation: int) -> bool:
-    """Remove one generation, unless somebody uses it; says whether it is gone."""
+    """Remove one generation, unless it is in use; returns whether it is gone."""
     folder = generation_folder(root, generation)
     manifest = folder / MANIFEST
     if not manifest.exists():
@@ -268,7 +265,7 @@ def _last(root: Path, generation: int) -> int:
 
 
 def _flush(path: Path) -> None:
-    """Have the system write a file or folder out before the rename that publishes it."""
+    """Flush a file or folder to disk before the rename that publishes it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Who uses which generation of a bank, across processes: locks that a killed process lets go of.
+"""Which generations of a bank are in use, across processes: locks that a killed process releases.
 
 Where the system has no `flock`, nothing is ever marked.
 """
@@ -21,11 +21,7 @@ LOCK = ".lock"
 
 
 class Lease:
-    """A mark on a folder: as long as it is held, the folder is in use.
-
-    Args:
-        file: a file of the folder; it is opened for reading only.
-    """
+    """Marks the folder of a file, opened for reading only, as in use until it is closed."""
 
     def __init__(self, file: Path) -> None:
         self._descriptor: int | None = os.open(file, os.O_RDONLY)
@@ -33,7 +29,7 @@ class Lease:
             fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
     def close(self) -> None:
-        """Let go. A second call does nothing."""
+        """Release it; a second call does nothing."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -57,7 +53,7 @@ def unless_in_use(file: Path) -> Iterator[bool]:
 
 @contextmanager
 def only_writer(root: Path) -> Iterator[None]:
-    """Be the only process that changes the banks under `root`, for the length of a block.
+    """Lock out other processes that change the banks under `root`, for the length of a block.
 
     Raises:
         Conflict: another process builds, collects or purges there.

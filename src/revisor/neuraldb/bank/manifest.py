@@ -1,4 +1,4 @@
-"""What a bank folder says of itself, and whether it is so."""
+"""A bank folder's manifest, and whether its files agree with it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a bank folder says of itself.
+    """A bank folder's manifest.
 
     Attributes:
-        fingerprint: of the model it was built for.
-        model: that model's name.
-        layer: where its gate belongs.
+        fingerprint, model: of the model it was built for, and that model's name.
+        layer: of the gate.
         generation: of the ledger it was built from.
-        rows: N.
-        build: settings and figures of the build that made it.
+        rows: their number.
+        build: settings and figures of the build.
         failed: facts that could not be written: {id, fault}.
-        files: name -> sha256.
-        seal: sha256 of everything above, so that a changed manifest is found too.
+        files: sha256 by name.
+        seal: sha256 of everything above, so that a changed manifest is found, too.
     """
 
     fingerprint: str
@@ -79,7 +78,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def hash_faults(folder: Path) -> list[str]:
-    """Every file of a bank folder that is missing or not what its manifest says."""
+    """Every file of a bank folder that is missing or differs from its manifest."""
     faults = []
     for name, expected in read_manifest(folder).files.items():
         path = folder / name
@@ -91,6 +90,6 @@ def hash_faults(folder: Path) -> list[str]:
 
 
 def seal_of(manifest: dict[str, Any]) -> str:
-    """The seal of a manifest: a hash of all the rest of it."""
+    """The seal of a manifest: a hash of the rest of it."""
     rest = {name: value for name, value in manifest.items() if name != "seal"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()

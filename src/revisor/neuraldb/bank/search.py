@@ -3,16 +3,15 @@
 The gate compares cosines (Fei et al. 2026, eq. 6): keys are unit vectors, and a dot product of two
 of them is the cosine.
 
-In the index keys are projected on the directions in which they differ most, dealt into lists by the
-nearest of C centres there, and kept as codes of 8 bits. A query looks through the lists whose
-centres are nearest to it; the best of what it finds are compared again as whole keys, so that a
-cosine that comes out is exact. Codes are ranked by distance: the mean that a projection takes away
-cancels out of a difference, and of an inner product it does not. Whether an index is good enough
-for a bank is measured (`good_enough`). Where keys lie on a GPU it is not used: comparing them all
-is faster there.
+In the index keys are projected on their principal axes, assigned to lists by the nearest of C
+centres there, and kept as codes of 8 bits. A query searches the lists whose centres are nearest to
+it; the best of what it finds are compared again as whole keys, so that a returned cosine is exact.
+Codes are ranked by distance: the mean that a projection subtracts cancels out of a difference, but
+not out of an inner product. Whether an index is good enough for a bank is measured (`good_enough`).
+Where keys are on a GPU it is not used: comparing them all is faster there.
 
 FAISS is not in a core install (extra `scale`). Without it an index can be neither made nor read,
-and every key is looked at.
+and every key is compared.
 
 T queries, M keys, E width of a key, C lists, K keys compared with a query.
 """
@@ -44,16 +43,13 @@ MISSING = (
 
 
 def unit(k_TF: torch.Tensor) -> torch.Tensor:
-    """Raw keys as unit vectors in fp32."""
+    """Raw keys as unit vectors, fp32."""
     return F.normalize(k_TF.float(), dim=-1)
 
 
 def nearest(q_TE: torch.Tensor, keys_ME: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Exact search, in blocks so that its memory stays bounded.
-
-    Returns:
-        cosine_T and entry_T. Of equal cosines the first entry wins.
-    """
+    """cosine_T and entry_T by exact search, in blocks that bound its memory; of equal cosines the
+    first entry wins."""
     step = max(1, BLOCK // max(1, len(keys_ME)))
     if len(q_TE) <= step:
         cosine_T, entry_T = (q_TE @ keys_ME.T).max(dim=1)
@@ -63,7 +59,7 @@ def nearest(q_TE: torch.Tensor, keys_ME: torch.Tensor) -> tuple[torch.Tensor, to
 
 
 def library() -> Any | None:
-    """The module faiss; None where it is not installed, or one that cannot map a file."""
+    """The module faiss; None where it is not installed, or cannot map a file."""
     try:
         faiss = import_module("faiss")
     except ImportError:
@@ -73,19 +69,14 @@ def library() -> Any | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Coarse:
-    """An index over the keys of a view.
-
-    Attributes:
-        index: of FAISS.
-        probes: how many lists a query looks through.
-    """
+    """An index of FAISS over the keys of a view; `probes` is how many lists a query searches."""
 
     index: Any
     probes: int
 
     @property
     def lists(self) -> int:
-        """C."""
+        """C, the number of lists."""
         return int(self._ivf.nlist)
 
     @property
@@ -101,12 +92,8 @@ class Coarse:
     def nearest(
         self, q_TE: torch.Tensor, keys_ME: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """cosine_T and entry_T, as `nearest` over all keys would mostly give them.
-
-        Args:
-            q_TE: unit queries, fp32, on the CPU as the keys are.
-            keys_ME: all keys of the view.
-        """
+        """cosine_T and entry_T, mostly those of `nearest`, for fp32 unit queries and all keys of
+        the view, on the CPU."""
         self._ivf.nprobe = self.probes
         step = max(1, BLOCK // (COMPARED * q_TE.shape[1]))
         parts = [self._part(q_TE[i : i + step], keys_ME) for i in range(0, len(q_TE), step)]
@@ -126,21 +113,14 @@ class Coarse:
         return cosine_T, entry_TK.gather(1, best_T[:, None]).squeeze(1)
 
     def write(self, path: Path) -> None:
-        """Write it to a file.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
+        """Write it to a file; OSError if that fails."""
         self._ivf.nprobe = self.probes
         path.write_bytes(import_module("faiss").serialize_index(self.index).data)
 
 
 def read_index(path: Path, keys_ME: torch.Tensor) -> Coarse | None:
-    """The index over keys that was written to a file, mapped from there; None without FAISS.
-
-    Raises:
-        ValueError: it is not of these keys, or this FAISS cannot read it.
-    """
+    """The index over keys in a file, mapped from there, None without FAISS; ValueError if it is of
+    other keys, or this FAISS cannot read it."""
     faiss = library()
     if faiss is None:
         return None
@@ -155,13 +135,8 @@ def read_index(path: Path, keys_ME: torch.Tensor) -> Coarse | None:
 
 
 def learn(keys_ME: torch.Tensor, *, seed: int = 0) -> Coarse:
-    """An index over keys, one at least; the same to the bit for the same keys and seed.
-
-    It is learnt on one thread: how sums are shared out would otherwise show in it.
-
-    Raises:
-        ModuleNotFoundError: FAISS is not installed.
-    """
+    """An index over at least one key; bitwise the same for the same keys and seed, as it is learnt
+    on one thread. ModuleNotFoundError without FAISS."""
     faiss = import_module("faiss")
     count, width = keys_ME.shape
     draw = torch.Generator().manual_seed(seed)
@@ -182,7 +157,7 @@ def learn(keys_ME: torch.Tensor, *, seed: int = 0) -> Coarse:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """FAISS has threads of its own; they are set for the length of a block."""
+    """Set FAISS's own number of threads for the length of a block."""
     faiss = import_module("faiss")
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(count)
@@ -194,14 +169,9 @@ def _threads(count: int) -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """How a search compares with the exact one on some queries.
-
-    Attributes:
-        agreement: share of queries at which both fire the same row, or neither fires any.
-        recall: share of queries whose nearest key was found, whether or not it fires.
-        tokens: how many queries.
-        fired: at how many of them the exact search fires a row.
-    """
+    """How a search compares with the exact one on `tokens` queries: the share (`agreement`) at
+    which both fire the same row or none, the share (`recall`) whose nearest key was found, fired or
+    not, and how many of them fire exactly."""
 
     agreement: float
     recall: float
@@ -212,14 +182,8 @@ class Trial:
 def good_enough(
     keys_ME: torch.Tensor, gamma_M: torch.Tensor, row_M: torch.Tensor, queries_TE: torch.Tensor
 ) -> tuple[Coarse | None, Trial]:
-    """An index whose decisions are those of the exact search, and how it was tried.
-
-    More lists are looked at until `ENOUGH` decisions agree; None if all lists would not do.
-
-    Args:
-        gamma_M, row_M: see `View`.
-        queries_TE: what it is tried on.
-    """
+    """An index with the decisions of the exact search, and its trial on queries: more lists are
+    searched until `ENOUGH` decisions agree, and if even all do not suffice there is no index."""
     exact = nearest(queries_TE, keys_ME)
     tried = learn(keys_ME)
     while True:
@@ -237,7 +201,7 @@ def compared(
     gamma_M: torch.Tensor,
     row_M: torch.Tensor,
 ) -> Trial:
-    """What one search found beside what the exact one did."""
+    """A comparison of a search's results with those of the exact search."""
     fired_T, should_T = (
         torch.where(cosine_T > gamma_M[entry_T], row_M[entry_T].long(), -1)
         for cosine_T, entry_T in (found, exact)

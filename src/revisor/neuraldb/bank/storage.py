@@ -17,11 +17,7 @@ INDEX = "coarse.faiss"
 
 
 def write_rows(view: View, path: Path, **more: torch.Tensor) -> None:
-    """Write rows, and what else shall be in the file, as safetensors.
-
-    Raises:
-        OSError, SafetensorError: the file cannot be written.
-    """
+    """Write rows, and `more` tensors, as safetensors; OSError or SafetensorError if that fails."""
     texts = [row_id.encode() for row_id in view.ids]
     tensors = {
         "ids": torch.tensor(np.frombuffer(b"".join(texts), dtype=np.uint8)),

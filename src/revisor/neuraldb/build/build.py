@@ -1,6 +1,6 @@
 """Building: from the facts of a ledger to a published generation of rows.
 
-Only facts that changed are written; their rows, and standing rows whose prompts name one of their
+Only facts that changed are written; their rows, and existing rows whose prompts name one of their
 subjects, are asked through the gate with the whole bank in force.
 """
 
@@ -45,8 +45,8 @@ class BuildReport:
     """What a build did.
 
     Attributes:
-        rows: rows in the bank.
-        facts: facts written by this build (not those whose rows stood already).
+        rows: in the bank.
+        facts: written by this build, without those that had rows.
         seconds: wall time, without opening the model.
         facts_per_second: of those facts.
         failed: live facts that the model does not answer with: {id, fault}.
@@ -64,17 +64,14 @@ class BuildReport:
 def build(ws: Workspace, *, actor: str = "", options: WorkerOptions | None = None) -> BuildReport:
     """Write the rows of what changed, check them, publish a bank of the live generation.
 
-    Rows are written in shards as they are made; a build that was killed takes up where it was.
-
-    Args:
-        options: who makes the rows; this process by default, which in any case asks all of them
-            with the whole bank in force.
+    Rows are written in shards as they are made; a build that was killed is resumed. The `options`
+    say who makes the rows, by default this process, which always checks them.
 
     Raises:
         WorkersLost: workers die one after the other.
         NotSupported, UsageError: there is no ray, or no such cluster.
         Conflict: another process is building.
-        CannotWrite: the disk is full, or the store may only be read.
+        CannotWrite: the disk is full, or the store is read-only.
     """
     options = options or WorkerOptions()
     if options.ray is not None:
@@ -137,8 +134,8 @@ class Building:
         return report
 
     def _standing(self) -> tuple[Bank | None, dict[str, str]]:
-        """The newest bank up to this generation, if it was built by this recipe, and what failed in
-        it."""
+        """The newest bank up to this generation, if by this recipe, and the faults of what
+        failed."""
         found = [number for number in generations(self.ws.banks) if number <= self.generation]
         if not found:
             return None, {}
@@ -160,7 +157,7 @@ class Building:
         return not searched_otherwise(self.ws.settings.search, manifest)
 
     def worker(self) -> WorkerSpec:
-        """What workers must know."""
+        """What workers need to know."""
         ws, settings = self.ws, self.ws.settings
         return WorkerSpec(
             model=settings.model,
@@ -174,7 +171,7 @@ class Building:
         )
 
     def _write(self, bank: Bank, facts: Sequence[Fact]) -> None:
-        """Make the rows of some facts and put them, in an order of their own."""
+        """Make the rows of some facts and put them, in an order that depends on the facts alone."""
         checkpoint = Checkpoint(self.ws.banks)
         todo = digested(facts, self.recipe)
         rows = checkpoint.find(todo.keys())
@@ -195,10 +192,8 @@ class Building:
             bank.put(rows[digest])
 
     def _check(self, bank: Bank, rows: Sequence[str]) -> dict[str, str]:
-        """Ask rows through the gate, each with the rows in force that hold together with it.
-
-        Repairs and drops rows of `bank`; returns what failed, by fact id.
-        """
+        """Ask rows through the gate, each with the rows that hold together with it; repairs and
+        drops rows of `bank`, and returns what failed, by fact id."""
         pending = dict.fromkeys(rows)
         facts = self.ledger.known(rows, generation=self.generation)
         failed: dict[str, str] = {}
@@ -220,11 +215,8 @@ class Building:
         return failed
 
     def _phases(self) -> Iterator[set[str]]:
-        """For each turn of the check the rows that are not in force in it.
-
-        Every subject shows its first epoch in the first turn, its second in the second, and its
-        last one in all that follow.
-        """
+        """The rows that are not in force, for each turn of the check: each subject shows its first
+        epoch in the first turn, its second in the second, and its last in all that follow."""
         timed = self.ledger.timed(generation=self.generation)
         if not timed:
             yield set()

@@ -21,11 +21,7 @@ PARTIAL = ".partial"
 
 
 class Checkpoint:
-    """The shards beside the banks of one model.
-
-    Args:
-        banks: the folder of that model's banks.
-    """
+    """The shards beside the banks of one model."""
 
     def __init__(self, banks: Path) -> None:
         self.root = banks / PARTIAL

@@ -1,8 +1,8 @@
-"""By whom the rows of a build are made: this process, processes on this machine, or a Ray cluster.
+"""Who makes the rows of a build: this process, processes on this machine, or a Ray cluster.
 
 A worker holds the model and makes one shard after the other. If it dies another takes its place,
-and the shards that were in flight are made again; what it had made of them is lost, and nothing
-else. The store is not shared: rows come back to who gave the work.
+and the shards it was making are made again. The store is not shared: rows are returned to the
+build.
 """
 
 from __future__ import annotations
@@ -42,12 +42,8 @@ Executor = Callable[[Sequence[Shard], OnDone], Iterator[Rows]]
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptions:
-    """Who makes the rows.
-
-    Attributes:
-        workers: how many; None for this process alone, or with `ray` for one a machine or GPU.
-        ray: address of a Ray cluster; None for this machine.
-    """
+    """Who makes the rows: so many workers (None: this process, or with `ray` one a machine or GPU),
+    on the Ray cluster at an address (None: this machine)."""
 
     workers: int | None = None
     ray: str | None = None
@@ -57,12 +53,8 @@ class WorkerOptions:
 def executor(
     options: WorkerOptions, builder: RowBuilder, worker: WorkerSpec, shards: int
 ) -> Iterator[Executor]:
-    """An executor, whose workers end with the block.
-
-    Args:
-        builder: of this process.
-        worker: the same for workers; how many threads each has is decided here.
-        shards: no more workers are started than there are.
+    """An executor, whose workers, at most one a shard, end with the block; their threads are
+    decided here.
 
     Raises:
         NotSupported, UsageError: there is no ray, no such cluster, or no GPU in it.
@@ -85,7 +77,7 @@ def executor(
 
 
 def make(worker: WorkerSpec, shard: Shard) -> Rows:
-    """What a worker does: the rows of a shard, by a model that it opens once.
+    """In a worker: the rows of a shard, by a model that is opened once.
 
     Raises:
         UsageError: it has another version of revisor.
@@ -108,12 +100,7 @@ def _builder(worker: WorkerSpec) -> RowBuilder:
 
 
 class Processes:
-    """An executor of processes on this machine, each a new interpreter; a context manager.
-
-    Args:
-        worker: what they must know.
-        size: how many.
-    """
+    """An executor of `size` processes here, each a new interpreter; a context manager."""
 
     def __init__(self, worker: WorkerSpec, size: int) -> None:
         self.worker = worker
@@ -128,7 +115,7 @@ class Processes:
         )
 
     def close(self) -> None:
-        """End all workers, whatever they do."""
+        """End all workers, whatever they are doing."""
         self._alive.close()
         self._pool.shutdown(cancel_futures=True)
 
@@ -144,12 +131,8 @@ class Processes:
             ready.result()
 
     def __call__(self, shards: Sequence[Shard], on_done: OnDone) -> Iterator[Rows]:
-        """See `Executor`.
-
-        Raises:
-            WorkersLost: workers die one after the other.
-            RevisorError: what a worker raised.
-        """
+        """See `Executor`; raises WorkersLost if workers die one after the other, or what one
+        raised."""
         left, deaths = dict(enumerate(shards)), 0
         while left:
             with suppress(BrokenProcessPool):
@@ -171,7 +154,7 @@ class Processes:
 
 
 def _begin(alive: Any, places: Any, gathered: Any) -> None:
-    """In a worker: end with whoever gives the work, and not before."""
+    """In a worker: end with the build's process, and not on the keyboard's signal."""
     global _place, _gathered
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the keyboard's
     with places:
@@ -201,11 +184,7 @@ def _lost(what: str) -> WorkersLost:
 
 
 def need_ray() -> Any:
-    """The module ray, which reports nothing to anybody.
-
-    Raises:
-        NotSupported: the extra `scale` is not installed.
-    """
+    """The module ray, with usage reports off; NotSupported without the extra `scale`."""
     if find_spec("ray") is None:
         raise NotSupported(
             "Workers on a cluster need the package 'ray', which is not installed.",
@@ -220,10 +199,7 @@ def need_ray() -> Any:
 
 @contextmanager
 def cluster(address: str) -> Iterator[Any]:
-    """The module ray, connected to a cluster that runs.
-
-    Args:
-        address: `auto` for the one of this machine, or HOST:PORT.
+    """The module ray, connected to a running cluster: `auto` for this machine's, or HOST:PORT.
 
     Raises:
         NotSupported: ray is not installed.
@@ -253,12 +229,8 @@ def cluster(address: str) -> Iterator[Any]:
 
 
 def _knock(address: str) -> None:
-    """Try HOST:PORT; Ray itself goes on trying for minutes.
-
-    Raises:
-        OSError: nobody is there.
-        ValueError: it is no address.
-    """
+    """Try to connect, as Ray tries for minutes: OSError if nobody is there, ValueError for no
+    address."""
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
@@ -268,26 +240,20 @@ def _knock(address: str) -> None:
 
 
 def _cluster_cores(ray: Any) -> list[int]:
-    """Cores of each machine of a cluster."""
     found = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     return [count for count in found if count] or [1]
 
 
 def on_gpu(worker: WorkerSpec) -> bool:
-    """Whether a worker needs a GPU; which one it sees as its only one, Ray decides."""
+    """Whether a worker needs a GPU, of which Ray shows it one."""
     return worker.device.startswith("cuda")
 
 
 class Actors:
-    """An executor of Ray actors; a context manager.
+    """An executor of `size` Ray actors; a context manager.
 
-    One reserves its threads' cores, and a GPU where the model runs on one. Those that find no room
-    yet start when there is some; Ray starts one anew that died, and has it do its work again.
-
-    Args:
-        ray: the module, connected.
-        worker: what they must know.
-        size: how many.
+    Each reserves its threads' cores, and a GPU if the model runs on one. Actors without room start
+    when there is some; Ray restarts one that died, and its work.
 
     Raises:
         UsageError: the model runs on a GPU and the cluster has none.
@@ -319,12 +285,8 @@ class Actors:
             self._ray.kill(actor)
 
     def __call__(self, shards: Sequence[Shard], on_done: OnDone) -> Iterator[Rows]:
-        """See `Executor`.
-
-        Raises:
-            WorkersLost: workers die one after the other.
-            RevisorError: what a worker raised.
-        """
+        """See `Executor`; raises WorkersLost if workers die one after the other, or what one
+        raised."""
         from ray.util import ActorPool
 
         failed = self._ray.exceptions
@@ -350,7 +312,7 @@ class _Actor:
 
 
 def _threads_by_environment() -> int | None:
-    """What OMP_NUM_THREADS says, which torch follows in this process, too."""
+    """OMP_NUM_THREADS, which torch follows in this process, too."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return int(asked) if asked.isdecimal() and int(asked) else None
 

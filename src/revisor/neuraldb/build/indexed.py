@@ -1,4 +1,4 @@
-"""How the keys of a bank are searched: over an index, where that decides as a look at all does."""
+"""Gives a bank an index if its decisions are those of comparing all keys."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 def give_index(ws: Workspace, bank: Bank) -> dict[str, Any]:
-    """Give a bank an index if the settings want one that decides as a look at all keys does, and
-    tell what to note of it."""
+    """Give a bank an index if the settings want one and it decides well; returns notes on it."""
     bank.index, asked, view = None, ws.settings.search, bank.view()
     if view.empty:
         return {"kind": "exact"}
@@ -51,8 +50,7 @@ def give_index(ws: Workspace, bank: Bank) -> dict[str, Any]:
 
 
 def searched_otherwise(asked: str, manifest: Manifest) -> bool:
-    """Whether a published bank would be searched otherwise if it were built now: the setting is
-    another, or FAISS was missing and is there."""
+    """Whether a bank built now would be searched otherwise, by its settings or by FAISS."""
     noted = manifest.build.get("search", {})
     return bool(
         noted.get("asked", "auto") != asked
@@ -62,8 +60,7 @@ def searched_otherwise(asked: str, manifest: Manifest) -> bool:
 
 
 def _queries(ws: Workspace, bank: Bank) -> torch.Tensor:
-    """Queries that a reader might have (T, E): every token of ordinary text and of some facts' own
-    wordings."""
+    """Realistic queries (T, E): every token of ordinary text and of some facts' own wordings."""
     facts = islice(ws.ledger.facts(generation=bank.generation), ASKED)
     texts = [*data.background(), *(text for fact in facts for text in _wordings(fact))]
     ids = [tuple(ws.loaded.tokenizer(text)["input_ids"])[:LONGEST] for text in texts]
@@ -72,6 +69,5 @@ def _queries(ws: Workspace, bank: Bank) -> torch.Tensor:
 
 
 def _wordings(fact: Fact) -> Iterator[str]:
-    """The texts in which a fact is asked for."""
     yield fact.text
     yield from (text.replace(PLACEHOLDER, fact.subject) for text in fact.paraphrases)

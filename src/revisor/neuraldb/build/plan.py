@@ -1,7 +1,6 @@
-"""What a build has to do: which facts to write anew, and which standing rows to ask again.
+"""What a build has to do: which facts to write anew, and which existing rows to ask again.
 
-It reads of the ledger what changed, not all of it, so that one changed fact among a million costs
-little.
+It reads only changes from the ledger, so that one changed fact among a million costs little.
 """
 
 from __future__ import annotations
@@ -19,12 +18,7 @@ _EDGES = ".,;:!?\"'"
 
 @dataclass(frozen=True, kw_only=True)
 class BuildPlan:
-    """What a build has to write.
-
-    Attributes:
-        facts: to be written, in the ledger's order.
-        gone: ids of facts that hold no longer.
-    """
+    """Facts to be written, in the ledger's order, and ids of facts that are gone."""
 
     facts: list[Fact]
     gone: set[str] = field(default_factory=set)
@@ -33,14 +27,8 @@ class BuildPlan:
 def changed_facts(
     ledger: Ledger, bank: Bank, failed: Collection[str], generation: int
 ) -> BuildPlan:
-    """The facts that changed since the bank was built.
-
-    A fact that could not be written is tried again when a fact of the same subject changed: it may
-    have been that one's key that stood in its way.
-
-    Args:
-        failed: ids of facts that were tried and have no row.
-    """
+    """The facts that changed since the bank was built, and those `failed` with a subject that
+    changed, whose key may have been in the way."""
     change = ledger.diff(bank.generation, generation)
     old = [*change.removed, *(before for before, _ in change.updated)]
     subjects = {normal_form(fact.subject) for fact in (*old, *change.put)}
@@ -62,7 +50,7 @@ def by_subject(facts: Iterable[Fact]) -> list[list[Fact]]:
 def rows_to_check(
     ledger: Ledger, bank: Bank, written: Sequence[Fact], made: Sequence[str], generation: int
 ) -> list[str]:
-    """Standing rows whose prompts name a subject that was just written."""
+    """Existing rows whose prompts name a subject that was just written."""
     names = {normal_form(fact.subject) for fact in written}
     new = set(made)
     if not names or len(bank) == len(new):
@@ -77,7 +65,7 @@ def rows_to_check(
 
 
 def _candidates(ledger: Ledger, names: set[str], generation: int) -> Iterator[Fact]:
-    """Facts among which are all whose text may hold one of the names."""
+    """Facts that include all whose text may have one of the names."""
     words = {max((part.strip(_EDGES) for part in name.split()), key=len) for name in names}
     if len(names) > FEW or "" in words:
         return ledger.facts(generation=generation)

@@ -23,12 +23,10 @@ def rate_by_workers(
     *,
     on_done: Callable[[int], None],
 ) -> list[dict[str, int | float]]:
-    """Make the rows of the same facts by so many workers on this machine, then by so many others.
+    """The rate of making the same facts' rows, by each number of workers on this machine.
 
-    The time begins when all of them have opened their model.
-
-    Returns:
-        For each count: workers (no more than there are shards), threads of each, facts_per_second.
+    Time starts when all have opened their model. For each count: `workers` (at most one a shard),
+    threads of each, `facts_per_second`.
     """
     worker = WorkerSpec(
         model=loaded.name,

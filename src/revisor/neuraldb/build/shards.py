@@ -4,9 +4,9 @@ A row's last bits depend on the batch it was optimised in. So the cut depends on
 never on how many workers there are or on what a killed build had done, and a shard's batches are
 composed in one place, here.
 
-Who makes rows asks them through a gate over these rows alone, and repairs those that do not answer:
-nearly all that a build has to repair is found there, by all workers at once. The build asks every
-row once more with the whole bank in force.
+Workers ask their rows through a gate over these rows alone, and repair those that do not answer:
+nearly all repairs are found there, by all workers at once. The build asks every row once more with
+the whole bank in force.
 """
 
 from __future__ import annotations
@@ -44,11 +44,8 @@ Rows = Mapping[str, Row]
 
 
 def cut(facts: Shard) -> list[Shard]:
-    """Shards of `SHARD` facts, the same in whatever order the facts come.
-
-    What is of one length goes together, which saves padding, and the longest goes first, so that no
-    worker is left alone with it.
-    """
+    """Shards of `SHARD` facts, whatever their order: of similar length, which saves padding, and
+    the longest first, so that no worker ends alone with them."""
     names = sorted(facts, key=lambda name: (-_length(facts[name]), name))
     return [
         {name: facts[name] for name in names[first : first + SHARD]}
@@ -57,11 +54,7 @@ def cut(facts: Shard) -> list[Shard]:
 
 
 def digested(facts: Iterable[Fact], recipe: str) -> Shard:
-    """Facts by their digests.
-
-    Args:
-        recipe: names all settings that a row depends on.
-    """
+    """Facts by their digests; `recipe` names all settings that a row depends on."""
     return {digest_of([recipe, asdict(fact)]): fact for fact in facts}
 
 
@@ -72,15 +65,8 @@ def _length(fact: Fact) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSpec:
-    """All that a worker must know to make rows as any other does.
-
-    Attributes:
-        model, dtype, device, layers_path, projection_path: as in `NeuralDBSettings`.
-        fingerprint: of the model that it must be.
-        settings: of the build.
-        threads: of each worker; rounding depends on them.
-        version: of revisor.
-    """
+    """All that a worker must know to make rows as any other does; rounding depends on its
+    `threads`, and the model's fields are as in `NeuralDBSettings`."""
 
     model: str
     dtype: str
@@ -94,12 +80,7 @@ class WorkerSpec:
 
 
 class RowBuilder:
-    """Makes the rows of shards, with a model that is open.
-
-    Args:
-        loaded, spec: the model.
-        settings: of the build.
-    """
+    """Makes the rows of shards, with a model that is open."""
 
     def __init__(self, loaded: LoadedModel, spec: Spec, settings: BuildSettings) -> None:
         self.loaded = loaded
@@ -108,14 +89,11 @@ class RowBuilder:
 
     @classmethod
     def of(cls, worker: WorkerSpec, *, device: str | None = None) -> RowBuilder:
-        """Open a worker's model.
-
-        Args:
-            device: in place of the spec's, such as one of several GPUs.
+        """Open a worker's model, on another device than the worker's if one is given.
 
         Raises:
-            WrongModel: what is found here by its name is another model.
-            ModelUnavailable: nothing is.
+            WrongModel: the model of that name here is another one.
+            ModelUnavailable: there is none.
         """
         torch.set_num_threads(worker.threads)
         loaded = load_model(worker.model, dtype=worker.dtype, device=device or worker.device)
@@ -132,11 +110,7 @@ class RowBuilder:
         return cls(loaded, spec, worker.settings)
 
     def rows(self, shard: Shard, on_done: Callable[[int], None] | None = None) -> Rows:
-        """The rows of a shard.
-
-        Args:
-            on_done: told how many more of its facts are written.
-        """
+        """The rows of a shard; `on_done` is told how many more of its facts are written."""
         facts = list(shard.values())
         rows = build_rows(self.loaded, self.spec, facts, self.settings, on_done=on_done)
         return dict(zip(shard, self._repaired(rows, facts), strict=True))
@@ -144,8 +118,8 @@ class RowBuilder:
     def _repaired(self, rows: Sequence[Row], facts: Sequence[Fact]) -> list[Row]:
         """Rows repaired where they do not answer with nothing but this shard in force.
 
-        Facts in time are left to the build, which asks them beside those that hold with them. What
-        cannot be repaired stays as it was made, and is asked there again.
+        Timed facts are left to the build, which asks them with those that hold together with them.
+        What cannot be repaired stays as it was made, and the build asks it again.
         """
         always = {fact.id: fact for fact in facts if not (fact.valid_from or fact.valid_to)}
         bank = empty_bank(self.spec)

@@ -1,8 +1,7 @@
 """Batches of requests, run once: everything that a step of the optimisation reads, ready.
 
 Shapes: B rows (all contexts of all requests), T columns of which S are suffix, D hidden width, M
-target positions, E rows without one, V vocabulary. Rows are aligned at their
-right end.
+target positions, E rows without one, V vocabulary. Rows are aligned at their right end.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class Batch:
     essence_base_EV: torch.Tensor | None  # log-probabilities of the unedited model
 
     def rows(self, keep_B: torch.Tensor) -> Batch:
-        """Only the rows in `keep_B` (a mask)."""
+        """Only the rows of a mask."""
         kept = keep_B.nonzero().squeeze(1)
         new_row = torch.full((len(keep_B),), -1, dtype=torch.long, device=keep_B.device)
         new_row[kept] = torch.arange(len(kept), device=keep_B.device)
@@ -73,11 +72,8 @@ def prepare(
     rows: Sequence[Part],
     requests: Sequence[Request],
 ) -> tuple[Batch, torch.Tensor]:
-    """Run some rows of some requests once.
-
-    Returns:
-        The batch, and |h| (B): the norm of the layer's output at the subject.
-    """
+    """Run some rows of some requests once; the batch, and |h| (B), the norm of the layer's output
+    at the subject."""
     device = next(model.get_input_embeddings().parameters()).device  # type: ignore[operator]
     batch = _laid_out(rows, requests, device)
     suffix = batch.ids_BS.shape[1]
@@ -107,7 +103,7 @@ def prepare(
 
 
 def _laid_out(rows: Sequence[Part], requests: Sequence[Request], device: torch.device) -> Batch:
-    """The tokens of some rows and where things are in them; nothing has been run yet."""
+    """The tokens of some rows and the places in them; nothing has been run yet."""
     written = [sum(1 for c in request.contexts if c.target) for request in requests]
     total = max(len(context.ids) + len(context.target) for _, context in rows)
     cut = total - max(context.suffix for _, context in rows)
@@ -145,7 +141,6 @@ def _laid_out(rows: Sequence[Part], requests: Sequence[Request], device: torch.d
 
 
 def _places(mask_BT: torch.Tensor) -> torch.Tensor:
-    """Position ids under a mask."""
     return (mask_BT.cumsum(1) - 1).clamp(min=0)
 
 

@@ -1,8 +1,8 @@
 """Rows asked through the gate: efficacy of every row on its own prompt, with repairs.
 
 The mean key of a fact may be too far from the key of its own bare prompt, and a residual may not
-have converged in the steps it was given. Both are found by asking, and mended where that is
-possible; what is left is reported with its cause.
+have converged in its steps. Both are found by asking, and repaired where possible; the rest is
+reported with its cause.
 """
 
 from __future__ import annotations
@@ -31,12 +31,8 @@ CEILING = 0.9995  # the threshold of a prompt's own key: it matches that very te
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A fact that the model does not answer with after the build.
-
-    Attributes:
-        fact_id: its id.
-        fault: its prompt and what was found, with the loss that was reached.
-    """
+    """A fact that the model does not answer with after the build; `fault` has its prompt, what was
+    found, and the loss."""
 
     fact_id: str
     fault: str
@@ -44,14 +40,8 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class _Wrong:
-    """A fact whose bare prompt is not answered.
-
-    Attributes:
-        row_id: the fact's.
-        missed: its own row was not hit.
-        same: the row that was hit has the very key of its prompt.
-        key_E: the key of its prompt.
-    """
+    """A fact whose bare prompt is not answered: its own row was `missed`, or the row that was hit
+    has the `same` key as the prompt."""
 
     row_id: str
     missed: bool
@@ -71,14 +61,9 @@ def check_rows(
     """Ask the bare prompts of some rows through the gate, with the whole bank in force.
 
     A row that its own prompt does not hit is given that prompt's key as a further entry, unless
-    another row has been given that very key. A row that is hit but does not say its object is
-    optimised again, longer and at a smaller rate, with those in force that answer. What still fails
-    is dropped from the bank and reported.
-
-    Args:
-        bank: changed in place.
-        facts: the facts of these rows, by id.
-        rows: the row ids to check.
+    another row has that very key. A row that is hit but does not say its object is optimised again,
+    longer and at a smaller rate, with those in force that answer. What still fails is dropped from
+    the bank, which is changed in place, and reported.
     """
     chosen = [facts[row_id] for row_id in rows]
     bare = [request.contexts[0] for request in make_requests(chosen, loaded.tokenizer, _BARE)]
@@ -151,7 +136,7 @@ def _ask(
 
 
 def _with_key(row: Row, key_E: torch.Tensor) -> Row:
-    """The row with an entry that matches this very key and nothing else."""
+    """The row with a further entry that matches this very key and nothing else."""
     return replace(
         row,
         keys_CE=torch.cat([row.keys_CE, key_E[None]]),

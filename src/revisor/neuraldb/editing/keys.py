@@ -1,6 +1,6 @@
 """K: the key of a subject, which is what enters the FFN's output projection at its last token.
 
-Keys here are raw; bank/encode.py makes them comparable. G groups of contexts, F key width.
+Keys here are raw; `bank.search.unit` makes them comparable. G groups of contexts, F key width.
 """
 
 from __future__ import annotations
@@ -31,13 +31,10 @@ def compute_keys(
     *,
     batch_tokens: int = BATCH_TOKENS,
 ) -> torch.Tensor:
-    """Keys at the subject's last token (Fei et al. 2026, eq. 2).
+    """K_NF at the subject's last token (Fei et al. 2026, eq. 2), in the model's dtype, on the CPU.
 
     The layers above `layer`, and all tokens after the subject, are not run: a causal model's key
     cannot depend on them.
-
-    Returns:
-        K_NF in the model's dtype on the CPU, one row a context, in the order given.
     """
     keys_NF = torch.empty(len(contexts), spec.key_width, dtype=next(model.parameters()).dtype)
     for part in in_batches([context.position + 1 for context in contexts], batch_tokens):
@@ -85,8 +82,8 @@ def key_groups(fact: Fact, tokenizer: Any, prefixes: Sequence[str]) -> list[list
     """The texts whose keys become a row's entries: each group is averaged into one entry.
 
     The first group is the subject's: the bare prompt, and behind prefixes chosen by the fact's id
-    the prompt's own words and the subject directly. A key depends on what stands before it, never
-    on what follows, so these texts end with the subject. Each declared alias is a group of its own.
+    the prompt's own words and the subject directly. A key depends only on what stands before it, so
+    these texts end with the subject. Each declared alias is a further group.
     """
     head = fact.prompt.rpartition(PLACEHOLDER)[0].replace(PLACEHOLDER, fact.subject)
     chosen = choose_prefixes(fact, prefixes, HEADED + DIRECT)

@@ -1,7 +1,7 @@
-"""The layer whose keys tell subjects apart best, for a model that nobody has swept.
+"""The layer whose keys tell subjects apart best, for a model whose layers were not swept.
 
 The shipped probe has subjects with a prompt, a paraphrase and a prompt about a similar subject. A
-layer is good if some threshold parts the paraphrases, which must find their own row, from all
+layer is good if some threshold separates the paraphrases, which must find their own row, from all
 tokens of the similar subjects' prompts, which must find none.
 
 T tokens, N rows, P prompts.
@@ -27,11 +27,7 @@ NEAR = 0.01  # balanced accuracy within which layers count as equally good
 
 
 def choose_layer(name: str, loaded: LoadedModel, spec: Spec) -> int:
-    """The layer for a model: the one that was swept, or the best of a probe.
-
-    Args:
-        name: of the model, as the user gave it.
-    """
+    """The layer for a model by its name: the one that was swept, or the best of a probe."""
     if name in SWEPT_LAYERS:
         return SWEPT_LAYERS[name]
     layers = probed_layers(spec.depth)
@@ -44,23 +40,22 @@ def choose_layer(name: str, loaded: LoadedModel, spec: Spec) -> int:
 
 
 def deepest_of_the_best(accuracy: dict[int, float]) -> int:
-    """Of the layers within `NEAR` of the best the deepest: residuals carry over to other wordings
-    better from there, and fewer layers are run while they are optimised."""
+    """The deepest of the layers within `NEAR` of the best: its residuals carry over better to other
+    wordings, and fewer layers are run in the optimisation."""
     best = max(accuracy.values())
     return max(layer for layer, value in accuracy.items() if value >= best - NEAR)
 
 
 def probed_layers(depth: int) -> list[int]:
-    """The layers that are worth a probe: those of the first third, where subjects are enriched."""
+    """The layers to probe: those of the first third, where subjects are enriched."""
     return sorted({min(depth - 1, max(0, round(depth * share / 30))) for share in range(2, 11)})
 
 
 def separating_gamma(same_P: torch.Tensor, other_P: torch.Tensor) -> float:
     """The middle of the values of γ with the best balanced accuracy.
 
-    Args:
-        same_P: cosine of a paraphrase with its own row, a prompt each.
-        other_P: best cosine of any token of a prompt about a similar subject, with any row.
+    `same_P` are cosines of paraphrases with their own rows; `other_P` the highest of any token of a
+    prompt about a similar subject with any row.
     """
     grid_G = torch.arange(0.30, 0.985, 0.005)
     missed_G = (same_P[None, :] <= grid_G[:, None]).float().mean(1)
@@ -71,7 +66,7 @@ def separating_gamma(same_P: torch.Tensor, other_P: torch.Tensor) -> float:
 
 
 def balanced_accuracy(same_P: torch.Tensor, other_P: torch.Tensor, gamma: float) -> float:
-    """Mean of: paraphrases that fire, and prompts about similar subjects that stay quiet."""
+    """Mean of the shares of paraphrases that fire and of similar subjects' prompts that do not."""
     fires = (same_P > gamma).float().mean()
     quiet = (other_P <= gamma).float().mean()
     return float((fires + quiet) / 2)

@@ -1,6 +1,6 @@
 """Which rows are run together: batches of requests, cut into parts, and what a pass costs.
 
-Costs are counted in suffix tokens of one row. S suffix columns of T.
+Costs are counted in suffix tokens of one row.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Pace:
     """How much is run at once.
 
     Attributes:
-        tokens: suffix tokens in a batch at most, all contexts counted.
-        columns: columns in a batch at most, those that are only attended to counted as well; and,
-            padding included, in a pass, unless it has one row.
-        launch: what a pass costs beside its tokens, in suffix tokens. Rows of other lengths share a
-            pass where that costs less than padding them.
+        tokens: most suffix tokens in a batch, all contexts counted.
+        columns: most columns in a batch, those only attended to included, and in a pass, padding
+            included, unless it has one row.
+        launch: what a pass costs beside its tokens, in suffix tokens. Rows of other lengths share
+            a pass where that costs less than padding them.
     """
 
     tokens: int
@@ -44,10 +44,10 @@ class Pace:
 
 
 def pace(model: nn.Module, spec: Spec, layer: int, batch_tokens: int) -> Pace:
-    """That of the device the layer is on.
+    """The pace for the device of the layer.
 
-    A pass over a few rows costs a CPU the journey of all weights from memory. A GPU waits for the
-    launches of a pass over a small model, and is soon full of a large one's keys and values.
+    A pass over a few rows makes a CPU read all weights from memory. A GPU waits for the launches of
+    a pass over a small model, and is soon full of a large one's keys and values.
     """
     weight = next(spec.layers[layer].parameters())
     config: Any = model.config
@@ -68,7 +68,7 @@ def pace(model: nn.Module, spec: Spec, layer: int, batch_tokens: int) -> Pace:
 
 
 def _memory(device: torch.device) -> float:
-    """Bytes that a device has, whatever else it holds: batches shall not depend on that."""
+    """A device's total memory in bytes, so that batches do not depend on what else it holds."""
     if device.type == "cuda":
         return float(torch.cuda.get_device_properties(device).total_memory)
     return float(1 << 34)
@@ -119,7 +119,8 @@ def _cut(rows: list[Part], at: Pace) -> list[list[Part]]:
 
 
 def _cost(rows: Sequence[Part], at: Pace) -> float:
-    """What a step over some rows costs, in suffix tokens; more than fit into a pass, too much."""
+    """What a step over some rows costs, in suffix tokens; far more if they do not fit into a
+    pass."""
     total = max(map(_total, rows))
     cost = at.launch + len(rows) * (max(map(_suffix, rows)) + READ * total)
     return cost * TOO_MUCH if len(rows) * total > at.columns else cost

@@ -1,7 +1,7 @@
 """From facts to what a model reads: token ids, the subject's last token, the target.
 
-The subject is found by character offsets, never by adding token counts up, because a tokenizer
-may merge its edges with what stands beside it.
+The subject is found by character offsets, never by adding token counts, because a tokenizer may
+merge its edges with what stands beside it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ from revisor.facts.fact import PLACEHOLDER, Fact
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """One text about a fact, as token ids.
+    """One text about a fact, as the token ids of its prompt; `position` is that of the subject's
+    last token.
 
-    Attributes:
-        ids: the prompt's ids, without the target.
-        position: index of the subject's last token in `ids`.
-        target: the object's ids, as they follow this prompt; empty for a text whose next token
-            shall stay what the unedited model says.
+    `target` are the object's ids, as they follow this prompt; empty for a text whose next token
+    shall stay what the unedited model says.
     """
 
     ids: tuple[int, ...]
@@ -51,9 +49,8 @@ class ContextPlan:
     Attributes:
         prefixes: sentences that may stand before the prompt; each fact takes `per_fact` of them,
             chosen by a hash of its id, so that the choice does not depend on other facts.
-        per_fact: how many prefixed contexts a fact gets.
-        wordings: use up to this many of the fact's own `paraphrases`.
-        aliases: write the prompt with up to this many of the subject's other names.
+        wordings: most of the fact's own `paraphrases`.
+        aliases: most of the subject's other names, in the prompt.
         essence: also keep the continuation of "{subject} is a" (the paper's KL term).
     """
 
@@ -67,11 +64,8 @@ class ContextPlan:
 def make_requests(
     facts: Iterable[Fact], tokenizer: Any, plan: ContextPlan | None = None
 ) -> list[Request]:
-    """Tokenise facts for a build.
-
-    Raises:
-        UsageError: a fact's prompt does not contain its subject, or its object has no tokens.
-    """
+    """Tokenise facts for a build; UsageError for a prompt without its subject, or an object without
+    tokens."""
     plan = plan or ContextPlan()
     return [_request(fact, tokenizer, plan) for fact in facts]
 
@@ -114,14 +108,8 @@ def choose_prefixes(fact: Fact, prefixes: Sequence[str], count: int) -> list[str
 
 
 def fill(template: str, subject: str) -> tuple[str, int]:
-    """Put the subject into a template.
-
-    Returns:
-        The text, and the character index just after the subject's last occurrence.
-
-    Raises:
-        UsageError: the template has neither `{}` nor the subject.
-    """
+    """A template with the subject in it, and the character index just after its last occurrence;
+    UsageError if the template has neither `{}` nor the subject."""
     if PLACEHOLDER in template:
         head, _, tail = template.rpartition(PLACEHOLDER)
         head = head.replace(PLACEHOLDER, subject)
@@ -138,11 +126,7 @@ def fill(template: str, subject: str) -> tuple[str, int]:
 def text_context(
     tokenizer: Any, template: str, subject: str, target: str, *, before: str = ""
 ) -> Context:
-    """A plain text as a context; special tokens (a BOS) as the tokenizer adds them.
-
-    Args:
-        before: sentences in front of the template.
-    """
+    """A plain text, behind the sentences `before`, with the tokenizer's own special tokens."""
     text, end = fill(f"{before} {template}" if before else template, subject)
     ids, position = encode_with_position(tokenizer, text, end)
     joined = text + _joiner(text) + target
@@ -154,11 +138,8 @@ def text_context(
 
 
 def asked_context(tokenizer: Any, text: str, target: str, *, chat: bool = False) -> Context:
-    """Any text as it is asked, about no subject: its position is its last token.
-
-    Args:
-        chat: as a user's turn in the model's chat template; the target opens the answer.
-    """
+    """Any text as it is asked, about no subject: its position is its last token. With `chat` it is
+    a user's turn in the model's chat template, and the target opens the answer."""
     if chat:
         turn = tokenizer.apply_chat_template(
             [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
@@ -173,10 +154,8 @@ def asked_context(tokenizer: Any, text: str, target: str, *, chat: bool = False)
 
 
 def encode_with_position(tokenizer: Any, text: str, end: int) -> tuple[tuple[int, ...], int]:
-    """Token ids of `text`, and the index of the last token that covers character `end - 1`.
-
-    Several tokens may share one multi-byte character; the last of them is meant.
-    """
+    """Token ids of `text`, and the index of the last token that covers character `end - 1`, since
+    several tokens may share one multi-byte character."""
     encoded = tokenizer(text, return_offsets_mapping=True)
     position = -1
     for index, (start, stop) in enumerate(encoded["offset_mapping"]):
@@ -195,12 +174,12 @@ def encode_with_position(tokenizer: Any, text: str, end: int) -> tuple[tuple[int
 
 
 def _joiner(text: str) -> str:
-    """What stands between a prompt and its object."""
+    """The separator of a prompt and its object."""
     return "" if not text or text[-1].isspace() or text[-1] in "([{\"'“‘«/-" else " "
 
 
 def _target(tokenizer: Any, ids: tuple[int, ...], joined: str, piece: str) -> tuple[int, ...]:
-    """The object's ids as a model that has read exactly `ids` would have to say them."""
+    """The object's ids as they follow exactly `ids`."""
     whole = tuple(tokenizer(joined)["input_ids"])
     if whole[: len(ids)] == ids and len(whole) > len(ids):
         return whole[len(ids) :]

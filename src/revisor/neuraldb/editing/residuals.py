@@ -1,17 +1,17 @@
 """R: the residuals that make the model say new objects, by batched optimisation.
 
-The residual is added to the FFN's output of `layer` at the subject's last token and
-minimises, over the contexts of a request (Fei et al. 2026, section 4; Meng et al. 2023, eq. 5)
+The residual is added to the FFN's output of `layer` at the subject's last token and minimises, over
+the contexts of a request (Fei et al. 2026, section 4; Meng et al. 2023, eq. 5)
 
     mean NLL(object) + kl_weight * KL(base || edited after "{subject} is a")
 
-under |r| <= clamp * |h|, with h the layer's output there. What makes it fast: everything before
-the subject's last token and below the layer is computed once and reused (K/V of the prefix, input
-of the layer); a batch holds many facts, sorted by length; logits are computed at target positions
+under |r| <= clamp * |h|, with h the layer's output there. What makes it fast: everything before the
+subject's last token and below the layer is computed once and reused (K/V of the prefix, input of
+the layer); a batch holds many facts, sorted by length; logits are computed at target positions
 only; a fact that has converged leaves its batch.
 
-Shapes: n requests in a batch, B rows (all contexts of all requests), P prefix and S suffix
-columns, D hidden width, M target positions, V vocabulary. Rows are aligned at their right end.
+Shapes: n requests in a batch, B rows (all contexts of all requests), P prefix and S suffix columns,
+D hidden width, M target positions, V vocabulary. Rows are aligned at their right end.
 """
 
 from __future__ import annotations
@@ -35,14 +35,8 @@ LEAVE_SHARE = 0.2  # a batch is compacted when this share of it has converged
 
 @dataclass(frozen=True, kw_only=True)
 class _Outcome:
-    """What one pass says of n requests.
-
-    Attributes:
-        loss: what is minimised, summed over the requests, with its graph.
-        nll_n: the worst context's NLL a token.
-        low_n: every context's loss is low enough.
-        greedy_n: all target tokens are greedy.
-    """
+    """What one pass says of n requests: the summed loss, with its graph, and for each its worst
+    context's NLL a token, whether all losses are low enough, and whether all tokens are greedy."""
 
     loss: torch.Tensor
     nll_n: torch.Tensor
@@ -55,13 +49,13 @@ class ValueSettings:
     """How residuals are optimised.
 
     Attributes:
-        steps: Adam steps at most. What has not converged by then keeps its best; the build asks
-            each fact through the gate and optimises longer where it does not answer (check.py).
+        steps: most Adam steps. What has not converged by then keeps its best; the build asks each
+            fact through the gate and optimises longer where it does not answer (check.py).
         rate: Adam's step, in units of |h| / sqrt(D).
-        clamp: |r| at most, as a multiple of |h|.
+        clamp: most |r|, as a multiple of |h|.
         kl_weight: weight of the KL term on contexts without a target.
-        stop_nll: a fact has converged when every context says every target token greedily and
-            its mean NLL a token is at most this in each context.
+        stop_nll: a fact has converged when every context says every target token greedily with at
+            most this mean NLL a token.
         batch_tokens: suffix tokens in a batch on a CPU, all contexts counted (see `pace`).
     """
 
@@ -75,14 +69,8 @@ class ValueSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Residuals:
-    """Residuals of n requests, in the order they were given.
-
-    Attributes:
-        R_ND: fp32.
-        nll_N: the worst context's mean NLL a target token, with this residual.
-        greedy_N: every target token of every context is the most probable one.
-        steps_N: optimisation steps spent.
-    """
+    """Residuals (fp32) of n requests in order, with the worst context's mean NLL a target token,
+    whether all target tokens of all contexts are greedy, and the steps spent."""
 
     R_ND: torch.Tensor
     nll_N: torch.Tensor
@@ -101,14 +89,8 @@ def compute_residuals(
 ) -> Residuals:
     """Optimise one residual a request; the model is unchanged afterwards.
 
-    A batch gives what one request at a time gives within the rounding of the model's dtype: no
-    term of the loss mixes requests.
-
-    Args:
-        model, spec, layer: where the residual is added.
-        requests: what shall be said where.
-        settings: see `ValueSettings`.
-        on_done: told how many more requests are finished, for progress.
+    A batch gives what single requests give within the rounding of the model's dtype: no term of the
+    loss mixes requests. `on_done` is told how many more requests are finished.
     """
     settings = settings or ValueSettings()
     count = len(requests)
@@ -139,7 +121,7 @@ def _optimise(
     settings: ValueSettings,
     measure: Pace,
 ) -> Residuals:
-    """Adam on one batch, whose rows leave when their request has converged."""
+    """Adam on one batch, whose rows leave once their request has converged."""
     prepared = [prepare(model, spec, layer, rows, requests) for rows in parts(requests, measure)]
     batches = [batch for batch, _ in prepared]
     device = batches[0].owner_B.device
@@ -192,7 +174,7 @@ def _record(
     nll_n: torch.Tensor,
     greedy_n: torch.Tensor,
 ) -> None:
-    """Keep the best residual so far: a greedy one first, then the lower loss."""
+    """Keep the best residual so far: greedy before not greedy, then the lower loss."""
     index = active.nonzero().squeeze(1).cpu()
     nll, greedy = nll_n[active].cpu(), greedy_n[active].cpu()
     known, won = out.nll_N[index], out.greedy_N[index]
@@ -243,7 +225,6 @@ def _outcome(
     count: int,
     settings: ValueSettings,
 ) -> _Outcome:
-    """What the logits of one pass say of `count` requests."""
     rows, device = len(batch.ids_BS), logits_1NV.device
     id_M, row_M = batch.target_id_M, batch.target_row_M
     counts = [len(id_M), len(batch.essence_row_E)]

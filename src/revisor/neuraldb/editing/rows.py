@@ -37,11 +37,7 @@ def build_rows(
     *,
     on_done: Callable[[int], None] | None = None,
 ) -> list[Row]:
-    """Make the rows of some facts, not yet checked (`check_rows` does).
-
-    Args:
-        on_done: see `compute_residuals`.
-    """
+    """The rows of some facts, before `check_rows`; `on_done` as of `compute_residuals`."""
     if not facts:
         return []
     groups = [key_groups(fact, loaded.tokenizer, settings.contexts.prefixes) for fact in facts]
@@ -69,5 +65,5 @@ def build_rows(
 
 
 def at_gamma(row: Row, gamma: float) -> Row:
-    """A row of `build_rows` as another γ would have made it."""
+    """A row of `build_rows` with another γ."""
     return replace(row, gamma_C=torch.full_like(row.gamma_C, gamma))

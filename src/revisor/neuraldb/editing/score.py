@@ -1,4 +1,4 @@
-"""How probable a model finds objects behind prompts, read from the logits that its callers see.
+"""How probable a model, and a gate on it, finds objects behind prompts.
 
 Letters: B texts, T tokens, K positions with logits, V vocabulary.
 """
@@ -24,13 +24,8 @@ BATCH_LOGITS = 1 << 26  # numbers: 256 MB in fp32
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """A target after a prompt.
-
-    Attributes:
-        nll: mean negative log-likelihood a target token, in nats.
-        greedy: greedy decoding would say exactly the target's tokens.
-        said: the most probable token at each target position, given the target before it.
-    """
+    """A target after a prompt: its mean NLL a token, in nats; whether greedy decoding says exactly
+    it; and the most probable token at each of its positions, given the target before it."""
 
     nll: float
     greedy: bool
@@ -39,10 +34,8 @@ class Score:
 
 @torch.no_grad()
 def score_targets(loaded: LoadedModel, contexts: Sequence[Context]) -> list[Score]:
-    """Score each context's target, of one token at least, in the order given.
-
-    The model is called as anybody calls it, so that a gate at its output is in the scores.
-    """
+    """Score each context's target, of at least one token, by calling the model as anybody does, so
+    that a gate at its output affects the scores."""
     model: Any = loaded.model
     keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
     vocabulary = model.config.get_text_config().vocab_size
@@ -55,7 +48,7 @@ def score_targets(loaded: LoadedModel, contexts: Sequence[Context]) -> list[Scor
 
 
 def _batches(contexts: Sequence[Context], vocabulary: int, keeps: bool) -> Iterator[list[int]]:
-    """Indices of contexts that are scored together: of nearly one length."""
+    """Indices of contexts that are scored together, of nearly one length."""
     part: list[int] = []
     for index in sorted(range(len(contexts)), key=lambda i: _length(contexts[i])):
         longest = _length(contexts[index])

@@ -1,7 +1,7 @@
 """How facts become rows: the paper's settings (Fei et al. 2026, section 5.1).
 
-The paper leaves open what it writes a fact in; here that is the bare prompt, five prefixed ones and
-the prompt of the KL term, as MEMIT has it, whose optimisation it follows.
+The paper does not say in which texts it writes a fact; here they are the bare prompt, five prefixed
+ones and the prompt of the KL term, as in MEMIT, whose optimisation it follows.
 """
 
 from __future__ import annotations
@@ -24,14 +24,8 @@ def paper_contexts() -> ContextPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildSettings:
-    """How facts become rows.
-
-    Attributes:
-        layer: whose FFN the gate sits in.
-        gamma: threshold of entries.
-        contexts: texts a fact is written in.
-        values: how residuals are optimised.
-    """
+    """How facts become rows: the layer of the gate, the threshold γ of entries, the texts that a
+    fact is written in, and how residuals are optimised."""
 
     layer: int
     gamma: float = PAPER_GAMMA

@@ -1,8 +1,8 @@
-"""A causal model that carries its bank: what an exported folder gives a model's own class.
+"""A causal model that carries its bank: what an exported folder adds to a model's own class.
 
 This module and those that it imports are the code in the folder, where there is no revisor. So
-there is one gate, wherever it runs. Facts do not begin or
-end to hold there: the bank holds what held when it was written.
+there is one gate, wherever it runs. Validity does not count there: the bank holds what held when it
+was written.
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ BANK = "bank"  # the folder of the bank's files
 
 
 class CarriesFacts:
-    """Mixed into a model's class, before it. `config.revisor` says what the bank is and where.
+    """Mixed into a model's class, before it; `config.revisor` says what the bank is and where.
 
-    Attributes:
-        facts: the handle on the gate: `facts.enabled`, `with facts.disabled()`.
+    `facts` is the handle on the gate: `facts.enabled`, `with facts.disabled()`.
     """
 
     facts: Gated | None
@@ -63,7 +62,7 @@ class CarriesFacts:
 
     @contextmanager
     def watched(self) -> Iterator[Watch]:
-        """Collect which rows fire, for the length of a block; a block for each `generate`."""
+        """Collect which rows fire, for the length of a block; one block for each `generate`."""
         assert self.facts is not None
         before, watch = self.facts.watch, Watch()
         self.facts.watch = watch

@@ -44,12 +44,8 @@ _CARRIED = "revisor.neuraldb.export.carried"
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedBank(Exported):
-    """What a folder with a bank holds.
-
-    Attributes:
-        rows: how many.
-        stale: facts have changed since the bank was built.
-    """
+    """The number of rows in a folder, and whether facts have changed since they were built
+    (`stale`)."""
 
     rows: int
     stale: bool
@@ -59,10 +55,10 @@ def export_model(ws: Workspace, folder: Path, *, actor: str = "") -> ExportedBan
     """Write the model with the facts of its bank that hold now.
 
     Raises:
-        UsageError: there is something at `folder`, or no folder to put it in.
+        UsageError: there is something at `folder`, or it has no parent folder.
         NotBuilt: there is no bank yet.
         NotSupported: the model's class is not one of transformers'.
-        CannotWrite: the disk is full, or the place may only be read; nothing is left behind.
+        CannotWrite: the disk is full, or the place is read-only; nothing is left behind.
     """
     must_be_free(folder)
     bank, lease = open_bank(ws)
@@ -126,11 +122,8 @@ def _export(ws: Workspace, bank: Bank, folder: Path, actor: str) -> ExportedBank
 
 
 def purge_folder(folder: Path, ids: Collection[str]) -> bool:
-    """Write an exported folder anew without some facts; whether it held any.
-
-    Raises:
-        CannotWrite: it cannot be written; it is as it was.
-    """
+    """Write an exported folder anew without some facts; returns whether it held any. CannotWrite
+    leaves it as it was."""
     lines = read_facts(folder)
     kept = [line for line in lines if line["id"] not in ids]
     if len(kept) == len(lines):
@@ -147,7 +140,7 @@ def purge_folder(folder: Path, ids: Collection[str]) -> bool:
 def _write_bank(
     folder: Path, view: View, facts: Sequence[dict[str, Any]], about: dict[str, Any]
 ) -> None:
-    """Everything that facts are in."""
+    """Write everything that has facts in it."""
     bank = folder / BANK
     bank.mkdir()
     write_rows(view, bank / ROWS)

@@ -28,8 +28,8 @@ class Gated:
         enabled: set to False to have the unedited model, bit for bit.
         watch: collects hits, or None. Under `torch.compile` leave it None: the compiled graph
             records nothing.
-        follow: tells the view of each moment, asked before every forward pass of the layer; None
-            to stay with `view`. Not followed inside a compiled graph.
+        follow: gives the present view, asked before every forward pass of the layer; None to stay
+            with `view`. Not followed inside a compiled graph.
     """
 
     view: View
@@ -39,7 +39,7 @@ class Gated:
     _followed: View | None = None
 
     def _catch_up(self, device: torch.device) -> None:
-        """Take the view of this moment, to where the layer is; it is moved only if it has to be."""
+        """Take the present view to the layer's device; it is moved only if necessary."""
         if self.follow is not None and (now := self.follow()) is not self._followed:
             self._followed = now
             self.view = now.to(device, self.view.R_ND.dtype)
@@ -65,15 +65,10 @@ def attach(
     watch: Watch | None = None,
     follow: Callable[[], View] | None = None,
 ) -> Iterator[Gated]:
-    """Give a model the facts of a view: v = W_out k + g(k) at every token (eq. 5).
+    """Give a model the facts of a view: v = W_out k + g(k) at every token (Fei et al. 2026, eq. 5).
 
-    Where nothing fires the output is the FFN's own, bit for bit; a view without rows, or a
-    disabled gate, does not touch it at all.
-
-    Args:
-        spec: where the model's FFNs are.
-        layer: whose FFN the gate sits in.
-        view, watch, follow: see `Gated`.
+    Where nothing fires the output is the FFN's own, bit for bit; a view without rows, or a disabled
+    gate, does not touch it at all. See `Gated` for `watch` and `follow`.
 
     Raises:
         WrongModel: the view's widths are not this layer's.

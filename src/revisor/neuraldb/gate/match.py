@@ -2,10 +2,10 @@
 
     g(k) = r_j 1[cos(k, k_j) > γ_j],   j = argmax_i cos(k, k_i)
 
-with a threshold an entry; the paper has the same γ in all. While `torch.compile` traces, nothing
-here has a shape or a branch that depends on the data, so that one graph holds it.
+with a threshold an entry; the paper has the same γ in all. Nothing here has a shape or a branch
+that depends on the data while `torch.compile` traces, so that one graph holds it.
 
-T tokens, F width of a raw key, D hidden width, H tokens at which a row fires.
+T tokens, F width of a raw key.
 """
 
 from __future__ import annotations
@@ -22,25 +22,20 @@ MISS = -1
 
 @dataclass(frozen=True, kw_only=True)
 class Hits:
-    """What the gate decided for T tokens.
-
-    Attributes:
-        row_T: index of the row that fires, or `MISS`.
-        cosine_T: cosine with the nearest entry, whether or not it fires.
-        gamma_T: that entry's threshold.
-    """
+    """The row that fires at each of T tokens, or `MISS`; the cosine with the nearest entry, whether
+    or not it fires, and that entry's threshold."""
 
     row_T: torch.Tensor
     cosine_T: torch.Tensor
     gamma_T: torch.Tensor
 
     def fired(self) -> torch.Tensor:
-        """The tokens at which a row fires, rising."""
+        """The tokens at which a row fires, ascending."""
         return (self.row_T != MISS).nonzero().squeeze(1)
 
 
 def match(k_TF: torch.Tensor, view: View) -> Hits:
-    """Which row each raw key hits. The view must not be empty."""
+    """The row that each raw key hits, in a view that is not empty."""
     query_TE = unit(k_TF)
     if view.coarse is None or torch.compiler.is_compiling():
         cosine_T, entry_T = nearest(query_TE, view.keys_ME)

@@ -12,13 +12,7 @@ from revisor.neuraldb.gate.match import Hits
 
 @dataclass(frozen=True, kw_only=True)
 class Hit:
-    """One row that fired.
-
-    Attributes:
-        row_id: id of the row, which is the fact's.
-        position: token index in its sequence, padding not counted.
-        cosine, threshold: the match; the margin is their difference.
-    """
+    """One row, with the fact's id, that fired at a token of its sequence, padding not counted."""
 
     row_id: str
     position: int
@@ -28,12 +22,8 @@ class Hit:
 
 @dataclass
 class Watch:
-    """Collects hits over the forward calls of one generation.
-
-    Attributes:
-        ids: row ids of the view that is attached.
-        log: for each sequence of the batch its hits, in text order.
-    """
+    """Collects hits over the forward calls of one generation, in `log` by sequence of the batch and
+    in text order; `ids` are the attached view's row ids."""
 
     ids: Sequence[str] = ()
     log: list[list[Hit]] = field(default_factory=list)
@@ -47,12 +37,8 @@ class Watch:
         self._columns = 0
 
     def see(self, hits: Hits, shape: tuple[int, ...]) -> None:
-        """Take the hits of one call over a (B, S) block of tokens, columns after the last ones.
-
-        Args:
-            shape: (B, S), or (B * S,) of a family that flattens its batch before the FFN (OPT);
-                B is then that of `begin`.
-        """
+        """Record the hits of one call over the next (B, S) tokens; the shape is (B * S,) in a
+        family that flattens its batch before the FFN (OPT), with B as of `begin`."""
         batch = shape[0] if len(shape) == 2 else max(1, len(self.log))
         span = shape[1] if len(shape) == 2 else shape[0] // batch
         if len(self.log) != batch:
