@@ -468,7 +468,6 @@ RAG = Table(
         Row("own prompt: the object, whole", against_rag("efficacy_strict")),
         Row("other wordings: the object, whole", against_rag("generalization_strict")),
         Row("more probable than before, in other wordings", against_rag("generalization")),
-        Row("tokens a second", against_rag("tokens_per_second", is_share=False, digits=1)),
         Row("bytes a fact", against_rag("stored_bytes_per_fact", is_share=False, digits=0)),
     ),
 )
