@@ -472,6 +472,39 @@ RAG = Table(
     ),
 )
 
+COMPOSED = Table(
+    HEAD,
+    (
+        both("MQuAKE: over four facts, asked at once", "multi-hop", "multi_hop_strict"),
+        both("the same in Qwen, asked at once", "steps", "direct"),
+        both("by any of a case's three wordings", "steps", "direct_any"),
+        both("in Qwen, which says its steps", "steps", "steps"),
+        both("by any of a case's three wordings", "steps", "steps_any"),
+        both(
+            "KnowEdit: what follows (`Reasoning`)",
+            "multi-hop",
+            "portability_reasoning_strict",
+        ),
+        both(
+            "the other way round (`Logical_Generalization`)",
+            "multi-hop",
+            "portability_logical_generalization_strict",
+        ),
+        both(
+            "another name of the subject, not declared (`Subject_Aliasing`)",
+            "multi-hop",
+            "portability_subject_aliasing_strict",
+        ),
+        own(
+            "another relation of the subject: whole answer as before",
+            "multi-hop",
+            "relation_specificity_kept_strict",
+        ),
+        both("the facts themselves: own prompt", "multi-hop", "efficacy_strict"),
+        both("in another wording", "multi-hop", "generalization_strict"),
+    ),
+)
+
 TASKS = Table(
     ("task", "unedited", "1,000,000 facts"),
     tuple(map(task, ("sciq", "lambada", "wsc273", "mmlu", "commonsense_qa", "arc_challenge"))),
@@ -636,6 +669,7 @@ TABLES: Mapping[str, Table] = {
     "in-model": IN_MODEL,
     "rag": RAG,
     "tasks": TASKS,
+    "composed": COMPOSED,
     "live": LIVE,
     "coarse": COARSE,
     "keys": KEYS_TABLE,
