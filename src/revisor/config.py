@@ -332,17 +332,17 @@ def _faults(found: Mapping[str, Any], *, needed: tuple[str, ...]) -> Iterator[Fa
     for key in sorted(found.keys() - SETTINGS.keys()):
         near = get_close_matches(key, SETTINGS, n=1)
         remedy = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(SETTINGS))}"
-        yield Fault(line=0, fault=f"unknown setting '{key}'", remedy=remedy)
+        yield Fault(f"unknown setting '{key}'", remedy)
     for key in (*needed, *(["layer"] if _needs_layer(found) else [])):
         if key not in found:
-            yield Fault(line=0, fault=f"setting '{key}' is missing")
+            yield Fault(f"setting '{key}' is missing")
     method = found.get("method", SETTINGS["method"].default)
     for key in (key for key in SETTINGS if key in found):
         told = about(key)
         if not told.takes(found[key]):
             right_kind = type(found[key]) is told.kind
             allowed = told.allowed if right_kind or told.kind is not str else "a string"
-            yield Fault(line=0, fault=f"'{key}' is {found[key]!r}", remedy=allowed)
+            yield Fault(f"'{key}' is {found[key]!r}", allowed)
         if told.of is not None and method in METHODS and method != told.of:
             remedy = f"it is of {told.of}: leave it out, or choose that method"
-            yield Fault(line=0, fault=f"'{key}' is of another method", remedy=remedy)
+            yield Fault(f"'{key}' is of another method", remedy)

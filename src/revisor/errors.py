@@ -54,19 +54,19 @@ class UsageError(RevisorError):
     http_status = 400
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Fault:
     """One thing wrong with one line of an input file.
 
     Attributes:
-        line: 1-based line (or row) number; 0 where the whole file is meant.
         fault: what is wrong, and with which value.
         remedy: how to mend it.
+        line: 1-based line (or row) number; 0 where the whole file is meant.
     """
 
-    line: int
     fault: str
     remedy: str = ""
+    line: int = 0
 
     def __str__(self) -> str:
         where = f"line {self.line}: " if self.line else ""

@@ -192,7 +192,7 @@ def _need_chat(store: Store, file: Path, cases: Sequence[Case]) -> None:
     chats = [case for case in cases if case.chat]
     if chats and not getattr(store.tokenizer, "chat_template", None):
         fault, remedy = "asks in a chat; the model has no chat template", 'write "chat": false'
-        faults = [Fault(line=case.line, fault=fault, remedy=remedy) for case in chats]
+        faults = [Fault(fault, remedy, line=case.line) for case in chats]
         raise BadInput(f"{file} has {len(faults)} fault(s).", "Mend them all.", faults)
 
 

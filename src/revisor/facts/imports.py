@@ -73,7 +73,7 @@ def import_facts(
     before = ledger.generation
     offered = [fact for fact in read.facts if fact.reverse_of is None]  # those come with theirs
     found = conflicts_between(with_reverses(offered), ledger)
-    conflicts = (*read.conflicts, *(Fault(line=0, fault=str(finding)) for finding in found))
+    conflicts = (*read.conflicts, *(Fault(str(finding)) for finding in found))
     if conflicts and on_conflict == "stop":
         raise _stopped(conflicts)
     facts, given_way = _settle(offered, found, on_conflict)
@@ -140,7 +140,7 @@ def refuse_conflicts(ledger: Ledger, fact: Fact) -> None:
             f"{fact.text!r} -> {fact.object!r} contradicts {len(found)} fact(s); nothing was "
             "changed.",
             "Remove the fact that is wrong first: revisor rm ID",
-            [Fault(line=0, fault=str(finding)) for finding in found],
+            [Fault(str(finding)) for finding in found],
         )
 
 
@@ -196,16 +196,16 @@ def _contradictions(file: FactFile, facts: Iterable[Fact]) -> tuple[Fault, ...]:
 def _contradiction(one: Contradiction, first: Fact) -> Fault:
     if normal_form(one.fact.subject) != normal_form(first.subject):
         return Fault(
-            line=one.line,
-            fault=f"has the id of line {one.first_line}, {one.fact.id}: that is about "
+            f"has the id of line {one.first_line}, {one.fact.id}: that is about "
             f"{first.subject!r}, this about {one.fact.subject!r}",
-            remedy="give each fact an id of its own, or leave the ids out",
+            "give each fact an id of its own, or leave the ids out",
+            line=one.line,
         )
     return Fault(
-        line=one.line,
-        fault=f"contradicts line {one.first_line}: {one.fact.text!r} (id {one.fact.id}) is "
+        f"contradicts line {one.first_line}: {one.fact.text!r} (id {one.fact.id}) is "
         f"{one.fact.object!r}{_by(one.fact)} here and {first.object!r}{_by(first)} there",
-        remedy="keep one of the two lines, or tell them apart by 'qualifier'",
+        "keep one of the two lines, or tell them apart by 'qualifier'",
+        line=one.line,
     )
 
 

@@ -20,9 +20,8 @@ from revisor.facts.textfile import WINDOWS, file_encoding
 
 FAULT_LIMIT = 10_000
 _READ_AS_WINDOWS = Fault(
-    line=0,
-    fault="the file is not UTF-8 and was read as Windows-1252, the encoding of older Excels",
-    remedy="look at the letters with accents; if they are wrong, save it as 'CSV UTF-8'",
+    "the file is not UTF-8 and was read as Windows-1252, the encoding of older Excels",
+    "look at the letters with accents; if they are wrong, save it as 'CSV UTF-8'",
 )
 
 
@@ -119,10 +118,10 @@ class FactFile:
         self.contradictions.append(found)
         self.conflicts.append(
             Fault(
-                line=line,
-                fault=f"contradicts line {first_line}: the same fact (id {fact.id}, "
+                f"contradicts line {first_line}: the same fact (id {fact.id}, "
                 f"{fact.text!r}) with another object, here {fact.object!r}",
-                remedy="keep one of the two lines, or tell them apart by 'qualifier'",
+                "keep one of the two lines, or tell them apart by 'qualifier'",
+                line=line,
             )
         )
         return False
@@ -174,7 +173,7 @@ def _good_records(path: Path, encoding: str, faults: list[Fault]) -> Iterator[tu
             yield item
         if len(faults) >= FAULT_LIMIT:
             fault = f"reading stopped here after {len(faults):,} faults"
-            faults.append(Fault(line=line, fault=fault, remedy="mend those first"))
+            faults.append(Fault(fault, "mend those first", line=line))
             return
     if not line and not faults:
         raise BadInput(f"{path} is empty: it holds no facts.", "Write one fact a line.")

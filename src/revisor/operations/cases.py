@@ -120,7 +120,7 @@ def _records(file: Path, wrong: Wrong) -> list[tuple[int, dict[str, Any]]]:
     """The JSON objects of a file, each with its line's number; raises BadInput with all faults."""
     lines = [(number, _record(line)) for number, line in _lines(file)]
     faults = [
-        Fault(line=number, fault=fault, remedy=remedy)
+        Fault(fault, remedy, line=number)
         for number, record in lines
         for fault, remedy in wrong(record)
     ]

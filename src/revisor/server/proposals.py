@@ -234,7 +234,7 @@ def _refuse_conflicts(ledger: LiveFacts, changes: Iterable[Change], caller: Call
         raise Conflict(
             f"{len(found)} fact(s) contradict one another; nothing was written.",
             "Correct them, or remove the fact that is wrong.",
-            [Fault(line=0, fault=str(one)) for one in mine],
+            [Fault(str(one)) for one in mine],
         )
 
 

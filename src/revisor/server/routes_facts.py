@@ -342,7 +342,7 @@ def _read(records: list[dict[str, Any]]) -> list[Fact]:
     pairs = sum((1 + len(fact.aliases)) * (1 + len(fact.paraphrases)) for fact in facts)
     if pairs > MOST_PAIRS:
         told = f"the facts have {pairs:,} pairs of a name and a wording"
-        faults.append(Fault(line=0, fault=told, remedy=f"at most {MOST_PAIRS:,} in one request"))
+        faults.append(Fault(told, f"at most {MOST_PAIRS:,} in one request"))
     if faults:
         raise BadInput(f"{len(faults)} fault(s); nothing was written.", "Mend them all.", faults)
     return facts
