@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from revisor.config import settings_from
-from revisor.facts import edits
+from revisor.facts import imports
 from revisor.facts.changes import Generation
 from revisor.facts.check import Finding, findings
 from revisor.facts.fact import Fact
-from revisor.facts.imports import Added, OnConflict, import_facts
+from revisor.facts.imports import Added, OnConflict
 from revisor.operations import archive as archives
 from revisor.operations.at_output import AtOutput
 from revisor.operations.method import Selection
@@ -156,7 +156,7 @@ class Store:
             Conflict: facts that contradict one another, all listed.
             NeedsApproval: a namespace asks for approval, and nobody but the actor gave it.
         """
-        added = import_facts(
+        added = imports.import_facts(
             self.ledger,
             source,
             actor=actor,
@@ -220,7 +220,7 @@ class Store:
             Conflict: with it the fact contradicts others, all listed; nothing is changed.
             NeedsApproval: see `add`.
         """
-        return edits.set_object(
+        return imports.set_object(
             self.ledger, fact_id, obj, actor=actor, reason=reason, approved_by=approved_by
         )
 
@@ -238,7 +238,7 @@ class Store:
             NotFound: no live fact has one of these ids; nothing is removed.
             NeedsApproval: see `add`.
         """
-        return edits.remove(
+        return imports.remove(
             self.ledger, fact_ids, actor=actor, reason=reason, approved_by=approved_by
         )
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from revisor.facts.schema import audit, meta
+from revisor.facts.schema import audit, keep, kept
 
 START = "0" * 64
 HEAD = "audit_head"
@@ -76,8 +76,7 @@ def record(
 
 def set_head(connection: sa.Connection, seq: int, hash_: str) -> None:
     """Note beside the chain where it ends, so that a chain cut short is found."""
-    connection.execute(meta.delete().where(meta.c.key == HEAD))
-    connection.execute(meta.insert().values(key=HEAD, value=f"{seq}:{hash_}"))
+    keep(connection, HEAD, f"{seq}:{hash_}")
 
 
 def events(connection: sa.Connection, limit: int | None = None) -> Iterator[Event]:
@@ -95,8 +94,7 @@ def chain_faults(connection: sa.Connection) -> Iterator[str]:
         elif _hash(dict(row), before) != row["hash"]:
             yield f"audit: event {row['seq']} ({row['kind']} at {row['at']}) was changed."
         before, expected = row["hash"], row["seq"] + 1
-    kept = connection.execute(sa.select(meta.c.value).where(meta.c.key == HEAD)).scalar()
-    if kept != (f"{expected - 1}:{before}" if expected > 1 else None):
+    if kept(connection, HEAD) != (f"{expected - 1}:{before}" if expected > 1 else None):
         yield f"audit: the chain ends at event {expected - 1}, which is not where it should."
 
 

@@ -7,7 +7,7 @@ to a generation, so a long listing is exact while others write, and holds no loc
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -28,7 +28,6 @@ from revisor.facts.fact import Fact, normal_form
 from revisor.facts.migrations import READABLE, check_version, migrate, version_of
 from revisor.facts.policy import publish
 from revisor.facts.queries import (
-    difference,
     differing,
     explain_removed,
     history_of,
@@ -171,7 +170,7 @@ class Ledger(Upkeep):
         """
         with self._connection(writes=True) as connection:
             start, end = pinned(connection, None), pinned(connection, to)
-            change = difference(connection, start, end)
+            change = Difference(pairs=list(differing(connection, start, end)))
             reason = reason or f"rollback to generation {to}"
             made = write_generation(
                 connection,
@@ -312,31 +311,20 @@ class Ledger(Upkeep):
         end: int | str | None = None,
         *,
         namespaces: Collection[str] | None = None,
+        limit: int | None = None,
+        offset: int = 0,
     ) -> Difference:
         """How the facts of one generation (number or tag) differ from those of another.
 
         Args:
             namespaces: only facts of these; one that came from another namespace is added.
+            limit, offset: a part of those that differ.
         """
         with self._connection() as connection:
             low, high = pinned(connection, start), pinned(connection, end)
-            return difference(connection, low, high, namespaces)
-
-    def differing(
-        self,
-        start: int,
-        end: int,
-        *,
-        namespaces: Collection[str] | None = None,
-        limit: int,
-        offset: int = 0,
-    ) -> list[tuple[Fact | None, Fact | None]]:
-        """A part of what `diff` tells: what each fact was and is, in the ledger's order; None where
-        it is not live."""
-        with self._connection() as connection:
-            low, high = pinned(connection, start), pinned(connection, end)
             with closing(differing(connection, low, high, namespaces)) as pairs:
-                return list(islice(pairs, offset, offset + limit))
+                last = None if limit is None else offset + limit
+                return Difference(pairs=list(islice(pairs, offset, last)))
 
     def known(self, fact_ids: Iterable[str], *, generation: int | None = None) -> dict[str, Fact]:
         """Those of these (whole) ids that are live at a generation (the last by default), with
@@ -406,6 +394,5 @@ class Locked(Ledger):
         super().__init__(engine, name)
         self.connection = connection
 
-    @contextmanager
-    def _connection(self, *, writes: bool = False) -> Iterator[sa.Connection]:
-        yield self.connection
+    def _connection(self, *, writes: bool = False) -> AbstractContextManager[sa.Connection]:
+        return nullcontext(self.connection)

@@ -23,7 +23,8 @@ from revisor.facts.schema import (
     SALT_BYTES,
     generations,
     joint_digest,
-    meta,
+    keep,
+    kept,
     migrations,
     revisions,
     row_digest,
@@ -209,16 +210,14 @@ def migrate(connection: sa.Connection) -> None:
         {"number": one.number, "name": one.name, "hash": one.hash, "at": now} for one in new
     ]
     connection.execute(migrations.insert(), rows)
-    connection.execute(meta.delete().where(meta.c.key == "schema_version"))
-    connection.execute(meta.insert().values(key="schema_version", value=str(VERSION)))
+    keep(connection, "schema_version", str(VERSION))
 
 
 def version_of(connection: sa.Connection) -> int | None:
     """The schema version of the database; None where it holds no ledger."""
     if not sa.inspect(connection).has_table("meta"):
         return None
-    wanted = sa.select(meta.c.value).where(meta.c.key == "schema_version")
-    found = connection.execute(wanted).scalar()
+    found = kept(connection, "schema_version")
     return int(found) if found is not None and found.isdigit() else None
 
 

@@ -16,7 +16,7 @@ from revisor.errors import BadInput, NeedsApproval
 from revisor.facts.audit import record
 from revisor.facts.fact import normal_form
 from revisor.facts.queries import differing, last_generation
-from revisor.facts.schema import audit, generations, meta, policies
+from revisor.facts.schema import audit, generations, keep, kept, meta, policies
 
 PUBLISHED = "published"
 PUBLISH = "publish"
@@ -25,8 +25,7 @@ POLICY = "policy"
 
 def published(connection: sa.Connection) -> int | None:
     """The older generation that was published; None while the newest is live."""
-    wanted = sa.select(meta.c.value).where(meta.c.key == PUBLISHED)
-    found = connection.execute(wanted).scalar()
+    found = kept(connection, PUBLISHED)
     return None if found is None else int(found)
 
 
@@ -80,9 +79,7 @@ def check_live(
 
 
 def _keep_published(connection: sa.Connection, pin: int | None) -> None:
-    connection.execute(meta.delete().where(meta.c.key == PUBLISHED))
-    if pin is not None:
-        connection.execute(meta.insert().values(key=PUBLISHED, value=str(pin)))
+    keep(connection, PUBLISHED, None if pin is None else str(pin))
 
 
 def namespace_policies(connection: sa.Connection) -> dict[str, bool]:

@@ -107,6 +107,21 @@ SEALED = (
 """The columns whose content a row's digest covers, and with them those of `LATER` that are set."""
 
 
+def kept(connection: sa.Connection, key: str) -> str | None:
+    """The value that `meta` has under a key."""
+    found: str | None = connection.execute(
+        sa.select(meta.c.value).where(meta.c.key == key)
+    ).scalar()
+    return found
+
+
+def keep(connection: sa.Connection, key: str, value: str | None) -> None:
+    """Have `meta` keep a value under a key, in the place of what it has; None for none."""
+    connection.execute(meta.delete().where(meta.c.key == key))
+    if value is not None:
+        connection.execute(meta.insert().values(key=key, value=value))
+
+
 def row_from(fact: Fact) -> dict[str, Any]:
     """The columns of `revisions` that the fact itself fills."""
     row: dict[str, Any] = {name: getattr(fact, name) for name in FIELDS}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -13,16 +13,15 @@ import sqlalchemy as sa
 from revisor.errors import BadInput, CannotWrite, Conflict, NotFound, StoreDamaged, UsageError
 from revisor.facts import audit, dump, policy
 from revisor.facts.changes import Purged
-from revisor.facts.commits import count_commit
 from revisor.facts.database import scrub, transaction
 from revisor.facts.queries import is_number, last_generation, pinned, refuse_one_text, resolve
-from revisor.facts.schema import meta, revisions, tags
+from revisor.facts.schema import keep, kept, revisions, tags
 from revisor.facts.seals import ledger_faults
 from revisor.facts.writing import chunks, erase
 
 _log = logging.getLogger(__name__)
 _R = revisions.c
-_SCRUB = meta.c.key == "unscrubbed"
+_SCRUB = "unscrubbed"
 # What a server keeps in the same database: changes that wait for approval hold facts, too.
 _PROPOSALS = sa.table("serve_proposals", sa.column("fact_id"))
 _OF_SERVERS = "serve_"
@@ -51,12 +50,8 @@ class Upkeep:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @contextmanager
-    def _connection(self, *, writes: bool = False) -> Iterator[sa.Connection]:
-        with transaction(self._engine, self.name, writes=writes) as connection:
-            yield connection
-        if writes:
-            count_commit(self._engine)
+    def _connection(self, *, writes: bool = False) -> AbstractContextManager[sa.Connection]:
+        return transaction(self._engine, self.name, writes=writes)
 
     def tag(
         self,
@@ -249,7 +244,7 @@ class Upkeep:
         whole = self.ids_of(fact_ids)
         self.need_approval(whole, actor=actor, approved_by=approved_by)
         with self._connection(writes=True) as connection:
-            _must_scrub(connection)
+            keep(connection, _SCRUB, "1")
             there = sa.inspect(connection).get_table_names()
             if _PROPOSALS.name in there:
                 for some in chunks(whole):
@@ -264,18 +259,18 @@ class Upkeep:
     def unscrubbed(self) -> bool:
         """Whether facts were purged whose text may still be in the database's free pages."""
         with self._connection() as connection:
-            return connection.execute(sa.select(meta.c.value).where(_SCRUB)).first() is not None
+            return kept(connection, _SCRUB) is not None
 
     def must_scrub(self) -> None:
         """Note that something is being erased whose text stays in the pages until `scrub`."""
         with self._connection(writes=True) as connection:
-            _must_scrub(connection)
+            keep(connection, _SCRUB, "1")
 
     def scrub(self) -> None:
         """Write the database out anew, so that nothing erased is left in its pages or its log."""
         scrub(self._engine, self.name)
         with self._connection(writes=True) as connection:
-            connection.execute(meta.delete().where(_SCRUB))
+            keep(connection, _SCRUB, None)
 
     def verify(self) -> list[str]:
         """Everything that is not as it was written: tables, rows, generations, tags, the audit."""
@@ -314,8 +309,3 @@ class Upkeep:
                 f"The tables do not fit together: {error.message}",
                 "The archive was not written by `revisor export`.",
             ) from error
-
-
-def _must_scrub(connection: sa.Connection) -> None:
-    connection.execute(meta.delete().where(_SCRUB))
-    connection.execute(meta.insert().values(key="unscrubbed", value="1"))

@@ -19,7 +19,7 @@ from revisor.facts.audit import record
 from revisor.facts.changes import Change, Generation, Purged, Put, Remove
 from revisor.facts.fact import ERASED, FIELDS, Fact, reversed_fact
 from revisor.facts.policy import Approval
-from revisor.facts.queries import last_generation
+from revisor.facts.queries import NO_GENERATION, last_generation
 from revisor.facts.rules import checked_all
 from revisor.facts.schema import (
     FACT_COLUMNS,
@@ -58,26 +58,25 @@ def write_generation(
     """
     approval = Approval.of(connection, actor=actor, approved_by=approved_by)
     last = last_generation(connection)
-    values: dict[str, Any] = {
-        "number": last.number + 1,
-        "parent": last.number,
-        "at": (now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="milliseconds"),
-        "actor": actor,
-        "reason": reason,
-        **dict.fromkeys(("added", "updated", "removed", "unchanged", "live"), 0),
-    }
-    connection.execute(generations.insert().values(values))
-    here = generations.c.number == values["number"]
+    made = _next(last, actor, reason, now)
+    connection.execute(generations.insert().values(asdict(made)))
+    here = generations.c.number == made.number
     digests: list[bytes] = []
-    values |= _write(connection, changes, last.number + 1, digests, approval, follow=follow)
-    values["live"] = last.live + values["added"] - values["removed"]
-    made = Generation(**values)
+    counts = _write(connection, changes, made.number, digests, approval, follow=follow)
+    made = replace(made, **counts, live=last.live + counts["added"] - counts["removed"])
     if not made.changed:
         connection.execute(generations.delete().where(here))
-        return Generation(**values | {"number": last.number, "parent": last.parent})
-    connection.execute(generations.update().where(here).values(values))
+        return replace(made, number=last.number, parent=last.parent)
+    connection.execute(generations.update().where(here).values(asdict(made)))
     _record_write(connection, made, digests, approved_by)
     return made
+
+
+def _next(last: Generation, actor: str, reason: str, now: datetime | None = None) -> Generation:
+    """A generation behind the last one, in which nothing has changed yet."""
+    at = (now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="milliseconds")
+    told: dict[str, Any] = {"at": at, "actor": actor, "reason": reason, "live": last.live}
+    return replace(NO_GENERATION, number=last.number + 1, parent=last.number, **told)
 
 
 def _record_write(
@@ -110,18 +109,7 @@ def erase(
     live = sum(row.until is None and row.kind in LIVE_KINDS for row in rows)
     number = last.number
     if live:
-        made = Generation(
-            number=last.number + 1,
-            parent=last.number,
-            at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            actor=actor,
-            reason=reason or "purge",
-            added=0,
-            updated=0,
-            removed=live,
-            unchanged=0,
-            live=last.live - live,
-        )
+        made = replace(_next(last, actor, reason or "purge"), removed=live, live=last.live - live)
         connection.execute(generations.insert().values(asdict(made)))
         _record_write(connection, made, [])
         number = made.number
@@ -160,7 +148,7 @@ def _write(
     approval: Approval,
     *,
     follow: bool,
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """Write the revisions of generation `number`; returns the counts of a `Generation`.
 
     Args:
