@@ -72,7 +72,7 @@ def test_nothing_changes_by_one_person_alone_whatever_they_call(
         with pytest.raises(NeedsApproval):
             attempt()
     assert desk.change([Put(TOKYO)], ROOT, "").generation is None
-    with Agent.of(store, user="ann") as agent:
+    with Agent(store, user="ann") as agent:
         assert agent.propose({"subject": "Bonn", "prompt": "{} is", "object": "Rome"})
     assert store.ledger.generation == held
     assert store.ledger.get(ACME.id) == ACME

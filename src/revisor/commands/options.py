@@ -77,7 +77,7 @@ def plain(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_options(command: Command) -> Command:
-    """A command whose one parameter is a dataclass: an option for each of its fields."""
+    """A command whose one parameter is a dataclass: an option for each field that tells of one."""
     (only,) = inspect.signature(command, eval_str=True).parameters.values()
     kind = only.annotation
     hints = get_type_hints(kind, include_extras=True)
@@ -96,6 +96,7 @@ def with_options(command: Command) -> Command:
                 annotation=hints[one.name],
             )
             for one in fields(kind)
+            if hasattr(hints[one.name], "__metadata__")
         ),
     )
 

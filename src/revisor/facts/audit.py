@@ -13,12 +13,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from revisor.facts.schema import audit, keep, kept
+from revisor.facts.schema import audit, keep, kept, now
 
 START = "0" * 64
 HEAD = "audit_head"
@@ -62,7 +61,7 @@ def record(
     seq, before = (last.seq + 1, last.hash) if last else (1, START)
     row: dict[str, Any] = {
         "seq": seq,
-        "at": at or datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "at": at or now(),
         "actor": actor,
         "kind": kind,
         "generation": generation,

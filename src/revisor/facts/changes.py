@@ -19,6 +19,11 @@ class Put:
 
     fact: Fact
 
+    @property
+    def fact_id(self) -> str:
+        """The id of the fact."""
+        return self.fact.id
+
 
 @dataclass(frozen=True)
 class Remove:

@@ -23,7 +23,6 @@ from revisor.facts.changes import (
     Remove,
     Revision,
 )
-from revisor.facts.database import make_engine
 from revisor.facts.fact import Fact, normal_form
 from revisor.facts.migrations import READABLE, check_version, migrate, version_of
 from revisor.facts.policy import publish
@@ -71,17 +70,9 @@ class Ledger(Upkeep):
             CannotWrite: it is of an old version and may only be read; of this one, it opens.
             StoreDamaged: the file is no ledger, or broken.
         """
-        engine, name = make_engine(path_or_url, create=create)
-        ledger = cls(engine, name)
-        try:
-            ledger._prepare(create=create)
-        except BaseException:
-            engine.dispose()
-            raise
-        return ledger
+        return cls._opened(path_or_url, create=create)
 
     def _prepare(self, *, create: bool) -> None:
-        """Make or migrate the tables where that is needed."""
         if create:
             with self._connection(writes=True) as connection:
                 migrate(connection)

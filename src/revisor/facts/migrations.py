@@ -10,7 +10,6 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,6 +25,7 @@ from revisor.facts.schema import (
     keep,
     kept,
     migrations,
+    now,
     revisions,
     row_digest,
 )
@@ -204,10 +204,9 @@ def migrate(connection: sa.Connection) -> None:
         if migration.fill is not None:
             migration.fill(connection)
     known = set(connection.execute(sa.select(migrations.c.number)).scalars())
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
     new = [one for one in MIGRATIONS if one.number not in known]
     rows: list[dict[str, Any]] = [
-        {"number": one.number, "name": one.name, "hash": one.hash, "at": now} for one in new
+        {"number": one.number, "name": one.name, "hash": one.hash, "at": now()} for one in new
     ]
     connection.execute(migrations.insert(), rows)
     keep(connection, "schema_version", str(VERSION))

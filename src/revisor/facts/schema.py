@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -105,6 +106,11 @@ SEALED = (
     *(name for name in FIELDS if name not in LATER),
 )
 """The columns whose content a row's digest covers, and with them those of `LATER` that are set."""
+
+
+def now() -> str:
+    """The time as the tables keep it: ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def kept(connection: sa.Connection, key: str) -> str | None:

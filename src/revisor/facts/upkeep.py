@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from revisor.errors import BadInput, CannotWrite, Conflict, NotFound, StoreDamaged, UsageError
 from revisor.facts import audit, dump, policy
 from revisor.facts.changes import Purged
-from revisor.facts.database import scrub, transaction
+from revisor.facts.database import make_engine, scrub, transaction
 from revisor.facts.queries import is_number, last_generation, pinned, refuse_one_text, resolve
 from revisor.facts.schema import keep, kept, revisions, tags
 from revisor.facts.seals import ledger_faults
@@ -39,6 +39,20 @@ class Upkeep:
     def __init__(self, engine: sa.Engine, name: str) -> None:
         self._engine = engine
         self.name = name
+
+    @classmethod
+    def _opened(cls, place: str | Path, *, create: bool = False) -> Self:
+        engine, name = make_engine(place, create=create)
+        made = cls(engine, name)
+        try:
+            made._prepare(create=create)
+        except BaseException:
+            engine.dispose()
+            raise
+        return made
+
+    def _prepare(self, *, create: bool) -> None:
+        """Make or migrate the tables where that is needed."""
 
     def close(self) -> None:
         """Let go of the database."""

@@ -158,20 +158,20 @@ def _write(
     named: set[str] = set()
     if follow:
         changes = list(changes)
-        named = {_id(change) for change in changes}
+        named = {change.fact_id for change in changes}
     places = _Places.of(connection)
     end = revisions.update().where(_C.key == sa.bindparam("ended")).values(until=number)
     for chunk in chunks(changes):
         if follow:
             kept = iter(checked_all(one.fact for one in chunk if isinstance(one, Put)))
             chunk = [Put(next(kept)) if isinstance(one, Put) else one for one in chunk]
-        current = _standing(connection, map(_id, chunk))
+        current = _standing(connection, (change.fact_id for change in chunk))
         if follow:
             chunk = _followed(connection, chunk, current, named)
         made: list[dict[str, Any]] = []
         ended: list[dict[str, int]] = []
         for change in chunk:
-            old = current.get(_id(change))
+            old = current.get(change.fact_id)
             step = _step(old, change)
             if step is None:
                 counts["unchanged"] += 1
@@ -225,10 +225,6 @@ def _refuse_twice(old: Mapping[str, Any], number: int) -> None:
         )
 
 
-def _id(change: Change) -> str:
-    return change.fact.id if isinstance(change, Put) else change.fact_id
-
-
 def _standing(connection: sa.Connection, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
     """The last revisions of some facts, by their ids."""
     wanted = sa.select(revisions).where(_C.fact_id.in_(set(ids)), _C.until.is_(None))
@@ -249,12 +245,12 @@ def _followed(
         current: the last revisions of the facts that are changed; those of others are added.
         named: the ids of all facts that are changed. What becomes of their reverses is theirs.
     """
-    turned = _reverses(connection, map(_id, chunk))
+    turned = _reverses(connection, (change.fact_id for change in chunk))
     owners = {row["reverse_of"] for row in current.values()} - {None}
     current |= _standing(connection, owners - current.keys())
     found: list[Change] = []
     for change in chunk:
-        old = _live_fact(current.get(_id(change)))
+        old = _live_fact(current.get(change.fact_id))
         owner = old.reverse_of if old else None
         if isinstance(change, Put):
             if change.fact.reverse_of or owner:
@@ -272,7 +268,7 @@ def _followed(
             found.append(change)
             declaring = _live_fact(current.get(owner))
             found += [] if declaring is None else [Put(replace(declaring, reverse=None))]
-    current |= _standing(connection, {_id(change) for change in found} - current.keys())
+    current |= _standing(connection, {change.fact_id for change in found} - current.keys())
     return found
 
 

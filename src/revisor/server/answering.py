@@ -9,17 +9,17 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import torch
 from fastapi import Request
 
 from revisor.errors import RevisorError
+from revisor.facts.schema import now
 from revisor.server.generations import InForce
 from revisor.server.job import Job, Piece, Reason
 from revisor.server.metrics import Finished
 from revisor.server.openai import Facts, TokenTold
-from revisor.server.roles import ANYBODY, Caller
+from revisor.server.roles import Caller
 from revisor.server.row_gate import Written
 from revisor.server.sampling import Chosen, Sampling
 from revisor.server.service import Service
@@ -165,7 +165,7 @@ class Asking:
                 tell=_handed(loop, self._queue, number),
                 stop=self.asked.stops,
                 choices=self.asked.choices,
-                owner=owner_of(self._caller),
+                owner=self._caller.owner,
                 look=self.asked.look,
             )
             for number, prompt in enumerate(self.asked.prompts)
@@ -260,18 +260,13 @@ class Asking:
     def _log(self, answer: Answered) -> None:
         entry = {
             "id": self.id if len(self.answers) == 1 else f"{self.id}/{answer.index}",
-            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "at": now(),
             "key": self._caller.name,
             "generation": self.generation,
             "finish_reason": answer.reason,
             "facts_used": [used.told(with_question=False) for used in answer.used],
         }
         self._service.hit_log.add(entry)
-
-
-def owner_of(caller: Caller) -> str | None:
-    """Whose share of the server the requests of a caller count for; None for nobody's."""
-    return None if caller is ANYBODY else caller.name
 
 
 def facts_for(service: Service, facts: Facts, caller: Caller) -> InForce:

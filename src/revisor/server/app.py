@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from revisor import __version__
 from revisor.errors import Fault, RevisorError, StoreDamaged
 from revisor.server import misshapen, routes_facts, routes_generations, routes_openai, routes_server
+from revisor.server.answering import GONE, ClientGone
 from revisor.server.hints import over_http
 from revisor.server.limits import Limits
 from revisor.server.openai import error_body
@@ -66,6 +67,7 @@ def make_app(service: Service) -> FastAPI:
     app.add_exception_handler(RevisorError, _told)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientGone, _gone)
     app.add_exception_handler(Exception, _bug)
     app.add_middleware(
         Limits,
@@ -128,6 +130,11 @@ async def _http(request: Request, error: Exception) -> Response:
     told = misshapen.no_route(status, str(error.detail), request.method, error.headers)
     body = error_body(status=status, code=CODES.get(status), **told)
     return JSONResponse(body, status_code=status, headers=error.headers)
+
+
+async def _gone(_request: Request, _error: Exception) -> Response:
+    """Nobody reads it."""
+    return Response(status_code=GONE)
 
 
 async def _bug(_request: Request, _error: Exception) -> Response:

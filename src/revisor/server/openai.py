@@ -7,7 +7,7 @@ that only label a request (`user`, `metadata`, `store`) are taken and do nothing
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -195,17 +195,18 @@ class ChatRequest(_Request):
         ]
 
 
-class TokenTold:
+class TokenTold(NamedTuple):
     """A token as log probabilities name it.
 
-    Args:
+    Attributes:
         text: of the token alone.
         logprob: its log probability.
         rivals: text and log probability of the likeliest tokens.
     """
 
-    def __init__(self, text: str, logprob: float, rivals: Sequence[tuple[str, float]]) -> None:
-        self.text, self.logprob, self.rivals = text, logprob, rivals
+    text: str
+    logprob: float
+    rivals: Sequence[tuple[str, float]]
 
 
 def chat_logprobs(tokens: Sequence[TokenTold]) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from revisor.facts.changes import Change, Generation, Put, Remove
 from revisor.facts.check import COMPUTED, LiveFacts, conflicts_between
 from revisor.facts.fact import Fact, fact_id, with_reverses
 from revisor.facts.ledger import Ledger, Locked
+from revisor.facts.schema import now
 from revisor.facts.writing import follows_another
-from revisor.server.roles import Caller, Forbidden, Role, now
+from revisor.server.roles import Caller, Forbidden, Role
 from revisor.server.tables import Database
 from revisor.server.tables import proposals as table
 
@@ -87,18 +88,18 @@ class ChangeDesk:
         caller.must_be(Role.propose)
         with self._ledger.locked() as ledger:
             changes = changes(ledger) if callable(changes) else changes
-            ids = [_id(change) for change in changes]
+            ids = [change.fact_id for change in changes]
             standing = ledger.known(ids, generation=ledger.generation)
             _refuse_foreign(ledger, changes, standing, caller)
             direct: list[Change] = []
             proposed: list[Change] = []
             policies = {} if propose_all else ledger.policies()
             for change in changes:
-                touched = _touched(change, standing.get(_id(change)))
+                touched = _touched(change, standing.get(change.fact_id))
                 waits = propose_all or any(policies.get(name, False) for name in touched)
                 if waits and len(touched) > 1:
                     raise UsageError(
-                        f"The fact {_id(change)!r} would move to another namespace.",
+                        f"The fact {change.fact_id!r} would move to another namespace.",
                         "Propose to remove it there, and to add it here.",
                     )
                 (proposed if waits else direct).append(change)
@@ -198,9 +199,10 @@ def _refuse_foreign(
     A key of some namespaces is told the same of an id that is a fact's of another namespace and of
     one that could be: which of them there are would tell what those facts are about.
     """
-    owners = {} if caller.namespaces is None else ledger.namespaces_of(map(_id, changes))
+    ids = [change.fact_id for change in changes]
+    owners = {} if caller.namespaces is None else ledger.namespaces_of(ids)
     for change in changes:
-        old = standing.get(_id(change))
+        old = standing.get(change.fact_id)
         if isinstance(change, Remove):
             if old is None or not caller.sees(old.namespace):
                 raise NotFound(f"There is no fact {change.fact_id!r}.", "GET /facts lists them.")
@@ -242,13 +244,13 @@ def _propose(
     ledger: Locked, change: Change, standing: Mapping[str, Fact], caller: Caller, reason: str
 ) -> int:
     """Keep a change as a proposal; returns its number."""
-    new, old = _new(change), standing.get(_id(change))
+    new, old = _new(change), standing.get(change.fact_id)
     about = new or old
     assert about is not None  # the removal of nothing was refused
     values = {
         "namespace": about.namespace,
         "kind": "put" if new else "remove",
-        "fact_id": _id(change),
+        "fact_id": change.fact_id,
         "fact": _dump(new),
         "before": _dump(old),
         "reason": reason,
@@ -264,7 +266,8 @@ def _propose(
 def _row(connection: sa.Connection, proposal_id: int, caller: Caller) -> dict[str, Any]:
     """A proposal that the caller may see."""
     wanted = sa.select(table).where(table.c.id == proposal_id)
-    row = connection.execute(wanted).mappings().first()
+    is_number = 0 < proposal_id < 2**31  # of a row
+    row = connection.execute(wanted).mappings().first() if is_number else None
     if row is None or not caller.sees(row["namespace"]):
         raise NotFound(f"There is no proposal {proposal_id}.", "GET /proposals lists them.")
     return dict(row)
@@ -276,10 +279,6 @@ def _decide(connection: sa.Connection, proposal_id: int, caller: Caller, state: 
     values = {"state": state, "decided_by": caller.name, "decided_at": now()}
     if not connection.execute(table.update().where(open_one).values(values)).rowcount:
         raise Conflict(f"The proposal {proposal_id} is decided already.")
-
-
-def _id(change: Change) -> str:
-    return change.fact.id if isinstance(change, Put) else change.fact_id
 
 
 def _new(change: Change) -> Fact | None:

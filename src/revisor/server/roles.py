@@ -11,7 +11,6 @@ import json
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any
 
@@ -21,6 +20,7 @@ from revisor.errors import Conflict, NotFound, RevisorError, UsageError
 from revisor.facts.audit import record
 from revisor.facts.fact import normal_form
 from revisor.facts.queries import last_generation
+from revisor.facts.schema import now
 from revisor.server.tables import Database
 from revisor.server.tables import keys as table
 
@@ -66,6 +66,11 @@ class Caller:
     name: str
     role: Role
     namespaces: frozenset[str] | None = None
+
+    @property
+    def owner(self) -> str | None:
+        """Whose share of the server its requests count for; None for nobody's."""
+        return None if self is ANYBODY else self.name
 
     def sees(self, namespace: str) -> bool:
         """Whether facts of this namespace are for this caller."""
@@ -212,11 +217,6 @@ class KeyBook:
 def _record(connection: sa.Connection, kind: str, actor: str, details: dict[str, Any]) -> None:
     generation = last_generation(connection).number
     record(connection, kind, actor=actor, generation=generation, details=details)
-
-
-def now() -> str:
-    """The time as the tables keep it: ISO 8601 in UTC."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _hash(secret: str) -> str:

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from revisor.errors import NotFound, UsageError
 from revisor.server import openai as shapes
 from revisor.server.access import CallerOf, ServiceOf
-from revisor.server.answering import GONE, Answered, Asked, Asking, ClientGone, owner_of
+from revisor.server.answering import Answered, Asked, Asking, ClientGone
 from revisor.server.openai import ChatRequest, CompletionRequest, TokenTold
 from revisor.server.roles import Role
 from revisor.server.service import Service
@@ -68,7 +68,7 @@ async def completions(
     caller.must_be(Role.read)
     _check_model(service, body.model)
     asked = Asked(
-        prompts=await service.reading.run(owner_of(caller), _ids, service, body.prompts),
+        prompts=await service.reading.run(caller.owner, _ids, service, body.prompts),
         sampling=body.sampling(body.rivals),
         max_tokens=_limit(service, body.max_tokens or shapes.DEFAULT_COMPLETION),
         stops=body.stops,
@@ -99,7 +99,7 @@ async def chat_completions(
     _check_model(service, body.model)
     read = service.prompts.of_chat
     asked = Asked(
-        prompts=[await service.reading.run(owner_of(caller), read, body.turns())],
+        prompts=[await service.reading.run(caller.owner, read, body.turns())],
         sampling=body.sampling(body.rivals),
         max_tokens=_limit(
             service, body.max_completion_tokens or body.max_tokens or service.settings.max_tokens
@@ -148,10 +148,7 @@ def _frame(service: Service, asking: Asking, kind: str) -> dict[str, Any]:
 
 
 async def _whole(asking: Asking, frame: dict[str, Any], shape: Shape, request: Request) -> Response:
-    try:
-        answers = await asking.whole(request.is_disconnected)
-    except ClientGone:
-        return Response(status_code=GONE)
+    answers = await asking.whole(request.is_disconnected)
     choices = [
         {"index": answer.index, "finish_reason": answer.reason}
         | shape(answer.text, answer.tokens, 0)
@@ -178,10 +175,7 @@ async def _stream(
     """Server-sent events. The first token is awaited: by then the prompt's facts are known, and the
     headers can name them."""
     pieces = asking.pieces(request.is_disconnected)
-    try:
-        begun = await anext(pieces)
-    except ClientGone:
-        return Response(status_code=GONE)
+    begun = await anext(pieces)
 
     async def events() -> AsyncIterator[str]:
         offsets = [0] * len(asking.answers)
