@@ -135,8 +135,7 @@ class StoreSettings:
         )
     )
     device: str = field(
-        default="auto",
-        metadata=_about("auto, cpu, cuda, cuda:1, mps ...", metavar="NAME"),
+        default="auto", metadata=_about("auto, cpu, cuda, cuda:1, mps ...", metavar="NAME")
     )
     database: str | None = field(
         default=None,
@@ -288,8 +287,7 @@ def read_settings(path: Path) -> StoreSettings:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFound(
-            f"There is no store at {path.parent}.",
-            "Make one with: revisor init --model smollm2",
+            f"There is no store at {path.parent}.", "Make one with: revisor init --model smollm2"
         ) from error
     except OSError as error:
         raise BadInput(

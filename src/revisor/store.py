@@ -283,12 +283,7 @@ class Store:
         return self.ledger.publish(generation, actor=actor, reason=reason, approved_by=approved_by)
 
     def rollback(
-        self,
-        to: int | str,
-        *,
-        actor: str = "",
-        reason: str = "",
-        approved_by: str | None = None,
+        self, to: int | str, *, actor: str = "", reason: str = "", approved_by: str | None = None
     ) -> Generation:
         """Make the facts of an earlier generation hold again, as a new generation, and live.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -58,7 +58,6 @@ def ask(
     file: Annotated[
         Path | None,
         typer.Option(
-            "--file",
             metavar="PROMPTS",
             help="Answer each line of this file; of a .jsonl file each record's `prompt`. One JSON "
             "object a line.",
@@ -147,8 +146,6 @@ def _why_none(
 
 
 def _answer_json(answer: Answer, base: Answer | None, reason: str | None) -> dict[str, Any]:
-    from dataclasses import asdict
-
     result: dict[str, Any] = {"prompt": answer.prompt, "answer": answer.answer}
     if base is not None:
         result |= {"base_answer": base.answer, "why_not": reason}
@@ -195,7 +192,6 @@ def explain(
     file: Annotated[
         Path | None,
         typer.Option(
-            "--file",
             metavar="PROMPTS",
             help="Explain each line of this file; of a .jsonl file each record's `prompt`, with "
             "`chat` and `namespace` as a server's console keeps them.",

@@ -36,7 +36,6 @@ def live(
     rows: Annotated[
         list[int] | None,
         typer.Option(
-            "--rows",
             min=1,
             metavar="N",
             help="Facts in the store; give it several times.",
@@ -46,7 +45,6 @@ def live(
     batch: Annotated[
         list[int] | None,
         typer.Option(
-            "--batch",
             min=1,
             metavar="N",
             help="Answers generated together; give it several times.",
@@ -54,10 +52,9 @@ def live(
         ),
     ] = None,
     model: ModelOption = "smollm2",
-    probe: Annotated[Probing, typer.Option("--probe", help="As in init.")] = _PROBE,
+    probe: Annotated[Probing, typer.Option(help="As in init.")] = _PROBE,
     data: Annotated[
-        Path | None,
-        typer.Option("--data", metavar="FILE", help="A fact file.", show_default="made-up facts"),
+        Path | None, typer.Option(metavar="FILE", help="A fact file.", show_default="made-up facts")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -96,33 +93,23 @@ class Wanted:
 
     rows: Annotated[
         int | None,
-        typer.Option(
-            "--rows", min=1, metavar="N", help="Facts to write.", show_default="200, or all"
-        ),
+        typer.Option(min=1, metavar="N", help="Facts to write.", show_default="200, or all"),
     ] = None
-    reference: Annotated[
-        int, typer.Option("--reference", min=1, metavar="N", help="Facts for the slow way.")
-    ] = 5
+    reference: Annotated[int, typer.Option(min=1, metavar="N", help="Facts for the slow way.")] = 5
     workers: Annotated[
         list[int] | None,
         typer.Option(
-            "--workers",
-            min=1,
-            metavar="N",
-            help="Also write them by so many processes; give it several times.",
+            min=1, metavar="N", help="Also write them by so many processes; give it several times."
         ),
     ] = None
     model: ModelOption = "smollm2"
     layer: Annotated[
         int | None,
-        typer.Option(
-            "--layer", min=0, metavar="N", help="The layer to write to.", show_default="the model's"
-        ),
+        typer.Option(min=0, metavar="N", help="The layer to write to.", show_default="the model's"),
     ] = None
     data: Annotated[
         Path | None,
         typer.Option(
-            "--data",
             metavar="FILE",
             help="A fact file.",
             show_default="CounterFact in --data-dir, or the shipped facts",

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from revisor.facts.fact import Fact
     from revisor.store import Store
 
 PIPE_WIDTH = 1000  # columns where the output is no terminal: rows are never folded
@@ -249,13 +248,6 @@ def fault_json(fault: object) -> dict[str, Any] | str:
         return str(fault)
     remedy = f" ({fault.remedy})" if fault.remedy else ""
     return {"line": fault.line, "fault": fault.fault + remedy}
-
-
-def fact_json(fact: Fact) -> dict[str, Any]:
-    """A fact as the line of a fact file that `revisor add` reads; what is not set is left out."""
-    from revisor.facts.lines import fact_line
-
-    return fact_line(fact)
 
 
 def plural(count: int, noun: str) -> str:

@@ -15,7 +15,6 @@ from revisor.commands.common import (
     JsonOption,
     NamespaceOption,
     StoreOption,
-    fact_json,
     moment_of,
     note,
     open_store,
@@ -26,6 +25,7 @@ from revisor.commands.common import (
     table,
 )
 from revisor.errors import BadInput, Fault, UsageError
+from revisor.facts.lines import fact_line
 
 if TYPE_CHECKING:
     from revisor.operations.cases import Case
@@ -38,8 +38,7 @@ SHOWN = 50
 
 def check(
     base: Annotated[
-        bool,
-        typer.Option("--base", help="Also ask the model which facts it says by itself."),
+        bool, typer.Option("--base", help="Also ask the model which facts it says by itself.")
     ] = False,
     ask: Annotated[
         bool,
@@ -52,7 +51,6 @@ def check(
     cases: Annotated[
         Path | None,
         typer.Option(
-            "--cases",
             metavar="FILE.jsonl",
             help="Try the tests that were kept in a server's console: lines of `prompt`, `chat` "
             "and `fact`, null where no fact may answer.",
@@ -61,9 +59,7 @@ def check(
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option(
-            "--since", metavar="GEN", help="With --ask, only facts changed since a generation."
-        ),
+        typer.Option(metavar="GEN", help="With --ask, only facts changed since a generation."),
     ] = None,
     namespace: NamespaceOption = None,
     as_of: AsOfOption = None,
@@ -107,13 +103,13 @@ def _find(store: Path, chosen: dict[str, Any], *, base: bool, as_json: bool) -> 
     if as_json:
         told: dict[str, Any] = {
             name: [
-                {"kind": one.kind, "fact": fact_json(one.fact), "other": fact_json(one.other)}
+                {"kind": one.kind, "fact": fact_line(one.fact), "other": fact_line(one.other)}
                 for one in group
             ]
             for name, group in (("conflicts", conflicts), ("notes", notes))
         }
         if base:
-            told["known"] = [fact_json(fact) for fact in known]
+            told["known"] = [fact_line(fact) for fact in known]
         print_json({"ok": not conflicts, **told})
     else:
         for one in conflicts[:SHOWN]:
@@ -198,8 +194,7 @@ def _need_chat(store: Store, file: Path, cases: Sequence[Case]) -> None:
 
 def tag(
     name: Annotated[
-        str | None,
-        typer.Argument(metavar="NAME", help="The tag; without it all are listed."),
+        str | None, typer.Argument(metavar="NAME", help="The tag; without it all are listed.")
     ] = None,
     generation: Annotated[
         str | None,
@@ -234,7 +229,7 @@ def tag(
 
 def gc(
     keep: Annotated[
-        int, typer.Option("--keep", min=1, metavar="N", help="Generations of each model to keep.")
+        int, typer.Option(min=1, metavar="N", help="Generations of each model to keep.")
     ] = 1,
     store: StoreOption = DEFAULT_STORE,
     actor: ActorOption = "",
@@ -260,7 +255,6 @@ def import_archive(
     database: Annotated[
         str | None,
         typer.Option(
-            "--database",
             envvar="REVISOR_DATABASE",
             metavar="URL",
             help="An empty PostgreSQL database for the facts.",

@@ -19,6 +19,7 @@ from revisor.commands.common import (
     DEFAULT_STORE,
     ActorOption,
     JsonOption,
+    NamespaceOption,
     StoreOption,
     note,
     open_store,
@@ -51,24 +52,20 @@ class Wanted(ServeSettings):
     host: Annotated[
         str,
         typer.Option(
-            "--host",
             metavar="HOST",
             help="Where to listen; beyond this machine only with API keys (revisor keys add).",
         ),
     ] = ServeSettings.host
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, metavar="N")] = ServeSettings.port
-    max_batch: Annotated[
-        int, typer.Option("--max-batch", min=1, metavar="N", help="Answers written at once.")
-    ] = ServeSettings.max_batch
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N")] = ServeSettings.port
+    max_batch: Annotated[int, typer.Option(min=1, metavar="N", help="Answers written at once.")] = (
+        ServeSettings.max_batch
+    )
     max_waiting: Annotated[
-        int,
-        typer.Option(
-            "--max-waiting", min=1, metavar="N", help="Answers that may wait; more get 429."
-        ),
+        int, typer.Option(min=1, metavar="N", help="Answers that may wait; more get 429.")
     ] = ServeSettings.max_waiting
-    max_tokens: Annotated[
-        int, typer.Option("--max-tokens", min=1, metavar="N", help="Longest answer.")
-    ] = ServeSettings.max_tokens
+    max_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Longest answer.")] = (
+        ServeSettings.max_tokens
+    )
     per_minute: Annotated[
         int,
         typer.Option(
@@ -78,7 +75,6 @@ class Wanted(ServeSettings):
     hit_log: Annotated[
         float,
         typer.Option(
-            "--hit-log",
             min=0.0,
             max=1.0,
             metavar="SHARE",
@@ -88,20 +84,17 @@ class Wanted(ServeSettings):
     trusted_proxy: Annotated[
         list[str] | None,
         typer.Option(
-            "--trusted-proxy",
             metavar="ADDRESS",
             help="Proxy whose forwarded headers say who calls; may be given several times.",
             show_default="none",
         ),
     ] = None
     trace: Annotated[
-        bool,
-        typer.Option("--trace", help="OpenTelemetry traces; set up by the OTEL_* variables."),
+        bool, typer.Option("--trace", help="OpenTelemetry traces; set up by the OTEL_* variables.")
     ] = False
     engine: Annotated[
         str,
         typer.Option(
-            "--engine",
             metavar="ENGINE",
             help="What runs the model: transformers, or llama for a GGUF file in llama.cpp.",
         ),
@@ -109,7 +102,6 @@ class Wanted(ServeSettings):
     model: Annotated[
         Path | None,
         typer.Option(
-            "--model",
             metavar="FILE.gguf",
             help="With --engine llama: the file, or the packaged model, that answers, whatever the "
             "store was made for.",
@@ -119,7 +111,6 @@ class Wanted(ServeSettings):
     context: Annotated[
         int | None,
         typer.Option(
-            "--context",
             min=16,
             metavar="N",
             help="With --engine llama: tokens of prompt and answer together.",
@@ -249,20 +240,11 @@ def add_key(
     role: Annotated[
         str,
         typer.Option(
-            "--role",
             metavar="ROLE",
             help="read, propose, approve or admin; each may do what those before it may.",
         ),
     ] = "read",
-    namespace: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--namespace",
-            metavar="NAME",
-            help="Only facts of this namespace; may be given several times.",
-            show_default="all",
-        ),
-    ] = None,
+    namespace: NamespaceOption = None,
     store: StoreOption = DEFAULT_STORE,
     actor: ActorOption = "",
     as_json: JsonOption = False,

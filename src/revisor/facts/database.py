@@ -141,8 +141,7 @@ def _check_file(file: Path, *, create: bool) -> None:
                 os.close(private(file, os.O_CREAT | os.O_WRONLY))
         except OSError as error:
             raise CannotWrite(
-                f"{file} cannot be made: {error.strerror}.",
-                "Name a folder in which you may write.",
+                f"{file} cannot be made: {error.strerror}.", "Name a folder in which you may write."
             ) from error
     elif not file.is_file():
         raise NotFound(

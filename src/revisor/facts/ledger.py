@@ -15,14 +15,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from revisor.errors import CannotWrite, Conflict, NotFound
-from revisor.facts.changes import (
-    Change,
-    Difference,
-    Generation,
-    Put,
-    Remove,
-    Revision,
-)
+from revisor.facts.changes import Change, Difference, Generation, Put, Remove, Revision
 from revisor.facts.fact import Fact, normal_form
 from revisor.facts.migrations import READABLE, check_version, migrate, version_of
 from revisor.facts.policy import publish
@@ -35,13 +28,7 @@ from revisor.facts.queries import (
     resolve,
     within,
 )
-from revisor.facts.schema import (
-    FACT_COLUMNS,
-    fact_from_row,
-    generations,
-    live_at,
-    revisions,
-)
+from revisor.facts.schema import FACT_COLUMNS, fact_from_row, generations, live_at, revisions
 from revisor.facts.upkeep import Upkeep
 from revisor.facts.writing import CHUNK, chunks, write_generation
 
@@ -139,12 +126,7 @@ class Ledger(Upkeep):
                     "Somebody changed facts meanwhile. Look at them and run the command again.",
                 )
             return write_generation(
-                connection,
-                changes,
-                actor=actor,
-                reason=reason,
-                now=now,
-                approved_by=approved_by,
+                connection, changes, actor=actor, reason=reason, now=now, approved_by=approved_by
             )
 
     def rollback(

@@ -68,12 +68,7 @@ class Upkeep:
         return transaction(self._engine, self.name, writes=writes)
 
     def tag(
-        self,
-        name: str,
-        generation: int | str | None = None,
-        *,
-        actor: str,
-        move: bool = True,
+        self, name: str, generation: int | str | None = None, *, actor: str, move: bool = True
     ) -> int:
         """Give a generation (the last by default) a name.
 
@@ -133,12 +128,7 @@ class Upkeep:
             return policy.published(connection)
 
     def publish(
-        self,
-        generation: int | str,
-        *,
-        actor: str,
-        reason: str = "",
-        approved_by: str | None = None,
+        self, generation: int | str, *, actor: str, reason: str = "", approved_by: str | None = None
     ) -> int:
         """Make a generation (a number or a tag) live.
 

@@ -52,8 +52,7 @@ class Selection:
             )
         if isinstance(named, str):  # whose letters would be taken for names, of which none is there
             raise UsageError(
-                f"The namespaces are one text, {named!r}, not several names.",
-                f"Write [{named!r}].",
+                f"The namespaces are one text, {named!r}, not several names.", f"Write [{named!r}]."
             )
         if moment is None:
             return

@@ -114,11 +114,7 @@ def _add(body: NewFacts, service: Service, caller: Caller, response: Response) -
 
 @router.get("/facts/{fact_id:path}/history")
 def history(
-    fact_id: str,
-    service: ServiceOf,
-    caller: CallerOf,
-    limit: Limit = 50,
-    offset: Offset = 0,
+    fact_id: str, service: ServiceOf, caller: CallerOf, limit: Limit = 50, offset: Offset = 0
 ) -> dict[str, Any]:
     """The values that the fact had, the first one first: who gave it, when and why."""
     caller.must_be(Role.read)
@@ -265,10 +261,7 @@ def list_proposals(
     caller.must_be(Role.read)
     wanted = None if state == "all" else state
     found = service.desk.proposals(caller, state=wanted, limit=limit + 1, offset=offset)
-    return {
-        "proposals": found[:limit],
-        "next_offset": following(found, limit, offset),
-    }
+    return {"proposals": found[:limit], "next_offset": following(found, limit, offset)}
 
 
 @router.post("/proposals/{proposal_id}/approve")

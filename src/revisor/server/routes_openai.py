@@ -59,10 +59,7 @@ def _check_model(service: Service, name: str) -> None:
 
 @router.post("/completions")
 async def completions(
-    body: CompletionRequest,
-    request: Request,
-    service: ServiceOf,
-    caller: CallerOf,
+    body: CompletionRequest, request: Request, service: ServiceOf, caller: CallerOf
 ) -> Response:
     """Continue one or more prompts."""
     caller.must_be(Role.read)
@@ -89,10 +86,7 @@ async def completions(
 
 @router.post("/chat/completions")
 async def chat_completions(
-    body: ChatRequest,
-    request: Request,
-    service: ServiceOf,
-    caller: CallerOf,
+    body: ChatRequest, request: Request, service: ServiceOf, caller: CallerOf
 ) -> Response:
     """Answer a conversation."""
     caller.must_be(Role.read)
@@ -236,7 +230,4 @@ def _headers(asking: Asking) -> dict[str, str]:
     if not asking.asked.facts.report or asking.generation is None:
         return {}
     used = [quote(fact_id, safe="") for fact_id in asking.written_so_far()[:FACTS_IN_HEADER]]
-    return {
-        "x-revisor-generation": str(asking.generation),
-        "x-revisor-facts": ",".join(used),
-    }
+    return {"x-revisor-generation": str(asking.generation), "x-revisor-facts": ",".join(used)}

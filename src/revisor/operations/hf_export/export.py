@@ -179,10 +179,7 @@ def _write_gate(folder: Path, gate: FactGate) -> None:
 
 
 def _write_index(
-    folder: Path,
-    index: bytes,
-    facts: Sequence[Mapping[str, Any]],
-    about: Mapping[str, Any],
+    folder: Path, index: bytes, facts: Sequence[Mapping[str, Any]], about: Mapping[str, Any]
 ) -> None:
     """Everything that facts are in."""
     place = folder / GATE
