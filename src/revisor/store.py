@@ -18,7 +18,6 @@ from revisor.operations import archive as archives
 from revisor.operations.at_output import AtOutput
 from revisor.operations.method import Selection
 from revisor.operations.resources import Resources
-from revisor.operations.verify import settings_faults
 from revisor.operations.with_bank import WithBank
 from revisor.workspace import Clock, Workspace
 
@@ -467,7 +466,7 @@ class Store:
         Returns:
             The generations of which a bank was removed.
         """
-        from revisor.operations.collect import collect
+        from revisor.operations.erase import collect
 
         return collect(self.workspace, self._method, keep, actor=actor)
 
@@ -491,5 +490,5 @@ class Store:
 
     def verify(self) -> list[str]:
         """Everything wrong with settings, ledger and banks; empty if the store is whole."""
-        settings = settings_faults(self.workspace)
+        settings = self.workspace.settings_faults()
         return [*settings, *self.ledger.verify(), *self._method.faults()]

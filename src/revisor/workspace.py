@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,3 +64,12 @@ class Workspace:
     def settings_digest(self) -> str:
         """What names the content of `store.toml`."""
         return hashlib.sha256((self.path / "store.toml").read_bytes()).hexdigest()[:16]
+
+    def settings_faults(self) -> Iterator[str]:
+        """Whether `store.toml` is not the one that was last noted in the audit."""
+        noted = next((one for one in self.ledger.events() if "settings" in one.details), None)
+        if noted is not None and noted.details["settings"] != self.settings_digest():
+            yield (
+                f"{self.path / 'store.toml'} was changed since {noted.at}. If that was meant, "
+                "`revisor build` takes it over."
+            )

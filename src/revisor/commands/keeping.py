@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -127,8 +128,6 @@ def _find(store: Path, chosen: dict[str, Any], *, base: bool, as_json: bool) -> 
 
 
 def _ask_facts(store: Path, since: str | None, chosen: dict[str, Any], *, as_json: bool) -> None:
-    from revisor.operations.asking import as_json as asked_json
-
     with open_store(store) as opened:
         changed = None
         if since is not None:
@@ -136,7 +135,7 @@ def _ask_facts(store: Path, since: str | None, chosen: dict[str, Any], *, as_jso
             changed, _ = opened.ledger.changed_since(since, upto=live)
         asked = opened.ask_facts(changed, **chosen)
     if as_json:
-        print_json(asked_json(asked))
+        print_json(asdict(asked))
     else:
         _list_failures(
             [f"{one['prompt']!r} (id {one['id']}): {one['reason']}" for one in asked.failed]
@@ -147,7 +146,6 @@ def _ask_facts(store: Path, since: str | None, chosen: dict[str, Any], *, as_jso
 
 
 def _try_cases(store: Path, file: Path, chosen: dict[str, Any], *, as_json: bool) -> None:
-    from revisor.operations.cases import as_json as tried_json
     from revisor.operations.cases import read_cases, try_cases
 
     cases = read_cases(file)
@@ -165,13 +163,14 @@ def _try_cases(store: Path, file: Path, chosen: dict[str, Any], *, as_json: bool
         ids = {case.fact for case in cases if case.fact is not None}
         live = opened.ledger.known(ids, generation=opened.ledger.live_generation())
         tried = try_cases(cases, explain, live)
+    passed = tried.cases - len(tried.failed)
     if as_json:
-        print_json(tried_json(tried))
+        print_json({"cases": tried.cases, "passed": passed, "failed": tried.failed})
     else:
         _list_failures(
             [f"line {one['line']}: {one['prompt']!r}: {one['reason']}" for one in tried.failed]
         )
-        say(f"{tried.cases - len(tried.failed):,} of {plural(tried.cases, 'test')} passed")
+        say(f"{passed:,} of {plural(tried.cases, 'test')} passed")
     if tried.failed:
         raise typer.Exit(CONTRADICTED)
 

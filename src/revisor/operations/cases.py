@@ -91,12 +91,6 @@ def _reason(case: Case, found: Explanation, live: Collection[str]) -> str:
     return why_not(found) or ""
 
 
-def as_json(tried: TriedCases) -> dict[str, Any]:
-    """The result as `revisor check --cases --json` prints it."""
-    passed = tried.cases - len(tried.failed)
-    return {"cases": tried.cases, "passed": passed, "failed": tried.failed}
-
-
 def read_cases(file: Path, *, needs_fact: bool = True) -> list[Case]:
     """The cases of a file, a JSON object a line: `{"prompt", "chat", "namespace", "fact"}`.
 

@@ -16,7 +16,7 @@ from revisor.facts.fact import Fact, with_reverses
 from revisor.facts.forms import fact_from, follows
 from revisor.facts.ledger import Ledger
 from revisor.facts.rules import LIST_LIMIT
-from revisor.operations.asking import as_json, ask_facts
+from revisor.operations.asking import ask_facts
 from revisor.server.access import CallerOf, ServiceOf
 from revisor.server.answering import while_there
 from revisor.server.bodies import Body, Record
@@ -235,7 +235,7 @@ def _check_ledger(service: Service, caller: Caller, is_there: Callable[[], bool]
     return {
         "facts": len(found.view),
         "expired": [told(fact) for fact in ended[:MOST]],
-        **as_json(ask_facts(found.gate, _first_wordings(first, is_there), quiet=True)),
+        **asdict(ask_facts(found.gate, _first_wordings(first, is_there), quiet=True)),
     }
 
 
