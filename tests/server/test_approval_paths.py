@@ -194,8 +194,8 @@ def test_the_audit_shows_every_policy_key_trial_and_erasure(
     store: Store, desk: ChangeDesk, database: Database
 ) -> None:
     keys, trials = KeyBook(database), Generations(store)
-    desk.set_policy("law", ROOT, needs_approval=True)
-    desk.set_policy("law", ROOT, needs_approval=False)
+    store.ledger.set_policy("law", needs_approval=True, actor=ROOT.name)
+    store.ledger.set_policy("law", needs_approval=False, actor=ROOT.name)
     keys.make("mona", Role.approve, ["law"], actor="root")
     keys.revoke("mona", actor="root")
     store.add([replace(BASEL, object="Bonn")], actor="ann")

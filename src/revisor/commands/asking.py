@@ -132,12 +132,8 @@ def _why_none(
     messages: Sequence[Mapping[str, str]] | None = None,
     **options: Any,
 ) -> str | None:
-    """Why an answer used no fact; None if it did, or if its method has no reasons.
-
-    Args:
-        messages: those that it answers; without, it answers its prompt.
-        options: of `Store.explain`.
-    """
+    """Why an answer, to messages or to its prompt, used no fact; None if it did, or if its method
+    has no reasons. The options are those of `Store.explain`."""
     if answer.facts_used or store.settings.method != "revisor":
         return None
     from revisor.operations.why import why_not
@@ -278,11 +274,7 @@ def chat(
 
 
 class _Conversation:
-    """One chat: the turns so far, and whether the facts are on and were in the last answer.
-
-    Args:
-        chosen: options of `Store.explain`.
-    """
+    """One chat: the turns so far, and whether the facts are on and were in the last answer."""
 
     def __init__(
         self, store: Store, engine: Engine, max_tokens: int, chosen: Mapping[str, Any]

@@ -149,11 +149,8 @@ def _write(
     *,
     follow: bool,
 ) -> dict[str, Any]:
-    """Write the revisions of generation `number`; returns the counts of a `Generation`.
-
-    Args:
-        digests: filled with those of the rows, in the order of their keys.
-    """
+    """Write the revisions of generation `number`, and fill `digests` with those of the rows, in the
+    order of their keys; returns the counts of a `Generation`."""
     counts = {"added": 0, "updated": 0, "removed": 0, "unchanged": 0}
     named: set[str] = set()
     if follow:

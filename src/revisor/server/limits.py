@@ -181,11 +181,7 @@ class _Body:
         self._seen = self._held = 0
 
     async def receive(self) -> Message:
-        """As of ASGI.
-
-        Raises:
-            HTTPException: it is refused.
-        """
+        """As of ASGI; HTTPException where it is refused."""
         try:
             async with asyncio.timeout_at(self._until):
                 message = await self._receive()

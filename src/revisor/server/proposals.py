@@ -50,16 +50,6 @@ class ChangeDesk:
     def __init__(self, database: Database, ledger: Ledger) -> None:
         self._database, self._ledger = database, ledger
 
-    # What namespaces ask for
-
-    def policies(self) -> dict[str, bool]:
-        """Whether each namespace that was set up needs approval; others do not."""
-        return self._ledger.policies()
-
-    def set_policy(self, namespace: str, caller: Caller, *, needs_approval: bool) -> None:
-        """Say whether changes in a namespace need approval."""
-        self._ledger.set_policy(namespace, needs_approval=needs_approval, actor=caller.name)
-
     # Changes
 
     def change(

@@ -98,7 +98,7 @@ def list_policies(
 ) -> dict[str, Any]:
     """The namespaces that were set up, and whether their changes need approval."""
     caller.must_be(Role.read)
-    mine = [one for one in sorted(service.desk.policies().items()) if caller.sees(one[0])]
+    mine = [one for one in sorted(service.store.ledger.policies().items()) if caller.sees(one[0])]
     found = mine[offset : offset + limit + 1]
     return {
         "namespaces": [{"name": name, "needs_approval": needs} for name, needs in found[:limit]],
@@ -116,7 +116,7 @@ def set_policy(
     """Say whether changes of facts in a namespace need approval."""
     caller.must_be(Role.admin)
     caller.must_see(name)
-    service.desk.set_policy(name, caller, needs_approval=body.needs_approval)
+    service.store.ledger.set_policy(name, needs_approval=body.needs_approval, actor=caller.name)
     return {"name": name, "needs_approval": body.needs_approval}
 
 
