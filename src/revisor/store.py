@@ -61,8 +61,8 @@ class Store:
         self.workspace = workspace
         self.path, self.settings, self.ledger = workspace.path, workspace.settings, workspace.ledger
         self._resources = Resources(workspace)
-        method = WithBank if self.settings.method == "neuraldb" else AtOutput
-        self._method = method(workspace, self._resources)
+        kind = WithBank if self.settings.method == "neuraldb" else AtOutput
+        self._method: AtOutput | WithBank = kind(workspace, self._resources)
 
     @classmethod
     def init(cls, path: str | Path, *, model: str, **settings: Any) -> Store:
@@ -466,9 +466,11 @@ class Store:
         Returns:
             The generations of which a bank was removed.
         """
-        from revisor.operations.erase import collect
+        from revisor.operations.erase import note_collected
 
-        return collect(self.workspace, self._method, keep, actor=actor)
+        gone = self._method.collect(keep)
+        note_collected(self.workspace, gone, actor=actor)
+        return gone
 
     def export(self, file: str | Path, *, actor: str = "") -> int:
         """Write the facts to a JSONL file, or the whole store to a `.zip`; tells how many.

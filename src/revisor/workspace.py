@@ -10,6 +10,7 @@ from pathlib import Path
 
 from revisor.config import StoreSettings, read_settings
 from revisor.facts.ledger import Ledger
+from revisor.facts.private import sha256_of
 
 Clock = Callable[[], datetime]
 
@@ -64,6 +65,12 @@ class Workspace:
     def settings_digest(self) -> str:
         """What names the content of `store.toml`."""
         return hashlib.sha256((self.path / "store.toml").read_bytes()).hexdigest()[:16]
+
+    def note_export(self, file: Path, proof: Path, *, actor: str) -> None:
+        """Note in the audit what the store was exported to, and the hash of the file by which it is
+        known again."""
+        digest = sha256_of(proof)
+        self.ledger.record_if_writable("export", actor=actor, file=str(file), sha256=digest)
 
     def settings_faults(self) -> Iterator[str]:
         """Whether `store.toml` is not the one that was last noted in the audit."""

@@ -17,6 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from revisor.facts.queries import last_generation
 from revisor.facts.schema import audit, keep, kept, now
 
 START = "0" * 64
@@ -51,11 +52,12 @@ def record(
     kind: str,
     *,
     actor: str,
-    generation: int,
     details: Mapping[str, Any],
+    generation: int | None = None,
     at: str | None = None,
 ) -> Event:
-    """Append an event. The connection holds the write lock."""
+    """Append an event, of the last generation unless another is given. The connection holds the
+    write lock."""
     head = sa.select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
     last = connection.execute(head).first()
     seq, before = (last.seq + 1, last.hash) if last else (1, START)
@@ -64,7 +66,7 @@ def record(
         "at": at or now(),
         "actor": actor,
         "kind": kind,
-        "generation": generation,
+        "generation": last_generation(connection).number if generation is None else generation,
         "details": json.dumps(details, sort_keys=True, ensure_ascii=False),
     }
     row["hash"] = _hash(row, before)

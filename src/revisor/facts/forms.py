@@ -31,7 +31,7 @@ from functools import lru_cache
 from typing import Any
 
 from revisor.errors import Fault
-from revisor.facts.fact import FIELDS, Fact, parse_time
+from revisor.facts.fact import FIELDS, Fact
 from revisor.facts.records import Number
 from revisor.facts.rules import (
     BREAKS,
@@ -39,6 +39,7 @@ from revisor.facts.rules import (
     NAME_LIMIT,
     REQUIRED,
     TEXTS,
+    date_fault,
     id_fault,
     list_fault,
     order_fault,
@@ -221,13 +222,9 @@ class _Reading:
         if isinstance(value, date):  # Parquet has dates and times of its own; datetime is a date.
             return value.isoformat()
         text = self._text(key, NAME_LIMIT)
-        try:
-            if text:
-                parse_time(text)
-        except ValueError:
-            self._fault(f"{key!r} is no date: {shown(text)}", "write it like 2026-01-31")
-            return ""
-        return text
+        wrong = date_fault(text, key) if text else None
+        self._add(wrong)
+        return "" if wrong else text
 
     def _template(self, key: str, text: str, what: str, name: str, remedy: str) -> str:
         found = template(text, name)

@@ -100,11 +100,7 @@ def set_policy(connection: sa.Connection, name: str, *, needs_approval: bool, ac
         return False
     _keep_policies(connection, {name: needs_approval})
     record(
-        connection,
-        POLICY,
-        actor=actor,
-        generation=last_generation(connection).number,
-        details={"name": name, "needs_approval": needs_approval},
+        connection, POLICY, actor=actor, details={"name": name, "needs_approval": needs_approval}
     )
     return True
 

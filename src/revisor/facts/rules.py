@@ -153,6 +153,15 @@ def wordings_faults(
             )
 
 
+def date_fault(text: str, name: str) -> Fault | None:
+    """What is wrong with a time that is there, if anything is."""
+    try:
+        parse_time(text)
+    except ValueError:
+        return Fault(f"{name!r} is no date: {shown(text)}", "write it like 2026-01-31")
+    return None
+
+
 def order_fault(start: str | None, end: str | None) -> Fault | None:
     """What is wrong with two times that can be read."""
     if not start or not end or parse_time(end) > parse_time(start):
@@ -275,17 +284,11 @@ def _field_faults(name: str, text: str | None, limit: int) -> Iterator[Fault]:
 
 
 def _time_faults(fact: Fact) -> Iterator[Fault]:
-    readable = True
-    for name in ("valid_from", "valid_to"):
-        text = getattr(fact, name)
-        try:
-            if text:
-                parse_time(text)
-        except ValueError:
-            readable = False
-            yield Fault(f"{name!r} is no date: {shown(text)}", "write it like 2026-01-31")
-    if readable and (wrong := order_fault(fact.valid_from, fact.valid_to)):
-        yield wrong
+    times = {name: getattr(fact, name) for name in ("valid_from", "valid_to")}
+    wrong = [fault for name, text in times.items() if text and (fault := date_fault(text, name))]
+    yield from wrong
+    if not wrong and (disorder := order_fault(*times.values())):
+        yield disorder
 
 
 def tidy(fact: Fact) -> Fact:

@@ -14,7 +14,7 @@ from revisor.errors import BadInput, CannotWrite, Conflict, NotFound, StoreDamag
 from revisor.facts import audit, dump, policy
 from revisor.facts.changes import Purged
 from revisor.facts.database import make_engine, scrub, transaction
-from revisor.facts.queries import is_number, last_generation, pinned, refuse_one_text, resolve
+from revisor.facts.queries import is_number, pinned, refuse_one_text, resolve
 from revisor.facts.schema import keep, kept, revisions, tags
 from revisor.facts.seals import ledger_faults
 from revisor.facts.writing import chunks, erase
@@ -157,15 +157,18 @@ class Upkeep:
         with self._connection(writes=True) as connection:
             policy.set_policy(connection, namespace, needs_approval=needs_approval, actor=actor)
 
-    def record(self, kind: str, *, actor: str, generation: int, **details: Any) -> audit.Event:
-        """Append to the audit that something was done with the store, outside the ledger."""
+    def record(
+        self, kind: str, *, actor: str, generation: int | None = None, **details: Any
+    ) -> audit.Event:
+        """Append to the audit that something was done with the store, outside the ledger, at the
+        last generation unless another is given."""
         with self._connection(writes=True) as connection:
             return audit.record(
                 connection, kind, actor=actor, generation=generation, details=details
             )
 
     def record_if_writable(
-        self, kind: str, *, actor: str, generation: int, **details: Any
+        self, kind: str, *, actor: str, generation: int | None = None, **details: Any
     ) -> audit.Event | None:
         """`record`, for what only reads the store: one that may only be read still answers."""
         try:
@@ -304,10 +307,7 @@ class Upkeep:
         try:
             with self._connection(writes=True) as connection:
                 dump.read_tables(connection, tables)
-                generation = last_generation(connection).number
-                audit.record(
-                    connection, "restore", actor=actor, generation=generation, details=details
-                )
+                audit.record(connection, "restore", actor=actor, details=details)
         except StoreDamaged as error:
             raise BadInput(
                 f"The tables do not fit together: {error.message}",

@@ -7,7 +7,6 @@ is packed once, and shared again where the archive is unpacked.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -64,13 +63,7 @@ def export(ws: Workspace, file: Path, *, actor: str) -> int:
     else:
         own = (fact for fact in ws.ledger.facts() if fact.reverse_of is None)
         count = write_facts(own, file)
-    ws.ledger.record_if_writable(
-        "export",
-        actor=actor,
-        generation=ws.ledger.generation,
-        file=str(file.resolve()),
-        sha256=sha256_of(file),
-    )
+    ws.note_export(file.resolve(), file, actor=actor)
     return count
 
 
@@ -97,12 +90,9 @@ def _fill(ws: Workspace, archive: zipfile.ZipFile, scratch: Path) -> None:
     def put(name: str, source: Path) -> None:
         member = zipfile.ZipInfo(name, _DATE)
         member.external_attr = 0o644 << 16
-        digest = hashlib.sha256()
         with source.open("rb") as old, archive.open(member, "w", force_zip64=True) as new:
-            while block := old.read(_BLOCK):
-                digest.update(block)
-                new.write(block)
-        hashes[name] = digest.hexdigest()
+            shutil.copyfileobj(old, new, _BLOCK)
+        hashes[name] = sha256_of(source)
 
     settings = scratch / SETTINGS
     write_settings(settings, replace(ws.settings, database=None))
@@ -208,12 +198,9 @@ def _extract(archive: zipfile.ZipFile, file: Path, inner: Path) -> None:
             raise refused(f"it holds {name!r}, which is no file of a store")
         target = inner / name
         make_private(target.parent)
-        digest = hashlib.sha256()
         with archive.open(name) as old, open(target, "wb", opener=private) as new:
-            while block := old.read(_BLOCK):
-                digest.update(block)
-                new.write(block)
-        if digest.hexdigest() != files[name]:
+            shutil.copyfileobj(old, new, _BLOCK)
+        if sha256_of(target) != files[name]:
             raise refused(f"{name} was changed: its sha256 is not the manifest's")
     if links:
         from revisor.neuraldb.bank.files import link_file

@@ -122,8 +122,7 @@ class AtOutput(Method):
 
         ws, ledger = self.workspace, self.workspace.ledger
         if any(ws.settings_faults()):
-            digest = ws.settings_digest()
-            ledger.record("settings", actor=actor, generation=ledger.generation, settings=digest)
+            ledger.record("settings", actor=actor, settings=ws.settings_digest())
         live = ledger.live_generation()
         return BuildReport(
             rows=0, facts=0, seconds=0.0, facts_per_second=0.0, failed=[], generation=live

@@ -26,7 +26,6 @@ from revisor.neuraldb import method as neuraldb
 from revisor.operations import hf_export
 from revisor.operations.archive import is_archive, pack, unpack
 from revisor.operations.hits import blank_erased
-from revisor.operations.method import Method
 from revisor.workspace import Workspace
 
 
@@ -88,18 +87,12 @@ def finish(ws: Workspace) -> None:
     ws.ledger.scrub()
 
 
-def collect(ws: Workspace, method: Method, keep: int, *, actor: str) -> list[int]:
-    """Remove the banks that the method does not need, and finish an erasure.
-
-    Returns:
-        The generations of which a bank was removed.
-    """
-    gone = method.collect(keep)
+def note_collected(ws: Workspace, gone: Collection[int], *, actor: str) -> None:
+    """Finish an erasure, and note the generations of which a bank was removed."""
     if ws.ledger.unscrubbed:
         finish(ws)
     if gone:
-        ws.ledger.record("gc", actor=actor, generation=ws.ledger.generation, removed=sorted(gone))
-    return gone
+        ws.ledger.record("gc", actor=actor, removed=sorted(gone))
 
 
 def collect_old_banks(ws: Workspace, keep: int) -> list[int]:
@@ -151,13 +144,7 @@ def _purge_exports(ws: Workspace, ids: set[str], *, actor: str) -> tuple[list[st
                 continue
         if changed:
             written.append(name)
-            ws.ledger.record(
-                "export",
-                actor=actor,
-                generation=ws.ledger.generation,
-                file=name,
-                sha256=sha256_of(proof),
-            )
+            ws.note_export(file, proof, actor=actor)
     return written, unreached
 
 

@@ -185,16 +185,10 @@ class Asking:
             AnswerFailed: the model failed.
         """
         async for answer, _, _ in self.pieces(is_gone):
-            self._raise_failed(answer)
+            if answer.reason in ("error", "cancelled"):
+                why = "The server's log says why." if answer.reason == "error" else "Ask again."
+                raise AnswerFailed("The answer was broken off.", why)
         return self.answers
-
-    @staticmethod
-    def _raise_failed(answer: Answered) -> None:
-        if answer.reason in ("error", "cancelled"):
-            raise AnswerFailed(
-                "The answer was broken off.",
-                "The server's log says why." if answer.reason == "error" else "Ask again.",
-            )
 
     async def pieces(
         self, is_gone: Callable[[], Awaitable[bool]] | None = None

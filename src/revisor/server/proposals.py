@@ -177,7 +177,7 @@ class ChangeDesk:
             ledger.must_scrub()
             ledger.connection.execute(table.delete().where(table.c.id == proposal_id))
             told = {"proposal": proposal_id, "state": row["state"]}
-            ledger.record("erase", actor=caller.name, generation=ledger.generation, **told)
+            ledger.record("erase", actor=caller.name, **told)
         self._ledger.scrub()
 
 

@@ -19,7 +19,6 @@ import sqlalchemy as sa
 from revisor.errors import Conflict, NotFound, RevisorError, UsageError
 from revisor.facts.audit import record
 from revisor.facts.fact import normal_form
-from revisor.facts.queries import last_generation
 from revisor.facts.schema import now
 from revisor.server.tables import Database
 from revisor.server.tables import keys as table
@@ -155,7 +154,7 @@ class KeyBook:
                 raise Conflict(f"There is a key named '{name}' already.", "Choose another name.")
             connection.execute(table.insert().values(values))
             told = {"name": name, "role": role.name, "namespaces": namespaces}
-            _record(connection, "key", actor, told)
+            record(connection, "key", actor=actor, details=told)
         return f"{PREFIX}-{key_id}-{secret}"
 
     def all(self, *, limit: int | None = None, offset: int = 0) -> list[dict[str, Any]]:
@@ -188,7 +187,7 @@ class KeyBook:
             ended = table.update().where(standing).values(revoked_at=now())
             if not connection.execute(ended).rowcount:
                 raise NotFound(f"There is no key named '{name}'.", "See: revisor keys ls")
-            _record(connection, "revoke", actor, {"name": name})
+            record(connection, "revoke", actor=actor, details={"name": name})
 
     def who(self, token: str) -> Caller:
         """Whose token this is.
@@ -212,11 +211,6 @@ class KeyBook:
             role=Role[rows[0]["role"]],
             namespaces=None if allowed is None else frozenset(allowed),
         )
-
-
-def _record(connection: sa.Connection, kind: str, actor: str, details: dict[str, Any]) -> None:
-    generation = last_generation(connection).number
-    record(connection, kind, actor=actor, generation=generation, details=details)
 
 
 def _hash(secret: str) -> str:

@@ -119,13 +119,7 @@ def export_model(
         )
         _write_gate(scratch, gate)
         _write_index(scratch, index, facts, about)
-    ws.ledger.record_if_writable(
-        "export",
-        actor=actor,
-        generation=ws.ledger.generation,
-        file=str(folder.resolve()),
-        sha256=sha256_of(folder / MANIFEST),
-    )
+    ws.note_export(folder.resolve(), folder / MANIFEST, actor=actor)
     return Exported(facts=len(facts), generation=generation)
 
 
