@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,9 +80,13 @@ def set_head(connection: sa.Connection, seq: int, hash_: str) -> None:
     keep(connection, HEAD, f"{seq}:{hash_}")
 
 
-def events(connection: sa.Connection, limit: int | None = None) -> Iterator[Event]:
-    """The events, the last one first."""
+def events(
+    connection: sa.Connection, limit: int | None = None, *, kinds: Collection[str] | None = None
+) -> Iterator[Event]:
+    """The events, or those of some kinds, the last one first."""
     wanted = sa.select(audit).order_by(audit.c.seq.desc()).limit(limit)
+    if kinds is not None:
+        wanted = wanted.where(audit.c.kind.in_(kinds))
     return (_event(dict(row)) for row in connection.execute(wanted).mappings())
 
 
@@ -108,6 +112,8 @@ def _hash(row: Mapping[str, Any], before: str) -> str:
 def _event(row: Mapping[str, Any]) -> Event:
     try:
         details = json.loads(row["details"])
-    except ValueError:  # it was tampered with, which `chain_faults` tells
+    except (ValueError, RecursionError):
+        details = None
+    if not isinstance(details, dict):  # it was tampered with, which `chain_faults` tells
         details = {"unreadable": row["details"]}
     return Event(**{**row, "details": details})

@@ -6,17 +6,15 @@ needs the audit only, and a table that was changed by hand is found.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
 
 import sqlalchemy as sa
 
 from revisor.errors import BadInput, NeedsApproval
-from revisor.facts.audit import record
+from revisor.facts.audit import events, record
 from revisor.facts.fact import normal_form
 from revisor.facts.queries import differing, last_generation
-from revisor.facts.schema import audit, generations, keep, kept, meta, policies
+from revisor.facts.schema import generations, keep, kept, meta, policies
 
 PUBLISHED = "published"
 PUBLISH = "publish"
@@ -150,25 +148,14 @@ class Approval:
 
 def replayed(connection: sa.Connection) -> tuple[int | None, dict[str, bool]]:
     """The published generation and the policies that the events of the audit add up to."""
-    wanted = sa.select(audit.c.kind, audit.c.generation, audit.c.details)
-    wanted = wanted.where(audit.c.kind.in_((PUBLISH, POLICY))).order_by(audit.c.seq)
     pin: int | None = None
     found: dict[str, bool] = {}
-    for kind, generation, text in connection.execute(wanted):
-        details = _details(text)
-        if kind == PUBLISH:
-            pin = generation if details.get("pinned") else None
+    for one in reversed(list(events(connection, kinds=(PUBLISH, POLICY)))):
+        if one.kind == PUBLISH:
+            pin = one.generation if one.details.get("pinned") else None
         else:
-            found[str(details.get("name"))] = bool(details.get("needs_approval"))
+            found[str(one.details.get("name"))] = bool(one.details.get("needs_approval"))
     return pin, found
-
-
-def _details(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError:  # it was tampered with, which the chain tells
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def restore(connection: sa.Connection) -> None:
