@@ -49,38 +49,6 @@ keys = typer.Typer(
 class Wanted(ServeSettings):
     """How `revisor serve` is to serve."""
 
-    host: Annotated[
-        str,
-        typer.Option(
-            metavar="HOST",
-            help="Where to listen; beyond this machine only with API keys (revisor keys add).",
-        ),
-    ] = ServeSettings.host
-    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N")] = ServeSettings.port
-    max_batch: Annotated[int, typer.Option(min=1, metavar="N", help="Answers written at once.")] = (
-        ServeSettings.max_batch
-    )
-    max_waiting: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Answers that may wait; more get 429.")
-    ] = ServeSettings.max_waiting
-    max_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Longest answer.")] = (
-        ServeSettings.max_tokens
-    )
-    per_minute: Annotated[
-        int,
-        typer.Option(
-            "--rate", min=0, metavar="N", help="Requests of one key a minute; 0 for no limit."
-        ),
-    ] = ServeSettings.per_minute
-    hit_log: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            max=1.0,
-            metavar="SHARE",
-            help="Share of answers whose facts are logged in STORE/logs/hits.jsonl.",
-        ),
-    ] = ServeSettings.hit_log
     trusted_proxy: Annotated[
         list[str] | None,
         typer.Option(

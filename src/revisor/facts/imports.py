@@ -15,7 +15,7 @@ from revisor.facts.changes import Put, Remove
 from revisor.facts.check import Finding, conflicts_between
 from revisor.facts.fact import Fact, normal_form, reversed_fact, with_reverses
 from revisor.facts.ledger import Ledger
-from revisor.facts.load import Contradiction, FactFile
+from revisor.facts.load import FactFile, Repeated
 from revisor.facts.queries import refuse_one_text
 from revisor.facts.rules import checked, checked_all
 
@@ -181,7 +181,7 @@ def _facts(source: Any) -> list[Fact]:
     return given
 
 
-def _contradiction(one: Contradiction, first: Fact) -> Fault:
+def _contradiction(one: Repeated, first: Fact) -> Fault:
     if normal_form(one.fact.subject) != normal_form(first.subject):
         return Fault(
             f"has the id of line {one.first_line}, {one.fact.id}: that is about "

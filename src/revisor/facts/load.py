@@ -26,24 +26,11 @@ _READ_AS_WINDOWS = Fault(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Duplicate:
-    """A line that states again what an earlier line states; only the first is a fact.
+class Repeated:
+    """A line about a fact of an earlier line; only the first is a fact.
 
     Attributes:
-        line: the line that was left out.
-        first_line: the line that was kept.
-    """
-
-    line: int
-    first_line: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Contradiction:
-    """A line that gives a fact of an earlier line another object.
-
-    Attributes:
-        line, first_line: the line and the earlier one.
+        line, first_line: the line that was left out, and the one that was kept.
         fact: what the line states; the earlier fact has the same id.
     """
 
@@ -77,8 +64,8 @@ class FactFile:
     def _restart(self) -> None:
         self.faults: list[Fault] = []
         self.conflicts: list[Fault] = []
-        self.contradictions: list[Contradiction] = []
-        self.duplicates: list[Duplicate] = []
+        self.contradictions: list[Repeated] = []
+        self.duplicates: list[Repeated] = []
         self.facts = 0
         self.keeps = 0
         self.notes: list[Fault] = []
@@ -111,10 +98,10 @@ class FactFile:
             self._seen[key] = line << 64 | value
             return True
         first_line, first_value = earlier >> 64, earlier & (1 << 64) - 1
+        found = Repeated(line=line, first_line=first_line, fact=fact)
         if first_value == value:
-            self.duplicates.append(Duplicate(line=line, first_line=first_line))
+            self.duplicates.append(found)
             return False
-        found = Contradiction(line=line, first_line=first_line, fact=fact)
         self.contradictions.append(found)
         self.conflicts.append(
             Fault(

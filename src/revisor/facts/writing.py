@@ -105,7 +105,10 @@ def erase(
     """
     last = last_generation(connection)
     ids = sorted(fact_ids)
-    rows = [row for some in chunks(ids) for row in _rows_of(connection, some)]
+    place = sa.select(_C.key, _C.until, _C.kind)
+    rows = [
+        row for some in chunks(ids) for row in connection.execute(place.where(_C.fact_id.in_(some)))
+    ]
     live = sum(row.until is None and row.kind in LIVE_KINDS for row in rows)
     number = last.number
     if live:
@@ -132,12 +135,6 @@ def erase(
         details={"facts": len(ids), "revisions": len(rows), "reason": reason},
     )
     return Purged(ids=tuple(ids), revisions=len(rows), generation=number)
-
-
-def _rows_of(connection: sa.Connection, ids: Sequence[str]) -> Sequence[Any]:
-    """The places of all that some facts ever were."""
-    wanted = sa.select(_C.key, _C.until, _C.kind).where(_C.fact_id.in_(ids))
-    return connection.execute(wanted).all()
 
 
 def _write(

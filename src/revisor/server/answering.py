@@ -17,7 +17,6 @@ from revisor.errors import RevisorError
 from revisor.facts.schema import now
 from revisor.server.generations import InForce
 from revisor.server.job import Job, Piece, Reason
-from revisor.server.metrics import Finished
 from revisor.server.openai import Facts, TokenTold
 from revisor.server.roles import Caller
 from revisor.server.row_gate import Written
@@ -248,8 +247,7 @@ class Asking:
         mine = self.answers[number * self.asked.choices :][: self.asked.choices]
         if all(one.reason for one in mine):
             used = tuple(one for answer in mine for one in answer.used)
-            done = Finished(job=job, generation=self.generation, used=used)
-            self._service.metrics.saw_answer(done)
+            self._service.metrics.saw_answer(job, self.generation, used)
 
     def _log(self, answer: Answered) -> None:
         entry = {
