@@ -209,7 +209,7 @@ def migrate(connection: sa.Connection) -> None:
         {"number": one.number, "name": one.name, "hash": one.hash, "at": now()} for one in new
     ]
     connection.execute(migrations.insert(), rows)
-    keep(connection, "schema_version", str(VERSION))
+    keep(connection, "schema_version", VERSION)
 
 
 def version_of(connection: sa.Connection) -> int | None:

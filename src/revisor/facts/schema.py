@@ -121,11 +121,11 @@ def kept(connection: sa.Connection, key: str) -> str | None:
     return found
 
 
-def keep(connection: sa.Connection, key: str, value: str | None) -> None:
+def keep(connection: sa.Connection, key: str, value: str | int | None) -> None:
     """Have `meta` keep a value under a key, in the place of what it has; None for none."""
     connection.execute(meta.delete().where(meta.c.key == key))
     if value is not None:
-        connection.execute(meta.insert().values(key=key, value=value))
+        connection.execute(meta.insert().values(key=key, value=str(value)))
 
 
 def row_from(fact: Fact) -> dict[str, Any]:

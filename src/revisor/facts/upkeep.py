@@ -251,7 +251,7 @@ class Upkeep:
         whole = self.ids_of(fact_ids)
         self.need_approval(whole, actor=actor, approved_by=approved_by)
         with self._connection(writes=True) as connection:
-            keep(connection, _SCRUB, "1")
+            keep(connection, _SCRUB, 1)
             there = sa.inspect(connection).get_table_names()
             if _PROPOSALS.name in there:
                 for some in chunks(whole):
@@ -271,7 +271,7 @@ class Upkeep:
     def must_scrub(self) -> None:
         """Note that something is being erased whose text stays in the pages until `scrub`."""
         with self._connection(writes=True) as connection:
-            keep(connection, _SCRUB, "1")
+            keep(connection, _SCRUB, 1)
 
     def scrub(self) -> None:
         """Write the database out anew, so that nothing erased is left in its pages or its log."""
