@@ -31,7 +31,7 @@ from revisor.errors import (
     Unreachable,
     UsageError,
 )
-from revisor.facts.private import make_private, private
+from revisor.facts.private import make_private, private, writing
 
 BUSY_SECONDS = 30
 WRITES = "revisor_writes"
@@ -135,14 +135,10 @@ def _connect_to_read(file: Path) -> sqlite3.Connection:
 
 def _check_file(file: Path, *, create: bool) -> None:
     if create:
-        try:
+        with writing(f"{file} cannot be made", "Name a folder in which you may write."):
             make_private(file.parent)
             if not file.exists():  # SQLite's log beside it gets the file's own mode
                 os.close(private(file, os.O_CREAT | os.O_WRONLY))
-        except OSError as error:
-            raise CannotWrite(
-                f"{file} cannot be made: {error.strerror}.", "Name a folder in which you may write."
-            ) from error
     elif not file.is_file():
         raise NotFound(
             f"There is no ledger {file}.",

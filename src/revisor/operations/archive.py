@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from revisor.config import read_settings, write_settings
-from revisor.errors import BadInput, CannotWrite, NotFound, UsageError
+from revisor.errors import BadInput, NotFound, UsageError
 from revisor.facts.dump import TABLES
 from revisor.facts.ledger import Ledger
 from revisor.facts.lines import write_facts
-from revisor.facts.private import make_private, private, sha256_of, written_whole
+from revisor.facts.private import make_private, private, sha256_of, writing, written_whole
 from revisor.workspace import Workspace
 
 FORMAT = 4  # 3 had no probes
@@ -69,17 +69,13 @@ def export(ws: Workspace, file: Path, *, actor: str) -> int:
 
 def pack(ws: Workspace, file: Path) -> None:
     """Write a store as an archive; a file of this name is replaced."""
-    try:
-        with (
-            tempfile.TemporaryDirectory(dir=file.parent, prefix=".revisor-") as scratch,
-            written_whole(file) as stream,
-            zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=True) as archive,
-        ):
-            _fill(ws, archive, Path(scratch))
-    except OSError as error:
-        raise CannotWrite(
-            f"Cannot write {file}: {error.strerror}.", "Name a file in a folder that is there."
-        ) from error
+    with (
+        writing(f"Cannot write {file}", "Name a file in a folder that is there."),
+        tempfile.TemporaryDirectory(dir=file.parent, prefix=".revisor-") as scratch,
+        written_whole(file) as stream,
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=True) as archive,
+    ):
+        _fill(ws, archive, Path(scratch))
 
 
 def _fill(ws: Workspace, archive: zipfile.ZipFile, scratch: Path) -> None:
@@ -134,6 +130,7 @@ def unpack(file: Path, path: Path, *, actor: str, database: str | None = None) -
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with (
+            writing(f"Cannot write to {path}", "Choose another."),
             tempfile.TemporaryDirectory(dir=path.parent, prefix=".revisor-import-") as scratch,
             zipfile.ZipFile(file) as archive,
         ):
@@ -162,10 +159,6 @@ def unpack(file: Path, path: Path, *, actor: str, database: str | None = None) -
         raise BadInput(
             f"{file} is no archive of a store, or a damaged one: {error}.",
             "Name a file that `revisor export FILE.zip` wrote.",
-        ) from error
-    except OSError as error:
-        raise CannotWrite(
-            f"Cannot write to {path}: {error.strerror}.", "Choose another."
         ) from error
 
 

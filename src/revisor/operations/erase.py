@@ -19,7 +19,7 @@ from pathlib import Path
 
 from revisor.errors import BadInput, CannotWrite, NotFound, UsageError
 from revisor.facts.audit import Event
-from revisor.facts.private import sha256_of, written_whole
+from revisor.facts.private import sha256_of, writing, written_whole
 from revisor.index.basefile import forget
 from revisor.models.folder import is_whole
 from revisor.neuraldb import method as neuraldb
@@ -171,19 +171,14 @@ def _exports(events: Iterable[Event]) -> tuple[dict[str, str], set[str]]:
 
 def _purge_lines(file: Path, ids: set[str]) -> bool:
     """Leave the facts out of a file of facts; whether there were any."""
-    try:
-        with file.open("rb") as old:
-            if not any(json.loads(line)["id"] in ids for line in old):
-                return False
-            old.seek(0)
-            with written_whole(file) as new:
-                new.writelines(line for line in old if json.loads(line)["id"] not in ids)
-                os.fchmod(new.fileno(), file.stat().st_mode & 0o777)
-    except OSError as error:
-        raise CannotWrite(
-            f"{file} cannot be written anew: {error.strerror}.",
-            "Nothing was purged from the ledger. Make it writable, or move it away.",
-        ) from error
+    hint = "Nothing was purged from the ledger. Make it writable, or move it away."
+    with writing(f"{file} cannot be written anew", hint), file.open("rb") as old:
+        if not any(json.loads(line)["id"] in ids for line in old):
+            return False
+        old.seek(0)
+        with written_whole(file) as new:
+            new.writelines(line for line in old if json.loads(line)["id"] not in ids)
+            os.fchmod(new.fileno(), file.stat().st_mode & 0o777)
     return True
 
 
