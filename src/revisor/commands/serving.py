@@ -222,9 +222,7 @@ def add_key(
     from revisor.server.tables import Database
 
     with open_store(store) as opened, Database.of(opened) as database:
-        token = KeyBook(database).make(
-            name, role_of(role), namespace or None, actor=actor or os_user()
-        )
+        token = KeyBook(database).make(name, role_of(role), namespace or None, actor=actor)
     if as_json:
         print_json({"name": name, "role": role, "namespaces": namespace or None, "token": token})
         return
@@ -265,7 +263,7 @@ def revoke_key(
     from revisor.server.tables import Database
 
     with open_store(store) as opened, Database.of(opened) as database:
-        KeyBook(database).revoke(name, actor=actor or os_user())
+        KeyBook(database).revoke(name, actor=actor)
     if as_json:
         print_json({"revoked": name})
         return

@@ -38,13 +38,8 @@ _NO_BLANK = re.compile(r"\S")
 class Number(float):
     """A number of a JSON file that knows how the file writes it: 1249.00 is not 1249.0."""
 
-    def __new__(cls, literal: str) -> Number:
-        """Keep what the file has."""
-        made = super().__new__(cls, literal)
-        made.literal = literal
-        return made
-
-    literal: str
+    def __init__(self, literal: str) -> None:
+        self.literal = literal
 
 
 _DECODER = json.JSONDecoder(parse_float=Number)

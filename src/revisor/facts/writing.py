@@ -6,10 +6,10 @@ The connection holds the write lock; who opened the transaction ends it.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import count, islice
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -153,7 +153,7 @@ def _write(
     if follow:
         changes = list(changes)
         named = {change.fact_id for change in changes}
-    places = _Places.of(connection)
+    place = _places(connection)
     end = revisions.update().where(_C.key == sa.bindparam("ended")).values(until=number)
     for chunk in chunks(changes):
         if follow:
@@ -175,7 +175,7 @@ def _write(
             if old is not None:
                 _refuse_twice(old, number)
                 ended.append({"ended": old["key"]})
-            row |= {"generation": number, "kind": kind, "until": None} | places.after(old)
+            row |= {"generation": number, "kind": kind, "until": None} | place(old)
             made.append(row)
             current[row["fact_id"]] = row
             counts[_COUNTED[kind]] += 1
@@ -188,26 +188,17 @@ def _write(
     return counts
 
 
-@dataclass
-class _Places:
-    """Where the next row stands: the last key, and the last position of a fact."""
+def _places(connection: sa.Connection) -> Callable[[Mapping[str, Any] | None], dict[str, int]]:
+    """What tells the place of the next row: behind another revision of its fact, or a first one."""
+    wanted = sa.select(sa.func.max(_C.key), sa.func.max(_C.position))
+    keys, positions = (count((last or 0) + 1) for last in connection.execute(wanted).one())
 
-    key: int
-    position: int
+    def place(old: Mapping[str, Any] | None) -> dict[str, int]:
+        if old is None:
+            return {"key": next(keys), "revision": 1, "position": next(positions)}
+        return {"key": next(keys), "revision": old["revision"] + 1, "position": old["position"]}
 
-    @classmethod
-    def of(cls, connection: sa.Connection) -> _Places:
-        wanted = sa.select(sa.func.max(_C.key), sa.func.max(_C.position))
-        key, position = connection.execute(wanted).one()
-        return cls(key or 0, position or 0)
-
-    def after(self, old: Mapping[str, Any] | None) -> dict[str, int]:
-        """The place of a revision that follows another one, or of a first one."""
-        self.key += 1
-        if old is not None:
-            return {"key": self.key, "revision": old["revision"] + 1, "position": old["position"]}
-        self.position += 1
-        return {"key": self.key, "revision": 1, "position": self.position}
+    return place
 
 
 def _refuse_twice(old: Mapping[str, Any], number: int) -> None:

@@ -129,7 +129,7 @@ class ChangeDesk:
                 )
             _decide(ledger.connection, proposal_id, caller, "approved")
             put = row["kind"] == "put"
-            change: Change = Put(_load(row["fact"])) if put else Remove(row["fact_id"])
+            change: Change = Put(Fact(**json.loads(row["fact"]))) if put else Remove(row["fact_id"])
             standing = ledger.known([row["fact_id"]], generation=ledger.generation)
             if _dump(standing.get(row["fact_id"])) != row["before"]:
                 raise Conflict(
@@ -282,10 +282,6 @@ def _touched(change: Change, old: Fact | None) -> set[str]:
 
 def _dump(fact: Fact | None) -> str | None:
     return None if fact is None else json.dumps(asdict(fact), sort_keys=True, ensure_ascii=False)
-
-
-def _load(text: str) -> Fact:
-    return Fact(**json.loads(text))
 
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:

@@ -144,8 +144,7 @@ def _frame(service: Service, asking: Asking, kind: str) -> dict[str, Any]:
 async def _whole(asking: Asking, frame: dict[str, Any], shape: Shape, request: Request) -> Response:
     answers = await asking.whole(request.is_disconnected)
     choices = [
-        {"index": answer.index, "finish_reason": answer.reason}
-        | shape(answer.text, answer.tokens, 0)
+        _ends(answer.index, answer.reason) | shape(answer.text, answer.tokens, 0)
         for answer in answers
     ]
     body = frame | {

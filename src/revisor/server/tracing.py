@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from revisor.errors import UsageError
@@ -36,9 +37,9 @@ def traced(app: ASGIApp, tracer: Any = None) -> ASGIApp:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
-        carrier = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = Headers(scope=scope)
         parent = propagate.extract(
-            {k: carrier[k] for k in ("traceparent", "tracestate") if k in carrier}
+            {k: headers[k] for k in ("traceparent", "tracestate") if k in headers}
         )
         kind = api.SpanKind.SERVER
         with tracer.start_as_current_span(scope["method"], context=parent, kind=kind) as span:
