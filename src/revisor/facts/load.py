@@ -116,7 +116,11 @@ class FactFile:
     def raise_if_bad(self) -> None:
         """Raise BadInput with all faults or, without any, Conflict with all contradictions."""
         if self.faults:
-            raise _bad_input(self.path, self.faults)
+            what, mend = f"{self.faults[0]}", "Mend it"
+            if len(self.faults) > 1:
+                what, mend = f"{len(self.faults):,} faults, the first: {what}", "Mend them all"
+            hint = f"{mend} and read the file again. Nothing was imported."
+            raise BadInput(f"{self.path.name}: {what}", hint, self.faults)
         if self.conflicts:
             count = len(self.conflicts)
             raise Conflict(
@@ -164,14 +168,6 @@ def _good_records(path: Path, encoding: str, faults: list[Fault]) -> Iterator[tu
             return
     if not line and not faults:
         raise BadInput(f"{path} is empty: it holds no facts.", "Write one fact a line.")
-
-
-def _bad_input(path: Path, faults: list[Fault]) -> BadInput:
-    what, mend = f"{faults[0]}", "Mend it"
-    if len(faults) > 1:
-        what, mend = f"{len(faults):,} faults, the first: {faults[0]}", "Mend them all"
-    hint = f"{mend} and read the file again. Nothing was imported."
-    return BadInput(f"{path.name}: {what}", hint, faults)
 
 
 def _digest(text: str) -> int:

@@ -243,22 +243,19 @@ class Asking:
         job = self._jobs[number]
         if self._facts is not None:
             answer.used = tuple(job.written[choice])
-            self._log(answer)
+            entry = {
+                "id": self.id if len(self.answers) == 1 else f"{self.id}/{answer.index}",
+                "at": now(),
+                "key": self._caller.name,
+                "generation": self.generation,
+                "finish_reason": answer.reason,
+                "facts_used": [used.told(with_question=False) for used in answer.used],
+            }
+            self._service.hit_log.add(entry)
         mine = self.answers[number * self.asked.choices :][: self.asked.choices]
         if all(one.reason for one in mine):
             used = tuple(one for answer in mine for one in answer.used)
             self._service.metrics.saw_answer(job, self.generation, used)
-
-    def _log(self, answer: Answered) -> None:
-        entry = {
-            "id": self.id if len(self.answers) == 1 else f"{self.id}/{answer.index}",
-            "at": now(),
-            "key": self._caller.name,
-            "generation": self.generation,
-            "finish_reason": answer.reason,
-            "facts_used": [used.told(with_question=False) for used in answer.used],
-        }
-        self._service.hit_log.add(entry)
 
 
 def facts_for(service: Service, facts: Facts, caller: Caller) -> InForce:
