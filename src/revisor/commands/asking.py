@@ -28,12 +28,12 @@ from revisor.commands.common import (
     turn_json_on,
 )
 from revisor.errors import BadInput, UsageError
+from revisor.operations.cases import Case, read_cases, read_prompts
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from revisor.engines.answers import Answer, Engine, FactUsed
-    from revisor.operations.cases import Case
     from revisor.store import Store
 
 BATCH = 64
@@ -84,8 +84,6 @@ def ask(
     """Have the model continue a prompt with the facts that are live."""
     if file is not None:
         turn_json_on(ctx)
-    from revisor.operations.cases import read_prompts
-
     _given(prompt, file, "ask")
     prompts = iter([prompt or ""] if file is None else read_prompts(file))
     moment = moment_of(as_of)
@@ -213,7 +211,6 @@ def explain(
     Where no fact is written the first line says why, and the second what helps.
     """
     from revisor.commands.explaining import explanation_json, say_explanation
-    from revisor.operations.cases import Case
 
     _given(prompt, file, "explain")
     cases = [Case(line=1, prompt=prompt or "")] if file is None else _cases(file)
@@ -245,8 +242,6 @@ def explain(
 
 def _cases(file: Path) -> list[Case]:
     """What a file has to be explained: records of a `.jsonl` file, or lines."""
-    from revisor.operations.cases import Case, read_cases, read_prompts
-
     if file.suffix.lower() == ".jsonl":
         return read_cases(file, needs_fact=False)
     return [Case(line=1, prompt=prompt) for prompt in read_prompts(file)]

@@ -13,6 +13,7 @@ import typer
 from revisor.commands.common import JsonOption, note, plural, print_json, say
 from revisor.commands.options import DataFolderOption, ModelOption, Probing, with_options
 from revisor.errors import NotFound, UsageError
+from revisor.progress import Progress
 
 if TYPE_CHECKING:
     from revisor.facts.fact import Fact
@@ -65,7 +66,6 @@ def live(
     from revisor.bench.live import bench_live, described
     from revisor.gate.probe import load_probe
     from revisor.models.load import load_model
-    from revisor.progress import Progress
 
     sizes = rows or [ROWS]
     loaded = load_model(model)
@@ -153,7 +153,6 @@ def _timed(
     from revisor.models.load import load_model
     from revisor.neuraldb.build.rate import rate_by_workers
     from revisor.neuraldb.editing.settings import BuildSettings
-    from revisor.progress import Progress
 
     fast, fp32 = load_model(wanted.model), load_model(wanted.model, dtype="fp32")
     chosen = _layer(fast, wanted.layer)

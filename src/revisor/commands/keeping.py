@@ -27,9 +27,9 @@ from revisor.commands.common import (
 )
 from revisor.errors import BadInput, Fault, UsageError
 from revisor.facts.lines import fact_line
+from revisor.operations.cases import Case, read_cases, try_cases
 
 if TYPE_CHECKING:
-    from revisor.operations.cases import Case
     from revisor.operations.explain import Explanation
     from revisor.store import Store
 
@@ -146,8 +146,6 @@ def _ask_facts(store: Path, since: str | None, chosen: dict[str, Any], *, as_jso
 
 
 def _try_cases(store: Path, file: Path, chosen: dict[str, Any], *, as_json: bool) -> None:
-    from revisor.operations.cases import read_cases, try_cases
-
     cases = read_cases(file)
     if not cases:
         raise BadInput(f"{file} has no tests.", "Keep some in the console, and download them.")
