@@ -242,10 +242,8 @@ def fail(
     raise typer.Exit(error.exit_code) from error
 
 
-def fault_json(fault: object) -> dict[str, Any] | str:
-    """A fault of a line as JSON; whatever else a command may list, as text."""
-    if not isinstance(fault, Fault):
-        return str(fault)
+def fault_json(fault: Fault) -> dict[str, Any]:
+    """A fault of a line as JSON."""
     remedy = f" ({fault.remedy})" if fault.remedy else ""
     return {"line": fault.line, "fault": fault.fault + remedy}
 

@@ -147,7 +147,7 @@ def _say_added(added: Added, on_conflict: WithConflicts) -> None:
 
 def _nothing_added(error: BadInput | Conflict) -> dict[str, Any]:
     """The result of an import that was stopped."""
-    faults = [fault_json(fault) for fault in getattr(error, "faults", ())]
+    faults: list[Any] = [fault_json(fault) for fault in error.faults]
     empty: dict[str, Any] = {"added": 0, "updated": 0, "unchanged": 0}
     if isinstance(error, Conflict):
         return empty | {"rejected": [], "conflicts": faults or [error.message]}

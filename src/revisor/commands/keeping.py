@@ -92,11 +92,7 @@ def _find(store: Path, chosen: dict[str, Any], *, base: bool, as_json: bool) -> 
         known: list[Any] = []
         if base:
             namespaces = chosen["namespaces"]
-            live = [
-                fact
-                for fact in opened.ledger.facts(at=chosen["moment"])
-                if not namespaces or fact.namespace in namespaces
-            ]
+            live = list(opened.ledger.facts(at=chosen["moment"], namespaces=namespaces))
             ids = opened.known_to_base(live)
             known = [fact for fact in live if fact.id in ids]
     conflicts = [one for one in found if not one.is_note]
