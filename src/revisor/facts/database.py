@@ -41,12 +41,11 @@ _commits: Counter[str] = Counter()
 _counting = threading.Lock()
 _LOCK = 0x7265_7669  # "revi": the first half of the advisory lock's number
 _HOLDERS = ("revisions", "serve_proposals")  # tables that hold facts' texts
-_NOT_YOURS = "Nothing was changed. Check who owns the store and that you may write to it."
+_FULL = "Nothing was changed. Make room on the disk and run the command again."
+_CLOSED = "Nothing was changed. Check who owns the store and that you may write to it."
 _UNWRITTEN = {  # what to do, by what the driver says
-    "Nothing was changed. Make room on the disk and run the command again.": (
-        *("disk is full", "disk I/O error", "No space left"),
-    ),
-    _NOT_YOURS: ("readonly", "read-only", "unable to open", "permission denied"),
+    _FULL: ("disk is full", "disk I/O error", "No space left"),
+    _CLOSED: ("readonly", "read-only", "unable to open", "permission denied"),
 }
 
 
@@ -169,7 +168,7 @@ def _refuse_writes(connection: sa.Connection) -> None:
     if connection.get_execution_options().get(WRITES):
         raise CannotWrite(
             f"{connection.engine.url.database} may only be read: it could not be written.",
-            _NOT_YOURS,
+            _CLOSED,
         )
 
 

@@ -7,6 +7,7 @@ is packed once, and shared again where the archive is unpacked.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -86,9 +87,12 @@ def _fill(ws: Workspace, archive: zipfile.ZipFile, scratch: Path) -> None:
     def put(name: str, source: Path) -> None:
         member = zipfile.ZipInfo(name, _DATE)
         member.external_attr = 0o644 << 16
+        digest = hashlib.sha256()  # of what is packed, whatever becomes of the file meanwhile
         with source.open("rb") as old, archive.open(member, "w", force_zip64=True) as new:
-            shutil.copyfileobj(old, new, _BLOCK)
-        hashes[name] = sha256_of(source)
+            while block := old.read(_BLOCK):
+                digest.update(block)
+                new.write(block)
+        hashes[name] = digest.hexdigest()
 
     settings = scratch / SETTINGS
     write_settings(settings, replace(ws.settings, database=None))

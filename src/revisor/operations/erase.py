@@ -144,7 +144,7 @@ def _purge_exports(ws: Workspace, ids: set[str], *, actor: str) -> tuple[list[st
                 continue
         if changed:
             written.append(name)
-            ws.note_export(file, proof, actor=actor)
+            ws.ledger.record("export", actor=actor, file=name, sha256=sha256_of(proof))
     return written, unreached
 
 
