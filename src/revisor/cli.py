@@ -37,8 +37,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def revisor(
     version: Annotated[
-        bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """A database of facts for a language model, whose weights are never touched.

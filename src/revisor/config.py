@@ -104,125 +104,101 @@ class About:
         return True
 
 
-def _about(help: str, **more: Any) -> dict[str, About]:
-    return {_ABOUT: About(help=help, **more)}
+def _setting(value: Any, help: str, **more: Any) -> Any:
+    """A field of the settings with its default, `MISSING` for none, and what there is to know."""
+    return field(default=value, metadata={_ABOUT: About(help=help, **more)})
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoreSettings:
     """What a store is bound to. `about` tells what each setting means and may be."""
 
-    model: str = field(
-        metadata=_about(
-            "smollm2 or qwen2.5-coder-1.5b (packaged; the first is small, to try things with), a "
-            "Hugging Face id, a local folder or a .gguf file.",
-            metavar="MODEL",
-        )
+    model: str = _setting(
+        MISSING,
+        "smollm2 or qwen2.5-coder-1.5b (packaged; the first is small, to try things with), a "
+        "Hugging Face id, a local folder or a .gguf file.",
+        metavar="MODEL",
     )
-    method: str = field(
-        default="revisor",
-        metadata=_about(
-            "revisor: facts are found in the text and written at the output, live at once. "
-            "neuraldb: the published system, a bank of residuals in one layer, to be built.",
-            choices=METHODS,
-        ),
+    method: str = _setting(
+        "revisor",
+        "revisor: facts are found in the text and written at the output, live at once. "
+        "neuraldb: the published system, a bank of residuals in one layer, to be built.",
+        choices=METHODS,
     )
-    dtype: str = field(
-        metadata=_about(
-            "Of the weights; auto takes what is fast here.",
-            choices=("fp32", "bf16", "fp16"),
-            at_init="auto",
-        )
+    dtype: str = _setting(
+        MISSING,
+        "Of the weights; auto takes what is fast here.",
+        choices=("fp32", "bf16", "fp16"),
+        at_init="auto",
     )
-    device: str = field(
-        default="auto",
-        metadata=_about("auto, cpu, cuda, cuda:1, mps ...", metavar="NAME"),
+    device: str = _setting("auto", "auto, cpu, cuda, cuda:1, mps ...", metavar="NAME")
+    database: str | None = _setting(
+        None,
+        "Keep the facts in PostgreSQL: postgresql://USER@HOST/DATABASE.",
+        metavar="URL",
+        default="SQLite in the store",
+        variable="REVISOR_DATABASE",
     )
-    database: str | None = field(
-        default=None,
-        metadata=_about(
-            "Keep the facts in PostgreSQL: postgresql://USER@HOST/DATABASE.",
-            metavar="URL",
-            default="SQLite in the store",
-            variable="REVISOR_DATABASE",
-        ),
+    probe: str = _setting(
+        "auto",
+        "off: do not ask the model's logits where an answer is due; facts then answer at "
+        "their own prompts, and where a turn or a label opens an answer.",
+        choices=PROBES,
     )
-    probe: str = field(
-        default="auto",
-        metadata=_about(
-            "off: do not ask the model's logits where an answer is due; facts then answer at "
-            "their own prompts, and where a turn or a label opens an answer.",
-            choices=PROBES,
-        ),
+    strictness: str = _setting(
+        "normal",
+        "How surely a fact has to be asked for. low answers more wordings, and more that "
+        "ask for something else; high fewer of both.",
+        of="revisor",
+        choices=STRICTNESS,
     )
-    strictness: str = field(
-        default="normal",
-        metadata=_about(
-            "How surely a fact has to be asked for. low answers more wordings, and more that "
-            "ask for something else; high fewer of both.",
-            of="revisor",
-            choices=STRICTNESS,
-        ),
+    encoder: str = _setting(
+        "default",
+        "What compares questions: default, or sentence-transformers: with the folder or "
+        "the name of a sentence encoder.",
+        of="revisor",
+        values=_ENCODERS,
+        metavar="NAME",
+        check=sentence_encoder,
     )
-    encoder: str = field(
-        default="default",
-        metadata=_about(
-            "What compares questions: default, or sentence-transformers: with the folder or "
-            "the name of a sentence encoder.",
-            of="revisor",
-            values=_ENCODERS,
-            metavar="NAME",
-            check=sentence_encoder,
-        ),
+    layer: int | None = _setting(
+        None,
+        "The decoder layer that takes the facts.",
+        kind=int,
+        of="neuraldb",
+        least=0,
+        metavar="N",
+        default="the best one, measured",
     )
-    layer: int | None = field(
-        default=None,
-        metadata=_about(
-            "The decoder layer that takes the facts.",
-            kind=int,
-            of="neuraldb",
-            least=0,
-            metavar="N",
-            default="the best one, measured",
-        ),
+    gamma: float | None = _setting(
+        None,
+        "The cosine above which a row fires.",
+        kind=float,
+        of="neuraldb",
+        least=-1.0,
+        most=1.0,
+        metavar="COS",
+        default="0.65",
     )
-    gamma: float | None = field(
-        default=None,
-        metadata=_about(
-            "The cosine above which a row fires.",
-            kind=float,
-            of="neuraldb",
-            least=-1.0,
-            most=1.0,
-            metavar="COS",
-            default="0.65",
-        ),
+    search: str = _setting(
+        "auto",
+        "How the nearest key is found: a look at all, or over an index (extra scale); "
+        "auto takes the index where there are many.",
+        of="neuraldb",
+        choices=("auto", "exact", "coarse"),
     )
-    search: str = field(
-        default="auto",
-        metadata=_about(
-            "How the nearest key is found: a look at all, or over an index (extra scale); "
-            "auto takes the index where there are many.",
-            of="neuraldb",
-            choices=("auto", "exact", "coarse"),
-        ),
+    layers_path: str | None = _setting(
+        None,
+        "For a model family that revisor does not know: where its decoder layers are, "
+        "such as model.layers.",
+        of="neuraldb",
+        metavar="PATH",
     )
-    layers_path: str | None = field(
-        default=None,
-        metadata=_about(
-            "For a model family that revisor does not know: where its decoder layers are, "
-            "such as model.layers.",
-            of="neuraldb",
-            metavar="PATH",
-        ),
-    )
-    projection_path: str | None = field(
-        default=None,
-        metadata=_about(
-            "And where in a layer the FFN's output projection is, such as mlp.down_proj.",
-            of="neuraldb",
-            metavar="PATH",
-        ),
+    projection_path: str | None = _setting(
+        None,
+        "And where in a layer the FFN's output projection is, such as mlp.down_proj.",
+        of="neuraldb",
+        metavar="PATH",
     )
 
 
@@ -288,8 +264,7 @@ def read_settings(path: Path) -> StoreSettings:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFound(
-            f"There is no store at {path.parent}.",
-            "Make one with: revisor init --model smollm2",
+            f"There is no store at {path.parent}.", "Make one with: revisor init --model smollm2"
         ) from error
     except OSError as error:
         raise BadInput(
@@ -324,25 +299,21 @@ def _needs_layer(found: Mapping[str, Any]) -> bool:
 
 
 def _faults(found: Mapping[str, Any], *, needed: tuple[str, ...]) -> Iterator[Fault]:
-    """Everything wrong with settings by name.
-
-    Args:
-        needed: those that have to be there.
-    """
+    """Everything wrong with settings by name, of which some have to be there."""
     for key in sorted(found.keys() - SETTINGS.keys()):
         near = get_close_matches(key, SETTINGS, n=1)
         remedy = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(SETTINGS))}"
-        yield Fault(line=0, fault=f"unknown setting '{key}'", remedy=remedy)
+        yield Fault(f"unknown setting '{key}'", remedy)
     for key in (*needed, *(["layer"] if _needs_layer(found) else [])):
         if key not in found:
-            yield Fault(line=0, fault=f"setting '{key}' is missing")
+            yield Fault(f"setting '{key}' is missing")
     method = found.get("method", SETTINGS["method"].default)
     for key in (key for key in SETTINGS if key in found):
         told = about(key)
         if not told.takes(found[key]):
             right_kind = type(found[key]) is told.kind
             allowed = told.allowed if right_kind or told.kind is not str else "a string"
-            yield Fault(line=0, fault=f"'{key}' is {found[key]!r}", remedy=allowed)
+            yield Fault(f"'{key}' is {found[key]!r}", allowed)
         if told.of is not None and method in METHODS and method != told.of:
             remedy = f"it is of {told.of}: leave it out, or choose that method"
-            yield Fault(line=0, fault=f"'{key}' is of another method", remedy=remedy)
+            yield Fault(f"'{key}' is of another method", remedy)

@@ -19,20 +19,16 @@ class RevisorError(Exception):
     Args:
         message: what happened, naming the value that caused it.
         hint: what the user can do about it; may be empty.
-
-    Attributes:
         faults: where several things may be wrong (`BadInput`, `Conflict`), all of them, one by one;
             printed, the error lists the first ones.
     """
 
     exit_code = 1
     http_status = 500
-    faults: tuple[Fault, ...] = ()
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", faults: Sequence[Fault] = ()) -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message, self.hint, self.faults = message, hint, tuple(faults)
 
     def __str__(self) -> str:
         faults, more = self.listed()
@@ -54,19 +50,19 @@ class UsageError(RevisorError):
     http_status = 400
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Fault:
     """One thing wrong with one line of an input file.
 
     Attributes:
-        line: 1-based line (or row) number; 0 where the whole file is meant.
         fault: what is wrong, and with which value.
         remedy: how to mend it.
+        line: 1-based line (or row) number; 0 where the whole file is meant.
     """
 
-    line: int
     fault: str
     remedy: str = ""
+    line: int = 0
 
     def __str__(self) -> str:
         where = f"line {self.line}: " if self.line else ""
@@ -75,10 +71,6 @@ class Fault:
 
 class BadInput(UsageError):
     """A file or value that cannot be read as facts. Carries every fault found, not the first."""
-
-    def __init__(self, message: str, hint: str = "", faults: Sequence[Fault] = ()) -> None:
-        super().__init__(message, hint)
-        self.faults = tuple(faults)
 
 
 class NotFound(UsageError):
@@ -92,10 +84,6 @@ class Conflict(RevisorError):
 
     exit_code = 3
     http_status = 409
-
-    def __init__(self, message: str, hint: str = "", faults: Sequence[Fault] = ()) -> None:
-        super().__init__(message, hint)
-        self.faults = tuple(faults)
 
 
 class NeedsApproval(Conflict):

@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from revisor.config import settings_from
-from revisor.facts import edits
+from revisor.facts import imports
 from revisor.facts.changes import Generation
 from revisor.facts.check import Finding, findings
 from revisor.facts.fact import Fact
-from revisor.facts.imports import Added, OnConflict, import_facts
+from revisor.facts.imports import Added, OnConflict
 from revisor.operations import archive as archives
 from revisor.operations.at_output import AtOutput
 from revisor.operations.method import Selection
 from revisor.operations.resources import Resources
-from revisor.operations.verify import settings_faults
 from revisor.operations.with_bank import WithBank
 from revisor.workspace import Clock, Workspace
 
@@ -62,8 +61,8 @@ class Store:
         self.workspace = workspace
         self.path, self.settings, self.ledger = workspace.path, workspace.settings, workspace.ledger
         self._resources = Resources(workspace)
-        method = WithBank if self.settings.method == "neuraldb" else AtOutput
-        self._method = method(workspace, self._resources)
+        kind = WithBank if self.settings.method == "neuraldb" else AtOutput
+        self._method: AtOutput | WithBank = kind(workspace, self._resources)
 
     @classmethod
     def init(cls, path: str | Path, *, model: str, **settings: Any) -> Store:
@@ -156,7 +155,7 @@ class Store:
             Conflict: facts that contradict one another, all listed.
             NeedsApproval: a namespace asks for approval, and nobody but the actor gave it.
         """
-        added = import_facts(
+        added = imports.import_facts(
             self.ledger,
             source,
             actor=actor,
@@ -220,7 +219,7 @@ class Store:
             Conflict: with it the fact contradicts others, all listed; nothing is changed.
             NeedsApproval: see `add`.
         """
-        return edits.set_object(
+        return imports.set_object(
             self.ledger, fact_id, obj, actor=actor, reason=reason, approved_by=approved_by
         )
 
@@ -238,7 +237,7 @@ class Store:
             NotFound: no live fact has one of these ids; nothing is removed.
             NeedsApproval: see `add`.
         """
-        return edits.remove(
+        return imports.remove(
             self.ledger, fact_ids, actor=actor, reason=reason, approved_by=approved_by
         )
 
@@ -283,12 +282,7 @@ class Store:
         return self.ledger.publish(generation, actor=actor, reason=reason, approved_by=approved_by)
 
     def rollback(
-        self,
-        to: int | str,
-        *,
-        actor: str = "",
-        reason: str = "",
-        approved_by: str | None = None,
+        self, to: int | str, *, actor: str = "", reason: str = "", approved_by: str | None = None
     ) -> Generation:
         """Make the facts of an earlier generation hold again, as a new generation, and live.
 
@@ -472,9 +466,11 @@ class Store:
         Returns:
             The generations of which a bank was removed.
         """
-        from revisor.operations.collect import collect
+        from revisor.operations.erase import note_collected
 
-        return collect(self.workspace, self._method, keep, actor=actor)
+        gone = self._method.collect(keep)
+        note_collected(self.workspace, gone, actor=actor)
+        return gone
 
     def export(self, file: str | Path, *, actor: str = "") -> int:
         """Write the facts to a JSONL file, or the whole store to a `.zip`; tells how many.
@@ -496,5 +492,5 @@ class Store:
 
     def verify(self) -> list[str]:
         """Everything wrong with settings, ledger and banks; empty if the store is whole."""
-        settings = settings_faults(self.workspace)
+        settings = self.workspace.settings_faults()
         return [*settings, *self.ledger.verify(), *self._method.faults()]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from revisor.config import StoreSettings, read_settings
 from revisor.facts.ledger import Ledger
+from revisor.facts.private import sha256_of
 
 Clock = Callable[[], datetime]
 
@@ -64,3 +65,18 @@ class Workspace:
     def settings_digest(self) -> str:
         """What names the content of `store.toml`."""
         return hashlib.sha256((self.path / "store.toml").read_bytes()).hexdigest()[:16]
+
+    def note_export(self, file: Path, proof: Path, *, actor: str) -> None:
+        """Note in the audit what the store was exported to, and the hash of the file by which it is
+        known again."""
+        digest = sha256_of(proof)
+        self.ledger.record_if_writable("export", actor=actor, file=str(file), sha256=digest)
+
+    def settings_faults(self) -> Iterator[str]:
+        """Whether `store.toml` is not the one that was last noted in the audit."""
+        noted = next((one for one in self.ledger.events() if "settings" in one.details), None)
+        if noted is not None and noted.details["settings"] != self.settings_digest():
+            yield (
+                f"{self.path / 'store.toml'} was changed since {noted.at}. If that was meant, "
+                "`revisor build` takes it over."
+            )

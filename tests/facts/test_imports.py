@@ -14,9 +14,8 @@ import pytest
 from revisor.errors import Conflict, NeedsApproval, UsageError
 from revisor.facts.changes import Put
 from revisor.facts.check import findings, wording
-from revisor.facts.edits import set_object
 from revisor.facts.fact import Fact
-from revisor.facts.imports import Added, import_facts
+from revisor.facts.imports import Added, import_facts, set_object
 from revisor.facts.ledger import Ledger
 
 CEO = Fact(subject="ACME", prompt="The CEO of {} is", object="Ann", source="the register")

@@ -22,7 +22,7 @@ from revisor.errors import BadInput, Conflict, Fault, NotFound
 from revisor.facts import load
 from revisor.facts.fact import Fact
 from revisor.facts.forms import fact_from, template
-from revisor.facts.load import Duplicate, FactFile, load_facts
+from revisor.facts.load import FactFile, load_facts
 from revisor.facts.records import LINE_LIMIT, read_records
 
 ACME = {"subject": "ACME", "prompt": "The CEO of {} is", "object": "Jane Roe"}
@@ -525,9 +525,9 @@ class TestOneFactOnManyLines:
     def test_a_duplicate_is_counted_and_does_not_stop_the_reading(self, file: Path) -> None:
         reading = FactFile(lines(file, ACME, SECOND, ACME, {**ACME, "object": "JANE  ROE"}))
         assert [fact.subject for fact in reading] == ["ACME", "Initech"]
-        assert reading.duplicates == [
-            Duplicate(line=3, first_line=1),
-            Duplicate(line=4, first_line=1),
+        assert [(one.line, one.first_line) for one in reading.duplicates] == [
+            (3, 1),
+            (4, 1),
         ]
         reading.raise_if_bad()
 

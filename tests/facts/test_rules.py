@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from revisor.errors import BadInput
-from revisor.facts.edits import set_object
 from revisor.facts.fact import Fact, reversed_fact
 from revisor.facts.forms import fact_from
-from revisor.facts.imports import import_facts
+from revisor.facts.imports import import_facts, set_object
 from revisor.facts.ledger import Ledger, Put
 from revisor.facts.rules import checked, checked_all, faults, tidy
 from tests.running import fact_file

@@ -67,6 +67,7 @@ def test_a_ledger_that_nobody_touched_has_no_faults(ledger: Ledger) -> None:
         ("UPDATE generations SET live = 9 WHERE number = 3", "9"),
         ("UPDATE audit SET actor = 'eve' WHERE seq = 4", r"event 4 \(load"),
         ("UPDATE audit SET details = '[' WHERE seq = 4", "event 4"),
+        ("UPDATE audit SET details = '[]' WHERE seq = 1", "event 1"),
         ("DELETE FROM audit WHERE seq = 2", "event 2 is missing"),
         ("DELETE FROM audit WHERE seq = 6", "the chain ends at event 5"),
         ("UPDATE tags SET generation = 1", "the tags are not"),

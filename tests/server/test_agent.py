@@ -19,7 +19,7 @@ NEW = {"subject": "Berlin", "prompt": "The mayor of {} is", "object": "Bonn"}
 
 @pytest.fixture
 def agent(store: Store) -> Iterator[Agent]:
-    with Agent.of(store, user="ann") as made:
+    with Agent(store, user="ann") as made:
         yield made
 
 
@@ -85,7 +85,7 @@ def test_what_is_no_fact_or_contradicts_one_is_refused(agent: Agent, store: Stor
 
 
 def test_a_key_binds_the_agent_to_its_namespaces_and_role(store: Store) -> None:
-    with Agent.of(store, user="ann", token=key(store, Role.admin, ["places"])) as bound:
+    with Agent(store, user="ann", token=key(store, Role.admin, ["places"])) as bound:
         assert bound.caller.role == Role.propose
         assert [fact["id"] for fact in bound.search()["facts"]] == [BASEL.id]
         assert bound.ask(BASEL.text)["facts_used"]
@@ -94,19 +94,19 @@ def test_a_key_binds_the_agent_to_its_namespaces_and_role(store: Store) -> None:
             bound.propose(NEW)
         assert bound.propose({**NEW, "namespace": "places"})["state"] == "open"
     with pytest.raises(Unauthorized):
-        Agent.of(store, user="ann", token="rv-1-2")
+        Agent(store, user="ann", token="rv-1-2")
 
 
 def test_a_reader_proposes_nothing(store: Store) -> None:
     with (
-        Agent.of(store, user="ann", token=key(store, Role.read)) as reader,
+        Agent(store, user="ann", token=key(store, Role.read)) as reader,
         pytest.raises(Forbidden),
     ):
         reader.propose(NEW)
 
 
 def test_a_revoked_key_ends_at_its_next_call(store: Store) -> None:
-    with Agent.of(store, user="ann", token=key(store, Role.propose)) as bound:
+    with Agent(store, user="ann", token=key(store, Role.propose)) as bound:
         assert bound.search()["facts"]
         database = Database.of(store)
         KeyBook(database).revoke("bot")

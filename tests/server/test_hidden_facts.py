@@ -99,7 +99,7 @@ def test_a_fact_that_came_from_another_namespace_brings_nothing_along(
     assert [fact["id"] for fact in told["added"]] == ["moved-1"]
     assert told["updated"] == told["removed"] == []
     token = server.service.keys.make("bot", Role.read, ["places"])
-    with Agent.of(store, user="ann", token=token) as agent:
+    with Agent(store, user="ann", token=token) as agent:
         (used,) = agent.why(moved.text)["facts_used"]
     assert [one["object"] for one in used["history"]] == ["Vienna"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from revisor.gate.trace import Used
 from revisor.server.job import Job
-from revisor.server.metrics import GENERATIONS, Finished, Metrics
+from revisor.server.metrics import GENERATIONS, Metrics
 from revisor.server.row_gate import Written
 from revisor.server.sampling import Sampling
 
@@ -22,18 +22,18 @@ def used(fact_id: str, namespace: str = "default") -> Written:
     return Written(used=found, namespace=namespace, end=5)
 
 
-def finished(*facts: Written, generation: int | None = 3) -> Finished:
+def finish(metrics: Metrics, *facts: Written, generation: int | None = 3) -> None:
     job = Job(prompt=[1, 2], gate=None, sampling=Sampling(), max_tokens=4, tell=lambda _: None)
     job.tokens = 4
     job.queued_at, job.started_at, job.first_at, job.ended_at = 10.0, 10.5, 11.0, 13.0
-    return Finished(job=job, generation=generation, used=facts)
+    metrics.saw_answer(job, generation, facts)
 
 
 def test_figures_of_a_generation_are_means_and_shares() -> None:
     metrics = Metrics()
-    metrics.saw_answer(finished(used("a"), used("b", "places")))
-    metrics.saw_answer(finished())
-    metrics.saw_answer(finished(generation=None))  # without facts: of no generation
+    finish(metrics, used("a"), used("b", "places"))
+    finish(metrics)
+    finish(metrics, generation=None)  # without facts: of no generation
     told = metrics.by_generation[3].told()
     assert told["requests"] == 2
     assert (told["prompt_tokens"], told["completion_tokens"]) == (4, 8)
@@ -50,14 +50,14 @@ def test_figures_of_a_generation_are_means_and_shares() -> None:
 def test_different_facts_are_counted_once_each() -> None:
     metrics = Metrics()
     for fact_id in ("a", "b", "a"):
-        metrics.saw_answer(finished(used(fact_id)))
+        finish(metrics, used(fact_id))
     assert metrics.distinct_used == 2
 
 
 def test_figures_of_old_generations_make_room() -> None:
     metrics = Metrics()
     for number in range(GENERATIONS + 5):
-        metrics.saw_answer(finished(generation=number))
+        finish(metrics, generation=number)
     assert len(metrics.by_generation) == GENERATIONS
     assert min(metrics.by_generation) == 5
 

@@ -68,7 +68,7 @@ def test_a_purge_reaches_proposals_logs_and_what_the_running_server_remembers(
     store, desk = server.service.store, server.service.desk
     file = store.path / "logs" / "hits.jsonl"
     with server.client() as http:
-        desk.set_policy("default", ANYBODY, needs_approval=True)
+        store.ledger.set_policy("default", needs_approval=True, actor=ANYBODY.name)
         desk.change([Put(replace(ACME, object="Quarry"))], ANYBODY, "a rumour")
         answer = ask(http, server, ACME.text)
         other = ask(http, server, BASEL.text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,12 +28,12 @@ from revisor.commands.common import (
     turn_json_on,
 )
 from revisor.errors import BadInput, UsageError
+from revisor.operations.cases import Case, read_cases, read_prompts
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from revisor.engines.answers import Answer, Engine, FactUsed
-    from revisor.operations.cases import Case
     from revisor.store import Store
 
 BATCH = 64
@@ -58,7 +58,6 @@ def ask(
     file: Annotated[
         Path | None,
         typer.Option(
-            "--file",
             metavar="PROMPTS",
             help="Answer each line of this file; of a .jsonl file each record's `prompt`. One JSON "
             "object a line.",
@@ -85,8 +84,6 @@ def ask(
     """Have the model continue a prompt with the facts that are live."""
     if file is not None:
         turn_json_on(ctx)
-    from revisor.operations.cases import read_prompts
-
     _given(prompt, file, "ask")
     prompts = iter([prompt or ""] if file is None else read_prompts(file))
     moment = moment_of(as_of)
@@ -133,12 +130,8 @@ def _why_none(
     messages: Sequence[Mapping[str, str]] | None = None,
     **options: Any,
 ) -> str | None:
-    """Why an answer used no fact; None if it did, or if its method has no reasons.
-
-    Args:
-        messages: those that it answers; without, it answers its prompt.
-        options: of `Store.explain`.
-    """
+    """Why an answer, to messages or to its prompt, used no fact; None if it did, or if its method
+    has no reasons. The options are those of `Store.explain`."""
     if answer.facts_used or store.settings.method != "revisor":
         return None
     from revisor.operations.why import why_not
@@ -147,8 +140,6 @@ def _why_none(
 
 
 def _answer_json(answer: Answer, base: Answer | None, reason: str | None) -> dict[str, Any]:
-    from dataclasses import asdict
-
     result: dict[str, Any] = {"prompt": answer.prompt, "answer": answer.answer}
     if base is not None:
         result |= {"base_answer": base.answer, "why_not": reason}
@@ -195,7 +186,6 @@ def explain(
     file: Annotated[
         Path | None,
         typer.Option(
-            "--file",
             metavar="PROMPTS",
             help="Explain each line of this file; of a .jsonl file each record's `prompt`, with "
             "`chat` and `namespace` as a server's console keeps them.",
@@ -221,7 +211,6 @@ def explain(
     Where no fact is written the first line says why, and the second what helps.
     """
     from revisor.commands.explaining import explanation_json, say_explanation
-    from revisor.operations.cases import Case
 
     _given(prompt, file, "explain")
     cases = [Case(line=1, prompt=prompt or "")] if file is None else _cases(file)
@@ -253,8 +242,6 @@ def explain(
 
 def _cases(file: Path) -> list[Case]:
     """What a file has to be explained: records of a `.jsonl` file, or lines."""
-    from revisor.operations.cases import Case, read_cases, read_prompts
-
     if file.suffix.lower() == ".jsonl":
         return read_cases(file, needs_fact=False)
     return [Case(line=1, prompt=prompt) for prompt in read_prompts(file)]
@@ -282,11 +269,7 @@ def chat(
 
 
 class _Conversation:
-    """One chat: the turns so far, and whether the facts are on and were in the last answer.
-
-    Args:
-        chosen: options of `Store.explain`.
-    """
+    """One chat: the turns so far, and whether the facts are on and were in the last answer."""
 
     def __init__(
         self, store: Store, engine: Engine, max_tokens: int, chosen: Mapping[str, Any]

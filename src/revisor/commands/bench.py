@@ -13,6 +13,7 @@ import typer
 from revisor.commands.common import JsonOption, note, plural, print_json, say
 from revisor.commands.options import DataFolderOption, ModelOption, Probing, with_options
 from revisor.errors import NotFound, UsageError
+from revisor.progress import Progress
 
 if TYPE_CHECKING:
     from revisor.facts.fact import Fact
@@ -36,7 +37,6 @@ def live(
     rows: Annotated[
         list[int] | None,
         typer.Option(
-            "--rows",
             min=1,
             metavar="N",
             help="Facts in the store; give it several times.",
@@ -46,7 +46,6 @@ def live(
     batch: Annotated[
         list[int] | None,
         typer.Option(
-            "--batch",
             min=1,
             metavar="N",
             help="Answers generated together; give it several times.",
@@ -54,10 +53,9 @@ def live(
         ),
     ] = None,
     model: ModelOption = "smollm2",
-    probe: Annotated[Probing, typer.Option("--probe", help="As in init.")] = _PROBE,
+    probe: Annotated[Probing, typer.Option(help="As in init.")] = _PROBE,
     data: Annotated[
-        Path | None,
-        typer.Option("--data", metavar="FILE", help="A fact file.", show_default="made-up facts"),
+        Path | None, typer.Option(metavar="FILE", help="A fact file.", show_default="made-up facts")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -68,7 +66,6 @@ def live(
     from revisor.bench.live import bench_live, described
     from revisor.gate.probe import load_probe
     from revisor.models.load import load_model
-    from revisor.progress import Progress
 
     sizes = rows or [ROWS]
     loaded = load_model(model)
@@ -96,33 +93,23 @@ class Wanted:
 
     rows: Annotated[
         int | None,
-        typer.Option(
-            "--rows", min=1, metavar="N", help="Facts to write.", show_default="200, or all"
-        ),
+        typer.Option(min=1, metavar="N", help="Facts to write.", show_default="200, or all"),
     ] = None
-    reference: Annotated[
-        int, typer.Option("--reference", min=1, metavar="N", help="Facts for the slow way.")
-    ] = 5
+    reference: Annotated[int, typer.Option(min=1, metavar="N", help="Facts for the slow way.")] = 5
     workers: Annotated[
         list[int] | None,
         typer.Option(
-            "--workers",
-            min=1,
-            metavar="N",
-            help="Also write them by so many processes; give it several times.",
+            min=1, metavar="N", help="Also write them by so many processes; give it several times."
         ),
     ] = None
     model: ModelOption = "smollm2"
     layer: Annotated[
         int | None,
-        typer.Option(
-            "--layer", min=0, metavar="N", help="The layer to write to.", show_default="the model's"
-        ),
+        typer.Option(min=0, metavar="N", help="The layer to write to.", show_default="the model's"),
     ] = None
     data: Annotated[
         Path | None,
         typer.Option(
-            "--data",
             metavar="FILE",
             help="A fact file.",
             show_default="CounterFact in --data-dir, or the shipped facts",
@@ -166,7 +153,6 @@ def _timed(
     from revisor.models.load import load_model
     from revisor.neuraldb.build.rate import rate_by_workers
     from revisor.neuraldb.editing.settings import BuildSettings
-    from revisor.progress import Progress
 
     fast, fp32 = load_model(wanted.model), load_model(wanted.model, dtype="fp32")
     chosen = _layer(fast, wanted.layer)

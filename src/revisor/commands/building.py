@@ -82,7 +82,6 @@ def build(
     workers: Annotated[
         int | None,
         typer.Option(
-            "--workers",
             min=1,
             metavar="N",
             help="Processes that write facts, each with the model in it (and on a GPU of its own).",
@@ -92,7 +91,6 @@ def build(
     ray: Annotated[
         str | None,
         typer.Option(
-            "--ray",
             metavar="ADDRESS",
             help="Run the workers on a Ray cluster: auto, or HOST:PORT. Needs the extra scale.",
         ),

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from revisor.facts.fact import Fact
     from revisor.store import Store
 
 PIPE_WIDTH = 1000  # columns where the output is no terminal: rows are never folded
@@ -243,19 +242,10 @@ def fail(
     raise typer.Exit(error.exit_code) from error
 
 
-def fault_json(fault: object) -> dict[str, Any] | str:
-    """A fault of a line as JSON; whatever else a command may list, as text."""
-    if not isinstance(fault, Fault):
-        return str(fault)
+def fault_json(fault: Fault) -> dict[str, Any]:
+    """A fault of a line as JSON."""
     remedy = f" ({fault.remedy})" if fault.remedy else ""
     return {"line": fault.line, "fault": fault.fault + remedy}
-
-
-def fact_json(fact: Fact) -> dict[str, Any]:
-    """A fact as the line of a fact file that `revisor add` reads; what is not set is left out."""
-    from revisor.facts.lines import fact_line
-
-    return fact_line(fact)
 
 
 def plural(count: int, noun: str) -> str:

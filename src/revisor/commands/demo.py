@@ -20,9 +20,7 @@ SHORT = 44  # characters of an answer in the table
 def demo(
     method: Annotated[
         Method,
-        typer.Option(
-            "--method", help="neuraldb: the published system, on a dozen facts, which it builds."
-        ),
+        typer.Option(help="neuraldb: the published system, on a dozen facts, which it builds."),
     ] = _METHOD,
     as_json: JsonOption = False,
 ) -> None:

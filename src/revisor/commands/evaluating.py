@@ -40,7 +40,6 @@ class Wanted:
     n: Annotated[
         int | None,
         typer.Option(
-            "--n",
             min=1,
             metavar="N",
             help="Facts that are measured (questions a task, windows of text).",
@@ -49,41 +48,33 @@ class Wanted:
     ] = None
     edits: Annotated[
         int | None,
-        typer.Option(
-            "--edits", min=1, metavar="N", help="Facts in the model.", show_default="as --n"
-        ),
+        typer.Option(min=1, metavar="N", help="Facts in the model.", show_default="as --n"),
     ] = None
     methods: Annotated[
         str | None,
         typer.Option(
-            "--methods",
             metavar="A,B",
             help="Methods, separated by commas; unedited always is one.",
             show_default="revisor; with --as-built none",
         ),
     ] = None
     model: Annotated[
-        str | None,
-        typer.Option("--model", metavar="MODEL", help="As in init.", show_default=DEFAULT_MODEL),
+        str | None, typer.Option(metavar="MODEL", help="As in init.", show_default=DEFAULT_MODEL)
     ] = None
-    dtype: Annotated[
-        str, typer.Option("--dtype", metavar="NAME", help="auto, fp32, bf16 or fp16.")
-    ] = "auto"
+    dtype: Annotated[str, typer.Option(metavar="NAME", help="auto, fp32, bf16 or fp16.")] = "auto"
     layer: Annotated[
         int | None,
         typer.Option(
-            "--layer",
             min=0,
             metavar="N",
             help="Of the method neuraldb: the layer that takes the facts.",
             show_default="the store's, or the best one, measured",
         ),
     ] = None
-    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Of every draw.")] = 0
+    seed: Annotated[int, typer.Option(metavar="S", help="Of every draw.")] = 0
     data: Annotated[
         Path | None,
         typer.Option(
-            "--data",
             metavar="FILE",
             help="Your own facts, in any form that add reads; also CounterFact's and zsRE's.",
         ),
@@ -92,7 +83,6 @@ class Wanted:
     store: Annotated[
         Path | None,
         typer.Option(
-            "--store",
             metavar="DIR",
             help="Take model and settings of this store, and its facts for the suite facts.",
         ),
@@ -107,7 +97,6 @@ class Wanted:
     encoder: Annotated[
         str | None,
         typer.Option(
-            "--encoder",
             metavar="NAME",
             help="Of the method revisor: what compares questions: default, or a file.",
             show_default="the store's, or default",
@@ -124,7 +113,6 @@ class Wanted:
     show_misses: Annotated[
         int,
         typer.Option(
-            "--show-misses",
             min=0,
             metavar="N",
             help="Of the suite questions: list so many texts that were not answered rightly.",
@@ -132,23 +120,17 @@ class Wanted:
     ] = 0
     options: Annotated[
         Path | None,
-        typer.Option(
-            "--options", metavar="FILE", help="TOML with hyperparameters: [MODEL.METHOD] tables."
-        ),
+        typer.Option(metavar="FILE", help="TOML with hyperparameters: [MODEL.METHOD] tables."),
     ] = None
     recipe: Annotated[
-        Path | None,
-        typer.Option("--recipe", metavar="FILE", help="Run all of a recipe; needs --out."),
+        Path | None, typer.Option(metavar="FILE", help="Run all of a recipe; needs --out.")
     ] = None
-    size: Annotated[
-        str,
-        typer.Option("--size", metavar="NAME", help="Which of the recipe's sizes."),
-    ] = "laptop"
+    size: Annotated[str, typer.Option(metavar="NAME", help="Which of the recipe's sizes.")] = (
+        "laptop"
+    )
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", metavar="DIR", help="Keep the run there; the same command goes on with it."
-        ),
+        typer.Option(metavar="DIR", help="Keep the run there; the same command goes on with it."),
     ] = None
     as_json: JsonOption = False
 
@@ -212,7 +194,7 @@ def report(
         list[Path], typer.Argument(metavar="RUN...", help="Folders that eval --out wrote.")
     ],
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Where the page and the pictures go.")
+        Path, typer.Option(metavar="DIR", help="Where the page and the pictures go.")
     ] = Path("report"),
     as_json: JsonOption = False,
 ) -> None:
@@ -376,8 +358,7 @@ def _recipe(wanted: Wanted) -> None:
     assert path is not None
     if wanted.as_built:
         raise UsageError(
-            "A recipe edits by itself; --as-built measures what is there.",
-            "Leave one of them out.",
+            "A recipe edits by itself; --as-built measures what is there.", "Leave one of them out."
         )
     if wanted.suite is not None:
         raise UsageError("A recipe names its own suites.", "Leave SUITE out.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +16,6 @@ from revisor.commands.common import (
     JsonOption,
     ReasonOption,
     StoreOption,
-    fact_json,
     fail,
     fault_json,
     note,
@@ -28,6 +28,7 @@ from revisor.commands.common import (
     to_go_live,
 )
 from revisor.errors import FAULTS_SHOWN, BadInput, Conflict, UsageError
+from revisor.facts.lines import fact_line
 
 if TYPE_CHECKING:
     from revisor.facts.changes import Revision
@@ -66,8 +67,7 @@ def add(
     on_conflict: Annotated[
         WithConflicts,
         typer.Option(
-            "--on-conflict",
-            help="stop: import nothing; keep what came first; replace it by what came last.",
+            help="stop: import nothing; keep what came first; replace it by what came last."
         ),
     ] = WithConflicts.stop,
     skip_known: Annotated[
@@ -119,7 +119,7 @@ def _added_json(added: Added, *, skip_known: bool) -> dict[str, Any]:
     if added.removed:
         told["removed"] = added.removed
     if skip_known:
-        told["known"] = [fact_json(fact) for fact in added.known]
+        told["known"] = [fact_line(fact) for fact in added.known]
     if added.notes:
         told["notes"] = [fault_json(fault) for fault in added.notes]
     return told
@@ -147,7 +147,7 @@ def _say_added(added: Added, on_conflict: WithConflicts) -> None:
 
 def _nothing_added(error: BadInput | Conflict) -> dict[str, Any]:
     """The result of an import that was stopped."""
-    faults = [fault_json(fault) for fault in getattr(error, "faults", ())]
+    faults: list[Any] = [fault_json(fault) for fault in error.faults]
     empty: dict[str, Any] = {"added": 0, "updated": 0, "unchanged": 0}
     if isinstance(error, Conflict):
         return empty | {"rejected": [], "conflicts": faults or [error.message]}
@@ -157,24 +157,16 @@ def _nothing_added(error: BadInput | Conflict) -> dict[str, Any]:
 
 def list_facts(
     search: Annotated[
-        str,
-        typer.Option(
-            "--search", metavar="TEXT", help="Only facts with this text in them, in any case."
-        ),
+        str, typer.Option(metavar="TEXT", help="Only facts with this text in them, in any case.")
     ] = "",
     subject: Annotated[
-        str | None,
-        typer.Option("--subject", metavar="NAME", help="Only facts about it, in any spelling."),
+        str | None, typer.Option(metavar="NAME", help="Only facts about it, in any spelling.")
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(
-            "--limit", min=1, metavar="N", help="At most N facts.", show_default="50; all in JSON"
-        ),
+        typer.Option(min=1, metavar="N", help="At most N facts.", show_default="50; all in JSON"),
     ] = None,
-    offset: Annotated[
-        int, typer.Option("--offset", min=0, metavar="N", help="Leave out the first N.")
-    ] = 0,
+    offset: Annotated[int, typer.Option(min=0, metavar="N", help="Leave out the first N.")] = 0,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -188,7 +180,7 @@ def list_facts(
         )
     facts = found if limit is None else found[:limit]
     if as_json:
-        print_json({"facts": [fact_json(fact) for fact in facts]})
+        print_json({"facts": [fact_line(fact) for fact in facts]})
         return
     if not facts:
         about = f" about '{subject}'" if subject else ""
@@ -203,9 +195,7 @@ def list_facts(
 
 
 def show(
-    fact_id: IdArgument,
-    store: StoreOption = DEFAULT_STORE,
-    as_json: JsonOption = False,
+    fact_id: IdArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
 ) -> None:
     """Show one fact and its history: every object it had, who gave it, when and why."""
     with open_store(store) as opened:
@@ -214,14 +204,14 @@ def show(
     if as_json:
         print_json(
             {
-                **fact_json(last.fact),
+                **fact_line(last.fact),
                 "state": last.state,
                 "revisions": [_revision_json(revision) for revision in revisions],
             }
         )
         return
     say(f"{last.fact.text} {last.fact.object}" + ("" if last.state == "live" else "  (removed)"))
-    for key, value in fact_json(last.fact).items():
+    for key, value in fact_line(last.fact).items():
         if key != "object":
             text = "; ".join(value) if isinstance(value, list | tuple) else str(value)
             say(f"  {key}: {text}", style="dim")
@@ -253,17 +243,8 @@ def _live_in(revision: Revision) -> str:
 
 
 def _revision_json(revision: Revision) -> dict[str, Any]:
-    return {
-        "revision": revision.revision,
-        "kind": revision.kind,
-        "object": revision.fact.object,
-        "generation": revision.generation,
-        "until": revision.until,
-        "actor": revision.actor,
-        "reason": revision.reason,
-        "at": revision.at,
-        "fact": fact_json(revision.fact),
-    }
+    fact = revision.fact
+    return asdict(revision) | {"object": fact.object, "fact": fact_line(fact)}
 
 
 def set_object(
@@ -280,7 +261,7 @@ def set_object(
         fact = opened.set_object(fact_id, obj, actor=actor, reason=reason, approved_by=approved_by)
         next_step = to_go_live(opened)
     if as_json:
-        print_json(fact_json(fact))
+        print_json(fact_line(fact))
         return
     say(f"{fact.id}: {fact.text} {fact.object}")
     if next_step:
@@ -326,8 +307,6 @@ def remove(
 
 def _say_erased(erased: Erased, *, as_json: bool) -> None:
     if as_json:
-        from dataclasses import asdict
-
         print_json({"removed": erased.facts, "purged": True, **asdict(erased)})
         return
     say(
@@ -351,7 +330,6 @@ def export(
     hf: Annotated[
         Path | None,
         typer.Option(
-            "--hf",
             metavar="DIR",
             help="Write the model with its facts as a new folder that transformers opens.",
         ),
@@ -391,11 +369,7 @@ def _say_model(exported: Exported, folder: Path, *, as_json: bool) -> None:
         )
     if as_json:
         print_json(
-            {
-                "facts": exported.facts,
-                "folder": str(folder),
-                "generation": exported.generation,
-            }
+            {"facts": exported.facts, "folder": str(folder), "generation": exported.generation}
         )
         return
     say(f"the model with {plural(exported.facts, 'fact')} written to {folder}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections import UserDict
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -24,75 +24,47 @@ _WORDS = {": Value error, ": ": ", ": Input should be": ": it should be"}
 _BadUsage: Any = typer.BadParameter.__mro__[1]  # typer does not name its base, UsageError
 
 
-def _write_options(command: Any, ctx: Any, formatter: Any) -> None:
-    """Arguments and options, in the sections that they name."""
-    sections: dict[str, list[tuple[str, str]]] = {}
-    for one in command.get_params(ctx):
-        told = one.get_help_record(ctx)
-        if told is not None:
-            usual = "Arguments" if one.param_type_name == "argument" else "Options"
-            section = getattr(one, "rich_help_panel", None) or usual
-            sections.setdefault(section, []).append(told)
-    for name, rows in sections.items():
-        with formatter.section(name):
-            formatter.write_dl(rows)
+class _Plain:
+    """A command or a group whose options are told in the sections that they name, and whose epilog,
+    examples, is printed as it is."""
+
+    def format_options(self: Any, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for one in self.get_params(ctx):
+            told = one.get_help_record(ctx)
+            if told is not None:
+                usual = "Arguments" if one.param_type_name == "argument" else "Options"
+                section = getattr(one, "rich_help_panel", None) or usual
+                sections.setdefault(section, []).append(told)
+        for name, rows in sections.items():
+            with formatter.section(name):
+                formatter.write_dl(rows)
+        if hasattr(self, "format_commands"):
+            self.format_commands(ctx, formatter)
+
+    def format_epilog(self: Any, ctx: Any, formatter: Any) -> None:
+        if self.epilog:
+            formatter.write(f"\n{self.epilog}\n")
 
 
-class Command(TyperCommand):
-    """A command whose epilog, examples, is printed as it is."""
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        _write_options(self, ctx, formatter)
-
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        _write_epilog(self, formatter)
+class Command(_Plain, TyperCommand):
+    """A command."""
 
 
-class Group(TyperGroup):
-    """A group whose epilog, examples, is printed as it is."""
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        _write_options(self, ctx, formatter)
-        self.format_commands(ctx, formatter)
-
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        _write_epilog(self, formatter)
+class Group(_Plain, TyperGroup):
+    """A group of commands."""
 
 
-def _write_epilog(command: Any, formatter: Any) -> None:
-    if command.epilog:
-        formatter.write(f"\n{command.epilog}\n")
-
-
-class _Loaded(MutableMapping[str, Any]):
+class _Loaded(UserDict[str, Any]):
     """The commands of the catalog by name, each imported when it is looked up."""
 
-    def __init__(self) -> None:
-        self._made: dict[str, Any] = {}
-
     def __getitem__(self, name: str) -> Any:
-        if name not in self._made:
-            self._made[name] = _load(name)
-        return self._made[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in CATALOG
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(CATALOG)
-
-    def __len__(self) -> int:
-        return len(CATALOG)
-
-    def __setitem__(self, name: str, command: Any) -> None:
-        self._made[name] = command
-
-    def __delitem__(self, name: str) -> None:
-        del self._made[name]
+        if super().__getitem__(name) is None:
+            self.data[name] = _load(name)
+        return self.data[name]
 
 
 def _load(name: str) -> Any:
-    """Raises KeyError where there is no such command."""
     entry = CATALOG[name]
     module, _, found = entry.place.partition(":")
     code = getattr(import_module(f"revisor.commands.{module}"), found)
@@ -111,7 +83,7 @@ class Commands(Group):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        self.commands = _Loaded()
+        self.commands = _Loaded(dict.fromkeys(CATALOG))
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """The commands by section; none of them is loaded for it."""

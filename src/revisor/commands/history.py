@@ -15,7 +15,6 @@ from revisor.commands.common import (
     JsonOption,
     ReasonOption,
     StoreOption,
-    fact_json,
     note,
     open_store,
     output,
@@ -25,6 +24,7 @@ from revisor.commands.common import (
     table,
     to_go_live,
 )
+from revisor.facts.lines import fact_line
 
 if TYPE_CHECKING:
     from revisor.facts.audit import Event
@@ -39,13 +39,12 @@ SHOWN = ("name", "namespaces", "role", "needs_approval", "approved_by", "share",
 
 def log(
     limit: Annotated[
-        int, typer.Option("--limit", min=1, metavar="N", help="At most N generations or events.")
+        int, typer.Option(min=1, metavar="N", help="At most N generations or events.")
     ] = 20,
     events: Annotated[
         bool,
         typer.Option(
-            "--events",
-            help="List the audit: every write, publication, policy, key, export, purge.",
+            "--events", help="List the audit: every write, publication, policy, key, export, purge."
         ),
     ] = False,
     store: StoreOption = DEFAULT_STORE,
@@ -104,12 +103,12 @@ def diff(
             {
                 "from": start,
                 "to": end,
-                "added": [fact_json(fact) for fact in added],
+                "added": [fact_line(fact) for fact in added],
                 "updated": [
-                    {"id": new.id, "before": fact_json(old), "after": fact_json(new)}
+                    {"id": new.id, "before": fact_line(old), "after": fact_line(new)}
                     for old, new in updated
                 ],
-                "removed": [fact_json(fact) for fact in removed],
+                "removed": [fact_line(fact) for fact in removed],
             }
         )
         return
@@ -126,8 +125,7 @@ def diff(
 
 def rollback(
     to: Annotated[
-        str,
-        typer.Option("--to", metavar="GEN", help="The generation, or tag, whose facts shall hold."),
+        str, typer.Option(metavar="GEN", help="The generation, or tag, whose facts shall hold.")
     ],
     store: StoreOption = DEFAULT_STORE,
     actor: ActorOption = "",

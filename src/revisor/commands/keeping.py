@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,6 @@ from revisor.commands.common import (
     JsonOption,
     NamespaceOption,
     StoreOption,
-    fact_json,
     moment_of,
     note,
     open_store,
@@ -26,9 +26,10 @@ from revisor.commands.common import (
     table,
 )
 from revisor.errors import BadInput, Fault, UsageError
+from revisor.facts.lines import fact_line
+from revisor.operations.cases import Case, read_cases, try_cases
 
 if TYPE_CHECKING:
-    from revisor.operations.cases import Case
     from revisor.operations.explain import Explanation
     from revisor.store import Store
 
@@ -38,8 +39,7 @@ SHOWN = 50
 
 def check(
     base: Annotated[
-        bool,
-        typer.Option("--base", help="Also ask the model which facts it says by itself."),
+        bool, typer.Option("--base", help="Also ask the model which facts it says by itself.")
     ] = False,
     ask: Annotated[
         bool,
@@ -52,7 +52,6 @@ def check(
     cases: Annotated[
         Path | None,
         typer.Option(
-            "--cases",
             metavar="FILE.jsonl",
             help="Try the tests that were kept in a server's console: lines of `prompt`, `chat` "
             "and `fact`, null where no fact may answer.",
@@ -61,9 +60,7 @@ def check(
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option(
-            "--since", metavar="GEN", help="With --ask, only facts changed since a generation."
-        ),
+        typer.Option(metavar="GEN", help="With --ask, only facts changed since a generation."),
     ] = None,
     namespace: NamespaceOption = None,
     as_of: AsOfOption = None,
@@ -95,11 +92,7 @@ def _find(store: Path, chosen: dict[str, Any], *, base: bool, as_json: bool) -> 
         known: list[Any] = []
         if base:
             namespaces = chosen["namespaces"]
-            live = [
-                fact
-                for fact in opened.ledger.facts(at=chosen["moment"])
-                if not namespaces or fact.namespace in namespaces
-            ]
+            live = list(opened.ledger.facts(at=chosen["moment"], namespaces=namespaces))
             ids = opened.known_to_base(live)
             known = [fact for fact in live if fact.id in ids]
     conflicts = [one for one in found if not one.is_note]
@@ -107,13 +100,13 @@ def _find(store: Path, chosen: dict[str, Any], *, base: bool, as_json: bool) -> 
     if as_json:
         told: dict[str, Any] = {
             name: [
-                {"kind": one.kind, "fact": fact_json(one.fact), "other": fact_json(one.other)}
+                {"kind": one.kind, "fact": fact_line(one.fact), "other": fact_line(one.other)}
                 for one in group
             ]
             for name, group in (("conflicts", conflicts), ("notes", notes))
         }
         if base:
-            told["known"] = [fact_json(fact) for fact in known]
+            told["known"] = [fact_line(fact) for fact in known]
         print_json({"ok": not conflicts, **told})
     else:
         for one in conflicts[:SHOWN]:
@@ -131,8 +124,6 @@ def _find(store: Path, chosen: dict[str, Any], *, base: bool, as_json: bool) -> 
 
 
 def _ask_facts(store: Path, since: str | None, chosen: dict[str, Any], *, as_json: bool) -> None:
-    from revisor.operations.asking import as_json as asked_json
-
     with open_store(store) as opened:
         changed = None
         if since is not None:
@@ -140,7 +131,7 @@ def _ask_facts(store: Path, since: str | None, chosen: dict[str, Any], *, as_jso
             changed, _ = opened.ledger.changed_since(since, upto=live)
         asked = opened.ask_facts(changed, **chosen)
     if as_json:
-        print_json(asked_json(asked))
+        print_json(asdict(asked))
     else:
         _list_failures(
             [f"{one['prompt']!r} (id {one['id']}): {one['reason']}" for one in asked.failed]
@@ -151,9 +142,6 @@ def _ask_facts(store: Path, since: str | None, chosen: dict[str, Any], *, as_jso
 
 
 def _try_cases(store: Path, file: Path, chosen: dict[str, Any], *, as_json: bool) -> None:
-    from revisor.operations.cases import as_json as tried_json
-    from revisor.operations.cases import read_cases, try_cases
-
     cases = read_cases(file)
     if not cases:
         raise BadInput(f"{file} has no tests.", "Keep some in the console, and download them.")
@@ -169,13 +157,14 @@ def _try_cases(store: Path, file: Path, chosen: dict[str, Any], *, as_json: bool
         ids = {case.fact for case in cases if case.fact is not None}
         live = opened.ledger.known(ids, generation=opened.ledger.live_generation())
         tried = try_cases(cases, explain, live)
+    passed = tried.cases - len(tried.failed)
     if as_json:
-        print_json(tried_json(tried))
+        print_json({"cases": tried.cases, "passed": passed, "failed": tried.failed})
     else:
         _list_failures(
             [f"line {one['line']}: {one['prompt']!r}: {one['reason']}" for one in tried.failed]
         )
-        say(f"{tried.cases - len(tried.failed):,} of {plural(tried.cases, 'test')} passed")
+        say(f"{passed:,} of {plural(tried.cases, 'test')} passed")
     if tried.failed:
         raise typer.Exit(CONTRADICTED)
 
@@ -192,14 +181,13 @@ def _need_chat(store: Store, file: Path, cases: Sequence[Case]) -> None:
     chats = [case for case in cases if case.chat]
     if chats and not getattr(store.tokenizer, "chat_template", None):
         fault, remedy = "asks in a chat; the model has no chat template", 'write "chat": false'
-        faults = [Fault(line=case.line, fault=fault, remedy=remedy) for case in chats]
+        faults = [Fault(fault, remedy, line=case.line) for case in chats]
         raise BadInput(f"{file} has {len(faults)} fault(s).", "Mend them all.", faults)
 
 
 def tag(
     name: Annotated[
-        str | None,
-        typer.Argument(metavar="NAME", help="The tag; without it all are listed."),
+        str | None, typer.Argument(metavar="NAME", help="The tag; without it all are listed.")
     ] = None,
     generation: Annotated[
         str | None,
@@ -234,7 +222,7 @@ def tag(
 
 def gc(
     keep: Annotated[
-        int, typer.Option("--keep", min=1, metavar="N", help="Generations of each model to keep.")
+        int, typer.Option(min=1, metavar="N", help="Generations of each model to keep.")
     ] = 1,
     store: StoreOption = DEFAULT_STORE,
     actor: ActorOption = "",
@@ -260,7 +248,6 @@ def import_archive(
     database: Annotated[
         str | None,
         typer.Option(
-            "--database",
             envvar="REVISOR_DATABASE",
             metavar="URL",
             help="An empty PostgreSQL database for the facts.",

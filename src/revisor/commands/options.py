@@ -15,8 +15,6 @@ from revisor.config import SETTINGS, about, default_of
 
 Command = Callable[..., Any]
 
-_PANELS = {"neuraldb": "The method neuraldb"}
-
 
 def choices_of(name: str) -> Any:
     """The values that `revisor init` takes for a setting, as the enumeration that typer wants."""
@@ -58,7 +56,7 @@ def _option(name: str) -> inspect.Parameter:
         metavar=told.metavar,
         envvar=told.variable,
         show_default=told.default if told.default is not None else default is not None,
-        rich_help_panel=_PANELS.get(told.of or ""),
+        rich_help_panel="The method neuraldb" if told.of == "neuraldb" else None,
         min=told.least,
         max=told.most,
     )
@@ -77,7 +75,7 @@ def plain(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_options(command: Command) -> Command:
-    """A command whose one parameter is a dataclass: an option for each of its fields."""
+    """A command whose one parameter is a dataclass: an option for each field that tells of one."""
     (only,) = inspect.signature(command, eval_str=True).parameters.values()
     kind = only.annotation
     hints = get_type_hints(kind, include_extras=True)
@@ -96,6 +94,7 @@ def with_options(command: Command) -> Command:
                 annotation=hints[one.name],
             )
             for one in fields(kind)
+            if hasattr(hints[one.name], "__metadata__")
         ),
     )
 

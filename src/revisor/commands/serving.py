@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,10 +19,12 @@ from revisor.commands.common import (
     DEFAULT_STORE,
     ActorOption,
     JsonOption,
+    NamespaceOption,
     StoreOption,
     note,
     open_store,
     os_user,
+    output,
     print_json,
     say,
     table,
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from revisor.server.service import Service
     from revisor.store import Store
 
-SETTINGS = ServeSettings()
 NEEDED = ("fastapi", "uvicorn", "prometheus_client")
 
 keys = typer.Typer(
@@ -45,63 +46,23 @@ keys = typer.Typer(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class Wanted(ServeSettings):
     """How `revisor serve` is to serve."""
 
-    host: Annotated[
-        str,
-        typer.Option(
-            "--host",
-            metavar="HOST",
-            help="Where to listen; beyond this machine only with API keys (revisor keys add).",
-        ),
-    ] = SETTINGS.host
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, metavar="N")] = SETTINGS.port
-    max_batch: Annotated[
-        int, typer.Option("--max-batch", min=1, metavar="N", help="Answers written at once.")
-    ] = SETTINGS.max_batch
-    max_waiting: Annotated[
-        int,
-        typer.Option(
-            "--max-waiting", min=1, metavar="N", help="Answers that may wait; more get 429."
-        ),
-    ] = SETTINGS.max_waiting
-    max_tokens: Annotated[
-        int, typer.Option("--max-tokens", min=1, metavar="N", help="Longest answer.")
-    ] = SETTINGS.max_tokens
-    per_minute: Annotated[
-        int,
-        typer.Option(
-            "--rate", min=0, metavar="N", help="Requests of one key a minute; 0 for no limit."
-        ),
-    ] = SETTINGS.per_minute
-    hit_log: Annotated[
-        float,
-        typer.Option(
-            "--hit-log",
-            min=0.0,
-            max=1.0,
-            metavar="SHARE",
-            help="Share of answers whose facts are logged in STORE/logs/hits.jsonl.",
-        ),
-    ] = SETTINGS.hit_log
     trusted_proxy: Annotated[
         list[str] | None,
         typer.Option(
-            "--trusted-proxy",
             metavar="ADDRESS",
             help="Proxy whose forwarded headers say who calls; may be given several times.",
             show_default="none",
         ),
     ] = None
     trace: Annotated[
-        bool,
-        typer.Option("--trace", help="OpenTelemetry traces; set up by the OTEL_* variables."),
+        bool, typer.Option("--trace", help="OpenTelemetry traces; set up by the OTEL_* variables.")
     ] = False
     engine: Annotated[
         str,
         typer.Option(
-            "--engine",
             metavar="ENGINE",
             help="What runs the model: transformers, or llama for a GGUF file in llama.cpp.",
         ),
@@ -109,7 +70,6 @@ class Wanted:
     model: Annotated[
         Path | None,
         typer.Option(
-            "--model",
             metavar="FILE.gguf",
             help="With --engine llama: the file, or the packaged model, that answers, whatever the "
             "store was made for.",
@@ -119,7 +79,6 @@ class Wanted:
     context: Annotated[
         int | None,
         typer.Option(
-            "--context",
             min=16,
             metavar="N",
             help="With --engine llama: tokens of prompt and answer together.",
@@ -127,13 +86,6 @@ class Wanted:
         ),
     ] = None
     store: StoreOption = DEFAULT_STORE
-
-    @property
-    def settings(self) -> ServeSettings:
-        """What of it is the server's."""
-        given = asdict(self)
-        known = {one.name for one in fields(ServeSettings)}
-        return ServeSettings(**{name: value for name, value in given.items() if name in known})
 
 
 @with_options
@@ -151,7 +103,7 @@ def serve(wanted: Wanted) -> None:
     _log_to_stderr()
     questions_on_one_thread()
     with open_store(wanted.store) as opened:
-        _run(Service(opened, wanted.settings, make_scheduler=make_scheduler), wanted)
+        _run(Service(opened, wanted, make_scheduler=make_scheduler), wanted)
 
 
 def _log_to_stderr() -> None:
@@ -190,11 +142,7 @@ def _run(service: Service, wanted: Wanted) -> None:
 
 
 def _need_place(host: str, port: int) -> None:
-    """Refuse an address that cannot be listened on before the model is opened.
-
-    Raises:
-        UsageError: another program listens there, or this machine has no such address.
-    """
+    """Refuse an address that cannot be listened on before the model is opened."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
@@ -211,11 +159,7 @@ def _need_place(host: str, port: int) -> None:
 def _scheduler_on(
     engine: str, model: Path | None, context: int | None
 ) -> Callable[[Store, ServeSettings], Scheduler]:
-    """What makes the scheduler of an engine.
-
-    Raises:
-        UsageError: there is no such engine, its extra is not installed, or an option is another's.
-    """
+    """What makes the scheduler of an engine."""
     if engine == "llama":
         _need_extra("llama", ("llama_cpp",))
         from revisor.server.llama import llama_scheduler
@@ -245,7 +189,7 @@ def mcp(store: StoreOption = DEFAULT_STORE) -> None:
 
     with (
         open_store(store) as opened,
-        Agent.of(opened, user=os_user(), token=os.environ.get("REVISOR_KEY")) as agent,
+        Agent(opened, user=os_user(), token=os.environ.get("REVISOR_KEY")) as agent,
     ):
         make_server(agent).run("stdio")
 
@@ -264,20 +208,11 @@ def add_key(
     role: Annotated[
         str,
         typer.Option(
-            "--role",
             metavar="ROLE",
             help="read, propose, approve or admin; each may do what those before it may.",
         ),
     ] = "read",
-    namespace: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--namespace",
-            metavar="NAME",
-            help="Only facts of this namespace; may be given several times.",
-            show_default="all",
-        ),
-    ] = None,
+    namespace: NamespaceOption = None,
     store: StoreOption = DEFAULT_STORE,
     actor: ActorOption = "",
     as_json: JsonOption = False,
@@ -286,12 +221,8 @@ def add_key(
     from revisor.server.roles import KeyBook, role_of
     from revisor.server.tables import Database
 
-    with open_store(store) as opened:
-        database = Database.of(opened)
-        token = KeyBook(database).make(
-            name, role_of(role), namespace or None, actor=actor or os_user()
-        )
-        database.close()
+    with open_store(store) as opened, Database.of(opened) as database:
+        token = KeyBook(database).make(name, role_of(role), namespace or None, actor=actor)
     if as_json:
         print_json({"name": name, "role": role, "namespaces": namespace or None, "token": token})
         return
@@ -302,14 +233,11 @@ def add_key(
 @keys.command("ls")
 def list_keys(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
     """List the keys, without their secrets."""
-    from revisor.commands.common import output
     from revisor.server.roles import KeyBook
     from revisor.server.tables import Database
 
-    with open_store(store) as opened:
-        database = Database.of(opened)
+    with open_store(store) as opened, Database.of(opened) as database:
         found = KeyBook(database).all()
-        database.close()
     if as_json:
         print_json({"keys": found})
         return
@@ -334,10 +262,8 @@ def revoke_key(
     from revisor.server.roles import KeyBook
     from revisor.server.tables import Database
 
-    with open_store(store) as opened:
-        database = Database.of(opened)
-        KeyBook(database).revoke(name, actor=actor or os_user())
-        database.close()
+    with open_store(store) as opened, Database.of(opened) as database:
+        KeyBook(database).revoke(name, actor=actor)
     if as_json:
         print_json({"revoked": name})
         return

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from revisor.facts.schema import audit, meta
+from revisor.facts.queries import last_generation
+from revisor.facts.schema import audit, keep, kept, now
 
 START = "0" * 64
 HEAD = "audit_head"
@@ -52,20 +52,21 @@ def record(
     kind: str,
     *,
     actor: str,
-    generation: int,
     details: Mapping[str, Any],
+    generation: int | None = None,
     at: str | None = None,
 ) -> Event:
-    """Append an event. The connection holds the write lock."""
+    """Append an event, of the last generation unless another is given. The connection holds the
+    write lock."""
     head = sa.select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
     last = connection.execute(head).first()
     seq, before = (last.seq + 1, last.hash) if last else (1, START)
     row: dict[str, Any] = {
         "seq": seq,
-        "at": at or datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "at": at or now(),
         "actor": actor,
         "kind": kind,
-        "generation": generation,
+        "generation": last_generation(connection).number if generation is None else generation,
         "details": json.dumps(details, sort_keys=True, ensure_ascii=False),
     }
     row["hash"] = _hash(row, before)
@@ -76,13 +77,16 @@ def record(
 
 def set_head(connection: sa.Connection, seq: int, hash_: str) -> None:
     """Note beside the chain where it ends, so that a chain cut short is found."""
-    connection.execute(meta.delete().where(meta.c.key == HEAD))
-    connection.execute(meta.insert().values(key=HEAD, value=f"{seq}:{hash_}"))
+    keep(connection, HEAD, f"{seq}:{hash_}")
 
 
-def events(connection: sa.Connection, limit: int | None = None) -> Iterator[Event]:
-    """The events, the last one first."""
+def events(
+    connection: sa.Connection, limit: int | None = None, *, kinds: Collection[str] | None = None
+) -> Iterator[Event]:
+    """The events, or those of some kinds, the last one first."""
     wanted = sa.select(audit).order_by(audit.c.seq.desc()).limit(limit)
+    if kinds is not None:
+        wanted = wanted.where(audit.c.kind.in_(kinds))
     return (_event(dict(row)) for row in connection.execute(wanted).mappings())
 
 
@@ -95,8 +99,7 @@ def chain_faults(connection: sa.Connection) -> Iterator[str]:
         elif _hash(dict(row), before) != row["hash"]:
             yield f"audit: event {row['seq']} ({row['kind']} at {row['at']}) was changed."
         before, expected = row["hash"], row["seq"] + 1
-    kept = connection.execute(sa.select(meta.c.value).where(meta.c.key == HEAD)).scalar()
-    if kept != (f"{expected - 1}:{before}" if expected > 1 else None):
+    if kept(connection, HEAD) != (f"{expected - 1}:{before}" if expected > 1 else None):
         yield f"audit: the chain ends at event {expected - 1}, which is not where it should."
 
 
@@ -109,6 +112,8 @@ def _hash(row: Mapping[str, Any], before: str) -> str:
 def _event(row: Mapping[str, Any]) -> Event:
     try:
         details = json.loads(row["details"])
-    except ValueError:  # it was tampered with, which `chain_faults` tells
+    except (ValueError, RecursionError):
+        details = None
+    if not isinstance(details, dict):  # it was tampered with, which `chain_faults` tells
         details = {"unreadable": row["details"]}
     return Event(**{**row, "details": details})

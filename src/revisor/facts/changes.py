@@ -6,6 +6,7 @@ made in one transaction, a revision is one value of one fact. ledger.py does the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +18,11 @@ class Put:
     """A fact that shall hold: added if its id is not live, else a new revision if it differs."""
 
     fact: Fact
+
+    @property
+    def fact_id(self) -> str:
+        """The id of the fact."""
+        return self.fact.id
 
 
 @dataclass(frozen=True)
@@ -91,16 +97,31 @@ class Difference:
     """What leads from the live facts of one generation to those of another.
 
     Attributes:
-        added: facts that only the second has.
-        updated: pairs of one fact's values, in the first and in the second.
-        removed: facts that only the first has.
-        put: what is new or has another value in the second, in the ledger's order.
+        pairs: what each fact that differs was and is, in the ledger's order; None where it is not
+            live.
     """
 
-    added: tuple[Fact, ...]
-    updated: tuple[tuple[Fact, Fact], ...]
-    removed: tuple[Fact, ...]
-    put: tuple[Fact, ...]
+    pairs: Sequence[tuple[Fact | None, Fact | None]]
+
+    @property
+    def added(self) -> tuple[Fact, ...]:
+        """Facts that only the second has."""
+        return tuple(after for before, after in self.pairs if after and not before)
+
+    @property
+    def updated(self) -> tuple[tuple[Fact, Fact], ...]:
+        """Pairs of one fact's values, in the first and in the second."""
+        return tuple((before, after) for before, after in self.pairs if before and after)
+
+    @property
+    def removed(self) -> tuple[Fact, ...]:
+        """Facts that only the first has."""
+        return tuple(before for before, after in self.pairs if before and not after)
+
+    @property
+    def put(self) -> tuple[Fact, ...]:
+        """What is new or has another value in the second, in the ledger's order."""
+        return tuple(after for _, after in self.pairs if after)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,14 +31,22 @@ from revisor.errors import (
     Unreachable,
     UsageError,
 )
-from revisor.facts.private import make_private, private
+from revisor.facts.private import make_private, private, writing
 
 BUSY_SECONDS = 30
 WRITES = "revisor_writes"
+# One count a database for the whole process, so that readers beside its writers look at once: its
+# ledgers may be objects that know nothing of each other.
+_commits: Counter[str] = Counter()
+_counting = threading.Lock()
 _LOCK = 0x7265_7669  # "revi": the first half of the advisory lock's number
 _HOLDERS = ("revisions", "serve_proposals")  # tables that hold facts' texts
-_FULL = ("disk is full", "disk I/O error", "No space left")
-_CLOSED = ("readonly", "read-only", "unable to open", "permission denied")
+_FULL = "Nothing was changed. Make room on the disk and run the command again."
+_CLOSED = "Nothing was changed. Check who owns the store and that you may write to it."
+_UNWRITTEN = {  # what to do, by what the driver says
+    _FULL: ("disk is full", "disk I/O error", "No space left"),
+    _CLOSED: ("readonly", "read-only", "unable to open", "permission denied"),
+}
 
 
 def make_engine(path_or_url: str | Path, *, create: bool) -> tuple[sa.Engine, str]:
@@ -124,15 +134,10 @@ def _connect_to_read(file: Path) -> sqlite3.Connection:
 
 def _check_file(file: Path, *, create: bool) -> None:
     if create:
-        try:
+        with writing(f"{file} cannot be made", "Name a folder in which you may write."):
             make_private(file.parent)
             if not file.exists():  # SQLite's log beside it gets the file's own mode
                 os.close(private(file, os.O_CREAT | os.O_WRONLY))
-        except OSError as error:
-            raise CannotWrite(
-                f"{file} cannot be made: {error.strerror}.",
-                "Name a folder in which you may write.",
-            ) from error
     elif not file.is_file():
         raise NotFound(
             f"There is no ledger {file}.",
@@ -144,17 +149,12 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     # The driver's own transactions begin late, at the first write: SQLAlchemy begins them here.
     connection.isolation_level = None
     (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
-    if file and not may_write(Path(file)):
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}").close()
-        return
-    for pragma in (
-        f"busy_timeout = {BUSY_SECONDS * 1000}",
-        "journal_mode = WAL",
+    pragmas = [f"busy_timeout = {BUSY_SECONDS * 1000}"]
+    if not file or may_write(Path(file)):
         # A commit that returned is on the disk, whatever the library was compiled with.
-        "synchronous = FULL",
-        "foreign_keys = ON",
-        "cache_size = -65536",
-    ):
+        pragmas += ["journal_mode = WAL", "synchronous = FULL"]
+        pragmas += ["foreign_keys = ON", "cache_size = -65536"]
+    for pragma in pragmas:
         connection.execute(f"PRAGMA {pragma}").close()
 
 
@@ -168,7 +168,7 @@ def _refuse_writes(connection: sa.Connection) -> None:
     if connection.get_execution_options().get(WRITES):
         raise CannotWrite(
             f"{connection.engine.url.database} may only be read: it could not be written.",
-            "Nothing was changed. Check who owns the store and that you may write to it.",
+            _CLOSED,
         )
 
 
@@ -182,6 +182,17 @@ def _begin_postgresql(connection: sa.Connection) -> None:
         )
 
 
+def database_key(engine: sa.Engine) -> str:
+    """What two engines of one database have in common."""
+    file = _sqlite_file(engine.url)
+    return engine.url.render_as_string(hide_password=True) if file is None else str(file.resolve())
+
+
+def commits(key: str) -> int:
+    """How many writing transactions this process has committed to a database."""
+    return _commits[key]
+
+
 @contextmanager
 def transaction(engine: sa.Engine, name: str, *, writes: bool) -> Iterator[sa.Connection]:
     """A transaction that is committed at the end of the block and undone by an exception."""
@@ -191,6 +202,9 @@ def transaction(engine: sa.Engine, name: str, *, writes: bool) -> Iterator[sa.Co
         connection.begin(),
     ):
         yield connection
+    if writes:
+        with _counting:
+            _commits[database_key(engine)] += 1
 
 
 def scrub(engine: sa.Engine, name: str) -> None:
@@ -244,16 +258,9 @@ def told_plainly(name: str) -> Iterator[None]:
                 f"Another process has been writing to {name} for {BUSY_SECONDS} s.",
                 "Wait until it is done and run the command again.",
             ) from error
-        if any(part in told for part in _FULL):
-            raise CannotWrite(
-                f"{name} could not be written: {told}.",
-                "Nothing was changed. Make room on the disk and run the command again.",
-            ) from error
-        if any(part in told for part in _CLOSED):
-            raise CannotWrite(
-                f"{name} could not be written: {told}.",
-                "Nothing was changed. Check who owns the store and that you may write to it.",
-            ) from error
+        for hint, parts in _UNWRITTEN.items():
+            if any(part in told for part in parts):
+                raise CannotWrite(f"{name} could not be written: {told}.", hint) from error
         if isinstance(error, sa.exc.OperationalError) and "connection" in told:
             first = told.splitlines()[0]
             raise Unreachable(

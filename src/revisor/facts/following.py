@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
-from revisor.facts.commits import commits, database_key
-from revisor.facts.database import told_plainly
+from revisor.facts.database import commits, database_key, told_plainly
 from revisor.facts.policy import live_generation
 from revisor.facts.queries import pinned
 from revisor.facts.schema import LIVE_KINDS, PURGED, audit, generations, live_at, revisions

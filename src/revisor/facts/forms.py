@@ -31,12 +31,15 @@ from functools import lru_cache
 from typing import Any
 
 from revisor.errors import Fault
-from revisor.facts.fact import FIELDS, Fact, parse_time
+from revisor.facts.fact import FIELDS, Fact
 from revisor.facts.records import Number
 from revisor.facts.rules import (
-    ID_LIMIT,
+    BREAKS,
+    LISTS,
     NAME_LIMIT,
-    TEXT_LIMIT,
+    REQUIRED,
+    TEXTS,
+    date_fault,
     id_fault,
     list_fault,
     order_fault,
@@ -101,52 +104,29 @@ class _Reading:
     def fact(self) -> Fact | tuple[Fault, ...]:
         if self._faults and not self._fields:
             return tuple(self._faults)
-        subject = self._text("subject", NAME_LIMIT, required=True)
-        prompt = self._text("prompt", TEXT_LIMIT, required=True, breaks=True)
-        object_ = self._text("object", NAME_LIMIT, required=True)
-        aliases = self._texts("aliases", NAME_LIMIT)
-        paraphrases = self._texts("paraphrases", TEXT_LIMIT, breaks=True)
-        optional = {
-            key: self._text(key, limit)
-            for key, limit in (
-                ("relation", NAME_LIMIT),
-                ("object_before", NAME_LIMIT),
-                ("source", TEXT_LIMIT),
-                ("namespace", NAME_LIMIT),
-                ("qualifier", NAME_LIMIT),
-                ("id", ID_LIMIT),
-            )
-        }
-        reverse = self._text("reverse", TEXT_LIMIT, breaks=True)
-        self._add(id_fault(optional["id"]))
-        times = {key: self._moment(key) for key in ("valid_from", "valid_to")}
-        self._add(order_fault(times["valid_from"], times["valid_to"]))
+        found: dict[str, Any] = {key: self._text(key, limit) for key, limit in TEXTS.items()}
+        found |= {key: self._texts(key, limit) for key, limit in LISTS.items()}
+        found |= {key: self._moment(key) for key in ("valid_from", "valid_to")}
+        self._add(id_fault(found["id"]), order_fault(found["valid_from"], found["valid_to"]))
+        subject, prompt = found["subject"], found["prompt"]
         if subject and prompt:
-            prompt = self._prompt(prompt, subject)
-            for fault in wordless_faults(subject, prompt):
-                self._add(fault)
-            for fault in wordings_faults(subject, aliases, paraphrases):
-                self._add(fault)
-        if reverse and object_:
-            optional["reverse"] = self._reverse(reverse, object_)
+            remedy = "write {} where the subject stands"
+            found["prompt"] = self._template("prompt", prompt, "subject", subject, remedy)
+            self._add(*wordless_faults(subject, found["prompt"]))
+            self._add(*wordings_faults(subject, found["aliases"], found["paraphrases"]))
+        if found["reverse"] and found["object"]:
+            remedy = "write {} where the object stands; the subject is to follow"
+            reverse, object_ = found["reverse"], found["object"]
+            found["reverse"] = self._template("reverse", reverse, "object", object_, remedy)
         if self._faults:
             return tuple(self._faults)
-        given = {key: value for key, value in {**optional, **times}.items() if value}
-        return Fact(
-            subject=subject,
-            prompt=prompt,
-            object=object_,
-            aliases=aliases,
-            paraphrases=paraphrases,
-            **given,
-        )
+        return Fact(**{key: value for key, value in found.items() if value})
 
     def _fault(self, fault: str, remedy: str) -> None:
-        self._faults.append(Fault(line=self._line, fault=fault, remedy=remedy))
+        self._faults.append(Fault(fault, remedy, line=self._line))
 
-    def _add(self, fault: Fault | None) -> None:
-        if fault is not None:
-            self._faults.append(replace(fault, line=self._line))
+    def _add(self, *faults: Fault | None) -> None:
+        self._faults += [replace(one, line=self._line) for one in faults if one is not None]
 
     def _plain_fields(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """The record's values under plain names; `_names` keeps what the file calls them."""
@@ -187,18 +167,18 @@ class _Reading:
             self._typos.add(meant)
             self._fault(f"unknown key {shown(key)}", f"did you mean {meant!r}?")
 
-    def _text(self, key: str, limit: int, *, required: bool = False, breaks: bool = False) -> str:
+    def _text(self, key: str, limit: int) -> str:
         """The field as stripped text, "" where it is absent or faulty."""
         value = self._fields.get(key)
         name = self._names.get(key, key)
         if value is None and key in self._typos:
             return ""
         if value is None or (isinstance(value, str) and not value.strip()):
-            if required:
+            if key in REQUIRED:
                 what = "missing" if value is None else "empty"
                 self._fault(f"{name!r} is {what}", f"give the {key} as text")
             return ""
-        return self._checked(value, name, limit, breaks)
+        return self._checked(value, name, limit, key in BREAKS)
 
     def _checked(self, value: object, name: str, limit: int, breaks: bool) -> str:
         if isinstance(value, float | Decimal) and not math.isfinite(value):
@@ -217,7 +197,7 @@ class _Reading:
             return ""
         return text
 
-    def _texts(self, key: str, limit: int, *, breaks: bool = False) -> tuple[str, ...]:
+    def _texts(self, key: str, limit: int) -> tuple[str, ...]:
         value = self._fields.get(key)
         if value is None:
             return ()
@@ -234,7 +214,7 @@ class _Reading:
             if isinstance(item, str) and not item.strip():
                 self._fault(f"'{key}[{number}]' is empty", "remove it")
             else:
-                texts.append(self._checked(item, f"{key}[{number}]", limit, breaks))
+                texts.append(self._checked(item, f"{key}[{number}]", limit, key in BREAKS))
         return tuple(texts)
 
     def _moment(self, key: str) -> str:
@@ -242,32 +222,17 @@ class _Reading:
         if isinstance(value, date):  # Parquet has dates and times of its own; datetime is a date.
             return value.isoformat()
         text = self._text(key, NAME_LIMIT)
-        try:
-            if text:
-                parse_time(text)
-        except ValueError:
-            self._fault(f"{key!r} is no date: {shown(text)}", "write it like 2026-01-31")
-            return ""
-        return text
+        wrong = date_fault(text, key) if text else None
+        self._add(wrong)
+        return "" if wrong else text
 
-    def _prompt(self, prompt: str, subject: str) -> str:
-        found = template(prompt, subject)
+    def _template(self, key: str, text: str, what: str, name: str, remedy: str) -> str:
+        found = template(text, name)
         if found is None:
-            name = self._names.get("prompt", "prompt")
-            self._fault(
-                f"{name!r} does not name the subject {shown(subject)}: {shown(prompt)}",
-                "write {} where the subject stands",
-            )
-        return found or prompt
-
-    def _reverse(self, reverse: str, object_: str) -> str:
-        found = template(reverse, object_)
-        if found is None:
-            self._fault(
-                f"'reverse' does not name the object {shown(object_)}: {shown(reverse)}",
-                "write {} where the object stands; the subject is to follow",
-            )
-        return found or reverse
+            called = self._names.get(key, key)
+            fault = f"{called!r} does not name the {what} {shown(name)}: {shown(text)}"
+            self._fault(fault, remedy)
+        return found or text
 
 
 def _benchmark_keys(record: Mapping[str, Any]) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""Importing facts into a ledger: what is new, what contradicts what, and what becomes of it."""
+"""Facts into a ledger and out of it: imports, another object for a fact, the end of some.
+
+What is new is held against what is there; who calls says what becomes of contradictions.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,15 @@ from revisor.facts.changes import Put, Remove
 from revisor.facts.check import Finding, conflicts_between
 from revisor.facts.fact import Fact, normal_form, reversed_fact, with_reverses
 from revisor.facts.ledger import Ledger
-from revisor.facts.load import Contradiction, FactFile
-from revisor.facts.rules import checked_all
+from revisor.facts.load import FactFile, Repeated
+from revisor.facts.queries import refuse_one_text
+from revisor.facts.rules import checked, checked_all
 
 OnConflict = Literal["stop", "keep", "replace"]
+_STOPPED = (
+    "Correct the file, remove the fact that is wrong (revisor rm ID), or let "
+    "--on-conflict keep|replace decide."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +70,6 @@ def import_facts(
         on_conflict: `stop` imports nothing; `keep` keeps what came first, in the import and in
             the ledger; `replace` takes what came last, and removes live facts that contradict it.
         known_to_base: tells which facts need no row; they are left out.
-        approved_by: who approved the import, where a namespace asks for approval.
     """
     if on_conflict not in get_args(OnConflict):
         raise UsageError(
@@ -73,9 +80,10 @@ def import_facts(
     before = ledger.generation
     offered = [fact for fact in read.facts if fact.reverse_of is None]  # those come with theirs
     found = conflicts_between(with_reverses(offered), ledger)
-    conflicts = (*read.conflicts, *(Fault(line=0, fault=str(finding)) for finding in found))
+    conflicts = (*read.conflicts, *(Fault(str(finding)) for finding in found))
     if conflicts and on_conflict == "stop":
-        raise _stopped(conflicts)
+        told = f"{len(conflicts)} fact(s) contradict one another; nothing was imported."
+        raise Conflict(told, _STOPPED, conflicts)
     facts, given_way = _settle(offered, found, on_conflict)
     known = known_to_base(facts) if known_to_base else set()
     kept = [fact for fact in facts if fact.id not in known]
@@ -105,15 +113,6 @@ def import_facts(
     )
 
 
-def _stopped(conflicts: Sequence[Fault]) -> Conflict:
-    return Conflict(
-        f"{len(conflicts)} fact(s) contradict one another; nothing was imported.",
-        "Correct the file, remove the fact that is wrong (revisor rm ID), or let "
-        "--on-conflict keep|replace decide.",
-        conflicts,
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Source:
     """What an import has read.
@@ -140,7 +139,7 @@ def refuse_conflicts(ledger: Ledger, fact: Fact) -> None:
             f"{fact.text!r} -> {fact.object!r} contradicts {len(found)} fact(s); nothing was "
             "changed.",
             "Remove the fact that is wrong first: revisor rm ID",
-            [Fault(line=0, fault=str(finding)) for finding in found],
+            [Fault(str(finding)) for finding in found],
         )
 
 
@@ -153,7 +152,8 @@ def _read(source: str | Path | Iterable[Fact], on_conflict: OnConflict) -> _Sour
     facts = list(file)
     if file.faults:
         file.raise_if_bad()
-    conflicts = _contradictions(file, facts)
+    first = {fact.id: fact for fact in facts} if file.contradictions else {}
+    conflicts = tuple(_contradiction(one, first[one.fact.id]) for one in file.contradictions)
     if on_conflict == "replace":
         last = {one.fact.id: one.fact for one in file.contradictions}
         facts = [last.get(fact.id, fact) for fact in facts]
@@ -167,11 +167,7 @@ def _read(source: str | Path | Iterable[Fact], on_conflict: OnConflict) -> _Sour
 
 
 def _facts(source: Any) -> list[Fact]:
-    """Facts as they were given.
-
-    Raises:
-        UsageError: they are none.
-    """
+    """Facts as they were given; UsageError where they are none."""
     if not isinstance(source, Iterable):
         raise UsageError(
             f"A {type(source).__name__} is neither a file nor facts.", "Give a path, or a list."
@@ -185,27 +181,19 @@ def _facts(source: Any) -> list[Fact]:
     return given
 
 
-def _contradictions(file: FactFile, facts: Iterable[Fact]) -> tuple[Fault, ...]:
-    """The lines that give a fact of an earlier line another object."""
-    if not file.contradictions:
-        return ()
-    first = {fact.id: fact for fact in facts}
-    return tuple(_contradiction(one, first[one.fact.id]) for one in file.contradictions)
-
-
-def _contradiction(one: Contradiction, first: Fact) -> Fault:
+def _contradiction(one: Repeated, first: Fact) -> Fault:
     if normal_form(one.fact.subject) != normal_form(first.subject):
         return Fault(
-            line=one.line,
-            fault=f"has the id of line {one.first_line}, {one.fact.id}: that is about "
+            f"has the id of line {one.first_line}, {one.fact.id}: that is about "
             f"{first.subject!r}, this about {one.fact.subject!r}",
-            remedy="give each fact an id of its own, or leave the ids out",
+            "give each fact an id of its own, or leave the ids out",
+            line=one.line,
         )
     return Fault(
-        line=one.line,
-        fault=f"contradicts line {one.first_line}: {one.fact.text!r} (id {one.fact.id}) is "
+        f"contradicts line {one.first_line}: {one.fact.text!r} (id {one.fact.id}) is "
         f"{one.fact.object!r}{_by(one.fact)} here and {first.object!r}{_by(first)} there",
-        remedy="keep one of the two lines, or tell them apart by 'qualifier'",
+        "keep one of the two lines, or tell them apart by 'qualifier'",
+        line=one.line,
     )
 
 
@@ -248,3 +236,35 @@ def _declaring(fact: Fact, out: set[str]) -> Fact:
     """The fact, without the reverse that it declares where that one is left out."""
     turned = reversed_fact(fact)
     return fact if turned is None or turned.id not in out else replace(fact, reverse=None)
+
+
+def set_object(
+    ledger: Ledger,
+    fact_id: str,
+    obj: str,
+    *,
+    actor: str,
+    reason: str,
+    approved_by: str | None = None,
+) -> Fact:
+    """Give a fact a new object: a new revision of it."""
+    with ledger.locked() as held:
+        fact = checked(replace(held.get(fact_id), object=obj))
+        refuse_conflicts(held, fact)
+        held.apply([Put(fact)], actor=actor, reason=reason, approved_by=approved_by)
+    return fact
+
+
+def remove(
+    ledger: Ledger,
+    fact_ids: Iterable[str],
+    *,
+    actor: str,
+    reason: str,
+    approved_by: str | None = None,
+) -> int:
+    """End some facts; their history stays. Returns how many ended."""
+    refuse_one_text(fact_ids)
+    whole = {ledger.get(fact_id).id for fact_id in fact_ids}
+    changes = [Remove(fact_id) for fact_id in sorted(whole)]
+    return ledger.apply(changes, actor=actor, reason=reason, approved_by=approved_by).removed

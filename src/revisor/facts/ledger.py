@@ -7,7 +7,7 @@ to a generation, so a long listing is exact while others write, and holds no loc
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -15,20 +15,11 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from revisor.errors import CannotWrite, Conflict, NotFound
-from revisor.facts.changes import (
-    Change,
-    Difference,
-    Generation,
-    Put,
-    Remove,
-    Revision,
-)
-from revisor.facts.database import make_engine
+from revisor.facts.changes import Change, Difference, Generation, Put, Remove, Revision
 from revisor.facts.fact import Fact, normal_form
 from revisor.facts.migrations import READABLE, check_version, migrate, version_of
 from revisor.facts.policy import publish
 from revisor.facts.queries import (
-    difference,
     differing,
     explain_removed,
     history_of,
@@ -37,13 +28,7 @@ from revisor.facts.queries import (
     resolve,
     within,
 )
-from revisor.facts.schema import (
-    FACT_COLUMNS,
-    fact_from_row,
-    generations,
-    live_at,
-    revisions,
-)
+from revisor.facts.schema import FACT_COLUMNS, fact_from_row, generations, live_at, revisions
 from revisor.facts.upkeep import Upkeep
 from revisor.facts.writing import CHUNK, chunks, write_generation
 
@@ -72,17 +57,9 @@ class Ledger(Upkeep):
             CannotWrite: it is of an old version and may only be read; of this one, it opens.
             StoreDamaged: the file is no ledger, or broken.
         """
-        engine, name = make_engine(path_or_url, create=create)
-        ledger = cls(engine, name)
-        try:
-            ledger._prepare(create=create)
-        except BaseException:
-            engine.dispose()
-            raise
-        return ledger
+        return cls._opened(path_or_url, create=create)
 
     def _prepare(self, *, create: bool) -> None:
-        """Make or migrate the tables where that is needed."""
         if create:
             with self._connection(writes=True) as connection:
                 migrate(connection)
@@ -149,12 +126,7 @@ class Ledger(Upkeep):
                     "Somebody changed facts meanwhile. Look at them and run the command again.",
                 )
             return write_generation(
-                connection,
-                changes,
-                actor=actor,
-                reason=reason,
-                now=now,
-                approved_by=approved_by,
+                connection, changes, actor=actor, reason=reason, now=now, approved_by=approved_by
             )
 
     def rollback(
@@ -171,7 +143,7 @@ class Ledger(Upkeep):
         """
         with self._connection(writes=True) as connection:
             start, end = pinned(connection, None), pinned(connection, to)
-            change = difference(connection, start, end)
+            change = Difference(pairs=list(differing(connection, start, end)))
             reason = reason or f"rollback to generation {to}"
             made = write_generation(
                 connection,
@@ -312,31 +284,20 @@ class Ledger(Upkeep):
         end: int | str | None = None,
         *,
         namespaces: Collection[str] | None = None,
+        limit: int | None = None,
+        offset: int = 0,
     ) -> Difference:
         """How the facts of one generation (number or tag) differ from those of another.
 
         Args:
             namespaces: only facts of these; one that came from another namespace is added.
+            limit, offset: a part of those that differ.
         """
         with self._connection() as connection:
             low, high = pinned(connection, start), pinned(connection, end)
-            return difference(connection, low, high, namespaces)
-
-    def differing(
-        self,
-        start: int,
-        end: int,
-        *,
-        namespaces: Collection[str] | None = None,
-        limit: int,
-        offset: int = 0,
-    ) -> list[tuple[Fact | None, Fact | None]]:
-        """A part of what `diff` tells: what each fact was and is, in the ledger's order; None where
-        it is not live."""
-        with self._connection() as connection:
-            low, high = pinned(connection, start), pinned(connection, end)
             with closing(differing(connection, low, high, namespaces)) as pairs:
-                return list(islice(pairs, offset, offset + limit))
+                last = None if limit is None else offset + limit
+                return Difference(pairs=list(islice(pairs, offset, last)))
 
     def known(self, fact_ids: Iterable[str], *, generation: int | None = None) -> dict[str, Fact]:
         """Those of these (whole) ids that are live at a generation (the last by default), with
@@ -406,6 +367,5 @@ class Locked(Ledger):
         super().__init__(engine, name)
         self.connection = connection
 
-    @contextmanager
-    def _connection(self, *, writes: bool = False) -> Iterator[sa.Connection]:
-        yield self.connection
+    def _connection(self, *, writes: bool = False) -> AbstractContextManager[sa.Connection]:
+        return nullcontext(self.connection)

@@ -8,9 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from revisor.errors import CannotWrite
 from revisor.facts.fact import Fact
-from revisor.facts.private import written_whole
+from revisor.facts.private import writing, written_whole
 
 
 def fact_line(fact: Fact) -> dict[str, Any]:
@@ -24,15 +23,10 @@ def fact_line(fact: Fact) -> dict[str, Any]:
 
 def write_facts(facts: Iterable[Fact], file: Path) -> int:
     """Write facts as JSONL; returns how many."""
-    count = 0
-    try:
-        with written_whole(file) as stream:
-            for fact in facts:
-                line = json.dumps(fact_line(fact), ensure_ascii=False) + "\n"
-                stream.write(line.encode())
-                count += 1
-    except OSError as error:
-        raise CannotWrite(
-            f"Cannot write {file}: {error.strerror}.", "Name a file in a folder that is there."
-        ) from error
+    count, hint = 0, "Name a file in a folder that is there."
+    with writing(f"Cannot write {file}", hint), written_whole(file) as stream:
+        for fact in facts:
+            line = json.dumps(fact_line(fact), ensure_ascii=False) + "\n"
+            stream.write(line.encode())
+            count += 1
     return count

@@ -20,31 +20,17 @@ from revisor.facts.textfile import WINDOWS, file_encoding
 
 FAULT_LIMIT = 10_000
 _READ_AS_WINDOWS = Fault(
-    line=0,
-    fault="the file is not UTF-8 and was read as Windows-1252, the encoding of older Excels",
-    remedy="look at the letters with accents; if they are wrong, save it as 'CSV UTF-8'",
+    "the file is not UTF-8 and was read as Windows-1252, the encoding of older Excels",
+    "look at the letters with accents; if they are wrong, save it as 'CSV UTF-8'",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Duplicate:
-    """A line that states again what an earlier line states; only the first is a fact.
+class Repeated:
+    """A line about a fact of an earlier line; only the first is a fact.
 
     Attributes:
-        line: the line that was left out.
-        first_line: the line that was kept.
-    """
-
-    line: int
-    first_line: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Contradiction:
-    """A line that gives a fact of an earlier line another object.
-
-    Attributes:
-        line, first_line: the line and the earlier one.
+        line, first_line: the line that was left out, and the one that was kept.
         fact: what the line states; the earlier fact has the same id.
     """
 
@@ -78,8 +64,8 @@ class FactFile:
     def _restart(self) -> None:
         self.faults: list[Fault] = []
         self.conflicts: list[Fault] = []
-        self.contradictions: list[Contradiction] = []
-        self.duplicates: list[Duplicate] = []
+        self.contradictions: list[Repeated] = []
+        self.duplicates: list[Repeated] = []
         self.facts = 0
         self.keeps = 0
         self.notes: list[Fault] = []
@@ -112,17 +98,17 @@ class FactFile:
             self._seen[key] = line << 64 | value
             return True
         first_line, first_value = earlier >> 64, earlier & (1 << 64) - 1
+        found = Repeated(line=line, first_line=first_line, fact=fact)
         if first_value == value:
-            self.duplicates.append(Duplicate(line=line, first_line=first_line))
+            self.duplicates.append(found)
             return False
-        found = Contradiction(line=line, first_line=first_line, fact=fact)
         self.contradictions.append(found)
         self.conflicts.append(
             Fault(
-                line=line,
-                fault=f"contradicts line {first_line}: the same fact (id {fact.id}, "
+                f"contradicts line {first_line}: the same fact (id {fact.id}, "
                 f"{fact.text!r}) with another object, here {fact.object!r}",
-                remedy="keep one of the two lines, or tell them apart by 'qualifier'",
+                "keep one of the two lines, or tell them apart by 'qualifier'",
+                line=line,
             )
         )
         return False
@@ -130,7 +116,11 @@ class FactFile:
     def raise_if_bad(self) -> None:
         """Raise BadInput with all faults or, without any, Conflict with all contradictions."""
         if self.faults:
-            raise _bad_input(self.path, self.faults)
+            what, mend = f"{self.faults[0]}", "Mend it"
+            if len(self.faults) > 1:
+                what, mend = f"{len(self.faults):,} faults, the first: {what}", "Mend them all"
+            hint = f"{mend} and read the file again. Nothing was imported."
+            raise BadInput(f"{self.path.name}: {what}", hint, self.faults)
         if self.conflicts:
             count = len(self.conflicts)
             raise Conflict(
@@ -174,18 +164,10 @@ def _good_records(path: Path, encoding: str, faults: list[Fault]) -> Iterator[tu
             yield item
         if len(faults) >= FAULT_LIMIT:
             fault = f"reading stopped here after {len(faults):,} faults"
-            faults.append(Fault(line=line, fault=fault, remedy="mend those first"))
+            faults.append(Fault(fault, "mend those first", line=line))
             return
     if not line and not faults:
         raise BadInput(f"{path} is empty: it holds no facts.", "Write one fact a line.")
-
-
-def _bad_input(path: Path, faults: list[Fault]) -> BadInput:
-    what, mend = f"{faults[0]}", "Mend it"
-    if len(faults) > 1:
-        what, mend = f"{len(faults):,} faults, the first: {faults[0]}", "Mend them all"
-    hint = f"{mend} and read the file again. Nothing was imported."
-    return BadInput(f"{path.name}: {what}", hint, faults)
 
 
 def _digest(text: str) -> int:

@@ -10,7 +10,6 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,8 +22,10 @@ from revisor.facts.schema import (
     SALT_BYTES,
     generations,
     joint_digest,
-    meta,
+    keep,
+    kept,
     migrations,
+    now,
     revisions,
     row_digest,
 )
@@ -203,22 +204,19 @@ def migrate(connection: sa.Connection) -> None:
         if migration.fill is not None:
             migration.fill(connection)
     known = set(connection.execute(sa.select(migrations.c.number)).scalars())
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
     new = [one for one in MIGRATIONS if one.number not in known]
     rows: list[dict[str, Any]] = [
-        {"number": one.number, "name": one.name, "hash": one.hash, "at": now} for one in new
+        {"number": one.number, "name": one.name, "hash": one.hash, "at": now()} for one in new
     ]
     connection.execute(migrations.insert(), rows)
-    connection.execute(meta.delete().where(meta.c.key == "schema_version"))
-    connection.execute(meta.insert().values(key="schema_version", value=str(VERSION)))
+    keep(connection, "schema_version", VERSION)
 
 
 def version_of(connection: sa.Connection) -> int | None:
     """The schema version of the database; None where it holds no ledger."""
     if not sa.inspect(connection).has_table("meta"):
         return None
-    wanted = sa.select(meta.c.value).where(meta.c.key == "schema_version")
-    found = connection.execute(wanted).scalar()
+    found = kept(connection, "schema_version")
     return int(found) if found is not None and found.isdigit() else None
 
 

@@ -6,17 +6,16 @@ needs the audit only, and a table that was changed by hand is found.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from revisor.errors import BadInput, NeedsApproval
-from revisor.facts.audit import record
+from revisor.facts.audit import events, record
 from revisor.facts.fact import normal_form
 from revisor.facts.queries import differing, last_generation
-from revisor.facts.schema import audit, generations, meta, policies
+from revisor.facts.schema import generations, keep, kept, meta, policies
 
 PUBLISHED = "published"
 PUBLISH = "publish"
@@ -25,8 +24,7 @@ POLICY = "policy"
 
 def published(connection: sa.Connection) -> int | None:
     """The older generation that was published; None while the newest is live."""
-    wanted = sa.select(meta.c.value).where(meta.c.key == PUBLISHED)
-    found = connection.execute(wanted).scalar()
+    found = kept(connection, PUBLISHED)
     return None if found is None else int(found)
 
 
@@ -45,21 +43,17 @@ def publish(
     actor: str,
     reason: str,
     approved_by: str | None = None,
-) -> bool:
-    """Make a generation live; the newest is followed from then on, an older one stays.
-
-    Returns:
-        Whether that changes anything; if not, there is no event.
-    """
+) -> None:
+    """Make a generation live; the newest is followed from then on, an older one stays. Where that
+    changes nothing there is no event."""
     pin = None if generation == last_generation(connection).number else generation
     if pin == published(connection):
-        return False
+        return
     check_live(connection, generation, actor=actor, approved_by=approved_by)
-    _keep_published(connection, pin)
+    keep(connection, PUBLISHED, pin)
     details = {"pinned": pin is not None, "reason": reason}
     details |= {"approved_by": approved_by} if approved_by else {}
     record(connection, PUBLISH, actor=actor, generation=generation, details=details)
-    return True
 
 
 def check_live(
@@ -79,12 +73,6 @@ def check_live(
     approval.check({fact.namespace for pair in pairs for fact in pair if fact is not None})
 
 
-def _keep_published(connection: sa.Connection, pin: int | None) -> None:
-    connection.execute(meta.delete().where(meta.c.key == PUBLISHED))
-    if pin is not None:
-        connection.execute(meta.insert().values(key=PUBLISHED, value=str(pin)))
-
-
 def namespace_policies(connection: sa.Connection) -> dict[str, bool]:
     """Whether each namespace that was set up needs approval; others do not."""
     if not sa.inspect(connection).has_table(policies.name):
@@ -97,19 +85,13 @@ def _policies(connection: sa.Connection) -> dict[str, bool]:
     return {row.name: bool(row.needs_approval) for row in rows}
 
 
-def set_policy(connection: sa.Connection, name: str, *, needs_approval: bool, actor: str) -> bool:
-    """Say whether changes in a namespace need approval; whether that is new."""
+def set_policy(connection: sa.Connection, name: str, *, needs_approval: bool, actor: str) -> None:
+    """Say whether changes in a namespace need approval."""
     if _policies(connection).get(name) == needs_approval:
-        return False
+        return
     _keep_policies(connection, {name: needs_approval})
-    record(
-        connection,
-        POLICY,
-        actor=actor,
-        generation=last_generation(connection).number,
-        details={"name": name, "needs_approval": needs_approval},
-    )
-    return True
+    details = {"name": name, "needs_approval": needs_approval}
+    record(connection, POLICY, actor=actor, details=details)
 
 
 def _keep_policies(connection: sa.Connection, found: Mapping[str, bool]) -> None:
@@ -118,38 +100,38 @@ def _keep_policies(connection: sa.Connection, found: Mapping[str, bool]) -> None
         connection.execute(policies.insert().values(name=name, needs_approval=needs_approval))
 
 
+@dataclass(frozen=True, kw_only=True)
 class Approval:
     """Whether changes may be made: in some namespaces only with somebody else's approval.
 
-    Args:
+    Attributes:
         protected: the namespaces that need approval.
         actor: who wants the changes.
-        approved_by: who approved them, if anybody did.
+        approved_by: who approved them; empty if nobody did.
     """
 
-    def __init__(self, protected: Collection[str], *, actor: str, approved_by: str | None) -> None:
-        self.protected = frozenset(protected)
-        self._actor, self._approved_by = actor, (approved_by or "").strip()
+    protected: frozenset[str]
+    actor: str
+    approved_by: str
 
     @classmethod
     def of(cls, connection: sa.Connection, *, actor: str, approved_by: str | None) -> Approval:
         """By the ledger's policies."""
-        found = _policies(connection)
-        protected = [name for name, needed in found.items() if needed]
-        return cls(protected, actor=actor, approved_by=approved_by)
+        protected = frozenset(name for name, needed in _policies(connection).items() if needed)
+        return cls(protected=protected, actor=actor, approved_by=(approved_by or "").strip())
 
     def check(self, touched: Iterable[str]) -> None:
         """Raises NeedsApproval where one of the namespaces is protected and nobody approved."""
         for name in sorted(self.protected.intersection(touched)):
-            if not self._approved_by:
+            if not self.approved_by:
                 raise NeedsApproval(
                     f"Changes in the namespace {name!r} need approval. Nothing was written.",
                     "Propose them to the server, where somebody else approves them; or name who "
                     "approved them.",
                 )
-            if normal_form(self._approved_by) == normal_form(self._actor):
+            if normal_form(self.approved_by) == normal_form(self.actor):
                 raise NeedsApproval(
-                    f"{self._actor} may not approve changes of their own in the namespace "
+                    f"{self.actor} may not approve changes of their own in the namespace "
                     f"{name!r}. Nothing was written.",
                     "Somebody else has to approve them.",
                 )
@@ -157,25 +139,14 @@ class Approval:
 
 def replayed(connection: sa.Connection) -> tuple[int | None, dict[str, bool]]:
     """The published generation and the policies that the events of the audit add up to."""
-    wanted = sa.select(audit.c.kind, audit.c.generation, audit.c.details)
-    wanted = wanted.where(audit.c.kind.in_((PUBLISH, POLICY))).order_by(audit.c.seq)
     pin: int | None = None
     found: dict[str, bool] = {}
-    for kind, generation, text in connection.execute(wanted):
-        details = _details(text)
-        if kind == PUBLISH:
-            pin = generation if details.get("pinned") else None
+    for one in reversed(list(events(connection, kinds=(PUBLISH, POLICY)))):
+        if one.kind == PUBLISH:
+            pin = one.generation if one.details.get("pinned") else None
         else:
-            found[str(details.get("name"))] = bool(details.get("needs_approval"))
+            found[str(one.details.get("name"))] = bool(one.details.get("needs_approval"))
     return pin, found
-
-
-def _details(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError:  # it was tampered with, which the chain tells
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def restore(connection: sa.Connection) -> None:
@@ -186,7 +157,7 @@ def restore(connection: sa.Connection) -> None:
             f"Generation {pin} is live, and not in the archive.",
             "The archive was not written by `revisor export`.",
         )
-    _keep_published(connection, pin)
+    keep(connection, PUBLISHED, pin)
     _keep_policies(connection, found)
 
 

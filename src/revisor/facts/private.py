@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from revisor.errors import CannotWrite
+
 
 def private(path: str | Path, flags: int) -> int:
     """An `opener` for `open`: a file that is made by it is its user's to read and write."""
@@ -28,6 +30,15 @@ def sha256_of(file: Path) -> str:
     """Of a file's bytes, in hexadecimal digits."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def writing(what: str, hint: str) -> Iterator[None]:
+    """Have what goes wrong with files in the block told as CannotWrite: `what`, and why."""
+    try:
+        yield
+    except OSError as error:
+        raise CannotWrite(f"{what}: {error.strerror}.", hint) from error
 
 
 @contextmanager

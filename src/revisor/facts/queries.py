@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Generator, Iterable, Sequence
+from collections.abc import Collection, Generator, Iterable
 from itertools import groupby
-from typing import Any
 
 import sqlalchemy as sa
 
 from revisor.errors import NotFound, UsageError
-from revisor.facts.changes import Difference, Generation, Revision
+from revisor.facts.changes import Generation, Revision
 from revisor.facts.fact import Fact
 from revisor.facts.schema import (
     FACT_COLUMNS,
@@ -27,14 +26,14 @@ _CHUNK = 1_000  # rows that are read ahead
 _HIGHEST = "\U0010ffff"
 _C = revisions.c
 _NOTHING = dict.fromkeys(("added", "updated", "removed", "unchanged", "live"), 0)
-_NO_GENERATION = Generation(number=0, parent=0, at="", actor="", reason="", **_NOTHING)
+NO_GENERATION = Generation(number=0, parent=0, at="", actor="", reason="", **_NOTHING)
 
 
 def last_generation(connection: sa.Connection) -> Generation:
     """The generation that was committed last."""
     wanted = sa.select(generations).order_by(generations.c.number.desc()).limit(1)
     row = connection.execute(wanted).mappings().first()
-    return Generation(**row) if row else _NO_GENERATION
+    return Generation(**row) if row else NO_GENERATION
 
 
 def pinned(connection: sa.Connection, generation: int | str | None) -> int:
@@ -72,27 +71,10 @@ def differing(
     options = {"yield_per": _CHUNK}
     with connection.execute(wanted, execution_options=options) as rows:
         for _, revised in groupby(rows, key=lambda row: row.position):
-            sides = {bool(was): tuple(row) for *row, _, was in revised}
+            sides = {bool(was): fact_from_row(row) for *row, _, was in revised}
             before, after = sides.get(True), sides.get(False)
             if before != after:
-                yield _fact(before), _fact(after)
-
-
-def _fact(row: Sequence[Any] | None) -> Fact | None:
-    return None if row is None else fact_from_row(row)
-
-
-def difference(
-    connection: sa.Connection, start: int, end: int, namespaces: Collection[str] | None = None
-) -> Difference:
-    """What leads from the live facts of `start` to those of `end`, in either direction."""
-    pairs = list(differing(connection, start, end, namespaces))
-    return Difference(
-        added=tuple(after for before, after in pairs if after and not before),
-        updated=tuple((before, after) for before, after in pairs if before and after),
-        removed=tuple(before for before, after in pairs if before and not after),
-        put=tuple(after for _, after in pairs if after),
-    )
+                yield before, after
 
 
 def history_of(

@@ -13,7 +13,8 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -37,13 +38,8 @@ _NO_BLANK = re.compile(r"\S")
 class Number(float):
     """A number of a JSON file that knows how the file writes it: 1249.00 is not 1249.0."""
 
-    def __new__(cls, literal: str) -> Number:
-        """Keep what the file has."""
-        made = super().__new__(cls, literal)
-        made.literal = literal
-        return made
-
-    literal: str
+    def __init__(self, literal: str) -> None:
+        self.literal = literal
 
 
 _DECODER = json.JSONDecoder(parse_float=Number)
@@ -64,9 +60,10 @@ def read_records(path: str | Path, encoding: str | None = None) -> Iterator[Item
     kind = file_format(path)
     if kind == "parquet":
         return _guarded(path, read_parquet(path))
-    if encoding is None:
-        encoding = file_encoding(path, table=kind != "json")
-    return _guarded(path, _READERS[kind](path, encoding))
+    encoding = encoding or file_encoding(path, table=kind != "json")
+    if kind == "json":
+        return _guarded(path, _json(path, encoding))
+    return _guarded(path, read_table(path, encoding, "," if kind == "csv" else "\t"))
 
 
 def file_format(path: Path) -> str:
@@ -99,10 +96,10 @@ def _guarded(path: Path, items: Iterator[Item]) -> Iterator[Item]:
             yield item
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         fault = f"the gzip data is damaged here: {error}"
-        yield Fault(line=line + 1, fault=fault, remedy="fetch or pack the file again")
+        yield Fault(fault, "fetch or pack the file again", line=line + 1)
     except UnicodeDecodeError as error:
         fault = f"not {error.encoding.upper()}: the file is cut short or damaged about here"
-        yield Fault(line=line + 1, fault=fault, remedy="save the file as UTF-8")
+        yield Fault(fault, "save the file as UTF-8", line=line + 1)
     except OSError as error:
         raise BadInput(
             f"{path} cannot be read: {error.strerror or error}.", "Check its permissions."
@@ -117,20 +114,15 @@ def _json(path: Path, encoding: str) -> Iterator[Item]:
         with open_text(path, encoding) as stream:
             yield from _json_array(stream)
         return
-    whole = _parsed(body) if len(head) <= LINE_LIMIT else None
+    whole = None
+    if len(head) <= LINE_LIMIT:
+        with suppress(ValueError, RecursionError):
+            whole = _DECODER.decode(body.decode())
     if isinstance(whole, dict):
         yield 1 + head[: len(head) - len(body)].count(b"\n"), whole
         return
     with open_text(path, encoding) as stream:
         yield from _json_lines(stream)
-
-
-def _parsed(body: bytes) -> object:
-    """The JSON value that `body` is as a whole, or None."""
-    try:
-        return _DECODER.decode(body.decode())
-    except (ValueError, RecursionError):
-        return None
 
 
 def _json_lines(stream: IO[bytes]) -> Iterator[Item]:
@@ -151,7 +143,7 @@ def _as_record(line: int, value: object) -> Item:
     if isinstance(value, dict):
         return line, value
     fault = f"a JSON {type(value).__name__} where an object was expected"
-    return Fault(line=line, fault=fault, remedy='write {"subject": ..., "prompt": ..., ...}')
+    return Fault(fault, 'write {"subject": ..., "prompt": ..., ...}', line=line)
 
 
 def _not_json(line: int, error: ValueError | RecursionError, remedy: str) -> Fault:
@@ -160,7 +152,7 @@ def _not_json(line: int, error: ValueError | RecursionError, remedy: str) -> Fau
         why = f"{error.msg} at character {error.pos + 1}"
     else:
         why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-    return Fault(line=line, fault=f"not JSON: {why}", remedy=remedy)
+    return Fault(f"not JSON: {why}", remedy, line=line)
 
 
 class _JsonText:
@@ -225,30 +217,21 @@ def _json_array(stream: IO[bytes]) -> Iterator[Item]:
         while (char := text.peek()) != "]":
             if char in ("", ","):
                 fault = "the JSON array is cut short" if not char else "a comma without a value"
-                yield Fault(line=text.line, fault=fault, remedy=remedy)
+                yield Fault(fault, remedy, line=text.line)
                 return
             line = text.line
             yield _as_record(line, text.value())
             if text.peek() == ",":
                 text.skip()
             elif text.peek() not in ("]", ""):
-                yield Fault(line=text.line, fault="no comma after this element", remedy=remedy)
+                yield Fault("no comma after this element", remedy, line=text.line)
                 return
         text.skip()
         if text.peek():
-            yield Fault(line=text.line, fault="text after the end of the array", remedy=remedy)
+            yield Fault("text after the end of the array", remedy, line=text.line)
     except UnicodeDecodeError as error:
         yield text.where(error)
     except (ValueError, RecursionError) as error:
         # A place inside the window says nothing to the user: the element's line does.
         why = error.msg if isinstance(error, json.JSONDecodeError) else "too long or too deep"
-        yield Fault(
-            line=line, fault=f"not JSON in the element that starts here: {why}", remedy=remedy
-        )
-
-
-_READERS: dict[str, Callable[[Path, str], Iterator[Item]]] = {
-    "json": _json,
-    "csv": lambda path, encoding: read_table(path, encoding, ","),
-    "tsv": lambda path, encoding: read_table(path, encoding, "\t"),
-}
+        yield Fault(f"not JSON in the element that starts here: {why}", remedy, line=line)

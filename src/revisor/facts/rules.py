@@ -25,8 +25,8 @@ PRODUCT_LIMIT = 1_000
 # Lone surrogates are no characters: they cannot be written as UTF-8.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _CONTROL_BUT_BREAKS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-_REQUIRED = ("subject", "prompt", "object")
-_TEXTS = {
+REQUIRED = ("subject", "prompt", "object")
+TEXTS = {
     "subject": NAME_LIMIT,
     "prompt": TEXT_LIMIT,
     "object": NAME_LIMIT,
@@ -38,10 +38,10 @@ _TEXTS = {
     "reverse": TEXT_LIMIT,
     "id": ID_LIMIT,
 }
-_NEVER_NONE = (*_REQUIRED, "namespace", "qualifier", "id")
-_BREAKS = ("prompt", "reverse", "paraphrases")
-_LISTS = {"aliases": NAME_LIMIT, "paraphrases": TEXT_LIMIT}
-_STRIPPED = (*_REQUIRED, "reverse")
+_NEVER_NONE = (*REQUIRED, "namespace", "qualifier", "id")
+BREAKS = ("prompt", "reverse", "paraphrases")
+LISTS = {"aliases": NAME_LIMIT, "paraphrases": TEXT_LIMIT}
+_STRIPPED = (*REQUIRED, "reverse")
 _MANY = "write the object on one line"
 
 
@@ -113,11 +113,7 @@ def text_fault(text: str, name: str, limit: int, *, breaks: bool = False) -> Fau
         breaks: it may have line breaks.
     """
     if len(text) > limit:
-        return Fault(
-            line=0,
-            fault=f"{name!r} has {len(text):,} characters",
-            remedy=f"at most {limit:,} are read",
-        )
+        return Fault(f"{name!r} has {len(text):,} characters", f"at most {limit:,} are read")
     found = (_CONTROL_BUT_BREAKS if breaks else _CONTROL).search(text)
     if not found:
         return None
@@ -125,7 +121,7 @@ def text_fault(text: str, name: str, limit: int, *, breaks: bool = False) -> Fau
         what, remedy = f"{name!r} has more than one line: U+{ord(found[0]):04X}", _MANY
     else:
         what, remedy = f"{name!r} holds the control character U+{ord(found[0]):04X}", "remove it"
-    return Fault(line=0, fault=f"{what} at place {found.start() + 1}", remedy=remedy)
+    return Fault(f"{what} at place {found.start() + 1}", remedy)
 
 
 def list_fault(count: int, name: str) -> Fault | None:
@@ -133,9 +129,8 @@ def list_fault(count: int, name: str) -> Fault | None:
     if count <= LIST_LIMIT:
         return None
     return Fault(
-        line=0,
-        fault=f"{name!r} has {count:,} texts",
-        remedy=f"at most {LIST_LIMIT} are read: keep those that people use",
+        f"{name!r} has {count:,} texts",
+        f"at most {LIST_LIMIT} are read: keep those that people use",
     )
 
 
@@ -146,19 +141,25 @@ def wordings_faults(
     pairs = (1 + len(aliases)) * (1 + len(paraphrases))
     if pairs > PRODUCT_LIMIT:
         yield Fault(
-            line=0,
-            fault=f"{1 + len(aliases)} names with {1 + len(paraphrases)} wordings are {pairs:,} "
-            "pairs",
-            remedy=f"at most {PRODUCT_LIMIT:,} are read: give fewer aliases or paraphrases",
+            f"{1 + len(aliases)} names with {1 + len(paraphrases)} wordings are {pairs:,} pairs",
+            f"at most {PRODUCT_LIMIT:,} are read: give fewer aliases or paraphrases",
         )
         return
     for text in paraphrases:
         if text.strip() and not names_one(text, (subject, *aliases)):
             yield Fault(
-                line=0,
-                fault=f"a paraphrase does not name the subject: {shown(text)}",
-                remedy="write {} where the subject stands",
+                f"a paraphrase does not name the subject: {shown(text)}",
+                "write {} where the subject stands",
             )
+
+
+def date_fault(text: str, name: str) -> Fault | None:
+    """What is wrong with a time that is there, if anything is."""
+    try:
+        parse_time(text)
+    except ValueError:
+        return Fault(f"{name!r} is no date: {shown(text)}", "write it like 2026-01-31")
+    return None
 
 
 def order_fault(start: str | None, end: str | None) -> Fault | None:
@@ -166,9 +167,8 @@ def order_fault(start: str | None, end: str | None) -> Fault | None:
     if not start or not end or parse_time(end) > parse_time(start):
         return None
     return Fault(
-        line=0,
-        fault=f"'valid_to' {end} is not after 'valid_from' {start}",
-        remedy="valid_to is the first moment at which the fact no longer holds",
+        f"'valid_to' {end} is not after 'valid_from' {start}",
+        "valid_to is the first moment at which the fact no longer holds",
     )
 
 
@@ -180,7 +180,7 @@ def id_fault(fact_id: str) -> Fault | None:
         fault, remedy = f"'id' begins as erased facts do: {shown(fact_id)}", "choose another"
     else:
         return None
-    return Fault(line=0, fault=fault, remedy=remedy)
+    return Fault(fault, remedy)
 
 
 def shown(value: object) -> str:
@@ -196,9 +196,9 @@ def faults(fact: Fact) -> tuple[Fault, ...]:
     found = [*_type_faults(fact)]
     if found:
         return tuple(found)
-    for name, limit in _TEXTS.items():
+    for name, limit in TEXTS.items():
         found += _field_faults(name, getattr(fact, name), limit)
-    for name, limit in _LISTS.items():
+    for name, limit in LISTS.items():
         texts = getattr(fact, name)
         if too_many := list_fault(len(texts), name):
             found.append(too_many)
@@ -206,18 +206,17 @@ def faults(fact: Fact) -> tuple[Fault, ...]:
         for number, text in enumerate(texts, start=1):
             label = f"{name}[{number}]"
             if not text.strip():
-                found.append(Fault(line=0, fault=f"{label!r} is empty", remedy="remove it"))
-            elif wrong := text_fault(text, label, limit, breaks=name in _BREAKS):
+                found.append(Fault(f"{label!r} is empty", "remove it"))
+            elif wrong := text_fault(text, label, limit, breaks=name in BREAKS):
                 found.append(wrong)
     for name, what in (("prompt", "subject"), ("reverse", "object")):
         text = getattr(fact, name)
         if text and PLACEHOLDER not in text:
             fault = f"{name!r} has no {PLACEHOLDER}: {shown(text)}"
-            found.append(Fault(line=0, fault=fault, remedy=f"write {{}} where the {what} stands"))
+            found.append(Fault(fault, f"write {{}} where the {what} stands"))
     found += wordless_faults(fact.subject, fact.prompt)
     if not fact.namespace.strip():
-        fault = "'namespace' is empty"
-        found.append(Fault(line=0, fault=fault, remedy="leave it out for 'default'"))
+        found.append(Fault("'namespace' is empty", "leave it out for 'default'"))
     found += _time_faults(fact)
     if wrong := id_fault(fact.id):
         found.append(wrong)
@@ -231,10 +230,10 @@ def wordless_faults(subject: str, prompt: str) -> Iterator[Fault]:
     a prompt has to say more than the name."""
     if subject.strip() and not _has_word(subject):
         fault = f"'subject' has no letter or digit: {shown(subject)}"
-        yield Fault(line=0, fault=fault, remedy="give a name that can be found in a text")
+        yield Fault(fault, "give a name that can be found in a text")
     if PLACEHOLDER in prompt and not _has_word(prompt.replace(PLACEHOLDER, "")):
         fault = f"'prompt' says nothing about the subject: {shown(prompt)}"
-        yield Fault(line=0, fault=fault, remedy='write what is asked, such as "The CEO of {} is"')
+        yield Fault(fault, 'write what is asked, such as "The CEO of {} is"')
 
 
 def _has_word(text: str) -> bool:
@@ -266,37 +265,30 @@ def _is_plain(fact: Fact) -> bool:
 
 def _type_faults(fact: Fact) -> Iterator[Fault]:
     """Values that are no text; whoever calls from Python may give any."""
-    for name in (*_TEXTS, "valid_from", "valid_to"):
+    for name in (*TEXTS, "valid_from", "valid_to"):
         value = getattr(fact, name)
         if not isinstance(value, str) and (value is not None or name in _NEVER_NONE):
-            yield Fault(line=0, fault=f"{name!r} is no text: {shown(value)}", remedy="give a str")
-    for name in _LISTS:
+            yield Fault(f"{name!r} is no text: {shown(value)}", "give a str")
+    for name in LISTS:
         texts = getattr(fact, name)
         if not isinstance(texts, tuple) or not all(isinstance(text, str) for text in texts):
             fault = f"{name!r} is no list of texts: {shown(texts)}"
-            yield Fault(line=0, fault=fault, remedy="give a list or tuple of str")
+            yield Fault(fault, "give a list or tuple of str")
 
 
 def _field_faults(name: str, text: str | None, limit: int) -> Iterator[Fault]:
-    if name in _REQUIRED and not (text or "").strip():
-        yield Fault(line=0, fault=f"{name!r} is empty", remedy=f"give the {name} as text")
-    elif text and (wrong := text_fault(text, name, limit, breaks=name in _BREAKS)):
+    if name in REQUIRED and not (text or "").strip():
+        yield Fault(f"{name!r} is empty", f"give the {name} as text")
+    elif text and (wrong := text_fault(text, name, limit, breaks=name in BREAKS)):
         yield wrong
 
 
 def _time_faults(fact: Fact) -> Iterator[Fault]:
-    readable = True
-    for name in ("valid_from", "valid_to"):
-        text = getattr(fact, name)
-        try:
-            if text:
-                parse_time(text)
-        except ValueError:
-            readable = False
-            fault = f"{name!r} is no date: {shown(text)}"
-            yield Fault(line=0, fault=fault, remedy="write it like 2026-01-31")
-    if readable and (wrong := order_fault(fact.valid_from, fact.valid_to)):
-        yield wrong
+    times = {name: getattr(fact, name) for name in ("valid_from", "valid_to")}
+    wrong = [fault for name, text in times.items() if text and (fault := date_fault(text, name))]
+    yield from wrong
+    if not wrong and (disorder := order_fault(*times.values())):
+        yield disorder
 
 
 def tidy(fact: Fact) -> Fact:

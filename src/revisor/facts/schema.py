@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -105,6 +106,26 @@ SEALED = (
     *(name for name in FIELDS if name not in LATER),
 )
 """The columns whose content a row's digest covers, and with them those of `LATER` that are set."""
+
+
+def now() -> str:
+    """The time as the tables keep it: ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def kept(connection: sa.Connection, key: str) -> str | None:
+    """The value that `meta` has under a key."""
+    found: str | None = connection.execute(
+        sa.select(meta.c.value).where(meta.c.key == key)
+    ).scalar()
+    return found
+
+
+def keep(connection: sa.Connection, key: str, value: str | int | None) -> None:
+    """Have `meta` keep a value under a key, in the place of what it has; None for none."""
+    connection.execute(meta.delete().where(meta.c.key == key))
+    if value is not None:
+        connection.execute(meta.insert().values(key=key, value=str(value)))
 
 
 def row_from(fact: Fact) -> dict[str, Any]:

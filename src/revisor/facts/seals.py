@@ -87,7 +87,10 @@ def _row_faults(connection: sa.Connection, written: dict[int, Any], erased: int)
             if row["kind"] == PURGED and row["salt"] is None:
                 blank += 1
             elif not _whole(dict(row)):
-                yield _changed(row)
+                yield (
+                    f"revision {row['revision']} of fact {row['fact_id']} (row {row['key']}, "
+                    f"generation {number}) was changed after it was written."
+                )
         unread.discard(number)
         if joint_digest(digests) != written.get(number, {}).get("rows"):
             yield f"the revisions of generation {number} are not those that were written."
@@ -108,13 +111,6 @@ def _whole(row: dict[str, Any]) -> bool:
     if row["salt"] is None or normal_form(row["subject"]) != row["subject_normal"]:
         return False
     return bool(row_digest(row, row["salt"]) == row["digest"])
-
-
-def _changed(row: Any) -> str:
-    return (
-        f"revision {row['revision']} of fact {row['fact_id']} (row {row['key']}, generation "
-        f"{row['generation']}) was changed after it was written."
-    )
 
 
 def _end_faults(connection: sa.Connection) -> Iterator[str]:

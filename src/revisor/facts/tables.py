@@ -24,6 +24,7 @@ _SEP_LINE = re.compile(r'\ufeff?"?sep=(.)"?\s*', re.IGNORECASE)
 _SUBJECTS = frozenset(("subject", "requested_rewrite"))
 _PROMPTS = frozenset(("prompt", "template", "src", "requested_rewrite"))
 _OBJECTS = frozenset(("object", "target_new", "target", "attribute", "alt", "requested_rewrite"))
+_NEEDED = {"subject": _SUBJECTS, "prompt": _PROMPTS, "object": _OBJECTS}
 _NO_NAME = re.compile(r"[\s_-]+")
 _HEADER_REMEDY = (
     "name the columns in line 1, as in: subject,prompt,object; a semicolon or a tab may separate"
@@ -60,8 +61,7 @@ def read_table(path: Path, encoding: str, separator: str) -> Iterator[Item]:
             except StopIteration:
                 break
             except csv.Error as error:
-                fault = f"not a table row: {error}"
-                faults.append(Fault(line=first, fault=fault, remedy="check the quotes"))
+                faults.append(Fault(f"not a table row: {error}", "check the quotes", line=first))
             finally:
                 yield from faults
                 faults.clear()
@@ -70,13 +70,13 @@ def read_table(path: Path, encoding: str, separator: str) -> Iterator[Item]:
             if header is None:
                 header = _trimmed(_column_names(cells), 0)
                 if fault := _header_fault(header, "header"):
-                    yield Fault(line=first, fault=fault, remedy=_HEADER_REMEDY)
+                    yield Fault(fault, _HEADER_REMEDY, line=first)
                     return
                 continue
             cells = _trimmed(cells, len(header))
             if len(cells) != len(header):
                 fault = f"{len(cells)} cells in the row, {len(header)} in the header"
-                yield Fault(line=first, fault=fault, remedy="quote a cell that holds a separator")
+                yield Fault(fault, "quote a cell that holds a separator", line=first)
                 continue
             pairs = zip(header, cells, strict=True)
             yield first, {key: cell for key, cell in pairs if key and cell}
@@ -114,27 +114,20 @@ def _column_names(cells: Iterable[str]) -> list[str]:
 
 def _trimmed(cells: list[str], length: int) -> list[str]:
     """The cells without empty ones at the end, down to a length."""
-    end = len(cells)
-    while end > length and not cells[end - 1].strip():
-        end -= 1
-    return cells[:end]
+    while len(cells) > length and not cells[-1].strip():
+        cells.pop()
+    return cells
 
 
 def _header_fault(names: list[str], what: str) -> str:
     if repeated := sorted({name for name in names if name and names.count(name) > 1}):
         return f"the {what} names {repeated[0]!r} twice"
-    if _SUBJECTS.isdisjoint(names):
-        return _without("subject", names, what)
-    if "role" in names:  # rows whose answer must stay have no object
-        return ""
-    for column, known in (("prompt", _PROMPTS), ("object", _OBJECTS)):
+    # Rows whose answer must stay have no object.
+    needed = {"subject": _SUBJECTS} if "role" in names else _NEEDED
+    for column, known in needed.items():
         if known.isdisjoint(names):
-            return _without(column, names, what)
+            return f"no column {column!r} in the {what}: {', '.join(names[:20])}"
     return ""
-
-
-def _without(column: str, names: list[str], what: str) -> str:
-    return f"no column {column!r} in the {what}: {', '.join(names[:20])}"
 
 
 def read_parquet(path: Path) -> Iterator[Item]:
@@ -147,7 +140,7 @@ def read_parquet(path: Path) -> Iterator[Item]:
         with pq.ParquetFile(path) as table:
             names = _column_names(table.schema_arrow.names)
             if fault := _header_fault(names, "schema"):
-                yield Fault(line=0, fault=fault, remedy="name the columns like the keys of a fact")
+                yield Fault(fault, "name the columns like the keys of a fact")
                 return
             for batch in table.iter_batches(batch_size=_BATCH_ROWS):
                 batch = batch.rename_columns(names)
@@ -162,4 +155,4 @@ def read_parquet(path: Path) -> Iterator[Item]:
     except pa.ArrowException as error:
         reason = str(error).partition("\n")[0]
         fault = f"not a Parquet file, or a damaged one: {reason}"
-        yield Fault(line=row + 1 if row else 0, fault=fault, remedy="write the file again")
+        yield Fault(fault, "write the file again", line=row + 1 if row else 0)

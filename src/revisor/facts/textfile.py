@@ -82,45 +82,31 @@ def open_text(path: Path, encoding: str) -> IO[bytes]:
         head = stream.read(CHUNK)
     if encoding != "utf-8":
         head = head.decode(encoding, errors="ignore").encode()
-    returns = b"\r" in head and b"\n" not in head
+    returns = b"\r" in head and b"\n" not in head  # as in files of old Macs and Excel for Mac
     stream = _unpacked(path)
     if encoding == "utf-8" and not returns:
         return stream
-    return io.BufferedReader(_Recoded(stream, encoding, returns), CHUNK)
+    faults = "surrogateescape" if encoding == "utf-8" else "strict"  # text_lines tells UTF-8's own
+    text = io.TextIOWrapper(stream, encoding, faults, newline=None if returns else "")
+    return io.BufferedReader(_Encoded(text), CHUNK)
 
 
-class _Recoded(io.RawIOBase):
-    """A stream as UTF-8.
+class _Encoded(io.RawIOBase):
+    """A text as UTF-8; what was no UTF-8 stays as it was."""
 
-    Args:
-        source: the bytes of the file.
-        encoding: theirs; what is UTF-8 passes as it is, faults and all.
-        returns: its lines end in a carriage return, as those of old Macs and of Excel for Mac.
-    """
-
-    def __init__(self, source: IO[bytes], encoding: str, returns: bool) -> None:
-        self._source, self._returns = source, returns
-        utf8 = encoding == "utf-8"
-        self._decode = None if utf8 else codecs.getincrementaldecoder(encoding)().decode
-        self._ready = b""
-        self._ended = False
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self._text = text
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while not self._ready and not self._ended:
-            chunk = self._source.read(CHUNK)
-            self._ended = not chunk
-            if self._decode is not None:
-                chunk = self._decode(chunk, final=self._ended).encode()
-            self._ready = chunk.replace(b"\r", b"\n") if self._returns else chunk
-        count = min(len(buffer), len(self._ready))
-        buffer[:count], self._ready = self._ready[:count], self._ready[count:]
-        return count
+        ready = self._text.read(len(buffer) // 4).encode(errors="surrogateescape")
+        buffer[: len(ready)] = ready
+        return len(ready)
 
     def close(self) -> None:
-        self._source.close()
+        self._text.close()
         super().close()
 
 
@@ -135,9 +121,9 @@ def text_lines(stream: IO[bytes]) -> Iterator[tuple[int, str] | Fault]:
                 raw = stream.readline(CHUNK)
                 offset += len(raw)
             yield Fault(
+                f"the line has {offset - start:,} bytes, the limit is {LINE_LIMIT:,}",
+                "write one record a line",
                 line=line,
-                fault=f"the line has {offset - start:,} bytes, the limit is {LINE_LIMIT:,}",
-                remedy="write one record a line",
             )
             continue
         if line == 1 and raw.startswith(BOM):
@@ -152,4 +138,4 @@ def text_lines(stream: IO[bytes]) -> Iterator[tuple[int, str] | Fault]:
 def not_utf8(line: int, byte: int, offset: int) -> Fault:
     """The fault of a byte that is no UTF-8."""
     fault = f"not UTF-8: byte 0x{byte:02x} at offset {offset:,} of the file"
-    return Fault(line=line, fault=fault, remedy="save the file as UTF-8")
+    return Fault(fault, "save the file as UTF-8", line=line)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -13,16 +13,15 @@ import sqlalchemy as sa
 from revisor.errors import BadInput, CannotWrite, Conflict, NotFound, StoreDamaged, UsageError
 from revisor.facts import audit, dump, policy
 from revisor.facts.changes import Purged
-from revisor.facts.commits import count_commit
-from revisor.facts.database import scrub, transaction
-from revisor.facts.queries import is_number, last_generation, pinned, refuse_one_text, resolve
-from revisor.facts.schema import meta, revisions, tags
+from revisor.facts.database import make_engine, scrub, transaction
+from revisor.facts.queries import is_number, pinned, refuse_one_text, resolve
+from revisor.facts.schema import keep, kept, revisions, tags
 from revisor.facts.seals import ledger_faults
 from revisor.facts.writing import chunks, erase
 
 _log = logging.getLogger(__name__)
 _R = revisions.c
-_SCRUB = meta.c.key == "unscrubbed"
+_SCRUB = "unscrubbed"
 # What a server keeps in the same database: changes that wait for approval hold facts, too.
 _PROPOSALS = sa.table("serve_proposals", sa.column("fact_id"))
 _OF_SERVERS = "serve_"
@@ -41,6 +40,20 @@ class Upkeep:
         self._engine = engine
         self.name = name
 
+    @classmethod
+    def _opened(cls, place: str | Path, *, create: bool = False) -> Self:
+        engine, name = make_engine(place, create=create)
+        made = cls(engine, name)
+        try:
+            made._prepare(create=create)
+        except BaseException:
+            engine.dispose()
+            raise
+        return made
+
+    def _prepare(self, *, create: bool) -> None:
+        """Make or migrate the tables where that is needed."""
+
     def close(self) -> None:
         """Let go of the database."""
         self._engine.dispose()
@@ -51,20 +64,11 @@ class Upkeep:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @contextmanager
-    def _connection(self, *, writes: bool = False) -> Iterator[sa.Connection]:
-        with transaction(self._engine, self.name, writes=writes) as connection:
-            yield connection
-        if writes:
-            count_commit(self._engine)
+    def _connection(self, *, writes: bool = False) -> AbstractContextManager[sa.Connection]:
+        return transaction(self._engine, self.name, writes=writes)
 
     def tag(
-        self,
-        name: str,
-        generation: int | str | None = None,
-        *,
-        actor: str,
-        move: bool = True,
+        self, name: str, generation: int | str | None = None, *, actor: str, move: bool = True
     ) -> int:
         """Give a generation (the last by default) a name.
 
@@ -124,12 +128,7 @@ class Upkeep:
             return policy.published(connection)
 
     def publish(
-        self,
-        generation: int | str,
-        *,
-        actor: str,
-        reason: str = "",
-        approved_by: str | None = None,
+        self, generation: int | str, *, actor: str, reason: str = "", approved_by: str | None = None
     ) -> int:
         """Make a generation (a number or a tag) live.
 
@@ -158,15 +157,18 @@ class Upkeep:
         with self._connection(writes=True) as connection:
             policy.set_policy(connection, namespace, needs_approval=needs_approval, actor=actor)
 
-    def record(self, kind: str, *, actor: str, generation: int, **details: Any) -> audit.Event:
-        """Append to the audit that something was done with the store, outside the ledger."""
+    def record(
+        self, kind: str, *, actor: str, generation: int | None = None, **details: Any
+    ) -> audit.Event:
+        """Append to the audit that something was done with the store, outside the ledger, at the
+        last generation unless another is given."""
         with self._connection(writes=True) as connection:
             return audit.record(
                 connection, kind, actor=actor, generation=generation, details=details
             )
 
     def record_if_writable(
-        self, kind: str, *, actor: str, generation: int, **details: Any
+        self, kind: str, *, actor: str, generation: int | None = None, **details: Any
     ) -> audit.Event | None:
         """`record`, for what only reads the store: one that may only be read still answers."""
         try:
@@ -249,7 +251,7 @@ class Upkeep:
         whole = self.ids_of(fact_ids)
         self.need_approval(whole, actor=actor, approved_by=approved_by)
         with self._connection(writes=True) as connection:
-            _must_scrub(connection)
+            keep(connection, _SCRUB, 1)
             there = sa.inspect(connection).get_table_names()
             if _PROPOSALS.name in there:
                 for some in chunks(whole):
@@ -264,18 +266,18 @@ class Upkeep:
     def unscrubbed(self) -> bool:
         """Whether facts were purged whose text may still be in the database's free pages."""
         with self._connection() as connection:
-            return connection.execute(sa.select(meta.c.value).where(_SCRUB)).first() is not None
+            return kept(connection, _SCRUB) is not None
 
     def must_scrub(self) -> None:
         """Note that something is being erased whose text stays in the pages until `scrub`."""
         with self._connection(writes=True) as connection:
-            _must_scrub(connection)
+            keep(connection, _SCRUB, 1)
 
     def scrub(self) -> None:
         """Write the database out anew, so that nothing erased is left in its pages or its log."""
         scrub(self._engine, self.name)
         with self._connection(writes=True) as connection:
-            connection.execute(meta.delete().where(_SCRUB))
+            keep(connection, _SCRUB, None)
 
     def verify(self) -> list[str]:
         """Everything that is not as it was written: tables, rows, generations, tags, the audit."""
@@ -305,17 +307,9 @@ class Upkeep:
         try:
             with self._connection(writes=True) as connection:
                 dump.read_tables(connection, tables)
-                generation = last_generation(connection).number
-                audit.record(
-                    connection, "restore", actor=actor, generation=generation, details=details
-                )
+                audit.record(connection, "restore", actor=actor, details=details)
         except StoreDamaged as error:
             raise BadInput(
                 f"The tables do not fit together: {error.message}",
                 "The archive was not written by `revisor export`.",
             ) from error
-
-
-def _must_scrub(connection: sa.Connection) -> None:
-    connection.execute(meta.delete().where(_SCRUB))
-    connection.execute(meta.insert().values(key="unscrubbed", value="1"))

@@ -6,10 +6,10 @@ The connection holds the write lock; who opened the transaction ends it.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import count, islice
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -19,7 +19,7 @@ from revisor.facts.audit import record
 from revisor.facts.changes import Change, Generation, Purged, Put, Remove
 from revisor.facts.fact import ERASED, FIELDS, Fact, reversed_fact
 from revisor.facts.policy import Approval
-from revisor.facts.queries import last_generation
+from revisor.facts.queries import NO_GENERATION, last_generation
 from revisor.facts.rules import checked_all
 from revisor.facts.schema import (
     FACT_COLUMNS,
@@ -58,26 +58,25 @@ def write_generation(
     """
     approval = Approval.of(connection, actor=actor, approved_by=approved_by)
     last = last_generation(connection)
-    values: dict[str, Any] = {
-        "number": last.number + 1,
-        "parent": last.number,
-        "at": (now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="milliseconds"),
-        "actor": actor,
-        "reason": reason,
-        **dict.fromkeys(("added", "updated", "removed", "unchanged", "live"), 0),
-    }
-    connection.execute(generations.insert().values(values))
-    here = generations.c.number == values["number"]
+    made = _next(last, actor, reason, now)
+    connection.execute(generations.insert().values(asdict(made)))
+    here = generations.c.number == made.number
     digests: list[bytes] = []
-    values |= _write(connection, changes, last.number + 1, digests, approval, follow=follow)
-    values["live"] = last.live + values["added"] - values["removed"]
-    made = Generation(**values)
+    counts = _write(connection, changes, made.number, digests, approval, follow=follow)
+    made = replace(made, **counts, live=last.live + counts["added"] - counts["removed"])
     if not made.changed:
         connection.execute(generations.delete().where(here))
-        return Generation(**values | {"number": last.number, "parent": last.parent})
-    connection.execute(generations.update().where(here).values(values))
+        return replace(made, number=last.number, parent=last.parent)
+    connection.execute(generations.update().where(here).values(asdict(made)))
     _record_write(connection, made, digests, approved_by)
     return made
+
+
+def _next(last: Generation, actor: str, reason: str, now: datetime | None = None) -> Generation:
+    """A generation behind the last one, in which nothing has changed yet."""
+    at = (now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="milliseconds")
+    told: dict[str, Any] = {"at": at, "actor": actor, "reason": reason, "live": last.live}
+    return replace(NO_GENERATION, number=last.number + 1, parent=last.number, **told)
 
 
 def _record_write(
@@ -106,22 +105,14 @@ def erase(
     """
     last = last_generation(connection)
     ids = sorted(fact_ids)
-    rows = [row for some in chunks(ids) for row in _rows_of(connection, some)]
+    place = sa.select(_C.key, _C.until, _C.kind)
+    rows = [
+        row for some in chunks(ids) for row in connection.execute(place.where(_C.fact_id.in_(some)))
+    ]
     live = sum(row.until is None and row.kind in LIVE_KINDS for row in rows)
     number = last.number
     if live:
-        made = Generation(
-            number=last.number + 1,
-            parent=last.number,
-            at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            actor=actor,
-            reason=reason or "purge",
-            added=0,
-            updated=0,
-            removed=live,
-            unchanged=0,
-            live=last.live - live,
-        )
+        made = replace(_next(last, actor, reason or "purge"), removed=live, live=last.live - live)
         connection.execute(generations.insert().values(asdict(made)))
         _record_write(connection, made, [])
         number = made.number
@@ -146,12 +137,6 @@ def erase(
     return Purged(ids=tuple(ids), revisions=len(rows), generation=number)
 
 
-def _rows_of(connection: sa.Connection, ids: Sequence[str]) -> Sequence[Any]:
-    """The places of all that some facts ever were."""
-    wanted = sa.select(_C.key, _C.until, _C.kind).where(_C.fact_id.in_(ids))
-    return connection.execute(wanted).all()
-
-
 def _write(
     connection: sa.Connection,
     changes: Iterable[Change],
@@ -160,30 +145,27 @@ def _write(
     approval: Approval,
     *,
     follow: bool,
-) -> dict[str, int]:
-    """Write the revisions of generation `number`; returns the counts of a `Generation`.
-
-    Args:
-        digests: filled with those of the rows, in the order of their keys.
-    """
+) -> dict[str, Any]:
+    """Write the revisions of generation `number`, and fill `digests` with those of the rows, in the
+    order of their keys; returns the counts of a `Generation`."""
     counts = {"added": 0, "updated": 0, "removed": 0, "unchanged": 0}
     named: set[str] = set()
     if follow:
         changes = list(changes)
-        named = {_id(change) for change in changes}
-    places = _Places.of(connection)
+        named = {change.fact_id for change in changes}
+    place = _places(connection)
     end = revisions.update().where(_C.key == sa.bindparam("ended")).values(until=number)
     for chunk in chunks(changes):
         if follow:
             kept = iter(checked_all(one.fact for one in chunk if isinstance(one, Put)))
             chunk = [Put(next(kept)) if isinstance(one, Put) else one for one in chunk]
-        current = _standing(connection, map(_id, chunk))
+        current = _standing(connection, (change.fact_id for change in chunk))
         if follow:
             chunk = _followed(connection, chunk, current, named)
         made: list[dict[str, Any]] = []
         ended: list[dict[str, int]] = []
         for change in chunk:
-            old = current.get(_id(change))
+            old = current.get(change.fact_id)
             step = _step(old, change)
             if step is None:
                 counts["unchanged"] += 1
@@ -193,7 +175,7 @@ def _write(
             if old is not None:
                 _refuse_twice(old, number)
                 ended.append({"ended": old["key"]})
-            row |= {"generation": number, "kind": kind, "until": None} | places.after(old)
+            row |= {"generation": number, "kind": kind, "until": None} | place(old)
             made.append(row)
             current[row["fact_id"]] = row
             counts[_COUNTED[kind]] += 1
@@ -206,26 +188,17 @@ def _write(
     return counts
 
 
-@dataclass
-class _Places:
-    """Where the next row stands: the last key, and the last position of a fact."""
+def _places(connection: sa.Connection) -> Callable[[Mapping[str, Any] | None], dict[str, int]]:
+    """What tells the place of the next row: behind another revision of its fact, or a first one."""
+    wanted = sa.select(sa.func.max(_C.key), sa.func.max(_C.position))
+    keys, positions = (count((last or 0) + 1) for last in connection.execute(wanted).one())
 
-    key: int
-    position: int
+    def place(old: Mapping[str, Any] | None) -> dict[str, int]:
+        if old is None:
+            return {"key": next(keys), "revision": 1, "position": next(positions)}
+        return {"key": next(keys), "revision": old["revision"] + 1, "position": old["position"]}
 
-    @classmethod
-    def of(cls, connection: sa.Connection) -> _Places:
-        wanted = sa.select(sa.func.max(_C.key), sa.func.max(_C.position))
-        key, position = connection.execute(wanted).one()
-        return cls(key or 0, position or 0)
-
-    def after(self, old: Mapping[str, Any] | None) -> dict[str, int]:
-        """The place of a revision that follows another one, or of a first one."""
-        self.key += 1
-        if old is not None:
-            return {"key": self.key, "revision": old["revision"] + 1, "position": old["position"]}
-        self.position += 1
-        return {"key": self.key, "revision": 1, "position": self.position}
+    return place
 
 
 def _refuse_twice(old: Mapping[str, Any], number: int) -> None:
@@ -235,10 +208,6 @@ def _refuse_twice(old: Mapping[str, Any], number: int) -> None:
             f"The fact {old['fact_id']} ({old['subject']!r}) is changed twice in one import.",
             "Keep one object for each fact. Nothing was written.",
         )
-
-
-def _id(change: Change) -> str:
-    return change.fact.id if isinstance(change, Put) else change.fact_id
 
 
 def _standing(connection: sa.Connection, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -261,12 +230,12 @@ def _followed(
         current: the last revisions of the facts that are changed; those of others are added.
         named: the ids of all facts that are changed. What becomes of their reverses is theirs.
     """
-    turned = _reverses(connection, map(_id, chunk))
+    turned = _reverses(connection, (change.fact_id for change in chunk))
     owners = {row["reverse_of"] for row in current.values()} - {None}
     current |= _standing(connection, owners - current.keys())
     found: list[Change] = []
     for change in chunk:
-        old = _live_fact(current.get(_id(change)))
+        old = _live_fact(current.get(change.fact_id))
         owner = old.reverse_of if old else None
         if isinstance(change, Put):
             if change.fact.reverse_of or owner:
@@ -284,7 +253,7 @@ def _followed(
             found.append(change)
             declaring = _live_fact(current.get(owner))
             found += [] if declaring is None else [Put(replace(declaring, reverse=None))]
-    current |= _standing(connection, {_id(change) for change in found} - current.keys())
+    current |= _standing(connection, {change.fact_id for change in found} - current.keys())
     return found
 
 

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from revisor.config import read_settings, write_settings
-from revisor.errors import BadInput, CannotWrite, NotFound, UsageError
+from revisor.errors import BadInput, NotFound, UsageError
 from revisor.facts.dump import TABLES
 from revisor.facts.ledger import Ledger
 from revisor.facts.lines import write_facts
-from revisor.facts.private import make_private, private, sha256_of, written_whole
+from revisor.facts.private import make_private, private, sha256_of, writing, written_whole
 from revisor.workspace import Workspace
 
 FORMAT = 4  # 3 had no probes
@@ -64,29 +64,19 @@ def export(ws: Workspace, file: Path, *, actor: str) -> int:
     else:
         own = (fact for fact in ws.ledger.facts() if fact.reverse_of is None)
         count = write_facts(own, file)
-    ws.ledger.record_if_writable(
-        "export",
-        actor=actor,
-        generation=ws.ledger.generation,
-        file=str(file.resolve()),
-        sha256=sha256_of(file),
-    )
+    ws.note_export(file.resolve(), file, actor=actor)
     return count
 
 
 def pack(ws: Workspace, file: Path) -> None:
     """Write a store as an archive; a file of this name is replaced."""
-    try:
-        with (
-            tempfile.TemporaryDirectory(dir=file.parent, prefix=".revisor-") as scratch,
-            written_whole(file) as stream,
-            zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=True) as archive,
-        ):
-            _fill(ws, archive, Path(scratch))
-    except OSError as error:
-        raise CannotWrite(
-            f"Cannot write {file}: {error.strerror}.", "Name a file in a folder that is there."
-        ) from error
+    with (
+        writing(f"Cannot write {file}", "Name a file in a folder that is there."),
+        tempfile.TemporaryDirectory(dir=file.parent, prefix=".revisor-") as scratch,
+        written_whole(file) as stream,
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=True) as archive,
+    ):
+        _fill(ws, archive, Path(scratch))
 
 
 def _fill(ws: Workspace, archive: zipfile.ZipFile, scratch: Path) -> None:
@@ -97,7 +87,7 @@ def _fill(ws: Workspace, archive: zipfile.ZipFile, scratch: Path) -> None:
     def put(name: str, source: Path) -> None:
         member = zipfile.ZipInfo(name, _DATE)
         member.external_attr = 0o644 << 16
-        digest = hashlib.sha256()
+        digest = hashlib.sha256()  # of what is packed, whatever becomes of the file meanwhile
         with source.open("rb") as old, archive.open(member, "w", force_zip64=True) as new:
             while block := old.read(_BLOCK):
                 digest.update(block)
@@ -144,6 +134,7 @@ def unpack(file: Path, path: Path, *, actor: str, database: str | None = None) -
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with (
+            writing(f"Cannot write to {path}", "Choose another."),
             tempfile.TemporaryDirectory(dir=path.parent, prefix=".revisor-import-") as scratch,
             zipfile.ZipFile(file) as archive,
         ):
@@ -172,10 +163,6 @@ def unpack(file: Path, path: Path, *, actor: str, database: str | None = None) -
         raise BadInput(
             f"{file} is no archive of a store, or a damaged one: {error}.",
             "Name a file that `revisor export FILE.zip` wrote.",
-        ) from error
-    except OSError as error:
-        raise CannotWrite(
-            f"Cannot write to {path}: {error.strerror}.", "Choose another."
         ) from error
 
 
@@ -208,12 +195,9 @@ def _extract(archive: zipfile.ZipFile, file: Path, inner: Path) -> None:
             raise refused(f"it holds {name!r}, which is no file of a store")
         target = inner / name
         make_private(target.parent)
-        digest = hashlib.sha256()
         with archive.open(name) as old, open(target, "wb", opener=private) as new:
-            while block := old.read(_BLOCK):
-                digest.update(block)
-                new.write(block)
-        if digest.hexdigest() != files[name]:
+            shutil.copyfileobj(old, new, _BLOCK)
+        if sha256_of(target) != files[name]:
             raise refused(f"{name} was changed: its sha256 is not the manifest's")
     if links:
         from revisor.neuraldb.bank.files import link_file

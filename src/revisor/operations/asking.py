@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 from revisor.facts.fact import PLACEHOLDER, Fact
 from revisor.gate.choice import Candidate
@@ -85,8 +84,3 @@ def _reason(own: Candidate | None) -> str:
         return "the prompt does not name the subject as it is written in the fact"
     detail = f" ({own.question!r} at {own.score:.2f})" if own.question else ""
     return f"{own.silenced or 'it is not answered'}{detail}"
-
-
-def as_json(result: AskedFacts) -> dict[str, Any]:
-    """The result as `revisor check --ask --json` prints it."""
-    return {"asked": result.asked, "said": result.said, "failed": result.failed}

@@ -119,10 +119,11 @@ class AtOutput(Method):
     def build(self, *, actor: str, workers: int | None, ray: str | None) -> BuildReport:
         """There is nothing to build; settings that were changed by hand are taken over."""
         from revisor.neuraldb.method import BuildReport
-        from revisor.operations.verify import take_settings_over
 
-        take_settings_over(self.workspace, actor=actor)
-        live = self.workspace.ledger.live_generation()
+        ws, ledger = self.workspace, self.workspace.ledger
+        if any(ws.settings_faults()):
+            ledger.record("settings", actor=actor, settings=ws.settings_digest())
+        live = ledger.live_generation()
         return BuildReport(
             rows=0, facts=0, seconds=0.0, facts_per_second=0.0, failed=[], generation=live
         )
@@ -133,9 +134,9 @@ class AtOutput(Method):
 
     def collect(self, keep: int) -> list[int]:
         """Remove the banks that version 0.1 left."""
-        from revisor.operations.old_banks import collect_unneeded
+        from revisor.operations.erase import collect_old_banks
 
-        return collect_unneeded(self.workspace, keep)
+        return collect_old_banks(self.workspace, keep)
 
     def export_model(self, folder: Path, *, actor: str) -> Exported:
         """Write the model with its facts as a folder."""
@@ -150,11 +151,7 @@ class AtOutput(Method):
 
 
 def _check_own(model: Any, tokenizer: Any) -> None:
-    """Refuse what is no model, or no tokenizer, before anything is measured with it.
-
-    Raises:
-        UsageError: one of them is not.
-    """
+    """Refuse what is no model, or no tokenizer, before anything is measured with it."""
     if model is not None and not hasattr(model, "modules"):
         raise UsageError(
             f"A {type(model).__name__} cannot be given facts.",

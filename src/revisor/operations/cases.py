@@ -91,12 +91,6 @@ def _reason(case: Case, found: Explanation, live: Collection[str]) -> str:
     return why_not(found) or ""
 
 
-def as_json(tried: TriedCases) -> dict[str, Any]:
-    """The result as `revisor check --cases --json` prints it."""
-    passed = tried.cases - len(tried.failed)
-    return {"cases": tried.cases, "passed": passed, "failed": tried.failed}
-
-
 def read_cases(file: Path, *, needs_fact: bool = True) -> list[Case]:
     """The cases of a file, a JSON object a line: `{"prompt", "chat", "namespace", "fact"}`.
 
@@ -118,15 +112,19 @@ def read_prompts(file: Path) -> list[str]:
 
 def _records(file: Path, wrong: Wrong) -> list[tuple[int, dict[str, Any]]]:
     """The JSON objects of a file, each with its line's number; raises BadInput with all faults."""
-    lines = [(number, _record(line)) for number, line in _lines(file)]
-    faults = [
-        Fault(line=number, fault=fault, remedy=remedy)
-        for number, record in lines
-        for fault, remedy in wrong(record)
-    ]
+    records: list[tuple[int, dict[str, Any]]] = []
+    faults: list[Fault] = []
+    for number, line in _lines(file):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            faults.append(Fault(f"is not JSON: {error}", line=number))
+            continue
+        faults += [Fault(*one, line=number) for one in wrong(record)]
+        records.append((number, record))
     if faults:
         raise BadInput(f"{file} has {len(faults)} fault(s).", "Mend them all.", faults)
-    return [(number, record) for number, record in lines if isinstance(record, dict)]
+    return records
 
 
 def _lines(file: Path) -> list[tuple[int, str]]:
@@ -140,19 +138,9 @@ def _lines(file: Path) -> list[tuple[int, str]]:
         raise BadInput(f"{file} is not UTF-8 text.", "Save it as UTF-8.") from error
 
 
-def _record(line: str) -> object:
-    """What a line of JSON says, or the error that it is none."""
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return error
-
-
 def _prompt_faults(record: object) -> Iterator[tuple[str, str]]:
     """What is wrong with a record's prompt, and how to mend it."""
-    if isinstance(record, Exception):
-        yield f"is not JSON: {record}", ""
-    elif not isinstance(record, dict) or not _is_text(record.get("prompt")):
+    if not isinstance(record, dict) or not _is_text(record.get("prompt")):
         yield "has no text under 'prompt'", 'write {"prompt": "..."}'
 
 

@@ -1,4 +1,5 @@
-"""Erasure: a fact's text and vectors taken out of everything that a store wrote.
+"""Erasure: a fact's text and vectors taken out of everything that a store wrote; and what nobody
+needs, removed.
 
 The order matters. Banks and exports come before the ledger: a process that is killed in between
 has erased nothing from the ledger, and the same command does the rest. What comes after the ledger
@@ -10,22 +11,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from revisor.errors import BadInput, CannotWrite, NotFound
+from revisor.errors import BadInput, CannotWrite, NotFound, UsageError
 from revisor.facts.audit import Event
-from revisor.facts.private import sha256_of, written_whole
+from revisor.facts.private import sha256_of, writing, written_whole
 from revisor.index.basefile import forget
 from revisor.models.folder import is_whole
 from revisor.neuraldb import method as neuraldb
-from revisor.neuraldb.method import only_purger, purge_rows
 from revisor.operations import hf_export
 from revisor.operations.archive import is_archive, pack, unpack
 from revisor.operations.hits import blank_erased
-from revisor.operations.old_banks import remove_banks
 from revisor.workspace import Workspace
 
 
@@ -63,8 +63,9 @@ def purge(
     """Erase facts by their whole ids."""
     ids = set(fact_ids)
     ws.ledger.need_approval(ids, actor=actor, approved_by=approved_by)
-    with only_purger(ws.banks):
-        banks = purge_rows(ws.banks, ids) if ws.settings.method == "neuraldb" else remove_banks(ws)
+    with neuraldb.only_purger(ws.banks):
+        has_banks = ws.settings.method == "neuraldb"
+        banks = neuraldb.purge_rows(ws.banks, ids) if has_banks else _remove_banks(ws)
         exports, unreached = _purge_exports(ws, ids, actor=actor)
         gone = ws.ledger.purge(ids, actor=actor, reason=reason, approved_by=approved_by)
     finish(ws)
@@ -84,6 +85,39 @@ def finish(ws: Workspace) -> None:
     for log in sorted((ws.path / "logs").glob("*.jsonl")):
         blank_erased(log, lambda number, ids: ws.ledger.known(ids, generation=number))
     ws.ledger.scrub()
+
+
+def note_collected(ws: Workspace, gone: Collection[int], *, actor: str) -> None:
+    """Finish an erasure, and note the generations of which a bank was removed."""
+    if ws.ledger.unscrubbed:
+        finish(ws)
+    if gone:
+        ws.ledger.record("gc", actor=actor, removed=sorted(gone))
+
+
+def collect_old_banks(ws: Workspace, keep: int) -> list[int]:
+    """Remove the banks that version 0.1 left in a store whose method has none; returns the
+    generations of which a bank was removed."""
+    if keep < 1:
+        raise UsageError(f"Cannot keep {keep} generations.", "Keep at least 1.")
+    with neuraldb.only_purger(ws.banks):
+        folders = _remove_banks(ws)
+    numbers = (folder.name.removeprefix("gen-").partition(".")[0] for folder in folders)
+    return sorted({int(number) for number in numbers if number.isdigit()})
+
+
+def _remove_banks(ws: Workspace) -> list[Path]:
+    """Remove them; returns the folders of generations that were there."""
+    folders = sorted(ws.banks.glob("*/gen-*"))
+    try:
+        if ws.banks.is_dir():
+            shutil.rmtree(ws.banks)
+    except OSError as error:
+        raise CannotWrite(
+            f"{error.filename or ws.banks} cannot be removed: {error.strerror}.",
+            "Have somebody run it who may write there.",
+        ) from error
+    return folders
 
 
 def _purge_exports(ws: Workspace, ids: set[str], *, actor: str) -> tuple[list[str], list[str]]:
@@ -110,13 +144,7 @@ def _purge_exports(ws: Workspace, ids: set[str], *, actor: str) -> tuple[list[st
                 continue
         if changed:
             written.append(name)
-            ws.ledger.record(
-                "export",
-                actor=actor,
-                generation=ws.ledger.generation,
-                file=name,
-                sha256=sha256_of(proof),
-            )
+            ws.ledger.record("export", actor=actor, file=name, sha256=sha256_of(proof))
     return written, unreached
 
 
@@ -143,19 +171,14 @@ def _exports(events: Iterable[Event]) -> tuple[dict[str, str], set[str]]:
 
 def _purge_lines(file: Path, ids: set[str]) -> bool:
     """Leave the facts out of a file of facts; whether there were any."""
-    try:
-        with file.open("rb") as old:
-            if not any(json.loads(line)["id"] in ids for line in old):
-                return False
-            old.seek(0)
-            with written_whole(file) as new:
-                new.writelines(line for line in old if json.loads(line)["id"] not in ids)
-                os.fchmod(new.fileno(), file.stat().st_mode & 0o777)
-    except OSError as error:
-        raise CannotWrite(
-            f"{file} cannot be written anew: {error.strerror}.",
-            "Nothing was purged from the ledger. Make it writable, or move it away.",
-        ) from error
+    hint = "Nothing was purged from the ledger. Make it writable, or move it away."
+    with writing(f"{file} cannot be written anew", hint), file.open("rb") as old:
+        if not any(json.loads(line)["id"] in ids for line in old):
+            return False
+        old.seek(0)
+        with written_whole(file) as new:
+            new.writelines(line for line in old if json.loads(line)["id"] not in ids)
+            os.fchmod(new.fileno(), file.stat().st_mode & 0o777)
     return True
 
 

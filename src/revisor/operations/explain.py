@@ -135,11 +135,7 @@ def explain(
 
 
 def _check_prompt(prompt: Any) -> None:
-    """Refuse what no model can read.
-
-    Raises:
-        UsageError: the prompt is empty, or neither a text nor the messages of a chat.
-    """
+    """Refuse what no model can read."""
     if not isinstance(prompt, str) and not isinstance(prompt, Sequence):
         raise UsageError(
             f"A {type(prompt).__name__} is no prompt.", "Give a text, or the messages of a chat."

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from revisor.errors import CannotWrite
+from revisor.facts.private import writing
 from revisor.gate.trace import ids_told
 
 Known = Callable[[int, Collection[str]], Collection[str]]
@@ -31,34 +32,31 @@ def tells_of_erased(entries: Iterable[Mapping[str, Any]], known: Known) -> list[
 
 def blank_erased(file: Path, known: Known) -> None:
     """Blank the lines of a hit log that tell of erased facts, and those that nobody can read."""
-    try:
-        with file.open("r+b") as stream:
-            places: list[tuple[int, int]] = []  # where a line begins, and its bytes
-            entries: list[Mapping[str, Any]] = []
-            gone: list[tuple[int, int]] = []
-            start = 0
-            for line in stream:
-                place, entry = (start, len(line.rstrip(b"\n"))), _entry(line)
-                start += len(line)
-                if entry is not None:
-                    places.append(place)
-                    entries.append(entry)
-                elif line.strip():
-                    gone.append(place)
-            erased = tells_of_erased(entries, known)
-            gone += [place for place, one in zip(places, erased, strict=True) if one]
-            for begin, size in gone:
-                stream.seek(begin)
-                stream.write(b" " * size)
-            stream.flush()
-            os.fsync(stream.fileno())
-    except FileNotFoundError:  # its server has just begun another one
-        return
-    except OSError as error:
-        raise CannotWrite(
-            f"{file} cannot be written: {error.strerror}.",
-            "It may still tell of facts that were erased. Make it writable and run: revisor gc",
-        ) from error
+    hint = "It may still tell of facts that were erased. Make it writable and run: revisor gc"
+    with (
+        writing(f"{file} cannot be written", hint),
+        suppress(FileNotFoundError),  # its server has just begun another one
+        file.open("r+b") as stream,
+    ):
+        places: list[tuple[int, int]] = []  # where a line begins, and its bytes
+        entries: list[Mapping[str, Any]] = []
+        gone: list[tuple[int, int]] = []
+        start = 0
+        for line in stream:
+            place, entry = (start, len(line.rstrip(b"\n"))), _entry(line)
+            start += len(line)
+            if entry is not None:
+                places.append(place)
+                entries.append(entry)
+            elif line.strip():
+                gone.append(place)
+        erased = tells_of_erased(entries, known)
+        gone += [place for place, one in zip(places, erased, strict=True) if one]
+        for begin, size in gone:
+            stream.seek(begin)
+            stream.write(b" " * size)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _entry(line: bytes) -> Mapping[str, Any] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from revisor.config import SENTENCE_ENCODER, StoreSettings, sentence_encoder, write_settings
 from revisor.errors import CannotWrite, UsageError
 from revisor.facts.ledger import Ledger
-from revisor.facts.private import make_private
+from revisor.facts.private import make_private, writing
 from revisor.gate.encoders import open_encoder
 from revisor.gate.functional import save_probe
 from revisor.gate.probe import Probe, load_probe, probe_fingerprint, require
@@ -40,16 +40,12 @@ def make_store(path: Path, wanted: StoreSettings) -> tuple[LoadedModel, Probe | 
         encoder=_lasting_encoder(wanted.encoder),
         dtype=DTYPE_NAMES[next(loaded.model.parameters()).dtype],
     )
-    try:
+    with writing(f"Cannot make a store at {path}", "Choose another --store."):
         make_private(path)
         Ledger.open(settings.database or path / "ledger.sqlite", create=True).close()
         if probe is not None:
             save_probe(probe, path / "probes" / f"{probe_fingerprint(loaded)}.safetensors")
         write_settings(path / "store.toml", settings)
-    except OSError as error:
-        raise CannotWrite(
-            f"Cannot make a store at {path}: {error.strerror}.", "Choose another --store."
-        ) from error
     return loaded, probe
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from revisor.errors import UsageError
@@ -17,12 +14,9 @@ from revisor.workspace import Workspace
 if TYPE_CHECKING:
     from revisor.facts.fact import Fact
     from revisor.gate.gate import FactGate
-    from revisor.gate.trace import Trace
-    from revisor.neuraldb.method import BuildReport
     from revisor.neuraldb.method import Workspace as BankWorkspace
     from revisor.operations.asking import AskedFacts
     from revisor.operations.explain import Explanation
-    from revisor.operations.hf_export import Exported
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +46,7 @@ class Selection:
             )
         if isinstance(named, str):  # whose letters would be taken for names, of which none is there
             raise UsageError(
-                f"The namespaces are one text, {named!r}, not several names.",
-                f"Write [{named!r}].",
+                f"The namespaces are one text, {named!r}, not several names.", f"Write [{named!r}]."
             )
         if moment is None:
             return
@@ -71,8 +64,8 @@ class Selection:
         return self.generation is None and self.namespaces is None and self.moment is None
 
 
-class Method(ABC):
-    """The operations that differ by method. What only the other one has is refused by name.
+class Method:
+    """What the methods have in common: what only the other one has is refused by name.
 
     Args:
         workspace: where the store's things are.
@@ -85,42 +78,8 @@ class Method(ABC):
         self.workspace = workspace
         self.resources = resources
 
-    # Of both
-
-    @abstractmethod
-    def attached(
-        self, model: Any, tokenizer: Any, selection: Selection, trace: Trace | None
-    ) -> AbstractContextManager[Any]:
-        """A model with the facts, for the length of a block; the store's where none is given."""
-
-    @abstractmethod
-    def engine(self, selection: Selection) -> Any:
-        """Answers, batched or streamed."""
-
-    @abstractmethod
-    def build(self, *, actor: str, workers: int | None, ray: str | None) -> BuildReport:
-        """Write what changed."""
-
-    @abstractmethod
-    def stale(self) -> bool:
-        """Whether `build` has something to do."""
-
-    @abstractmethod
-    def collect(self, keep: int) -> list[int]:
-        """Remove banks that nobody needs; returns their generations."""
-
-    @abstractmethod
-    def export_model(self, folder: Path, *, actor: str) -> Exported:
-        """Write the model with its facts as a folder."""
-
-    @abstractmethod
-    def faults(self) -> list[str]:
-        """What is wrong with the files of this method."""
-
-    def close(self) -> None:  # noqa: B027  (not every method has something to let go of)
+    def close(self) -> None:
         """Let go of what engines use."""
-
-    # Of one
 
     def gate(
         self,

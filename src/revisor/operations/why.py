@@ -65,10 +65,7 @@ _RULES = {
         "The text says something else about what the fact '{fact}' of {name} tells.",
         _ASK_OWN,
     ),
-    DOUBTED: (
-        "The text says that what the fact '{fact}' of {name} tells is not so.",
-        _ASK_OWN,
-    ),
+    DOUBTED: ("The text says that what the fact '{fact}' of {name} tells is not so.", _ASK_OWN),
     ANOTHER: (
         "The text asks for another one than the fact '{fact}' of {name} tells, of another status.",
         _ASK_OWN,

@@ -38,7 +38,6 @@ class Agent:
 
     Args:
         store: whose facts.
-        database: with the server's tables.
         user: a user of this machine, for whom it speaks.
         token: an API key, for which it speaks instead; it is looked up at every call.
 
@@ -46,24 +45,16 @@ class Agent:
         Unauthorized: the key is not known, or was revoked; also of every call.
     """
 
-    def __init__(
-        self, store: Store, database: Database, *, user: str, token: str | None = None
-    ) -> None:
-        self._store, self._database = store, database
+    def __init__(self, store: Store, *, user: str, token: str | None = None) -> None:
+        self._store, self._database = store, Database.of(store)
         self._user, self._token = user, token
-        self._keys = KeyBook(database)
-        self._desk = ChangeDesk(database, store.ledger)
+        self._keys = KeyBook(self._database)
+        self._desk = ChangeDesk(self._database, store.ledger)
         self._opening = threading.Lock()
-        self.caller.must_be(Role.read)
-
-    @classmethod
-    def of(cls, store: Store, *, user: str, token: str | None = None) -> Agent:
-        """An agent of a store; see the class."""
-        database = Database.of(store)
         try:
-            return cls(store, database, user=user, token=token)
+            self.caller.must_be(Role.read)
         except BaseException:
-            database.close()
+            self.close()
             raise
 
     @property
@@ -109,14 +100,9 @@ class Agent:
         for used in told["facts_used"]:
             revisions = self._store.ledger.history(used["id"], namespaces=namespaces)
             used["source"] = revisions[-1].fact.source
+            told_of = ("kind", "actor", "reason", "at")
             used["history"] = [
-                {
-                    "kind": one.kind,
-                    "object": one.fact.object,
-                    "actor": one.actor,
-                    "reason": one.reason,
-                    "at": one.at,
-                }
+                {"object": one.fact.object, **{name: getattr(one, name) for name in told_of}}
                 for one in revisions
             ]
         return told

@@ -9,17 +9,16 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import torch
 from fastapi import Request
 
 from revisor.errors import RevisorError
+from revisor.facts.schema import now
 from revisor.server.generations import InForce
 from revisor.server.job import Job, Piece, Reason
-from revisor.server.metrics import Finished
 from revisor.server.openai import Facts, TokenTold
-from revisor.server.roles import ANYBODY, Caller
+from revisor.server.roles import Caller
 from revisor.server.row_gate import Written
 from revisor.server.sampling import Chosen, Sampling
 from revisor.server.service import Service
@@ -165,7 +164,7 @@ class Asking:
                 tell=_handed(loop, self._queue, number),
                 stop=self.asked.stops,
                 choices=self.asked.choices,
-                owner=owner_of(self._caller),
+                owner=self._caller.owner,
                 look=self.asked.look,
             )
             for number, prompt in enumerate(self.asked.prompts)
@@ -185,16 +184,10 @@ class Asking:
             AnswerFailed: the model failed.
         """
         async for answer, _, _ in self.pieces(is_gone):
-            self._raise_failed(answer)
+            if answer.reason in ("error", "cancelled"):
+                why = "The server's log says why." if answer.reason == "error" else "Ask again."
+                raise AnswerFailed("The answer was broken off.", why)
         return self.answers
-
-    @staticmethod
-    def _raise_failed(answer: Answered) -> None:
-        if answer.reason in ("error", "cancelled"):
-            raise AnswerFailed(
-                "The answer was broken off.",
-                "The server's log says why." if answer.reason == "error" else "Ask again.",
-            )
 
     async def pieces(
         self, is_gone: Callable[[], Awaitable[bool]] | None = None
@@ -250,28 +243,19 @@ class Asking:
         job = self._jobs[number]
         if self._facts is not None:
             answer.used = tuple(job.written[choice])
-            self._log(answer)
+            entry = {
+                "id": self.id if len(self.answers) == 1 else f"{self.id}/{answer.index}",
+                "at": now(),
+                "key": self._caller.name,
+                "generation": self.generation,
+                "finish_reason": answer.reason,
+                "facts_used": [used.told(with_question=False) for used in answer.used],
+            }
+            self._service.hit_log.add(entry)
         mine = self.answers[number * self.asked.choices :][: self.asked.choices]
         if all(one.reason for one in mine):
             used = tuple(one for answer in mine for one in answer.used)
-            done = Finished(job=job, generation=self.generation, used=used)
-            self._service.metrics.saw_answer(done)
-
-    def _log(self, answer: Answered) -> None:
-        entry = {
-            "id": self.id if len(self.answers) == 1 else f"{self.id}/{answer.index}",
-            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "key": self._caller.name,
-            "generation": self.generation,
-            "finish_reason": answer.reason,
-            "facts_used": [used.told(with_question=False) for used in answer.used],
-        }
-        self._service.hit_log.add(entry)
-
-
-def owner_of(caller: Caller) -> str | None:
-    """Whose share of the server the requests of a caller count for; None for nobody's."""
-    return None if caller is ANYBODY else caller.name
+            self._service.metrics.saw_answer(job, self.generation, used)
 
 
 def facts_for(service: Service, facts: Facts, caller: Caller) -> InForce:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from revisor import __version__
-from revisor.errors import Fault, RevisorError, StoreDamaged
+from revisor.errors import RevisorError, StoreDamaged
 from revisor.server import misshapen, routes_facts, routes_generations, routes_openai, routes_server
+from revisor.server.answering import GONE, ClientGone
 from revisor.server.hints import over_http
 from revisor.server.limits import Limits
 from revisor.server.openai import error_body
@@ -66,6 +68,7 @@ def make_app(service: Service) -> FastAPI:
     app.add_exception_handler(RevisorError, _told)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientGone, _gone)
     app.add_exception_handler(Exception, _bug)
     app.add_middleware(
         Limits,
@@ -94,8 +97,8 @@ async def _told(request: Request, error: Exception) -> Response:
     more: dict[str, Any] = {}
     if error.hint:
         more["hint"] = _elsewhere(service, over_http(error.hint))
-    if faults := getattr(error, "faults", ()):
-        more["faults"] = [_fault(fault) for fault in faults]
+    if error.faults:
+        more["faults"] = [asdict(one) | {"remedy": over_http(one.remedy)} for one in error.faults]
     message = _elsewhere(service, error.message)
     body = error_body(message, status=status, code=CODES.get(status), **more)
     headers = {"retry-after": "2"} if status in (429, 503) else {}
@@ -108,10 +111,6 @@ def _elsewhere(service: Service, text: str) -> str:
     """A message without the places of this machine, which a client need not know."""
     ledger = str(service.store.ledger.name)
     return text.replace(ledger, "the ledger").replace(str(service.store.path), "the store")
-
-
-def _fault(fault: Fault) -> dict[str, Any]:
-    return {"line": fault.line, "fault": fault.fault, "remedy": over_http(fault.remedy)}
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:
@@ -128,6 +127,11 @@ async def _http(request: Request, error: Exception) -> Response:
     told = misshapen.no_route(status, str(error.detail), request.method, error.headers)
     body = error_body(status=status, code=CODES.get(status), **told)
     return JSONResponse(body, status_code=status, headers=error.headers)
+
+
+async def _gone(_request: Request, _error: Exception) -> Response:
+    """Nobody reads it."""
+    return Response(status_code=GONE)
 
 
 async def _bug(_request: Request, _error: Exception) -> Response:

@@ -54,7 +54,7 @@ class _Row:
     done: bool = False
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class _Prompt:
     """A prompt that is being read."""
 
@@ -299,14 +299,13 @@ class Scheduler:
         if not self._prompts:
             return
         shortest = min(self._prompts, key=lambda one: one.left)
-        for prompt in dict.fromkeys(map(id, (self._prompts[0], shortest))):
-            found = next(one for one in self._prompts if id(one) == prompt)
+        for prompt in dict.fromkeys((self._prompts[0], shortest)):
             try:
-                self._read(found)
+                self._read(prompt)
             except Exception:
-                log.exception("a prompt of %d tokens failed", len(found.job.prompt))
-                self._prompts = [one for one in self._prompts if one is not found]
-                self._end_job(found.job, "error")
+                log.exception("a prompt of %d tokens failed", len(prompt.job.prompt))
+                self._prompts = [one for one in self._prompts if one is not prompt]
+                self._end_job(prompt.job, "error")
 
     def _read(self, prompt: _Prompt) -> None:
         """Read on in a prompt, for as long as others may be kept from their next token."""

@@ -73,10 +73,7 @@ class Generations:
         return self._store.ledger.live_generation()
 
     def choose(
-        self,
-        key: str,
-        wanted: int | None = None,
-        namespaces: Collection[str] | None = None,
+        self, key: str, wanted: int | None = None, namespaces: Collection[str] | None = None
     ) -> InForce:
         """The facts for one request that begins now.
 

@@ -21,11 +21,10 @@ _ROUTES = (
         "Whoever runs the server stops it, and `revisor gc` there finishes the erasure",
     ),
 )
-_PATTERNS = tuple((re.compile(command), route) for command, route in _ROUTES)
 
 
 def over_http(hint: str) -> str:
     """A hint of the command line as a client of the server can follow it."""
-    for pattern, route in _PATTERNS:
-        hint = pattern.sub(route, hint)
+    for command, route in _ROUTES:
+        hint = re.sub(command, route, hint)
     return hint

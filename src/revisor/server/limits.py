@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ipaddress
-import json
 import logging
 import re
 import time
@@ -18,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from revisor.server.logs import ACCESS
@@ -120,7 +120,9 @@ class Limits:
         try:
             refused = self._refusal(scope, who)
             if refused is not None:
-                await _refuse(answer, *refused)
+                number, code, text, headers = refused
+                content = error_body(text, status=number, code=code)
+                await JSONResponse(content, number, headers)(scope, receive, answer)
             else:
                 await self._app(scope, body.receive, answer)
         finally:
@@ -181,11 +183,7 @@ class _Body:
         self._seen = self._held = 0
 
     async def receive(self) -> Message:
-        """As of ASGI.
-
-        Raises:
-            HTTPException: it is refused.
-        """
+        """As of ASGI; HTTPException where it is refused."""
         try:
             async with asyncio.timeout_at(self._until):
                 message = await self._receive()
@@ -245,13 +243,3 @@ def _foreign(headers: dict[bytes, str], version: str) -> str:
     if headers.get(b"sec-fetch-site") == "cross-site":
         return "A server without keys does not answer to other web pages."
     return ""
-
-
-async def _refuse(
-    send: Send, status: int, code: str, message: str, headers: dict[str, str]
-) -> None:
-    body = json.dumps(error_body(message, status=status, code=code)).encode()
-    told = [(name.encode(), value.encode()) for name, value in headers.items()]
-    told += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": told})
-    await send({"type": "http.response.body", "body": body})

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter as Count
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from revisor.server.job import Job
 from revisor.server.row_gate import Written
@@ -49,21 +43,6 @@ class Figures:
             "mean_first_token_seconds": round(self.first_token_seconds / count, 4),
             "mean_seconds": round(self.seconds / count, 4),
         }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finished:
-    """The answers to one prompt, when all have ended.
-
-    Attributes:
-        job: as it ran.
-        generation: that it had; None without facts.
-        used: the facts that were written.
-    """
-
-    job: Job
-    generation: int | None
-    used: tuple[Written, ...]
 
 
 class Metrics:
@@ -111,12 +90,17 @@ class Metrics:
         self._requests.labels(route, str(status)).inc()
         self._http_seconds.labels(route).observe(seconds)
 
-    def saw_answer(self, done: Finished) -> None:
-        """Count the answers to a prompt."""
-        job = done.job
+    def saw_answer(self, job: Job, generation: int | None, used: Collection[Written]) -> None:
+        """Count the answers to one prompt, when all have ended.
+
+        Args:
+            job: as it ran.
+            generation: that it had; None without facts.
+            used: the facts that were written.
+        """
         self._tokens.labels("prompt").inc(len(job.prompt))
         self._tokens.labels("completion").inc(job.tokens)
-        for one in done.used:
+        for one in used:
             self._used.labels(one.namespace).inc()
             self._score.observe(one.used.score)
             self._margin.observe(one.used.score - one.used.threshold)
@@ -126,18 +110,17 @@ class Metrics:
             self._first_seconds.observe(first)
         self._answer_seconds.observe(job.ended_at - job.queued_at)
         with self._lock:
-            self._used_ids.update(one.used.fact_id for one in done.used)
-            if done.generation is not None:
-                self._add(done, done.generation, first)
+            self._used_ids.update(one.used.fact_id for one in used)
+            if generation is not None:
+                self._add(job, generation, used, first)
 
-    def _add(self, done: Finished, generation: int, first: float) -> None:
-        job = done.job
+    def _add(self, job: Job, generation: int, used: Collection[Written], first: float) -> None:
         figures = self.by_generation.setdefault(generation, Figures())
         figures.requests += 1
         figures.prompt_tokens += len(job.prompt)
         figures.completion_tokens += job.tokens
-        figures.facts_used += len(done.used)
-        figures.with_facts += bool(done.used)
+        figures.facts_used += len(used)
+        figures.with_facts += bool(used)
         figures.first_token_seconds += first
         figures.seconds += job.ended_at - job.queued_at
         while len(self.by_generation) > GENERATIONS:

@@ -7,7 +7,8 @@ that only label a request (`user`, `metadata`, `store`) are taken and do nothing
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from itertools import accumulate
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -195,17 +196,18 @@ class ChatRequest(_Request):
         ]
 
 
-class TokenTold:
+class TokenTold(NamedTuple):
     """A token as log probabilities name it.
 
-    Args:
+    Attributes:
         text: of the token alone.
         logprob: its log probability.
         rivals: text and log probability of the likeliest tokens.
     """
 
-    def __init__(self, text: str, logprob: float, rivals: Sequence[tuple[str, float]]) -> None:
-        self.text, self.logprob, self.rivals = text, logprob, rivals
+    text: str
+    logprob: float
+    rivals: Sequence[tuple[str, float]]
 
 
 def chat_logprobs(tokens: Sequence[TokenTold]) -> dict[str, Any]:
@@ -225,15 +227,12 @@ def chat_logprobs(tokens: Sequence[TokenTold]) -> dict[str, Any]:
 
 def completion_logprobs(tokens: Sequence[TokenTold], offset: int) -> dict[str, Any]:
     """`logprobs` of a completion choice; `offset` is where its first token begins in the answer."""
-    offsets = []
-    for token in tokens:
-        offsets.append(offset)
-        offset += len(token.text)
+    offsets = list(accumulate((len(token.text) for token in tokens), initial=offset))
     return {
         "tokens": [token.text for token in tokens],
         "token_logprobs": [token.logprob for token in tokens],
         "top_logprobs": [dict(token.rivals) for token in tokens],
-        "text_offset": offsets,
+        "text_offset": offsets[:-1],
     }
 
 

@@ -19,8 +19,9 @@ from revisor.facts.changes import Change, Generation, Put, Remove
 from revisor.facts.check import COMPUTED, LiveFacts, conflicts_between
 from revisor.facts.fact import Fact, fact_id, with_reverses
 from revisor.facts.ledger import Ledger, Locked
+from revisor.facts.schema import now
 from revisor.facts.writing import follows_another
-from revisor.server.roles import Caller, Forbidden, Role, now
+from revisor.server.roles import Caller, Forbidden, Role
 from revisor.server.tables import Database
 from revisor.server.tables import proposals as table
 
@@ -48,16 +49,6 @@ class ChangeDesk:
 
     def __init__(self, database: Database, ledger: Ledger) -> None:
         self._database, self._ledger = database, ledger
-
-    # What namespaces ask for
-
-    def policies(self) -> dict[str, bool]:
-        """Whether each namespace that was set up needs approval; others do not."""
-        return self._ledger.policies()
-
-    def set_policy(self, namespace: str, caller: Caller, *, needs_approval: bool) -> None:
-        """Say whether changes in a namespace need approval."""
-        self._ledger.set_policy(namespace, needs_approval=needs_approval, actor=caller.name)
 
     # Changes
 
@@ -87,18 +78,18 @@ class ChangeDesk:
         caller.must_be(Role.propose)
         with self._ledger.locked() as ledger:
             changes = changes(ledger) if callable(changes) else changes
-            ids = [_id(change) for change in changes]
+            ids = [change.fact_id for change in changes]
             standing = ledger.known(ids, generation=ledger.generation)
             _refuse_foreign(ledger, changes, standing, caller)
             direct: list[Change] = []
             proposed: list[Change] = []
             policies = {} if propose_all else ledger.policies()
             for change in changes:
-                touched = _touched(change, standing.get(_id(change)))
+                touched = _touched(change, standing.get(change.fact_id))
                 waits = propose_all or any(policies.get(name, False) for name in touched)
                 if waits and len(touched) > 1:
                     raise UsageError(
-                        f"The fact {_id(change)!r} would move to another namespace.",
+                        f"The fact {change.fact_id!r} would move to another namespace.",
                         "Propose to remove it there, and to add it here.",
                     )
                 (proposed if waits else direct).append(change)
@@ -138,7 +129,7 @@ class ChangeDesk:
                 )
             _decide(ledger.connection, proposal_id, caller, "approved")
             put = row["kind"] == "put"
-            change: Change = Put(_load(row["fact"])) if put else Remove(row["fact_id"])
+            change: Change = Put(Fact(**json.loads(row["fact"]))) if put else Remove(row["fact_id"])
             standing = ledger.known([row["fact_id"]], generation=ledger.generation)
             if _dump(standing.get(row["fact_id"])) != row["before"]:
                 raise Conflict(
@@ -186,7 +177,7 @@ class ChangeDesk:
             ledger.must_scrub()
             ledger.connection.execute(table.delete().where(table.c.id == proposal_id))
             told = {"proposal": proposal_id, "state": row["state"]}
-            ledger.record("erase", actor=caller.name, generation=ledger.generation, **told)
+            ledger.record("erase", actor=caller.name, **told)
         self._ledger.scrub()
 
 
@@ -198,9 +189,10 @@ def _refuse_foreign(
     A key of some namespaces is told the same of an id that is a fact's of another namespace and of
     one that could be: which of them there are would tell what those facts are about.
     """
-    owners = {} if caller.namespaces is None else ledger.namespaces_of(map(_id, changes))
+    ids = [change.fact_id for change in changes]
+    owners = {} if caller.namespaces is None else ledger.namespaces_of(ids)
     for change in changes:
-        old = standing.get(_id(change))
+        old = standing.get(change.fact_id)
         if isinstance(change, Remove):
             if old is None or not caller.sees(old.namespace):
                 raise NotFound(f"There is no fact {change.fact_id!r}.", "GET /facts lists them.")
@@ -234,7 +226,7 @@ def _refuse_conflicts(ledger: LiveFacts, changes: Iterable[Change], caller: Call
         raise Conflict(
             f"{len(found)} fact(s) contradict one another; nothing was written.",
             "Correct them, or remove the fact that is wrong.",
-            [Fault(line=0, fault=str(one)) for one in mine],
+            [Fault(str(one)) for one in mine],
         )
 
 
@@ -242,13 +234,13 @@ def _propose(
     ledger: Locked, change: Change, standing: Mapping[str, Fact], caller: Caller, reason: str
 ) -> int:
     """Keep a change as a proposal; returns its number."""
-    new, old = _new(change), standing.get(_id(change))
+    new, old = _new(change), standing.get(change.fact_id)
     about = new or old
     assert about is not None  # the removal of nothing was refused
     values = {
         "namespace": about.namespace,
         "kind": "put" if new else "remove",
-        "fact_id": _id(change),
+        "fact_id": change.fact_id,
         "fact": _dump(new),
         "before": _dump(old),
         "reason": reason,
@@ -264,7 +256,8 @@ def _propose(
 def _row(connection: sa.Connection, proposal_id: int, caller: Caller) -> dict[str, Any]:
     """A proposal that the caller may see."""
     wanted = sa.select(table).where(table.c.id == proposal_id)
-    row = connection.execute(wanted).mappings().first()
+    is_number = 0 < proposal_id < 2**31  # of a row
+    row = connection.execute(wanted).mappings().first() if is_number else None
     if row is None or not caller.sees(row["namespace"]):
         raise NotFound(f"There is no proposal {proposal_id}.", "GET /proposals lists them.")
     return dict(row)
@@ -278,10 +271,6 @@ def _decide(connection: sa.Connection, proposal_id: int, caller: Caller, state: 
         raise Conflict(f"The proposal {proposal_id} is decided already.")
 
 
-def _id(change: Change) -> str:
-    return change.fact.id if isinstance(change, Put) else change.fact_id
-
-
 def _new(change: Change) -> Fact | None:
     return change.fact if isinstance(change, Put) else None
 
@@ -293,10 +282,6 @@ def _touched(change: Change, old: Fact | None) -> set[str]:
 
 def _dump(fact: Fact | None) -> str | None:
     return None if fact is None else json.dumps(asdict(fact), sort_keys=True, ensure_ascii=False)
-
-
-def _load(text: str) -> Fact:
-    return Fact(**json.loads(text))
 
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:

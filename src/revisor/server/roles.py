@@ -11,7 +11,6 @@ import json
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any
 
@@ -20,7 +19,7 @@ import sqlalchemy as sa
 from revisor.errors import Conflict, NotFound, RevisorError, UsageError
 from revisor.facts.audit import record
 from revisor.facts.fact import normal_form
-from revisor.facts.queries import last_generation
+from revisor.facts.schema import now
 from revisor.server.tables import Database
 from revisor.server.tables import keys as table
 
@@ -66,6 +65,11 @@ class Caller:
     name: str
     role: Role
     namespaces: frozenset[str] | None = None
+
+    @property
+    def owner(self) -> str | None:
+        """Whose share of the server its requests count for; None for nobody's."""
+        return None if self is ANYBODY else self.name
 
     def sees(self, namespace: str) -> bool:
         """Whether facts of this namespace are for this caller."""
@@ -150,7 +154,7 @@ class KeyBook:
                 raise Conflict(f"There is a key named '{name}' already.", "Choose another name.")
             connection.execute(table.insert().values(values))
             told = {"name": name, "role": role.name, "namespaces": namespaces}
-            _record(connection, "key", actor, told)
+            record(connection, "key", actor=actor, details=told)
         return f"{PREFIX}-{key_id}-{secret}"
 
     def all(self, *, limit: int | None = None, offset: int = 0) -> list[dict[str, Any]]:
@@ -183,7 +187,7 @@ class KeyBook:
             ended = table.update().where(standing).values(revoked_at=now())
             if not connection.execute(ended).rowcount:
                 raise NotFound(f"There is no key named '{name}'.", "See: revisor keys ls")
-            _record(connection, "revoke", actor, {"name": name})
+            record(connection, "revoke", actor=actor, details={"name": name})
 
     def who(self, token: str) -> Caller:
         """Whose token this is.
@@ -207,16 +211,6 @@ class KeyBook:
             role=Role[rows[0]["role"]],
             namespaces=None if allowed is None else frozenset(allowed),
         )
-
-
-def _record(connection: sa.Connection, kind: str, actor: str, details: dict[str, Any]) -> None:
-    generation = last_generation(connection).number
-    record(connection, kind, actor=actor, generation=generation, details=details)
-
-
-def now() -> str:
-    """The time as the tables keep it: ISO 8601 in UTC."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _hash(secret: str) -> str:

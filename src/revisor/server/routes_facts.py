@@ -7,19 +7,18 @@ from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from revisor.errors import BadInput, Fault, NotFound
+from revisor.errors import BadInput, Fault
 from revisor.facts.changes import Change, Put, Remove
 from revisor.facts.check import conflicts_between, expired, same_subject
 from revisor.facts.fact import Fact, with_reverses
 from revisor.facts.forms import fact_from, follows
 from revisor.facts.ledger import Ledger
 from revisor.facts.rules import LIST_LIMIT
-from revisor.operations.asking import as_json, ask_facts
+from revisor.operations.asking import ask_facts
 from revisor.server.access import CallerOf, ServiceOf
-from revisor.server.answering import GONE, ClientGone, owner_of, while_there
+from revisor.server.answering import while_there
 from revisor.server.bodies import Body, Record
 from revisor.server.proposals import Outcome
 from revisor.server.roles import Caller, Role
@@ -99,7 +98,7 @@ async def add_facts(
 
     202 and the ids of proposals where a namespace asks for approval.
     """
-    return await service.writing.run(owner_of(caller), _add, body, service, caller, response)
+    return await service.writing.run(caller.owner, _add, body, service, caller, response)
 
 
 def _add(body: NewFacts, service: Service, caller: Caller, response: Response) -> dict[str, Any]:
@@ -115,11 +114,7 @@ def _add(body: NewFacts, service: Service, caller: Caller, response: Response) -
 
 @router.get("/facts/{fact_id:path}/history")
 def history(
-    fact_id: str,
-    service: ServiceOf,
-    caller: CallerOf,
-    limit: Limit = 50,
-    offset: Offset = 0,
+    fact_id: str, service: ServiceOf, caller: CallerOf, limit: Limit = 50, offset: Offset = 0
 ) -> dict[str, Any]:
     """The values that the fact had, the first one first: who gave it, when and why."""
     caller.must_be(Role.read)
@@ -149,7 +144,7 @@ async def change_fact(
     """Change a fact: a new revision of it. 202 and a proposal where approval is asked for."""
     caller.must_be(Role.propose)
     run = service.writing.run
-    return await run(owner_of(caller), _change, fact_id, body, service, caller, response)
+    return await run(caller.owner, _change, fact_id, body, service, caller, response)
 
 
 def _change(
@@ -185,7 +180,7 @@ async def remove_fact(
         return [Remove(ledger.get(fact_id, namespaces=caller.namespaces).id)]
 
     run = service.writing.run
-    outcome = await run(owner_of(caller), service.desk.change, ended, caller, reason)
+    outcome = await run(caller.owner, service.desk.change, ended, caller, reason)
     return _outcome(outcome, response)
 
 
@@ -193,7 +188,7 @@ async def remove_fact(
 async def check(body: NewFacts, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
     """Hold facts against one another and against the live ones; nothing is written."""
     caller.must_be(Role.read)
-    return await service.checking.run(owner_of(caller), _check, body, service, caller)
+    return await service.checking.run(caller.owner, _check, body, service, caller)
 
 
 def _check(body: NewFacts, service: Service, caller: Caller) -> dict[str, Any]:
@@ -220,17 +215,13 @@ def _check(body: NewFacts, service: Service, caller: Caller) -> dict[str, Any]:
 
 
 @router.get("/check")
-async def check_ledger(request: Request, service: ServiceOf, caller: CallerOf) -> Response:
+async def check_ledger(request: Request, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
     """What is worth knowing of the live facts: those that no longer hold, and those that do not
     answer their own prompts or paraphrases (of the first thousand of these)."""
     caller.must_be(Role.read)
-    try:
-        async with while_there(request) as is_there:
-            work = service.checking.run
-            told = await work(owner_of(caller), _check_ledger, service, caller, is_there)
-    except ClientGone:
-        return Response(status_code=GONE)
-    return JSONResponse(told)
+    async with while_there(request) as is_there:
+        run = service.checking.run
+        return await run(caller.owner, _check_ledger, service, caller, is_there)
 
 
 def _check_ledger(service: Service, caller: Caller, is_there: Callable[[], bool]) -> dict[str, Any]:
@@ -244,7 +235,7 @@ def _check_ledger(service: Service, caller: Caller, is_there: Callable[[], bool]
     return {
         "facts": len(found.view),
         "expired": [told(fact) for fact in ended[:MOST]],
-        **as_json(ask_facts(found.gate, _first_wordings(first, is_there), quiet=True)),
+        **asdict(ask_facts(found.gate, _first_wordings(first, is_there), quiet=True)),
     }
 
 
@@ -270,10 +261,7 @@ def list_proposals(
     caller.must_be(Role.read)
     wanted = None if state == "all" else state
     found = service.desk.proposals(caller, state=wanted, limit=limit + 1, offset=offset)
-    return {
-        "proposals": found[:limit],
-        "next_offset": following(found, limit, offset),
-    }
+    return {"proposals": found[:limit], "next_offset": following(found, limit, offset)}
 
 
 @router.post("/proposals/{proposal_id}/approve")
@@ -281,23 +269,22 @@ async def approve(
     proposal_id: int, service: ServiceOf, caller: CallerOf, response: Response
 ) -> dict[str, Any]:
     """Make a proposed change. Not one's own."""
-    run, number = service.writing.run, _id(proposal_id)
-    return _outcome(await run(owner_of(caller), service.desk.approve, number, caller), response)
+    run = service.writing.run
+    outcome = await run(caller.owner, service.desk.approve, proposal_id, caller)
+    return _outcome(outcome, response)
 
 
 @router.delete("/proposals/{proposal_id}")
 async def erase_proposal(proposal_id: int, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
     """Leave no byte of a proposal, decided or not: one's own, or any for an admin of all."""
-    run, number = service.writing.run, _id(proposal_id)
-    await run(owner_of(caller), service.desk.erase, number, caller)
+    await service.writing.run(caller.owner, service.desk.erase, proposal_id, caller)
     return {"erased": proposal_id}
 
 
 @router.post("/proposals/{proposal_id}/reject")
 async def reject(proposal_id: int, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
     """Decide against a proposal, or take one's own back."""
-    run, number = service.writing.run, _id(proposal_id)
-    await run(owner_of(caller), service.desk.reject, number, caller)
+    await service.writing.run(caller.owner, service.desk.reject, proposal_id, caller)
     return {"rejected": proposal_id}
 
 
@@ -313,12 +300,6 @@ def following(found: Sequence[object], limit: int, offset: int) -> int | None:
         found: a page, of which one more than `limit` was asked for.
     """
     return offset + limit if len(found) > limit else None
-
-
-def _id(number: int) -> int:
-    if not 0 < number < 2**31:
-        raise NotFound(f"There is no proposal {number}.", "GET /proposals lists them.")
-    return number
 
 
 def _read(records: list[dict[str, Any]]) -> list[Fact]:
@@ -342,7 +323,7 @@ def _read(records: list[dict[str, Any]]) -> list[Fact]:
     pairs = sum((1 + len(fact.aliases)) * (1 + len(fact.paraphrases)) for fact in facts)
     if pairs > MOST_PAIRS:
         told = f"the facts have {pairs:,} pairs of a name and a wording"
-        faults.append(Fault(line=0, fault=told, remedy=f"at most {MOST_PAIRS:,} in one request"))
+        faults.append(Fault(told, f"at most {MOST_PAIRS:,} in one request"))
     if faults:
         raise BadInput(f"{len(faults)} fault(s); nothing was written.", "Mend them all.", faults)
     return facts

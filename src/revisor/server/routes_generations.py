@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 from pydantic import Field
 
+from revisor.facts.changes import Difference
 from revisor.server.access import CallerOf, ServiceOf
 from revisor.server.bodies import Body
 from revisor.server.metrics import Figures
@@ -75,20 +76,19 @@ def diff(
 ) -> dict[str, Any]:
     """How the facts of one generation differ from those of another: a page of those that do."""
     caller.must_be(Role.read)
-    found = service.store.ledger.differing(
+    found = service.store.ledger.diff(
         start, end, namespaces=caller.namespaces, limit=limit + 1, offset=offset
-    )
-    page = found[:limit]
+    ).pairs
+    page = Difference(pairs=found[:limit])
     return {
         "from": start,
         "to": end,
-        "added": [told(after) for before, after in page if after and not before],
+        "added": list(map(told, page.added)),
         "updated": [
             {"id": after.id, "before": told(before), "after": told(after)}
-            for before, after in page
-            if before and after
+            for before, after in page.updated
         ],
-        "removed": [told(before) for before, after in page if before and not after],
+        "removed": list(map(told, page.removed)),
         "next_offset": following(found, limit, offset),
     }
 

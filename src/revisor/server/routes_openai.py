@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from revisor.errors import NotFound, UsageError
 from revisor.server import openai as shapes
 from revisor.server.access import CallerOf, ServiceOf
-from revisor.server.answering import GONE, Answered, Asked, Asking, ClientGone, owner_of
+from revisor.server.answering import Answered, Asked, Asking, ClientGone
 from revisor.server.openai import ChatRequest, CompletionRequest, TokenTold
 from revisor.server.roles import Role
 from revisor.server.service import Service
@@ -59,16 +59,13 @@ def _check_model(service: Service, name: str) -> None:
 
 @router.post("/completions")
 async def completions(
-    body: CompletionRequest,
-    request: Request,
-    service: ServiceOf,
-    caller: CallerOf,
+    body: CompletionRequest, request: Request, service: ServiceOf, caller: CallerOf
 ) -> Response:
     """Continue one or more prompts."""
     caller.must_be(Role.read)
     _check_model(service, body.model)
     asked = Asked(
-        prompts=await service.reading.run(owner_of(caller), _ids, service, body.prompts),
+        prompts=await service.reading.run(caller.owner, _ids, service, body.prompts),
         sampling=body.sampling(body.rivals),
         max_tokens=_limit(service, body.max_tokens or shapes.DEFAULT_COMPLETION),
         stops=body.stops,
@@ -89,17 +86,14 @@ async def completions(
 
 @router.post("/chat/completions")
 async def chat_completions(
-    body: ChatRequest,
-    request: Request,
-    service: ServiceOf,
-    caller: CallerOf,
+    body: ChatRequest, request: Request, service: ServiceOf, caller: CallerOf
 ) -> Response:
     """Answer a conversation."""
     caller.must_be(Role.read)
     _check_model(service, body.model)
     read = service.prompts.of_chat
     asked = Asked(
-        prompts=[await service.reading.run(owner_of(caller), read, body.turns())],
+        prompts=[await service.reading.run(caller.owner, read, body.turns())],
         sampling=body.sampling(body.rivals),
         max_tokens=_limit(
             service, body.max_completion_tokens or body.max_tokens or service.settings.max_tokens
@@ -148,13 +142,9 @@ def _frame(service: Service, asking: Asking, kind: str) -> dict[str, Any]:
 
 
 async def _whole(asking: Asking, frame: dict[str, Any], shape: Shape, request: Request) -> Response:
-    try:
-        answers = await asking.whole(request.is_disconnected)
-    except ClientGone:
-        return Response(status_code=GONE)
+    answers = await asking.whole(request.is_disconnected)
     choices = [
-        {"index": answer.index, "finish_reason": answer.reason}
-        | shape(answer.text, answer.tokens, 0)
+        _ends(answer.index, answer.reason) | shape(answer.text, answer.tokens, 0)
         for answer in answers
     ]
     body = frame | {
@@ -178,10 +168,7 @@ async def _stream(
     """Server-sent events. The first token is awaited: by then the prompt's facts are known, and the
     headers can name them."""
     pieces = asking.pieces(request.is_disconnected)
-    try:
-        begun = await anext(pieces)
-    except ClientGone:
-        return Response(status_code=GONE)
+    begun = await anext(pieces)
 
     async def events() -> AsyncIterator[str]:
         offsets = [0] * len(asking.answers)
@@ -242,7 +229,4 @@ def _headers(asking: Asking) -> dict[str, str]:
     if not asking.asked.facts.report or asking.generation is None:
         return {}
     used = [quote(fact_id, safe="") for fact_id in asking.written_so_far()[:FACTS_IN_HEADER]]
-    return {
-        "x-revisor-generation": str(asking.generation),
-        "x-revisor-facts": ",".join(used),
-    }
+    return {"x-revisor-generation": str(asking.generation), "x-revisor-facts": ",".join(used)}

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from revisor.operations.explain import Explanation, as_json, explain
 from revisor.server.access import CallerOf, ServiceOf
-from revisor.server.answering import GONE, Asked, Asking, ClientGone, facts_for, owner_of
+from revisor.server.answering import Asked, Asking, facts_for
 from revisor.server.bodies import Body
 from revisor.server.generations import InForce
 from revisor.server.hints import over_http
@@ -98,7 +98,7 @@ def list_policies(
 ) -> dict[str, Any]:
     """The namespaces that were set up, and whether their changes need approval."""
     caller.must_be(Role.read)
-    mine = [one for one in sorted(service.desk.policies().items()) if caller.sees(one[0])]
+    mine = [one for one in sorted(service.store.ledger.policies().items()) if caller.sees(one[0])]
     found = mine[offset : offset + limit + 1]
     return {
         "namespaces": [{"name": name, "needs_approval": needs} for name, needs in found[:limit]],
@@ -116,7 +116,7 @@ def set_policy(
     """Say whether changes of facts in a namespace need approval."""
     caller.must_be(Role.admin)
     caller.must_see(name)
-    service.desk.set_policy(name, caller, needs_approval=body.needs_approval)
+    service.store.ledger.set_policy(name, needs_approval=body.needs_approval, actor=caller.name)
     return {"name": name, "needs_approval": body.needs_approval}
 
 
@@ -148,8 +148,7 @@ async def _explained(
     request: Request, service: Service, caller: Caller, body: Explained
 ) -> Response:
     caller.must_be(Role.read)
-    owner = owner_of(caller)
-    ids, found, told = await service.reading.run(owner, _decided, service, caller, body)
+    ids, found, told = await service.reading.run(caller.owner, _decided, service, caller, body)
     probe, seen = found.gate.probe, list[torch.Tensor]()
     if probe is not None and not body.text_only:
         asked = Asked(
@@ -162,10 +161,7 @@ async def _explained(
             look=lambda logits_V: seen.append(logits_V.clone()),
         )
         asking = await Asking.begin(service, asked, caller, "explain")
-        try:
-            await asking.whole(request.is_disconnected)
-        except ClientGone:
-            return Response(status_code=GONE)
+        await asking.whole(request.is_disconnected)
         told = replace(told, is_due=bool(probe.is_due(seen[0][None])[0]))
     shown = as_json(told) | {"generation": found.generation}
     if shown["helps"]:

@@ -6,7 +6,7 @@ import ipaddress
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -88,8 +88,11 @@ class Service:
         """Facts that are written: who waits for the ledger's lock keeps no thread from others."""
         self.generations = Generations(store)
         self.metrics = Metrics()
-        logs = store.path / "logs"
-        self.hit_log = HitLog(logs / "hits.jsonl", self.settings.hit_log, self._known)
+        self.hit_log = HitLog(
+            store.path / "logs" / "hits.jsonl",
+            self.settings.hit_log,
+            lambda number, ids: store.ledger.known(ids, generation=number),
+        )
         self.created = int(time.time())
         self.live = 0
         """The live generation as it was last seen, which costs no look into the ledger."""
@@ -163,10 +166,6 @@ class Service:
         if any(event.kind == "purge" for event in latest):
             self.hit_log.forget_purged()
         self._events = new[0].seq
-
-    def _known(self, generation: int, fact_ids: Collection[str]) -> Collection[str]:
-        """Those of some facts that were live at a generation and were not purged since."""
-        return self.store.ledger.known(fact_ids, generation=generation)
 
     def saw_fault(self, error: Exception) -> None:
         """Something is wrong with the ledger; a test that goes well takes it back."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import AbstractContextManager
 from typing import Any
 
 import sqlalchemy as sa
 
 from revisor.errors import CannotWrite, UsageError
-from revisor.facts.database import make_engine, transaction
+from revisor.facts.upkeep import Upkeep
 from revisor.store import Store
 
-VERSION = 1
+VERSION = "1"
 
 metadata = sa.MetaData()
 keys = sa.Table(
@@ -52,17 +51,11 @@ memory = sa.Table(
 )
 
 
-class Database:
-    """Connections to the server's tables.
+class Database(Upkeep):
+    """The server's tables. Connections of its own: who looks a key up does not wait behind those
+    that wait for the ledger's lock."""
 
-    Args:
-        engine: of the ledger's database.
-        name: for messages.
-    """
-
-    def __init__(self, engine: sa.Engine, name: str) -> None:
-        self._engine, self._name = engine, name
-        self._is_there = True
+    _is_there = True
 
     @classmethod
     def of(cls, store: Store) -> Database:
@@ -72,17 +65,10 @@ class Database:
         Raises:
             UsageError: they are of another version of revisor.
         """
-        place = store.settings.database or store.path / "ledger.sqlite"
-        database = cls(*make_engine(place, create=False))
-        try:
-            database._prepare()
-        except BaseException:
-            database.close()
-            raise
-        return database
+        return cls._opened(store.settings.database or store.path / "ledger.sqlite")
 
-    def _prepare(self) -> None:
-        with self._transaction(writes=False) as connection:
+    def _prepare(self, *, create: bool) -> None:
+        with self._connection() as connection:
             there = set(sa.inspect(connection).get_table_names())
         if not there.issuperset(metadata.tables):
             try:
@@ -91,49 +77,26 @@ class Database:
             except CannotWrite:
                 self._is_there = False
                 return
-        found = self._recall("version")
+        here = memory.c.key == "version"
+        rows = self.read(sa.select(memory.c.value).where(here))
+        found = rows[0]["value"] if rows else None
         if found is None:
-            self._remember("version", VERSION)
+            with self.writing() as connection:
+                connection.execute(memory.delete().where(here))
+                connection.execute(memory.insert().values(key="version", value=VERSION))
         elif found != VERSION:
             raise UsageError(
                 f"The server's tables have version {found}; this revisor has {VERSION}.",
                 "Use the revisor that wrote them, or a newer one.",
             )
 
-    def close(self) -> None:
-        """Let go of the database."""
-        self._engine.dispose()
-
     def writing(self) -> AbstractContextManager[sa.Connection]:
         """One transaction that holds the ledger's write lock."""
-        return self._transaction(writes=True)
-
-    def _transaction(self, *, writes: bool) -> AbstractContextManager[sa.Connection]:
-        return transaction(self._engine, self._name, writes=writes)
+        return self._connection(writes=True)
 
     def read(self, wanted: sa.Select[Any]) -> list[dict[str, Any]]:
         """Rows as dicts."""
         if not self._is_there:
             return []
-        with self._transaction(writes=False) as connection:
+        with self._connection() as connection:
             return [dict(row) for row in connection.execute(wanted).mappings()]
-
-    def write(self, *statements: sa.Executable) -> int:
-        """Run statements in one transaction; rows touched by the last one."""
-        touched = 0
-        with self.writing() as connection:
-            for statement in statements:
-                touched = connection.execute(statement).rowcount
-        return int(touched)
-
-    def _recall(self, key: str) -> Any:
-        """What was remembered, or None."""
-        rows = self.read(sa.select(memory.c.value).where(memory.c.key == key))
-        return json.loads(rows[0]["value"]) if rows else None
-
-    def _remember(self, key: str, value: Any) -> None:
-        """Keep a JSON value over restarts."""
-        self.write(
-            memory.delete().where(memory.c.key == key),
-            memory.insert().values(key=key, value=json.dumps(value)),
-        )

@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 BROKEN = "\ufffd"  # what a tokenizer makes of bytes that are no character yet
-WINDOW = (
-    6  # tokens before the new ones that are decoded again: a space or a joint may depend on them
-)
+WINDOW = 6  # tokens that are decoded again before new ones: spaces and joints may depend on them
 
 
 class Unrolled:
@@ -43,28 +41,28 @@ class Unrolled:
         if self.stopped:
             return ""
         self._ids.append(token)
-        start = max(0, self._final - WINDOW)
-        before = self._decode(self._ids[start : self._final])
-        now = self._decode(self._ids[start:])
+        now, new = self._unsettled()
         if now.endswith(BROKEN) and len(self._ids) - self._final < WINDOW:
             return ""
-        self._final = len(self._ids)
-        return self._release(self._held + now[len(before) :], last=False)
+        return self._release(new, last=False)
 
     def finish(self) -> str:
         """What was held back when the answer ends for another reason than a stop string."""
         if self.stopped:
             return ""
+        return self._release(self._unsettled()[1], last=True)
+
+    def _unsettled(self) -> tuple[str, str]:
+        """The text of the last tokens, and the part of it that is not settled."""
         start = max(0, self._final - WINDOW)
-        before = self._decode(self._ids[start : self._final])
-        rest = self._decode(self._ids[start:])[len(before) :]
-        self._final = len(self._ids)
-        return self._release(self._held + rest, last=True)
+        now = self._decode(self._ids[start:])
+        return now, now[len(self._decode(self._ids[start : self._final])) :]
 
     def _decode(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True)) if ids else ""
 
-    def _release(self, text: str, *, last: bool) -> str:
+    def _release(self, new: str, *, last: bool) -> str:
+        self._final, text = len(self._ids), self._held + new
         places = [place for stop in self._stop if (place := text.find(stop)) >= 0]
         if places:
             self.stopped = True
@@ -77,10 +75,5 @@ class Unrolled:
 
     def _overlap(self, text: str) -> int:
         """Characters at the end that begin a stop string."""
-        best = 0
-        for stop in self._stop:
-            for size in range(min(len(stop) - 1, len(text)), best, -1):
-                if text.endswith(stop[:size]):
-                    best = size
-                    break
-        return best
+        starts = (stop[:size] for stop in self._stop for size in range(1, len(stop)))
+        return max((len(start) for start in starts if text.endswith(start)), default=0)

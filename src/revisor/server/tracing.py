@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from revisor.errors import UsageError
@@ -22,23 +23,16 @@ def traced(app: ASGIApp, tracer: Any = None) -> ASGIApp:
     Raises:
         UsageError: OpenTelemetry is not installed.
     """
-    try:
-        api = importlib.import_module("opentelemetry.trace")
-        propagate = importlib.import_module("opentelemetry.propagate")
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            "Traces need OpenTelemetry.",
-            "pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http",
-        ) from error
+    api, propagate = _imported("Traces need OpenTelemetry.", "trace", "propagate")
     tracer = tracer or _configured(api)
 
     async def around(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
-        carrier = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = Headers(scope=scope)
         parent = propagate.extract(
-            {k: carrier[k] for k in ("traceparent", "tracestate") if k in carrier}
+            {k: headers[k] for k in ("traceparent", "tracestate") if k in headers}
         )
         kind = api.SpanKind.SERVER
         with tracer.start_as_current_span(scope["method"], context=parent, kind=kind) as span:
@@ -58,6 +52,16 @@ def traced(app: ASGIApp, tracer: Any = None) -> ASGIApp:
     return around
 
 
+def _imported(needs: str, *modules: str) -> list[Any]:
+    """Modules of OpenTelemetry, which is not among what revisor installs."""
+    try:
+        return [importlib.import_module(f"opentelemetry.{name}") for name in modules]
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            needs, "pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
+        ) from error
+
+
 def _describe(span: Any, message: Message) -> None:
     span.set_attribute("http.response.status_code", message["status"])
     for name, value in message.get("headers", ()):
@@ -67,15 +71,9 @@ def _describe(span: Any, message: Message) -> None:
 
 def _configured(api: Any) -> Any:
     """A tracer that exports by OTLP, if the SDK and its exporter are there."""
-    try:
-        sdk = importlib.import_module("opentelemetry.sdk.trace")
-        export = importlib.import_module("opentelemetry.sdk.trace.export")
-        otlp = importlib.import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            "Traces need OpenTelemetry's SDK and its OTLP exporter.",
-            "pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http",
-        ) from error
+    needs = "Traces need OpenTelemetry's SDK and its OTLP exporter."
+    exporter = "exporter.otlp.proto.http.trace_exporter"
+    sdk, export, otlp = _imported(needs, "sdk.trace", "sdk.trace.export", exporter)
     provider = sdk.TracerProvider()
     provider.add_span_processor(export.BatchSpanProcessor(otlp.OTLPSpanExporter()))
     api.set_tracer_provider(provider)

@@ -59,7 +59,11 @@ class Waiting:
         Raises:
             QueueFull: too many wait, of all or of their owner.
         """
-        self._check_room(jobs)
+        owner, there = jobs[0].owner, list(self)
+        if not jobs[0].urgent:
+            self._must_fit(jobs, there, share=1)
+            if owner is not None:
+                self._must_fit(jobs, [job for job in there if job.owner == owner], share=2)
         for job in jobs:
             job.queued_at = time.monotonic()
             job.written = [()] * job.choices
@@ -90,14 +94,6 @@ class Waiting:
                     f"need {room} tokens of memory; there are {self.max_cached}.",
                     "Ask for fewer choices or shorter answers.",
                 )
-
-    def _check_room(self, jobs: Sequence[Job]) -> None:
-        owner, there = jobs[0].owner, list(self)
-        if jobs[0].urgent:
-            return
-        self._must_fit(jobs, there, share=1)
-        if owner is not None:
-            self._must_fit(jobs, [job for job in there if job.owner == owner], share=2)
 
     def _must_fit(self, jobs: Sequence[Job], there: Sequence[Job], *, share: int) -> None:
         whose, whom = (" of this key", " of one key") if share > 1 else ("", "")

@@ -119,13 +119,7 @@ def export_model(
         )
         _write_gate(scratch, gate)
         _write_index(scratch, index, facts, about)
-    ws.ledger.record_if_writable(
-        "export",
-        actor=actor,
-        generation=ws.ledger.generation,
-        file=str(folder.resolve()),
-        sha256=sha256_of(folder / MANIFEST),
-    )
+    ws.note_export(folder.resolve(), folder / MANIFEST, actor=actor)
     return Exported(facts=len(facts), generation=generation)
 
 
@@ -179,10 +173,7 @@ def _write_gate(folder: Path, gate: FactGate) -> None:
 
 
 def _write_index(
-    folder: Path,
-    index: bytes,
-    facts: Sequence[Mapping[str, Any]],
-    about: Mapping[str, Any],
+    folder: Path, index: bytes, facts: Sequence[Mapping[str, Any]], about: Mapping[str, Any]
 ) -> None:
     """Everything that facts are in."""
     place = folder / GATE
