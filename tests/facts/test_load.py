@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from datetime import date
@@ -285,6 +286,11 @@ BAD_RECORDS: list[tuple[Mapping[str, Any] | str, str]] = [
     ('{"object": 1' + "0" * 5_000 + "}", "not JSON: "),
     ('["ACME"]', "a JSON list where an object was expected"),
     ("17", "a JSON int where an object was expected"),
+    ("null", "a JSON null where an object was expected"),
+    (
+        '{"subject": "ACME", "prompt": "The CEO of {} is", "object": "A", "object": "B"}',
+        "the key 'object' stands twice, with different values",
+    ),
     ({"prompt": "{} is", "object": "x"}, "'subject' is missing"),
     ({**ACME, "subject": " "}, "'subject' is empty"),
     ({**ACME, "prompt": ""}, "'prompt' is empty"),
@@ -346,6 +352,21 @@ class TestFaults:
         reading = FactFile(lines(file, bad, ACME, "{", SECOND))
         assert list(reading) == [Fact(**ACME), Fact(**SECOND)]
         assert [fault.line for fault in reading.faults] == [1, 1, 1, 3]
+
+    def test_what_is_no_file_says_what_it_is(self, tmp_path: Path) -> None:
+        """A name that is too long and links in a circle were tracebacks; a pipe, which can be read
+        once only, lost what it gave."""
+        loop, pipe = tmp_path / "loop.jsonl", tmp_path / "pipe.jsonl"
+        loop.symlink_to(loop)
+        os.mkfifo(pipe)
+        for path, what in (
+            (tmp_path / f"{'x' * 300}.jsonl", "name too long"),
+            (loop, "symbolic links"),
+            (pipe, "is a pipe or a device"),
+            (tmp_path, "is a folder"),
+        ):
+            with pytest.raises(BadInput, match=what):
+                load_facts(path)
 
     def test_facts_come_before_the_file_is_read_whole(self, file: Path) -> None:
         assert next(load_facts(lines(file, ACME, "{"))) == Fact(**ACME)
