@@ -307,6 +307,19 @@ class TestReading:
         always = datetime(2026, 1, 1, tzinfo=UTC)
         assert list(ledger.facts(limit=limit, offset=offset, at=always)) == expected
 
+    @pytest.mark.parametrize("many", [2**63 - 1, 10**20])
+    def test_numbers_that_no_database_counts_to_are_a_lot(self, ledger: Ledger, many: int) -> None:
+        put(ledger, A)
+        assert list(ledger.facts(limit=many)) == [A]
+        assert list(ledger.facts(offset=many)) == []
+        always = datetime(2026, 1, 1, tzinfo=UTC)
+        assert list(ledger.facts(limit=many, offset=many, at=always)) == []
+        assert len(ledger.log(many)) == len(ledger.events(many)) == 1
+        assert len(ledger.history(A.id, limit=many)) == 1
+        for generation in (many, str(many), "9" * 5_000):
+            with pytest.raises(NotFound, match="no generation"):
+                ledger.diff(generation)
+
     @pytest.fixture(scope="class")
     def big(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ledger, list[Fact]]]:
         facts = [fact(number) for number in range(2_300)]
@@ -473,7 +486,7 @@ class TestTags:
             ledger.untag("2", actor="ann")
         assert [event.kind for event in ledger.events(3)] == ["untag", "tag", "tag"]
 
-    @pytest.mark.parametrize("name", ["", "  ", "7", "-1", "x" * 65])
+    @pytest.mark.parametrize("name", ["", "  ", "7", "-1", "x" * 65, "a\nb", "\x1b[2J"])
     def test_what_reads_as_a_number_is_no_name(self, ledger: Ledger, name: str) -> None:
         put(ledger, A)
         with pytest.raises(UsageError, match="no name for a generation"):

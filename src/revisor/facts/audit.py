@@ -18,7 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from revisor.facts.schema import audit, meta
+from revisor.facts.schema import audit, meta, part
 
 START = "0" * 64
 HEAD = "audit_head"
@@ -82,7 +82,7 @@ def set_head(connection: sa.Connection, seq: int, hash_: str) -> None:
 
 def events(connection: sa.Connection, limit: int | None = None) -> Iterator[Event]:
     """The events, the last one first."""
-    wanted = sa.select(audit).order_by(audit.c.seq.desc()).limit(limit)
+    wanted = sa.select(audit).order_by(audit.c.seq.desc()).limit(part(limit))
     return (_event(dict(row)) for row in connection.execute(wanted).mappings())
 
 
