@@ -26,6 +26,7 @@ from revisor.commands.common import (
     say,
     table,
     turn_json_on,
+    visible,
 )
 from revisor.errors import BadInput, UsageError
 
@@ -327,7 +328,7 @@ class _Conversation:
     def answer(self, question: str) -> None:
         self.turns.append({"role": "user", "content": question})
         for piece in self.engine.stream(self.turns, max_tokens=self.max_tokens, facts=self.facts):
-            sys.stdout.write(piece)
+            sys.stdout.write(visible(piece))
             sys.stdout.flush()
         sys.stdout.write("\n")
         sys.stdout.flush()
