@@ -120,14 +120,14 @@ DEFAULT_STORE = Path("revisor-store")
 
 
 def moment_of(as_of: str | None) -> datetime | None:
-    """The moment that `--as-of` gives.
+    """The moment that `--as-of` gives; None for the present.
 
     Raises:
         UsageError: it is no date.
     """
     from revisor.facts.fact import parse_time
 
-    if as_of is None:
+    if as_of is None or as_of.strip().lower() == "now":
         return None
     try:
         return parse_time(as_of)
@@ -161,6 +161,17 @@ def note_unknown_namespaces(store: Store, names: Sequence[str] | None) -> None:
             near = get_close_matches(name, known, n=1)
             meant = f" Did you mean '{near[0]}'?" if near else ""
             note(f"No live fact is of the namespace '{name}'.{meant}", style="yellow")
+
+
+def note_newest(store: Store) -> None:
+    """Say on standard error where the newest facts, which are shown, are not those that answer."""
+    pinned = store.ledger.pinned()
+    if pinned is not None:
+        note(
+            f"These are the facts of generation {store.ledger.generation}, the newest; generation "
+            f"{pinned} is published and answers.",
+            style="yellow",
+        )
 
 
 def to_go_live(store: Store) -> str:

@@ -18,6 +18,8 @@ from revisor.commands.common import (
     fact_json,
     moment_of,
     note,
+    note_newest,
+    note_unknown_namespaces,
     open_store,
     output,
     plural,
@@ -70,9 +72,10 @@ def check(
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Look for facts that contradict one another, also by aliases or in other words.
+    """Look for facts that contradict one another, also by aliases or declared paraphrases.
 
-    Facts that say the same twice, or each other the wrong way round, are told as notes. Exit
+    They do where their relation or a wording is the same but for case, signs and articles. What
+    only means the same is not found. Facts that say the same twice, or each other the wrong way round, are told as notes. Exit
     code 3 where facts contradict one another, or, with --ask or --cases, where one fails.
     """
     chosen: dict[str, Any] = {"namespaces": namespace or None, "moment": moment_of(as_of)}
@@ -91,6 +94,8 @@ def check(
 
 def _find(store: Path, chosen: dict[str, Any], *, base: bool, as_json: bool) -> None:
     with open_store(store) as opened:
+        note_newest(opened)
+        note_unknown_namespaces(opened, chosen["namespaces"])
         found = opened.check(**chosen)
         known: list[Any] = []
         if base:
@@ -134,6 +139,7 @@ def _ask_facts(store: Path, since: str | None, chosen: dict[str, Any], *, as_jso
     from revisor.operations.asking import as_json as asked_json
 
     with open_store(store) as opened:
+        note_unknown_namespaces(opened, chosen["namespaces"])
         changed = None
         if since is not None:
             live = opened.ledger.live_generation()
@@ -158,6 +164,7 @@ def _try_cases(store: Path, file: Path, chosen: dict[str, Any], *, as_json: bool
     if not cases:
         raise BadInput(f"{file} has no tests.", "Keep some in the console, and download them.")
     with open_store(store) as opened:
+        note_unknown_namespaces(opened, chosen["namespaces"])
         _need_chat(opened, file, cases)
 
         def explain(case: Case, needs_model: bool) -> Explanation:

@@ -177,8 +177,10 @@ def unpack(file: Path, path: Path, *, actor: str, database: str | None = None) -
         actor: who restores it, for the audit.
         database: URL of an empty database for the ledger; an SQLite file in the store without.
     """
+    if file.is_dir():
+        raise BadInput(f"{file} is a folder, not an archive.", "Name one file in it.")
     if not file.is_file():
-        raise NotFound(f"There is no {file}.", "Check the path.")
+        raise NotFound(f"There is no file {file}.", "Check the path.")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UsageError(f"There is something at {path} already.", "Choose another --store.")
     path.parent.mkdir(parents=True, exist_ok=True)
