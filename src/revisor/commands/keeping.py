@@ -75,8 +75,9 @@ def check(
     """Look for facts that contradict one another, also by aliases or declared paraphrases.
 
     They do where their relation or a wording is the same but for case, signs and articles. What
-    only means the same is not found. Facts that say the same twice, or each other the wrong way round, are told as notes. Exit
-    code 3 where facts contradict one another, or, with --ask or --cases, where one fails.
+    only means the same is not found. Facts that say the same twice, or each other the wrong way
+    round, are told as notes. Exit code 3 where facts contradict one another, or, with --ask or
+    --cases, where one fails.
     """
     chosen: dict[str, Any] = {"namespaces": namespace or None, "moment": moment_of(as_of)}
     if base + ask + (cases is not None) > 1:

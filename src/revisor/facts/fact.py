@@ -136,8 +136,8 @@ FIELDS = tuple(one.name for one in fields(Fact) if one.name != "id")
 def parse_time(text: str) -> datetime:
     """An ISO 8601 date or time as an aware datetime (UTC where no zone is given).
 
-    The first day of time and the last two are as good as one another: other databases write
-    9999-12-31 for what does not end, and nothing can be reckoned beyond it, nor there in every zone.
+    Nothing can be reckoned beyond the ends of time, nor there in every zone, so they are moved in
+    by a day: 9999-12-31 is what other databases write for no end.
 
     Raises:
         ValueError: `text` is not ISO 8601.
