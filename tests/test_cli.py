@@ -657,3 +657,22 @@ def test_a_reader_that_goes_away_is_no_error_to_talk_about(filled: Path) -> None
             check=False,
         )
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "command", [("ls",), ("ls", "--json"), ("show", "none", "--json"), ("--version",)], ids=" ".join
+)
+def test_an_output_that_has_no_room_is_told(command: tuple[str, ...], filled: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "revisor.cli", *command],
+            env=os.environ | {"REVISOR_STORE": str(filled)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "The output could not be written: No space left on device." in done.stderr
+    assert "Traceback" not in done.stderr
