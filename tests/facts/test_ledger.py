@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -566,6 +567,27 @@ class TestOpening:
         with pytest.raises(NotFound, match=r"ledger\.sqlite"):
             Ledger.open(file)
         assert not file.exists()
+
+    def test_what_is_written_is_in_the_file_that_is_there(self, file: Path) -> None:
+        """A backup is put in the place of the file while a server has it open."""
+        with Ledger.open(file, create=True) as ledger:
+            put(ledger, A)
+            with Ledger.open(file) as other:  # its last connection brings all into the file
+                other.scrub()
+            backup = file.with_name("backup")
+            shutil.copy(file, backup)
+            put(ledger, B)
+            for name in ("", "-wal", "-shm"):
+                file.with_name(file.name + name).rename(file.with_name(f"old{name}"))
+            with pytest.raises(StoreDamaged, match="not there any more"):
+                put(ledger, B)
+            assert not file.exists(), "nobody made an empty one"
+            backup.rename(file)
+            assert list(ledger.facts()) == [A]
+            assert put(ledger, B).number == 2
+            assert ledger.verify() == []
+        with Ledger.open(file) as again:
+            assert list(again.facts()) == [A, B]
 
     def test_a_ledger_is_the_same_after_closing(self, file: Path) -> None:
         with Ledger.open(file, create=True) as ledger:
