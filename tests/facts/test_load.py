@@ -462,6 +462,26 @@ class TestFaults:
         path.write_bytes(b"PAR1 is not enough PAR1")
         assert "not a Parquet file" in faults_of(path)[0].fault
 
+    @pytest.mark.parametrize(
+        "late",
+        [
+            pa.array([0, 10**13], pa.timestamp("s")),
+            pa.array([0, 2**30], pa.date32()),
+            pa.array([0, 10**15], pa.date64()),
+            pa.array([None, 10**9], pa.timestamp("s", tz="Nowhere/Land")),
+        ],
+        ids=lambda late: str(late.type),
+    )
+    def test_a_time_that_cannot_be_read_is_a_fault_of_its_row(
+        self, tmp_path: Path, late: pa.Array
+    ) -> None:
+        path = tmp_path / "facts.parquet"
+        table = pa.Table.from_pylist([ACME, SECOND]).append_column("valid_from", late)
+        pq.write_table(table, path)
+        (fault,) = faults_of(path)
+        assert fault.line == 2
+        assert "cannot be read" in fault.fault
+
     def test_parquet_text_that_is_not_utf8_is_a_fault_of_its_row(self, tmp_path: Path) -> None:
         path = tmp_path / "facts.parquet"
         raw = pa.array([b"Jane", b"\xff"], pa.binary()).view(pa.string())
