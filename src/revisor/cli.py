@@ -62,7 +62,7 @@ def main() -> None:
     except OSError as error:
         if error.filename is not None or error.errno not in _FULL:
             raise
-        sys.stdout = None  # type: ignore[assignment]  # what is left of it has no place
+        sys.stdout = None  # what is left of it has no place
         told = CannotWrite(
             f"The output could not be written: {error.strerror}.",
             "What was to be done may have been: see `revisor log`. Make room on the disk.",

@@ -589,6 +589,17 @@ class TestOpening:
         with Ledger.open(file) as again:
             assert list(again.facts()) == [A, B]
 
+    def test_its_path_may_be_relative_and_have_any_sign(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        with Ledger.open(Path("a #?%20 é/l&=.sqlite"), create=True) as ledger:
+            put(ledger, A)
+            monkeypatch.chdir("/")
+            put(ledger, B)
+            assert list(ledger.facts()) == [A, B]
+        assert {path.name for path in (tmp_path / "a #?%20 é").iterdir()} == {"l&=.sqlite"}
+
     def test_a_ledger_is_the_same_after_closing(self, file: Path) -> None:
         with Ledger.open(file, create=True) as ledger:
             put(ledger, A)

@@ -219,7 +219,8 @@ def explain(
 ) -> None:
     """Show what is decided at the end of a prompt, and why: names, questions, facts, scores.
 
-    Where no fact is written the first line says why, and the second what helps.
+    Where no fact is written the first line says why, and the second what helps. One may still be
+    written further on in the answer, which `revisor ask --why` tells.
     """
     from revisor.commands.explaining import explanation_json, say_explanation
     from revisor.operations.cases import Case

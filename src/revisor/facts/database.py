@@ -131,11 +131,12 @@ def _follow(engine: sa.Engine, file: Path) -> None:
     A connection goes on writing to a file that was moved or removed, as when a backup is put in its
     place, and what it writes is lost; a new one would make an empty file.
     """
-    uri = f"{file.absolute().as_uri()}?mode=rw"
+    there = file.absolute()  # wherever the process goes
+    uri = f"{there.as_uri()}?mode=rw"
 
     def place() -> tuple[int, int]:
         try:
-            found = file.stat()
+            found = there.stat()
         except OSError as error:
             raise StoreDamaged(
                 f"{file} is not there any more.",
