@@ -31,6 +31,7 @@ LINES = [
     {"subject": "Zora", "prompt": "The mother tongue of {} is", "object": "French"},
 ]
 QUESTION = ("ask", "The CEO of ACME is", "--max-tokens", 12)
+LONG = "x" * 300
 HEAVY = ("torch", "transformers", "pyarrow")
 
 
@@ -133,6 +134,11 @@ def test_a_published_generation_stays_live_and_that_is_said(store: Path, tmp_pat
         "Generation 1 is published: `revisor publish 3` makes this live."
     ]
     assert run(*QUESTION, "--json", *at).json["answer"].startswith("Jane Roe")
+    for command in (("ls",), ("export", tmp_path / "out.jsonl"), ("check",)):
+        told = run(*command, *at)
+        assert "generation 3, the newest; generation 1 is published and answers" in told.err
+    listed = run("ls", "--json", *at).json
+    assert (listed["generation"], listed["live_generation"]) == (3, 1)
     status = run("status", "--json", *at).json
     assert (status["generation"], status["live_generation"], status["published"]) == (3, 1, 1)
     assert "generation 1 is published" in run("status", *at).out
@@ -165,7 +171,7 @@ def test_lines_that_cannot_be_read_stop_the_import(store: Path, tmp_path: Path) 
     assert all(set(fault) == {"line", "fault"} for fault in result["rejected"])
     assert result["conflicts"] == []
     assert "line 2" in done.err
-    assert run("ls", "--json", "--store", store).json == {"facts": []}
+    assert run("ls", "--json", "--store", store).json["facts"] == []
     plain = run("add", file, "--store", store)
     assert (plain.code, plain.out) == (2, "")
     assert "line 3" in plain.err
@@ -191,7 +197,7 @@ def test_facts_that_contradict_one_another_stop_the_import(store: Path, tmp_path
     assert done.json["rejected"] == []
     assert len(done.json["conflicts"]) == 1
     assert "Bob Poe" in json.dumps(done.json["conflicts"])
-    assert run("ls", "--json", "--store", store).json == {"facts": []}
+    assert run("ls", "--json", "--store", store).json["facts"] == []
 
 
 def test_a_new_fact_that_contradicts_the_store_stops_the_import(
@@ -213,7 +219,7 @@ def test_a_new_object_that_contradicts_the_store_is_refused(store: Path, tmp_pat
     done = run("set", first_id(store), "Bob Poe", "--json", "--store", store)
     assert done.code == 3
     assert "other words" in done.json["error"]["faults"][0]["fault"]
-    assert run("ls", "--search", "Bob", "--json", "--store", store).json == {"facts": []}
+    assert run("ls", "--search", "Bob", "--json", "--store", store).json["facts"] == []
 
 
 def test_a_missing_file_is_no_bad_line(store: Path, tmp_path: Path) -> None:
@@ -331,7 +337,7 @@ def test_ls_searches_and_pages(filled: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert [f["subject"] for f in run("ls", "--search", "TONGUE", *at).json["facts"]] == ["Zora"]
     page = run("ls", "--limit", 1, "--offset", 1, *at).json["facts"]
     assert [fact["subject"] for fact in page] == ["Basel"]
-    assert run("ls", "--search", "nothing like it", *at).json == {"facts": []}
+    assert run("ls", "--search", "nothing like it", *at).json["facts"] == []
     monkeypatch.setattr(facts, "PAGE", 2)
     first = run("ls", "--store", filled)
     assert "ACME" in first.out
@@ -539,10 +545,50 @@ def test_a_namespace_without_facts_is_told_with_what_was_meant(store: Path, tmp_
     line = LINES[0] | {"namespace": "sales"}
     run("add", fact_file(tmp_path / "f.jsonl", [line]), "--store", store)
     for name, told in (("sale", "Did you mean 'sales'?"), ("sales", "")):
-        done = run("explain", "X", "--text-only", "--namespace", name, "--store", store)
-        assert done.code == 0
-        assert told in done.err
-        assert bool(done.err) == bool(told)
+        for command in (("explain", "X", "--text-only"), ("check",), ("check", "--ask")):
+            done = run(*command, "--namespace", name, "--store", store)
+            assert done.code == 0
+            assert told in done.err
+            assert ("No live fact" in done.err) == bool(told)
+
+
+def test_now_is_a_time_to_ask_at(filled: Path) -> None:
+    """It is what the help names as the default."""
+    at = ("--text-only", "--json", "--store", filled)
+    asked = run("explain", "The CEO of ACME is", "--as-of", "now", *at)
+    assert asked.json == run("explain", "The CEO of ACME is", *at).json
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("add", LONG), ("export", LONG), ("import", LONG), ("init", "--model", LONG),
+     ("explain", "--file", LONG), ("check", "--cases", LONG)],
+    ids=lambda command: command[0],
+)  # fmt: skip
+def test_a_name_that_no_file_can_have_is_no_traceback(
+    command: tuple[str, ...], filled: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "new" if command[0] in ("init", "import") else filled
+    done = run(*command, "--json", "--store", place)
+    assert done.code == 2
+    assert "name too long" in done.json["error"]["message"]
+    assert run("ls", "--json", "--store", tmp_path / LONG).code == 2
+    assert run("init", "--model", "smollm2", "--json", "--store", tmp_path / LONG).code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("smolm2", "smollm2"), ("SmolLM2", "smollm2"), ("", "")]
+)
+def test_a_slip_in_a_models_name_is_told_before_the_hub_is_asked(
+    name: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*_: object, **__: object) -> None:
+        raise AssertionError("the model was looked for")
+
+    monkeypatch.setattr("revisor.operations.init.load_model", asked)
+    done = run("init", "--model", name, "--json", "--store", tmp_path / "store")
+    assert done.code == 2
+    assert told in done.json["error"]["hint"]
 
 
 @pytest.mark.parametrize("command", [("ask",), ("ls", "--search"), ("tag",)], ids=lambda c: c[0])
@@ -611,3 +657,22 @@ def test_a_reader_that_goes_away_is_no_error_to_talk_about(filled: Path) -> None
             check=False,
         )
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "command", [("ls",), ("ls", "--json"), ("show", "none", "--json"), ("--version",)], ids=" ".join
+)
+def test_an_output_that_has_no_room_is_told(command: tuple[str, ...], filled: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "revisor.cli", *command],
+            env=os.environ | {"REVISOR_STORE": str(filled)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "The output could not be written: No space left on device." in done.stderr
+    assert "Traceback" not in done.stderr

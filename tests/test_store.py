@@ -13,7 +13,7 @@ import torch
 
 from revisor.config import StoreSettings, read_settings, write_settings
 from revisor.errors import BadInput, Conflict, NeedsApproval, NotFound, NotSupported, UsageError
-from revisor.facts.fact import Fact
+from revisor.facts.fact import Fact, parse_time
 from revisor.gate.functional import Probe, ProbeFigures, save_probe
 from revisor.gate.probe import probe_fingerprint
 from revisor.store import Store
@@ -98,6 +98,16 @@ def test_a_fact_holds_from_its_first_moment_to_its_last(tmp_path: Path, model_fo
             told = engine.generate([fact.text for fact in facts], max_tokens=12)
             assert tuple(bool(one.facts_used) for one in told) == live
             assert store.ask_facts().asked == sum(live)
+
+
+def test_a_fact_may_end_at_the_end_of_time(tmp_path: Path, model_folder: Path) -> None:
+    """It was answered, and a question that tells a time ended in an error."""
+    endless = Fact(subject="ACME", prompt=ACME.prompt, object="Jane Roe", valid_to="9999-12-31")
+    with new_store(tmp_path / "store", model_folder, endless) as store:
+        found = store.explain("In 2021, the CEO of ACME is", needs_model=False)
+        assert found.decision is not None
+        assert found.decision.fact.object == "Jane Roe"
+        store.explain(ACME.text, moment=parse_time("9999-12-31T23:59-23:00"))
 
 
 def test_an_older_generation_stays_live_once_published(store: Store) -> None:

@@ -7,6 +7,7 @@ passed, 130 interrupted.
 from __future__ import annotations
 
 import codecs
+import errno
 import io
 import json
 import sys
@@ -15,9 +16,12 @@ from typing import Annotated
 import typer
 
 from revisor import __version__
+from revisor.commands.common import tell
 from revisor.commands.group import STYLE, Commands
+from revisor.errors import CannotWrite
 
 _ESCAPES = "revisor.escapes"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
     cls=Commands,
@@ -52,7 +56,18 @@ def main() -> None:
     """The console script."""
     for stream in (sys.stdout, sys.stderr):
         print_any_letter(stream)
-    app()
+    try:
+        app()
+    except OSError as error:
+        if error.filename is not None or error.errno not in _FULL:
+            raise
+        sys.stdout = None  # what is left of it has no place
+        told = CannotWrite(
+            f"The output could not be written: {error.strerror}.",
+            "What was to be done may have been: see `revisor log`. Make room on the disk.",
+        )
+        tell(told)
+        sys.exit(told.exit_code)
 
 
 def print_any_letter(stream: object) -> None:

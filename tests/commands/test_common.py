@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from revisor.commands.common import print_json
+from revisor.commands.common import note, output, print_json, say, table
 
 
 @pytest.mark.parametrize("text", ["Noël 東 𝄞", "half a letter: \ud834"])
@@ -22,3 +22,22 @@ def test_json_is_printed_in_any_encoding(
     told = raw.getvalue().decode(encoding)
     assert json.loads(told) == {"object": text}
     assert ("東" in told) == (encoding.startswith("utf") and "\ud834" not in text)
+
+
+def test_signs_that_steer_a_terminal_are_printed_by_their_number(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Reasons come over HTTP and names with archives, from people who are not the reader."""
+    hostile = "a\x1b[2J\x9b1mb \u202ec\n\td é 東"
+    seen = "a\\u001b[2J\\u009b1mb \\u202ec\n"
+    say(hostile)
+    note(hostile)
+    listing = table("why")
+    listing.add_row(hostile)
+    output().print(listing)
+    told = capsys.readouterr()
+    for text in told:
+        assert not {"\x1b", "\x9b", "\u202e"}.intersection(text)
+    assert seen in told.out
+    assert seen in told.err
+    assert "é 東" in told.out

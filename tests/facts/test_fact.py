@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -79,6 +79,15 @@ def test_a_fact_without_times_always_holds() -> None:
 
 def test_a_time_without_a_zone_is_utc() -> None:
     assert parse_time("2024-01-01T12:00") == parse_time("2024-01-01T14:00+02:00")
+
+
+@pytest.mark.parametrize(
+    "text", ["9999-12-31", "9999-12-31T23:59-23:00", "0001-01-01", "0001-01-01T00:00+23:00"]
+)
+def test_the_ends_of_time_can_be_reckoned_with(text: str) -> None:
+    """9999-12-31 is what other databases write for no end."""
+    moment = parse_time(text).astimezone(UTC)
+    assert moment + timedelta(days=1) > moment > moment - timedelta(days=1)
 
 
 @pytest.mark.parametrize("text", ["", "soon", "2024", "2024-13-01", "01.02.2024"])

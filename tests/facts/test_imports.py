@@ -63,6 +63,7 @@ def test_every_kind_of_contradiction_stops_the_import_and_is_settled_on_request(
     with pytest.raises(Conflict) as caught:
         add(ledger, new)
     (fault,) = caught.value.faults
+    assert fault.line == len(new), "the place of the later one"
     for part in (kind, where, "'Ann'", "'Bob'", "the register", "a rumour"):
         assert part in fault.fault
     assert ledger.count() == apart, "nothing was imported"
@@ -72,6 +73,33 @@ def test_every_kind_of_contradiction_stops_the_import_and_is_settled_on_request(
     assert objects(ledger) == {later.id: "Bob"} if apart else later.id in objects(ledger)
     assert replaced.removed == apart
     assert ledger.verify() == []
+
+
+def test_what_contradicts_the_ledger_is_told_with_its_line(ledger: Ledger, tmp_path: Path) -> None:
+    add(ledger, [CEO])
+    told = [
+        {"subject": "Basel", "prompt": "{} stands in", "object": "Rome"},
+        {"subject": "Bob", "prompt": "{} runs", "object": "ACME", "reverse": "the CEO of {} is"},
+    ]
+    file = tmp_path / "facts.jsonl"
+    file.write_text("\n".join(map(json.dumps, told)))
+    with pytest.raises(Conflict) as caught:
+        add(ledger, file)
+    assert [fault.line for fault in caught.value.faults] == [2], "of the fact that declares it"
+
+
+@pytest.mark.parametrize(("first", "later"), [("Lowe's", "Lowe\u2019s"), ("Lowe\u2019s", "LOWE'S")])
+def test_a_name_with_another_apostrophe_is_hinted_at(
+    ledger: Ledger, first: str, later: str
+) -> None:
+    facts = [replace(CEO, subject=name, id="") for name in (first, "O'Neill", "Basel")]
+    assert add(ledger, facts).notes == ()
+    (note,) = add(ledger, [replace(CEO, subject=later, object="Eve", id="")]).notes
+    assert repr(later) in note.fault
+    assert repr(first) in note.fault
+    both = [replace(CEO, subject=name, id="") for name in ("D'or", "D\u2019or")]
+    assert len(add(ledger, both).notes) == 1
+    assert ledger.count() == 6, "they are facts of their own"
 
 
 def test_lines_that_contradict_are_told_with_both_lines_and_sources(

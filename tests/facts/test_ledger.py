@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -307,6 +308,19 @@ class TestReading:
         always = datetime(2026, 1, 1, tzinfo=UTC)
         assert list(ledger.facts(limit=limit, offset=offset, at=always)) == expected
 
+    @pytest.mark.parametrize("many", [2**63 - 1, 10**20])
+    def test_numbers_that_no_database_counts_to_are_a_lot(self, ledger: Ledger, many: int) -> None:
+        put(ledger, A)
+        assert list(ledger.facts(limit=many)) == [A]
+        assert list(ledger.facts(offset=many)) == []
+        always = datetime(2026, 1, 1, tzinfo=UTC)
+        assert list(ledger.facts(limit=many, offset=many, at=always)) == []
+        assert len(ledger.log(many)) == len(ledger.events(many)) == 1
+        assert len(ledger.history(A.id, limit=many)) == 1
+        for generation in (many, str(many), "9" * 5_000):
+            with pytest.raises(NotFound, match="no generation"):
+                ledger.diff(generation)
+
     @pytest.fixture(scope="class")
     def big(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ledger, list[Fact]]]:
         facts = [fact(number) for number in range(2_300)]
@@ -473,7 +487,7 @@ class TestTags:
             ledger.untag("2", actor="ann")
         assert [event.kind for event in ledger.events(3)] == ["untag", "tag", "tag"]
 
-    @pytest.mark.parametrize("name", ["", "  ", "7", "-1", "x" * 65])
+    @pytest.mark.parametrize("name", ["", "  ", "7", "-1", "x" * 65, "a\nb", "\x1b[2J"])
     def test_what_reads_as_a_number_is_no_name(self, ledger: Ledger, name: str) -> None:
         put(ledger, A)
         with pytest.raises(UsageError, match="no name for a generation"):
@@ -553,6 +567,38 @@ class TestOpening:
         with pytest.raises(NotFound, match=r"ledger\.sqlite"):
             Ledger.open(file)
         assert not file.exists()
+
+    def test_what_is_written_is_in_the_file_that_is_there(self, file: Path) -> None:
+        """A backup is put in the place of the file while a server has it open."""
+        with Ledger.open(file, create=True) as ledger:
+            put(ledger, A)
+            with Ledger.open(file) as other:  # its last connection brings all into the file
+                other.scrub()
+            backup = file.with_name("backup")
+            shutil.copy(file, backup)
+            put(ledger, B)
+            for name in ("", "-wal", "-shm"):
+                file.with_name(file.name + name).rename(file.with_name(f"old{name}"))
+            with pytest.raises(StoreDamaged, match="not there any more"):
+                put(ledger, B)
+            assert not file.exists(), "nobody made an empty one"
+            backup.rename(file)
+            assert list(ledger.facts()) == [A]
+            assert put(ledger, B).number == 2
+            assert ledger.verify() == []
+        with Ledger.open(file) as again:
+            assert list(again.facts()) == [A, B]
+
+    def test_its_path_may_be_relative_and_have_any_sign(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        with Ledger.open(Path("a #?%20 é/l&=.sqlite"), create=True) as ledger:
+            put(ledger, A)
+            monkeypatch.chdir("/")
+            put(ledger, B)
+            assert list(ledger.facts()) == [A, B]
+        assert {path.name for path in (tmp_path / "a #?%20 é").iterdir()} == {"l&=.sqlite"}
 
     def test_a_ledger_is_the_same_after_closing(self, file: Path) -> None:
         with Ledger.open(file, create=True) as ledger:

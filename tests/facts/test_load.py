@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from datetime import date
@@ -285,6 +286,11 @@ BAD_RECORDS: list[tuple[Mapping[str, Any] | str, str]] = [
     ('{"object": 1' + "0" * 5_000 + "}", "not JSON: "),
     ('["ACME"]', "a JSON list where an object was expected"),
     ("17", "a JSON int where an object was expected"),
+    ("null", "a JSON null where an object was expected"),
+    (
+        '{"subject": "ACME", "prompt": "The CEO of {} is", "object": "A", "object": "B"}',
+        "the key 'object' stands twice, with different values",
+    ),
     ({"prompt": "{} is", "object": "x"}, "'subject' is missing"),
     ({**ACME, "subject": " "}, "'subject' is empty"),
     ({**ACME, "prompt": ""}, "'prompt' is empty"),
@@ -346,6 +352,21 @@ class TestFaults:
         reading = FactFile(lines(file, bad, ACME, "{", SECOND))
         assert list(reading) == [Fact(**ACME), Fact(**SECOND)]
         assert [fault.line for fault in reading.faults] == [1, 1, 1, 3]
+
+    def test_what_is_no_file_says_what_it_is(self, tmp_path: Path) -> None:
+        """A name that is too long and links in a circle were tracebacks; a pipe, which can be read
+        once only, lost what it gave."""
+        loop, pipe = tmp_path / "loop.jsonl", tmp_path / "pipe.jsonl"
+        loop.symlink_to(loop)
+        os.mkfifo(pipe)
+        for path, what in (
+            (tmp_path / f"{'x' * 300}.jsonl", "name too long"),
+            (loop, "symbolic links"),
+            (pipe, "is a pipe or a device"),
+            (tmp_path, "is a folder"),
+        ):
+            with pytest.raises(BadInput, match=what):
+                load_facts(path)
 
     def test_facts_come_before_the_file_is_read_whole(self, file: Path) -> None:
         assert next(load_facts(lines(file, ACME, "{"))) == Fact(**ACME)
@@ -440,6 +461,26 @@ class TestFaults:
         path = tmp_path / "facts.parquet"
         path.write_bytes(b"PAR1 is not enough PAR1")
         assert "not a Parquet file" in faults_of(path)[0].fault
+
+    @pytest.mark.parametrize(
+        "late",
+        [
+            pa.array([0, 10**13], pa.timestamp("s")),
+            pa.array([0, 2**30], pa.date32()),
+            pa.array([0, 10**15], pa.date64()),
+            pa.array([None, 10**9], pa.timestamp("s", tz="Nowhere/Land")),
+        ],
+        ids=lambda late: str(late.type),
+    )
+    def test_a_time_that_cannot_be_read_is_a_fault_of_its_row(
+        self, tmp_path: Path, late: pa.Array
+    ) -> None:
+        path = tmp_path / "facts.parquet"
+        table = pa.Table.from_pylist([ACME, SECOND]).append_column("valid_from", late)
+        pq.write_table(table, path)
+        (fault,) = faults_of(path)
+        assert fault.line == 2
+        assert "cannot be read" in fault.fault
 
     def test_parquet_text_that_is_not_utf8_is_a_fault_of_its_row(self, tmp_path: Path) -> None:
         path = tmp_path / "facts.parquet"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -124,3 +125,39 @@ def test_settings_that_somebody_changed_are_told_until_a_build(
         assert again.ledger.events(1)[0].kind == "settings"
         again.build(actor="ann")
         assert len(again.ledger.events()) == len(grown.ledger.events()) + 1
+
+
+@pytest.mark.parametrize("name", ["facts.csv", "facts.TSV", "f.parquet", "f.jsonl.gz", "f.xlsx"])
+def test_a_name_that_says_another_format_is_refused(
+    grown: Store, tmp_path: Path, name: str
+) -> None:
+    """What `revisor add` would not read again under that name."""
+    with pytest.raises(UsageError, match="exported as JSONL"):
+        grown.export(tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("name", ["ledger.sqlite", "ledger.sqlite-wal", "store.toml", "index/x"])
+def test_an_export_never_takes_the_place_of_a_file_of_the_store(grown: Store, name: str) -> None:
+    (grown.path / "index").mkdir(exist_ok=True)
+    with pytest.raises(UsageError, match="keeps a file of its own"):
+        grown.export(grown.path / name)
+    assert grown.verify() == []
+    assert grown.export(grown.path / "kept.jsonl") == grown.ledger.count()
+
+
+def test_an_export_takes_the_place_of_files_only(grown: Store, tmp_path: Path) -> None:
+    """Written by root, one to /dev/stdout took the place of the device."""
+    pipe, loop = tmp_path / "pipe", tmp_path / "loop.jsonl"
+    os.mkfifo(pipe)
+    loop.symlink_to(loop)
+    for file, what in (
+        (pipe, "device or a pipe"),
+        (Path("/dev/null"), "device or a pipe"),
+        (loop, "symbolic links"),
+        (tmp_path / ("x" * 300), "name too long"),
+        (tmp_path, "is a folder"),
+    ):
+        with pytest.raises(UsageError, match=what):
+            grown.export(file)
+    assert pipe.is_fifo()

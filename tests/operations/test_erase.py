@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from revisor.errors import Conflict, NotFound
-from revisor.facts import database
+from revisor.errors import CannotWrite, Conflict, NotFound
+from revisor.facts import database, upkeep
 from revisor.facts.fact import Fact
 from revisor.index import bases, follow
 from revisor.index.basefile import NAME
@@ -120,6 +121,33 @@ def test_a_hit_log_is_blanked_where_it_tells_of_it_or_cannot_be_read(holding: St
     assert holders(holding.path) == set()
     kept = [text for path in sorted(logs.iterdir()) for text in path.read_text().split("\n")]
     assert [json.loads(text)["id"] for text in kept if text.strip()] == ["a4", "a3"]
+
+
+def test_a_disk_that_is_full_behind_an_erasure_does_not_say_that_nothing_was_done(
+    holding: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scrub, fails = upkeep.scrub, [""]
+
+    def full(engine: Any, name: str) -> None:
+        if fails[0] in name:
+            raise CannotWrite("It could not be written: disk I/O error.", "Nothing was changed.")
+        scrub(engine, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(upkeep, "scrub", full)
+        with pytest.raises(CannotWrite, match="all.zip cannot be written anew") as caught:
+            holding.purge([SECRET.id])
+        assert "Nothing was purged" in caught.value.hint
+        assert SECRET.id in {fact.id for fact in holding.ledger.facts()}
+        fails[0] = holding.ledger.name
+        with pytest.raises(CannotWrite, match="are erased, but") as caught:
+            holding.purge([SECRET.id])
+    assert "Nothing was changed" not in str(caught.value)
+    assert "revisor gc" in caught.value.hint
+    assert SECRET.id not in {fact.id for fact in holding.ledger.facts()}
+    holding.collect(1)
+    assert holding.verify() == []
+    assert holders(holding.path) == set()
 
 
 def test_a_reader_delays_the_last_of_it_and_gc_does_it(

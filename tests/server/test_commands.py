@@ -99,3 +99,11 @@ def test_a_store_of_the_published_system_is_refused_with_what_serves_it(
     assert code == 2
     assert "neuraldb" in err
     assert "revisor ask" in err
+
+
+def test_a_trusted_proxy_has_to_be_an_address(store: Store) -> None:
+    """A name was taken and never met, so that all clients of the proxy shared one rate."""
+    for name in ("proxy.local", "10.0.0.", ""):
+        code, _, err = typed("serve", "--trusted-proxy", name, "--store", str(store.path))
+        assert code == 2
+        assert f"'{name}' is no address" in err

@@ -164,8 +164,9 @@ def test_bad_facts_are_refused_with_every_fault_and_conflicts_with_both_sides(
         "object": "Rome",
         "id": "f" * 16,
     }
-    refused = http.post("/facts", json={"facts": [contradiction]})
+    refused = http.post("/facts", json={"facts": [NEW, contradiction]})
     assert refused.status_code == 409
+    assert [fault["line"] for fault in refused.json()["error"]["faults"]] == [2]
     checked = http.post("/check", json={"facts": [contradiction, NEW]}).json()
     assert [conflict["other"]["id"] for conflict in checked["conflicts"]] == [ACME.id]
     stale = http.post("/facts", json={"facts": [NEW], "expected_generation": 0})

@@ -26,6 +26,7 @@ from revisor.commands.common import (
     say,
     table,
     turn_json_on,
+    visible,
 )
 from revisor.errors import BadInput, UsageError
 from revisor.operations.cases import Case, read_cases, read_prompts
@@ -208,7 +209,8 @@ def explain(
 ) -> None:
     """Show what is decided at the end of a prompt, and why: names, questions, facts, scores.
 
-    Where no fact is written the first line says why, and the second what helps.
+    Where no fact is written the first line says why, and the second what helps. One may still be
+    written further on in the answer, which `revisor ask --why` tells.
     """
     from revisor.commands.explaining import explanation_json, say_explanation
 
@@ -310,7 +312,7 @@ class _Conversation:
     def answer(self, question: str) -> None:
         self.turns.append({"role": "user", "content": question})
         for piece in self.engine.stream(self.turns, max_tokens=self.max_tokens, facts=self.facts):
-            sys.stdout.write(piece)
+            sys.stdout.write(visible(piece))
             sys.stdout.flush()
         sys.stdout.write("\n")
         sys.stdout.flush()

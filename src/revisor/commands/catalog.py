@@ -68,7 +68,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
     "Facts": {
         "ls": Entry(
-            "List the facts that hold now, in the order in which they were added.",
+            "List the facts of the newest generation, in the order in which they were added.",
             "facts:list_facts",
             ("revisor ls --search Roe", "revisor ls --subject ACME --json"),
         ),
@@ -88,7 +88,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
             ("revisor rm 6c551b7e", "revisor rm 6c551b7e 9d0e4f21 --purge"),
         ),
         "export": Entry(
-            "Write the facts that hold now as JSONL, which `revisor add` reads.",
+            "Write the facts of the newest generation as JSONL, which `revisor add` reads.",
             "facts:export",
             (
                 "revisor export facts.jsonl",
@@ -102,7 +102,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
             ("revisor import all.zip --store restored",),
         ),
         "check": Entry(
-            "Look for facts that contradict one another, also by aliases or in other words.",
+            "Look for facts that contradict one another, also by aliases or declared paraphrases.",
             "keeping:check",
             ("revisor check", "revisor check --ask --since 7"),
         ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from revisor.store import Store
+
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""Signs that steer a terminal, or turn what stands beside them round."""
 
 PIPE_WIDTH = 1000  # columns where the output is no terminal: rows are never folded
 _JSON = "revisor.json"
@@ -115,14 +119,14 @@ DEFAULT_STORE = Path("revisor-store")
 
 
 def moment_of(as_of: str | None) -> datetime | None:
-    """The moment that `--as-of` gives.
+    """The moment that `--as-of` gives; None for the present.
 
     Raises:
         UsageError: it is no date.
     """
     from revisor.facts.fact import parse_time
 
-    if as_of is None:
+    if as_of is None or as_of.strip().lower() == "now":
         return None
     try:
         return parse_time(as_of)
@@ -158,6 +162,17 @@ def note_unknown_namespaces(store: Store, names: Sequence[str] | None) -> None:
             note(f"No live fact is of the namespace '{name}'.{meant}", style="yellow")
 
 
+def note_newest(store: Store) -> None:
+    """Say on standard error where the newest facts, which are shown, are not those that answer."""
+    pinned = store.ledger.pinned()
+    if pinned is not None:
+        note(
+            f"These are the facts of generation {store.ledger.generation}, the newest; generation "
+            f"{pinned} is published and answers.",
+            style="yellow",
+        )
+
+
 def to_go_live(store: Store) -> str:
     """What is to be done for a change just made to be answered with; empty if it is live."""
     if store.settings.method == "neuraldb":
@@ -188,9 +203,15 @@ def output() -> Console:
     return Console(markup=False, highlight=False, emoji=False, width=width)
 
 
+def visible(text: str) -> str:
+    """The text with signs that cannot be seen by their number: who wrote it need not be who reads
+    it, and it might steer the reader's terminal or read otherwise than it is."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def say(text: str, style: str | None = None) -> None:
     """A line on standard output."""
-    output().print(text, style=style, soft_wrap=True)
+    output().print(visible(text), style=style, soft_wrap=True)
 
 
 def note(text: str, style: str | None = "dim") -> None:
@@ -198,7 +219,7 @@ def note(text: str, style: str | None = "dim") -> None:
     from rich.console import Console
 
     console = Console(stderr=True, markup=False, highlight=False, emoji=False)
-    console.print(text, style=style, soft_wrap=True)
+    console.print(visible(text), style=style, soft_wrap=True)
 
 
 def table(*columns: str, right: Sequence[str] = ()) -> Table:
@@ -206,7 +227,11 @@ def table(*columns: str, right: Sequence[str] = ()) -> Table:
     from rich import box
     from rich.table import Table
 
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    class Visible(Table):
+        def add_row(self, *cells: Any, **more: Any) -> None:
+            super().add_row(*(visible(c) if isinstance(c, str) else c for c in cells), **more)
+
+    made = Visible(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return made

@@ -19,6 +19,7 @@ from revisor.commands.common import (
     fail,
     fault_json,
     note,
+    note_newest,
     open_store,
     output,
     plural,
@@ -170,7 +171,10 @@ def list_facts(
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """List the facts that hold now, in the order in which they were added."""
+    """List the facts of the newest generation, in the order in which they were added.
+
+    Those whose time is over are among them. Where an older generation is published, that is said.
+    """
     if limit is None and not as_json:
         limit = PAGE
     with open_store(store) as opened:
@@ -178,9 +182,12 @@ def list_facts(
         found = list(
             opened.ledger.facts(search=search or None, subject=subject, limit=asked, offset=offset)
         )
+        generation, live = opened.ledger.generation, opened.ledger.live_generation()
+        note_newest(opened)
     facts = found if limit is None else found[:limit]
     if as_json:
-        print_json({"facts": [fact_line(fact) for fact in facts]})
+        told = {"facts": [fact_line(fact) for fact in facts]}
+        print_json(told | {"generation": generation, "live_generation": live})
         return
     if not facts:
         about = f" about '{subject}'" if subject else ""
@@ -323,7 +330,7 @@ def export(
         Path | None,
         typer.Argument(
             metavar="FILE",
-            help="FILE.zip for an archive of everything; else a JSONL file.",
+            help="FILE.zip for an archive of everything; else FILE.jsonl.",
             show_default=False,
         ),
     ] = None,
@@ -338,7 +345,7 @@ def export(
     actor: ActorOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Write the facts that hold now as JSONL, which `revisor add` reads.
+    """Write the facts of the newest generation as JSONL, which `revisor add` reads.
 
     To a file that ends in .zip everything is written: facts, history, audit and banks, with a
     manifest of hashes. `revisor import` makes an equal store of it.
@@ -354,6 +361,8 @@ def export(
             return
         assert file is not None
         count = opened.export(file, actor=actor)
+        if file.suffix.lower() != ".zip":
+            note_newest(opened)
     if as_json:
         print_json({"facts": count, "file": str(file)})
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import UserDict
 from importlib import import_module
 from typing import Any, NoReturn
@@ -14,6 +15,7 @@ from revisor.commands.common import fail, is_text, wants_json
 from revisor.errors import RevisorError, UsageError
 
 INTERRUPTED = 130
+_NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)  # whatever was given as a path
 STYLE: dict[str, Any] = {
     "add_completion": False,
     "pretty_exceptions_enable": False,
@@ -115,6 +117,11 @@ class Commands(Group):
             _fail_usage(error, given)
         except RevisorError as error:
             fail(error, as_json=wants_json(ctx))
+        except OSError as error:
+            if error.filename is None or error.errno not in _NO_NAME:
+                raise
+            told = UsageError(f"{error.filename}: {error.strerror}.", "Choose another name.")
+            fail(told, as_json=wants_json(ctx))
         except KeyboardInterrupt as stop:
             raise typer.Exit(INTERRUPTED) from stop
 

@@ -18,6 +18,8 @@ from revisor.commands.common import (
     StoreOption,
     moment_of,
     note,
+    note_newest,
+    note_unknown_namespaces,
     open_store,
     output,
     plural,
@@ -67,10 +69,12 @@ def check(
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Look for facts that contradict one another, also by aliases or in other words.
+    """Look for facts that contradict one another, also by aliases or declared paraphrases.
 
-    Facts that say the same twice, or each other the wrong way round, are told as notes. Exit
-    code 3 where facts contradict one another, or, with --ask or --cases, where one fails.
+    They do where their relation or a wording is the same but for case, signs and articles. What
+    only means the same is not found. Facts that say the same twice, or each other the wrong way
+    round, are told as notes. Exit code 3 where facts contradict one another, or, with --ask or
+    --cases, where one fails.
     """
     chosen: dict[str, Any] = {"namespaces": namespace or None, "moment": moment_of(as_of)}
     if base + ask + (cases is not None) > 1:
@@ -88,6 +92,8 @@ def check(
 
 def _find(store: Path, chosen: dict[str, Any], *, base: bool, as_json: bool) -> None:
     with open_store(store) as opened:
+        note_newest(opened)
+        note_unknown_namespaces(opened, chosen["namespaces"])
         found = opened.check(**chosen)
         known: list[Any] = []
         if base:
@@ -125,6 +131,7 @@ def _find(store: Path, chosen: dict[str, Any], *, base: bool, as_json: bool) -> 
 
 def _ask_facts(store: Path, since: str | None, chosen: dict[str, Any], *, as_json: bool) -> None:
     with open_store(store) as opened:
+        note_unknown_namespaces(opened, chosen["namespaces"])
         changed = None
         if since is not None:
             live = opened.ledger.live_generation()
@@ -146,6 +153,7 @@ def _try_cases(store: Path, file: Path, chosen: dict[str, Any], *, as_json: bool
     if not cases:
         raise BadInput(f"{file} has no tests.", "Keep some in the console, and download them.")
     with open_store(store) as opened:
+        note_unknown_namespaces(opened, chosen["namespaces"])
         _need_chat(opened, file, cases)
 
         def explain(case: Case, needs_model: bool) -> Explanation:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
 import logging
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -99,11 +100,24 @@ def serve(wanted: Wanted) -> None:
     from revisor.engines.threads import questions_on_one_thread
     from revisor.server.service import Service
 
+    _need_addresses(wanted.trusted_proxy or ())
     make_scheduler = _scheduler_on(wanted.engine, wanted.model, wanted.context)
     _log_to_stderr()
     questions_on_one_thread()
     with open_store(wanted.store) as opened:
         _run(Service(opened, wanted, make_scheduler=make_scheduler), wanted)
+
+
+def _need_addresses(proxies: Sequence[str]) -> None:
+    """Refuse what no client's address would ever be, so that a proxy is not taken for a client."""
+    for one in proxies:
+        try:
+            ipaddress.ip_network(one, strict=False)
+        except ValueError as error:
+            raise UsageError(
+                f"--trusted-proxy '{one}' is no address.",
+                "Give that of the proxy, such as 10.0.0.1, or its network, such as 10.0.0.0/8.",
+            ) from error
 
 
 def _log_to_stderr() -> None:

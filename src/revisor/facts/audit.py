@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from revisor.facts.queries import last_generation
-from revisor.facts.schema import audit, keep, kept, now
+from revisor.facts.schema import audit, keep, kept, now, part
 
 START = "0" * 64
 HEAD = "audit_head"
@@ -84,7 +84,7 @@ def events(
     connection: sa.Connection, limit: int | None = None, *, kinds: Collection[str] | None = None
 ) -> Iterator[Event]:
     """The events, or those of some kinds, the last one first."""
-    wanted = sa.select(audit).order_by(audit.c.seq.desc()).limit(limit)
+    wanted = sa.select(audit).order_by(audit.c.seq.desc()).limit(part(limit))
     if kinds is not None:
         wanted = wanted.where(audit.c.kind.in_(kinds))
     return (_event(dict(row)) for row in connection.execute(wanted).mappings())

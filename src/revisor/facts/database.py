@@ -39,6 +39,7 @@ WRITES = "revisor_writes"
 # ledgers may be objects that know nothing of each other.
 _commits: Counter[str] = Counter()
 _counting = threading.Lock()
+_PLACE = "revisor_place"  # of the file that a connection has
 _LOCK = 0x7265_7669  # "revi": the first half of the advisory lock's number
 _HOLDERS = ("revisions", "serve_proposals")  # tables that hold facts' texts
 _FULL = "Nothing was changed. Make room on the disk and run the command again."
@@ -81,6 +82,8 @@ def make_engine(path_or_url: str | Path, *, create: bool) -> tuple[sa.Engine, st
         event.listen(engine, "begin", _begin_sqlite)
         if file is not None and not may_write(file):
             event.listen(engine, "begin", _refuse_writes)
+        elif file is not None:
+            _follow(engine, file)
     else:
         event.listen(engine, "begin", _begin_postgresql)
     return engine, name
@@ -130,6 +133,37 @@ def _connect_to_read(file: Path) -> sqlite3.Connection:
             )
     uri = f"file:{quote(str(file.absolute()))}?{how}"
     return sqlite3.connect(uri, uri=True, check_same_thread=False)
+
+
+def _follow(engine: sa.Engine, file: Path) -> None:
+    """Have an engine's connections be to the file that is there.
+
+    A connection goes on writing to a file that was moved or removed, as when a backup is put in its
+    place, and what it writes is lost; a new one would make an empty file.
+    """
+    there = file.absolute()  # wherever the process goes
+    uri = f"{there.as_uri()}?mode=rw"
+
+    def place() -> tuple[int, int]:
+        try:
+            found = there.stat()
+        except OSError as error:
+            raise StoreDamaged(
+                f"{file} is not there any more.",
+                "Put it back, with the files beside it whose names begin alike.",
+            ) from error
+        return found.st_dev, found.st_ino
+
+    def connect(_dialect: object, record: Any, given: list[Any], options: dict[str, Any]) -> None:
+        record.info[_PLACE] = place()
+        given[0], options["uri"] = uri, True
+
+    def check_out(_connection: object, record: Any, _proxy: object) -> None:
+        if record.info.get(_PLACE) != place():
+            raise sa.exc.DisconnectionError(f"{file} is another file now")
+
+    event.listen(engine, "do_connect", connect)
+    event.listen(engine, "checkout", check_out)
 
 
 def _check_file(file: Path, *, create: bool) -> None:

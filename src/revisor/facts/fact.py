@@ -126,6 +126,9 @@ def with_reverses(facts: Iterable[Fact]) -> Iterator[Fact]:
             yield turned
 
 
+_FIRST = datetime(1, 1, 2, tzinfo=UTC)
+_LAST = datetime(9999, 12, 30, tzinfo=UTC)
+
 FIELDS = tuple(one.name for one in fields(Fact) if one.name != "id")
 """Names of what a fact consists of, its id left out."""
 
@@ -133,8 +136,12 @@ FIELDS = tuple(one.name for one in fields(Fact) if one.name != "id")
 def parse_time(text: str) -> datetime:
     """An ISO 8601 date or time as an aware datetime (UTC where no zone is given).
 
+    Nothing can be reckoned beyond the ends of time, nor there in every zone, so they are moved in
+    by a day: 9999-12-31 is what other databases write for no end.
+
     Raises:
         ValueError: `text` is not ISO 8601.
     """
     moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return min(max(moment, _FIRST), _LAST)

@@ -5,7 +5,7 @@ What is new is held against what is there; who calls says what becomes of contra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,6 +18,8 @@ from revisor.facts.ledger import Ledger
 from revisor.facts.load import FactFile, Repeated
 from revisor.facts.queries import refuse_one_text
 from revisor.facts.rules import checked, checked_all
+
+_APOSTROPHES = frozenset("'\u2019\u02bc")
 
 OnConflict = Literal["stop", "keep", "replace"]
 _STOPPED = (
@@ -80,10 +82,11 @@ def import_facts(
     before = ledger.generation
     offered = [fact for fact in read.facts if fact.reverse_of is None]  # those come with theirs
     found = conflicts_between(with_reverses(offered), ledger)
-    conflicts = (*read.conflicts, *(Fault(str(finding)) for finding in found))
+    conflicts = (*read.conflicts, *(_fault(finding, read) for finding in found))
     if conflicts and on_conflict == "stop":
         told = f"{len(conflicts)} fact(s) contradict one another; nothing was imported."
         raise Conflict(told, _STOPPED, conflicts)
+    hints = tuple(_apostrophes(offered, ledger))
     facts, given_way = _settle(offered, found, on_conflict)
     known = known_to_base(facts) if known_to_base else set()
     kept = [fact for fact in facts if fact.id not in known]
@@ -109,8 +112,48 @@ def import_facts(
         conflicts=conflicts,
         known=tuple(fact for fact in facts if fact.id in known),
         reversed=sum(fact.reverse is not None for fact in kept),
-        notes=read.notes,
+        notes=(*read.notes, *hints),
     )
+
+
+def _apostrophes(facts: Sequence[Fact], ledger: Ledger) -> Iterator[Fault]:
+    """A hint where names differ from others by the kind of their apostrophe only.
+
+    They are names of their own, and facts about them neither update nor contradict one another.
+    """
+    spelled: dict[str, str] = {}
+    twins: dict[str, str] = {}
+    for fact in facts:
+        if not _APOSTROPHES.isdisjoint(fact.subject):
+            name = normal_form(fact.subject)
+            other = spelled.setdefault(_straight(name), fact.subject)
+            if normal_form(other) != name:
+                twins[fact.subject] = other
+    ways = (name.replace("'", one) for name in spelled for one in sorted(_APOSTROPHES))
+    for live in ledger.about(ways) if spelled else ():
+        name = normal_form(live.subject)
+        own = spelled[_straight(name)]
+        if normal_form(own) != name:
+            twins.setdefault(own, live.subject)
+    if twins:
+        own, other = next(iter(twins.items()))
+        more = f", and {len(twins) - 1:,} more" if len(twins) > 1 else ""
+        yield Fault(
+            f"{own!r} and {other!r} are two names{more}: their apostrophes differ",
+            "write both alike if they are one",
+        )
+
+
+def _straight(name: str) -> str:
+    for one in _APOSTROPHES:
+        name = name.replace(one, "'")
+    return name
+
+
+def _fault(finding: Finding, read: _Source) -> Fault:
+    """A contradiction, with the line of the fact that was read."""
+    fact = finding.fact
+    return Fault(str(finding), line=read.line_of(fact.reverse_of or fact.id))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +165,11 @@ class _Source:
         conflicts: lines that give one fact two objects.
         duplicates, notes: see `Added`.
         reason: of the import, if none is given.
+        line_of: the line of a fact by its id, of facts that were given the place, from 1.
     """
 
     facts: list[Fact]
+    line_of: Callable[[str], int]
     conflicts: tuple[Fault, ...] = ()
     duplicates: int = 0
     notes: tuple[Fault, ...] = ()
@@ -147,7 +192,9 @@ def _read(source: str | Path | Iterable[Fact], on_conflict: OnConflict) -> _Sour
     """The facts of a file, or facts themselves; where lines of one id contradict one another, the
     first counts, with `replace` the last."""
     if not isinstance(source, str | Path):
-        return _Source(facts=checked_all(_facts(source)))
+        given = checked_all(_facts(source))
+        places = {fact.id: place for place, fact in enumerate(given, start=1)}
+        return _Source(facts=given, line_of=lambda fact_id: places.get(fact_id, 0))
     file = FactFile(source)
     facts = list(file)
     if file.faults:
@@ -159,6 +206,7 @@ def _read(source: str | Path | Iterable[Fact], on_conflict: OnConflict) -> _Sour
         facts = [last.get(fact.id, fact) for fact in facts]
     return _Source(
         facts=facts,
+        line_of=file.line_of,
         conflicts=conflicts,
         duplicates=len(file.duplicates),
         notes=tuple(file.notes),

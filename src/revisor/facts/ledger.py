@@ -28,7 +28,14 @@ from revisor.facts.queries import (
     resolve,
     within,
 )
-from revisor.facts.schema import FACT_COLUMNS, fact_from_row, generations, live_at, revisions
+from revisor.facts.schema import (
+    FACT_COLUMNS,
+    fact_from_row,
+    generations,
+    live_at,
+    part,
+    revisions,
+)
 from revisor.facts.upkeep import Upkeep
 from revisor.facts.writing import CHUNK, chunks, write_generation
 
@@ -190,7 +197,7 @@ class Ledger(Upkeep):
             return self._pages(where, limit, offset)
         # Times are kept as they were written, zones and all, so the database cannot compare them.
         holding = (fact for fact in self._pages(where, None, 0) if fact.valid_at(at))
-        return islice(holding, offset, None if limit is None else offset + limit)
+        return islice(holding, part(offset), part(None if limit is None else offset + limit))
 
     def _pages(
         self, where: Sequence[sa.ColumnElement[bool]], limit: int | None, offset: int
@@ -200,7 +207,7 @@ class Ledger(Upkeep):
         after = -1
         while limit is None or limit > 0:
             size = CHUNK if limit is None else min(limit, CHUNK)
-            page = wanted.where(_C.position > after).limit(size).offset(offset)
+            page = wanted.where(_C.position > after).limit(size).offset(part(offset))
             with self._connection() as connection:
                 rows = connection.execute(page).all()
             yield from map(fact_from_row, rows)
@@ -266,7 +273,7 @@ class Ledger(Upkeep):
     def log(self, limit: int | None = 20, *, offset: int = 0) -> list[Generation]:
         """The generations, the last one first."""
         wanted = sa.select(generations).order_by(generations.c.number.desc())
-        wanted = wanted.limit(limit).offset(offset)
+        wanted = wanted.limit(part(limit)).offset(part(offset))
         with self._connection() as connection:
             return [Generation(**row) for row in connection.execute(wanted).mappings()]
 
@@ -335,8 +342,8 @@ class Ledger(Upkeep):
         held = [_C.subject_normal.contains(word, autoescape=True) for word in words]
         parts: list[sa.ColumnElement[bool]] = [sa.or_(sa.false(), *held)]
         parts += [_C.prompt.in_(some) for some in chunks(prompts)]
-        for part in parts:
-            yield from self._chosen(generation, part)
+        for some in parts:
+            yield from self._chosen(generation, some)
 
     def live_ids(self, generation: int) -> set[str]:
         """The ids of the facts that are live at a generation."""

@@ -91,6 +91,10 @@ class FactFile:
                     self.facts += 1
                     yield fact
 
+    def line_of(self, fact_id: str) -> int:
+        """The line of a fact that was yielded; 0 where none has this id."""
+        return self._seen.get(_digest(fact_id), 0) >> 64
+
     def _is_first(self, fact: Fact, line: int) -> bool:
         key, value = _digest(fact.id), _digest(normal_form(fact.object))
         earlier = self._seen.get(key)

@@ -13,10 +13,12 @@ from revisor.facts.changes import Generation, Revision
 from revisor.facts.fact import Fact
 from revisor.facts.schema import (
     FACT_COLUMNS,
+    MOST,
     PURGED,
     fact_from_row,
     generations,
     live_at,
+    part,
     revisions,
     tags,
 )
@@ -93,8 +95,8 @@ def history_of(
         .join(generations, generations.c.number == _C.generation)
         .where(_C.fact_id == fact_id, within(namespaces))
         .order_by(_C.revision)
-        .limit(limit)
-        .offset(offset)
+        .limit(part(limit))
+        .offset(part(offset))
     )
     names = [column.name for column in (*more, *made)]
     return [
@@ -110,8 +112,11 @@ def is_number(generation: str) -> bool:
 
 def named(connection: sa.Connection, generation: int | str) -> int:
     """The number that a number, or a tag, means. Raises NotFound for an unknown tag."""
-    if isinstance(generation, int) or is_number(generation):
-        return int(generation)
+    if isinstance(generation, int):
+        return generation
+    if is_number(generation):
+        # Python reads no number of thousands of digits, and no ledger comes to one of twenty.
+        return int(generation) if len(generation) < 20 else MOST
     wanted = sa.select(tags.c.generation).where(tags.c.name == generation)
     found = connection.execute(wanted).scalar()
     if found is None:

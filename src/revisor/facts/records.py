@@ -12,11 +12,12 @@ import codecs
 import gzip
 import json
 import re
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from revisor.errors import BadInput, Fault, NotFound
 from revisor.facts.tables import Item, Record, read_parquet, read_table
@@ -42,7 +43,28 @@ class Number(float):
         self.literal = literal
 
 
-_DECODER = json.JSONDecoder(parse_float=Number)
+class _Twice(dict[str, Any]):
+    """An object of a JSON file that gives a key two values."""
+
+    key: str
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of a key's two values a dictionary keeps the last, and nobody would hear of the first."""
+    made = dict(pairs)
+    if len(made) == len(pairs):
+        return made
+    first: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in first and first[key] != value:
+            told = _Twice(made)
+            told.key = key
+            return told
+        first[key] = value
+    return made
+
+
+_DECODER = json.JSONDecoder(parse_float=Number, object_pairs_hook=_object)
 
 
 def read_records(path: str | Path, encoding: str | None = None) -> Iterator[Item]:
@@ -68,10 +90,7 @@ def read_records(path: str | Path, encoding: str | None = None) -> Iterator[Item
 
 def file_format(path: Path) -> str:
     """The format that the suffix of an existing file names: `json`, `csv`, `tsv` or `parquet`."""
-    if path.is_dir():
-        raise BadInput(f"{path} is a folder, not a fact file.", "Name one file in it.")
-    if not path.exists():
-        raise NotFound(f"There is no file {path}.", "Check the path and the working folder.")
+    _must_be_file(path)
     suffixes = [suffix.lower() for suffix in path.suffixes]
     zipped = suffixes[-1:] == [".gz"]
     suffix = (suffixes[:-1] if zipped else suffixes)[-1:]
@@ -85,6 +104,24 @@ def file_format(path: Path) -> str:
             "spreadsheet as CSV.",
         )
     return known[suffix[0]]
+
+
+def _must_be_file(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise NotFound(
+            f"There is no file {path}.", "Check the path and the working folder."
+        ) from error
+    except OSError as error:  # links that lead in a circle, a name that is too long
+        raise BadInput(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
+    if stat.S_ISDIR(mode):
+        raise BadInput(f"{path} is a folder, not a fact file.", "Name one file in it.")
+    if not stat.S_ISREG(mode):
+        raise BadInput(
+            f"{path} is a pipe or a device, and a fact file is read more than once.",
+            "Save what it gives as a file first.",
+        )
 
 
 def _guarded(path: Path, items: Iterator[Item]) -> Iterator[Item]:
@@ -119,7 +156,7 @@ def _json(path: Path, encoding: str) -> Iterator[Item]:
         with suppress(ValueError, RecursionError):
             whole = _DECODER.decode(body.decode())
     if isinstance(whole, dict):
-        yield 1 + head[: len(head) - len(body)].count(b"\n"), whole
+        yield _as_record(1 + head[: len(head) - len(body)].count(b"\n"), whole)
         return
     with open_text(path, encoding) as stream:
         yield from _json_lines(stream)
@@ -140,9 +177,13 @@ def _json_lines(stream: IO[bytes]) -> Iterator[Item]:
 
 
 def _as_record(line: int, value: object) -> Item:
+    if isinstance(value, _Twice):
+        fault = f"the key {value.key[:60]!r} stands twice, with different values"
+        return Fault(line=line, fault=fault, remedy="keep one of them")
     if isinstance(value, dict):
         return line, value
-    fault = f"a JSON {type(value).__name__} where an object was expected"
+    kind = "null" if value is None else type(value).__name__.lower()
+    fault = f"a JSON {kind} where an object was expected"
     return Fault(fault, 'write {"subject": ..., "prompt": ..., ...}', line=line)
 
 

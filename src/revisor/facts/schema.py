@@ -28,6 +28,7 @@ LATER = ("reverse", "reverse_of")
 LIVE_KINDS = ("add", "update")
 PURGED = "purged"
 SALT_BYTES = 16
+MOST = 2**63 - 1  # that a database counts to
 
 metadata = sa.MetaData()
 meta = sa.Table(
@@ -157,6 +158,11 @@ def joint_digest(digests: Iterable[bytes]) -> str:
     for digest in digests:
         joint.update(digest)
     return joint.hexdigest()
+
+
+def part(count: int | None) -> int | None:
+    """How many rows to read, or to leave out, as a database can count them."""
+    return None if count is None else min(count, MOST)
 
 
 def live_at(generation: int) -> sa.ColumnElement[bool]:

@@ -151,6 +151,11 @@ def read_parquet(path: Path) -> Iterator[Item]:
                     except UnicodeDecodeError as error:
                         yield not_utf8(row, error.object[error.start], error.start)
                         continue
+                    except (OverflowError, ValueError, KeyError) as error:
+                        # A date that Python has not, or a zone that this machine has not.
+                        fault = f"a value of the row cannot be read: {error}"
+                        yield Fault(line=row, fault=fault, remedy="write times as text")
+                        continue
                     yield row, {key: value for key, value in record.items() if value is not None}
     except pa.ArrowException as error:
         reason = str(error).partition("\n")[0]

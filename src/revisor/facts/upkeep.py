@@ -80,9 +80,10 @@ class Upkeep:
             Conflict: another generation has the name, and it must not move.
             NotFound: there is no such generation.
         """
-        if not name.strip() or len(name) > 64 or is_number(name):
+        if not name.strip() or len(name) > 64 or is_number(name) or not name.isprintable():
             raise UsageError(
-                f"{name!r} is no name for a generation.", "Up to 64 letters, and not a number."
+                f"{name!r} is no name for a generation.",
+                "Up to 64 letters, on one line, and not a number.",
             )
         with self._connection(writes=True) as connection:
             number = pinned(connection, generation)

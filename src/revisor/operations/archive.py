@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -37,6 +38,11 @@ _MEMBER = re.compile(
     r"probes/[0-9a-f]{16}\.safetensors|"
     r"banks/[0-9a-f]{16}/gen-\d{7,}(\.\d+)?/(manifest\.json|[a-z]+\.(safetensors|faiss))"
 )
+_OTHERS = {
+    **{".csv": "CSV", ".tsv": "TSV", ".parquet": "Parquet", ".gz": "gzip"},
+    **dict.fromkeys((".xlsx", ".xls"), "Excel"),
+}
+_OWN = (SETTINGS, "index", "probes", "banks", "logs")
 _BLOCK = 1 << 20
 _MANIFEST_BYTES = 16 << 20  # of some 100,000 files
 _SETTINGS_BYTES = 1 << 16
@@ -56,8 +62,17 @@ def export(ws: Workspace, file: Path, *, actor: str) -> int:
             f"Cannot write {file}: there is no folder {file.parent}.",
             "Name a file in a folder that is there.",
         )
-    if file.is_dir():
-        raise UsageError(f"Cannot write {file}: it is a folder.", "Name a file in it.")
+    _must_be_free(file)
+    if other := _OTHERS.get(file.suffix.lower()):
+        raise UsageError(
+            f"Cannot write {file}: facts are exported as JSONL, and the name says {other}.",
+            f"Name it {file.with_suffix('.jsonl').name}, or .zip for an archive of everything.",
+        )
+    if _is_own(ws, file):
+        raise UsageError(
+            f"Cannot write {file}: the store keeps a file of its own there.",
+            "Name a file outside of the store.",
+        )
     count = ws.ledger.count()
     if is_archive(file):
         pack(ws, file)
@@ -66,6 +81,31 @@ def export(ws: Workspace, file: Path, *, actor: str) -> int:
         count = write_facts(own, file)
     ws.note_export(file.resolve(), file, actor=actor)
     return count
+
+
+def _must_be_free(file: Path) -> None:
+    """Refuse a name that no file can have, or whose place something else than a file has."""
+    try:
+        mode = file.stat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:  # the name is too long; a link leads in a circle
+        raise UsageError(
+            f"Cannot write {file}: {error.strerror}.", "Choose another name."
+        ) from error
+    if stat.S_ISDIR(mode):
+        raise UsageError(f"Cannot write {file}: it is a folder.", "Name a file in it.")
+    if not stat.S_ISREG(mode):  # the file would take the place of it
+        raise UsageError(f"Cannot write {file}: it is a device or a pipe.", "Name a file.")
+
+
+def _is_own(ws: Workspace, file: Path) -> bool:
+    """Whether a file would take the place of one that a store is made of."""
+    store, place = ws.path.resolve(), file.parent.resolve() / file.name  # a link is replaced
+    if store not in place.parents:
+        return False
+    first = place.relative_to(store).parts[0]
+    return first in _OWN or first.startswith("ledger.sqlite")
 
 
 def pack(ws: Workspace, file: Path) -> None:
@@ -127,8 +167,10 @@ def unpack(file: Path, path: Path, *, actor: str, database: str | None = None) -
         actor: who restores it, for the audit.
         database: URL of an empty database for the ledger; an SQLite file in the store without.
     """
+    if file.is_dir():
+        raise BadInput(f"{file} is a folder, not an archive.", "Name one file in it.")
     if not file.is_file():
-        raise NotFound(f"There is no {file}.", "Check the path.")
+        raise NotFound(f"There is no file {file}.", "Check the path.")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UsageError(f"There is something at {path} already.", "Choose another --store.")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from revisor.errors import BadInput, CannotWrite, NotFound, UsageError
+from revisor.errors import BadInput, CannotWrite, Conflict, NotFound, UsageError
 from revisor.facts.audit import Event
 from revisor.facts.private import sha256_of, writing, written_whole
 from revisor.index.basefile import forget
@@ -68,7 +68,14 @@ def purge(
         banks = neuraldb.purge_rows(ws.banks, ids) if has_banks else _remove_banks(ws)
         exports, unreached = _purge_exports(ws, ids, actor=actor)
         gone = ws.ledger.purge(ids, actor=actor, reason=reason, approved_by=approved_by)
-    finish(ws)
+    try:
+        finish(ws)
+    except (CannotWrite, Conflict) as error:  # "nothing was changed" is not so here
+        told = error.message.rstrip(".")
+        raise type(error)(
+            f"The facts are erased, but their text may still lie in the store's files: {told}.",
+            "See to that, then run `revisor gc`, which finishes the erasure.",
+        ) from error
     return Erased(
         facts=len(gone.ids),
         revisions=gone.revisions,
@@ -184,6 +191,16 @@ def _purge_lines(file: Path, ids: set[str]) -> bool:
 
 def _purge_archive(file: Path, ids: set[str]) -> bool:
     """Unpack an archive, erase the facts there, and pack it again; whether it held any."""
+    try:
+        return _purge_packed(file, ids)
+    except CannotWrite as error:
+        raise CannotWrite(
+            f"{file} cannot be written anew: {error.message}",
+            "Nothing was purged from the ledger. Make room, or move it away.",
+        ) from error
+
+
+def _purge_packed(file: Path, ids: set[str]) -> bool:
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".revisor-") as scratch:
         inner = Path(scratch) / "store"
         unpack(file, inner, actor="revisor")  # with that, files that it was exported to are left

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from revisor.config import SENTENCE_ENCODER, StoreSettings, sentence_encoder, write_settings
-from revisor.errors import CannotWrite, UsageError
+from revisor.errors import CannotWrite, ModelUnavailable, UsageError
 from revisor.facts.ledger import Ledger
 from revisor.facts.private import make_private, writing
 from revisor.gate.encoders import open_encoder
@@ -25,6 +26,7 @@ def make_store(path: Path, wanted: StoreSettings) -> tuple[LoadedModel, Probe | 
         wanted: `dtype` may be `auto`; what is None is chosen for the model.
     """
     _check(path)
+    _check_model(wanted.model)
     if wanted.method == "revisor":
         open_encoder(sentence_encoder(wanted.encoder))
     loaded = load_model(wanted.model, dtype=wanted.dtype, device=wanted.device)
@@ -60,6 +62,22 @@ def _check(path: Path) -> None:
         raise UsageError(f"{there} is a file.", "Choose another --store.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise CannotWrite(f"Nothing may be written in {there}.", "Choose another --store.")
+
+
+def _check_model(name: str) -> None:
+    """Refuse what is no model before the hub is asked for it again and again.
+
+    What the hub has is named OWNER/MODEL, but for a few of its oldest.
+    """
+    if not name.strip():
+        raise UsageError("The model has no name.", f"Give {' or '.join(PACKAGED)}, or a folder.")
+    if name in PACKAGED or "/" in name or name.lower().endswith(".gguf") or os.path.exists(name):
+        return
+    if near := get_close_matches(name.lower(), PACKAGED, n=1):
+        raise ModelUnavailable(
+            f"There is no model '{name}' here.",
+            f"Did you mean '{near[0]}'? A model of the Hugging Face hub is named OWNER/MODEL.",
+        )
 
 
 def _with_layer(loaded: LoadedModel, wanted: StoreSettings) -> StoreSettings:

@@ -219,14 +219,19 @@ def _is_free(fact: Fact, old: Fact | None, owners: Mapping[str, set[str]], calle
 
 
 def _refuse_conflicts(ledger: LiveFacts, changes: Iterable[Change], caller: Caller) -> None:
+    changes = list(changes)
     facts = [change.fact for change in changes if isinstance(change, Put)]
+    places = {change.fact_id: place for place, change in enumerate(changes, start=1)}
     found = conflicts_between(with_reverses(facts), ledger)
     if found:
         mine = [one for one in found if caller.sees(one.other.namespace)]
         raise Conflict(
             f"{len(found)} fact(s) contradict one another; nothing was written.",
             "Correct them, or remove the fact that is wrong.",
-            [Fault(str(one)) for one in mine],
+            [
+                Fault(str(one), line=places.get(one.fact.reverse_of or one.fact.id, 0))
+                for one in mine
+            ],
         )
 
 
