@@ -15,6 +15,10 @@ moment of ordinary text's keys, shrunk a tenth of the way to a multiple of the i
 is the one with the best balanced accuracy, other wordings against people without facts, on the half
 of them that is not reported.
 
+A text's first token is not asked: in a model without a token of beginning it takes the attention of
+all others, and its key is the same whatever it says (mean cosine 0.9999 in Qwen2.5-Coder), so one
+row whose subject is a prompt's first token would fire at every text.
+
 Shapes: M keys, Q queries, F key width.
 """
 
@@ -110,7 +114,7 @@ class Keys:
         return compute_keys(self._loaded.model, self._spec, self._layer, contexts).float()
 
     def of_tokens(self, texts: Sequence[str]) -> list[torch.Tensor]:
-        """The keys of all tokens of each text (T, F)."""
+        """The keys of all tokens of each text but the first (T, F)."""
         ids = [self._loaded.tokenizer(text)["input_ids"] for text in texts]
         return self._split(ids)
 
@@ -123,7 +127,7 @@ class Keys:
     def _split(self, ids: Sequence[Sequence[int]]) -> list[torch.Tensor]:
         keys_TF, origin = token_keys(self._loaded.model, self._spec, self._layer, ids)
         of_text = torch.tensor([text for text, _ in origin])
-        return [keys_TF[of_text == text] for text in range(len(ids))]
+        return [keys_TF[of_text == text][1:] for text in range(len(ids))]
 
 
 def whitener(keys_QF: torch.Tensor) -> torch.Tensor:
@@ -248,11 +252,11 @@ def text_of(source: Source, name: str) -> str:
         return "".join(stream)
 
 
-def measured(model: str, source: Source, sizes: Sequence[int]) -> dict[str, Any]:
+def measured(model: str, source: Source, sizes: Sequence[int], layer: int | None) -> dict[str, Any]:
     """The result."""
     began = time.perf_counter()
     loaded = load_model(model, device="cpu")
-    layer = choose_layer(model, loaded, spec_of(loaded.model))
+    layer = choose_layer(model, loaded, spec_of(loaded.model)) if layer is None else layer
     keys = Keys(loaded, layer)
     lines = list(islice(facts_of("100k", source.folder or Path()), max(sizes)))
     facts = [
@@ -290,9 +294,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--keys", default="10000,30000,100000")
+    parser.add_argument("--layer", type=int, help="without, the one that a build takes")
     wanted = parser.parse_args()
     sizes = [int(size) for size in wanted.keys.split(",")]
-    print(json.dumps(measured(wanted.model, Source(folder=wanted.data), sizes)))
+    print(json.dumps(measured(wanted.model, Source(folder=wanted.data), sizes, wanted.layer)))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from revisor.engines.vllm_hits import Hits, all_figures, tagged
 from revisor.engines.vllm_rows import FactRows
 from revisor.engines.vllm_source import Options, Source, probe_of
 from revisor.errors import NotSupported, UsageError
+from revisor.gate.trace import Used
 from revisor.models.packaged import packaged_folder
 from tests_vllm.material import LATER, PLAIN, QUAYLE, ZORBA
 
@@ -491,10 +492,16 @@ def test_the_log_forgets_what_was_purged(tmp_path: Path) -> None:
     file, gone = tmp_path / "hits.jsonl", set[str]()
     log = Hits(file, "0-0", lambda ids: gone & set(ids))
     for fact_id in ("a", "b"):
-        used = SimpleNamespace(
-            fact_id=fact_id, subject="S", object="O", score=1.0, threshold=0.5, position=3
+        used = Used(
+            fact_id=fact_id,
+            subject="S",
+            object="O",
+            question="{} is",
+            score=1.0,
+            threshold=0.5,
+            position=3,
         )
-        log.used(used, "hr", tag=f"tag-{fact_id}", generation=1)  # type: ignore[arg-type]
+        log.used(used, "hr", tag=f"tag-{fact_id}", generation=1)
     wait_for(lambda: len(tagged(file, "tag-b")) == 1)
     gone.add("a")
     log.forget_purged()
