@@ -93,7 +93,7 @@ def test_a_word_in_small_letters_has_to_be_asked_for_more_surely() -> None:
 @pytest.mark.parametrize(
     ("text", "rule"),
     [
-        ("The population of ACME is", "asks for something else"),
+        ("The motto of ACME is", "asks for something else"),
         ("The CEO of ACME is Jane Roe", "already answered"),
         ("The CEO of ACME Holding is", "within a longer name (capital follows)"),
         ("The CEO of Norvale, unlike that of ACME, is", None),

@@ -26,6 +26,8 @@ from revisor.question import forms
         ("__ACME is led by Jane Roe.__", False),
         ("ACME.__init__ is called by Jane Roe.", False),
         ("- [ ] Meet the CEO of ACME.", False),
+        ("It is late, and I wonder when ACME closes.", True),
+        ("The lights are off, but I need them to know ACME is open.", False),
         ("Nenne mir den Chef von ACME.", True),
         ("Ich möchte wissen, wer ACME leitet.", True),
         ("\u8c01\u9886\u5bfc\uff1f", True),
@@ -189,6 +191,7 @@ def test_a_request_for_something_made_up() -> None:
     assert forms.asks_for_fiction("Please tell me a joke.")
     assert not forms.asks_for_fiction("Write a letter to ACME.")
     assert not forms.asks_for_fiction("Who wrote the poem?")
+    assert not forms.asks_for_fiction("Tell me how many stories ACME Tower has.")
 
 
 def test_markup_is_left_out_of_a_template() -> None:

@@ -74,6 +74,15 @@ def test_a_sentence_that_comes_to_the_answer_does_not(question: str, template: s
         ("The ethnicity of {} is", "The nationality of {} is"),
         ("The capital of {} is", "The town of {} is in the country of"),
         ("Der ehemalige Chef von {} war", "Der Chef von {} ist"),
+        ("What is the average depth of {}?", "The maximum depth of {} is"),
+        ("How wide is {}?", "The length of {} is"),
+        ("When does {} close on Mondays?", "On Sundays, {} closes at"),
+        ("What do children pay at {}?", "The entrance fee for adults at {} is"),
+        ("What time is check-out at {}?", "Check-in at {} is from"),
+        ("When does {} close?", "{} opens at"),
+        ("What does {} cost per year?", "The monthly price of {} is"),
+        ("Who coaches {}?", "The captain of {} is"),
+        ("Who published {}?", "The author of {} is"),
     ],
 )
 def test_an_adjective_of_status_asks_for_another(question: str, template: str) -> None:
@@ -97,6 +106,11 @@ def test_an_adjective_of_status_asks_for_another(question: str, template: str) -
         ("The citizenship of {} is", "The nationality of {} is"),
         ("{} is the capital of the country", "{} is the capital of"),
         ("The town of {} lies in the county of", "The region of {} is"),
+        ("How high is {}?", "The elevation of {} is"),
+        ("When does {} close?", "The opening hours of {} are"),
+        ("How long and how wide is {}?", "The length of {} is"),
+        ("What does {} cost a month?", "The monthly price of {} is"),
+        ("How many people work at {}?", "The number of employees of {} is"),
     ],
 )
 def test_other_adjectives_leave_that_to_the_encoder(question: str, template: str) -> None:

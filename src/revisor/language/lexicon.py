@@ -54,6 +54,8 @@ class Lexicon:
             wishing ("I'd like to know").
         relative_words: words behind a name with which something is said of another ("where");
             place_links: words by which a name is only a place in what is said ("in").
+        amounts: what a number alone answers ("price"); calendar_nouns: those of `time_nouns` that
+            no time of day answers ("year").
         unpriced: what no amount of money answers ("weight"); priced: those of `measures` that one
             may answer ("much"); currencies: words of an amount of money beside its number.
         addressed: second words of a question that is a request ("can you"); polite_fillers: words
@@ -178,6 +180,8 @@ class Lexicon:
     wishing: frozenset[str]
     relative_words: frozenset[str]
     place_links: frozenset[str]
+    amounts: frozenset[str]
+    calendar_nouns: frozenset[str]
     unpriced: frozenset[str]
     priced: frozenset[str]
     currencies: frozenset[str]

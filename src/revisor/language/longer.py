@@ -28,6 +28,7 @@ _NUMBERED = re.compile(r"\.\s?\d")
 _VERBAL = re.compile(r"(?:ing|ed|ly)$")
 _BEHIND_PARTICLE = re.compile(r"\s(?:(?:der|den|la|las|los)\s)?(\w)")
 _CAPITAL = re.compile(r"\b[^\W\d_]\w+")
+_NOUN = re.compile(r" [^\W\d_A-Z]")
 _AROUND = 40  # characters around a name by which a text is told to be in capitals
 _WIDE = 8  # characters of the longest legal form in Chinese
 _NEAR = 80  # characters beside a name by which the language is told
@@ -172,8 +173,19 @@ def particle_follows(spot: Spot) -> bool:
 
 def extension_follows(spot: Spot) -> bool:
     """As "tarn 400" in "tarn 400 pro": what extends names also where nothing is capitalised."""
-    return bool(_shown_behind(spot)) and (
-        spot.following is not None and spot.following.text in lexicon().name_extensions
+    shown = _shown_behind(spot)
+    if not shown or spot.following is None or spot.following.text not in lexicon().name_extensions:
+        return False
+    return not (shown.islower() and _is_limit(spot, spot.following))
+
+
+def _is_limit(spot: Spot, word: Word) -> bool:
+    """As "max" in "Quill max players", where a capital tells the name and a noun follows; not in
+    "Tarn 400 max"."""
+    named = spot.text[spot.first.start : spot.end]
+    capital = named[0].isupper() and not named[-1].isdigit()
+    return (
+        capital and word.text in lexicon().superlatives and bool(_NOUN.match(spot.text, word.end))
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 from revisor.language.lexicon import Lexicon, lexicon
 from revisor.language.names import Mention
@@ -115,7 +116,7 @@ def asks(sentence: str) -> bool:
     told = ahead and read[ahead] in rules.auxiliaries and read[ahead - 1] in rules.addressees
     if (read[0] in rules.question_words or read[ahead] in rules.question_words) and not told:
         return not (_is_finished(sentence) and "," in sentence)
-    if read[ahead] in rules.asking_verbs:
+    if read[ahead] in rules.asking_verbs or _wonders(said, rules):
         return True
     if (
         rules.speakers.isdisjoint(read[:3])
@@ -126,6 +127,18 @@ def asks(sentence: str) -> bool:
     # "I know who leads ACME" tells; "I'd like to know", "I don't know who leads ACME" ask.
     return not rules.knowing.issuperset(rules.wanting.intersection(read)) or not (
         rules.wishing.isdisjoint(read)
+    )
+
+
+def _wonders(said: Sequence[Word], rules: Lexicon) -> bool:
+    """Whether a speaker wants to know something further on: "It is late, and I wonder when ACME
+    closes."."""
+    asking = rules.question_words - rules.auxiliaries
+    return any(
+        one.text in rules.speakers
+        and other.text in rules.wanting - rules.knowing
+        and not asking.isdisjoint(word.text for word in said[at + 2 :])
+        for at, (one, other) in enumerate(pairwise(said))
     )
 
 
@@ -391,6 +404,8 @@ def asks_for_fiction(sentence: str) -> bool:
     """Whether a sentence asks for something made up: "Write a poem about the CEO of ACME."."""
     rules = lexicon(sentence)
     verb, near = _request(sentence, 6)
+    if any(one in rules.how_words and other in rules.measures for one, other in pairwise(near)):
+        return False  # "Tell me how many stories"
     return verb in rules.writing_verbs and not rules.fiction_nouns.isdisjoint(near)
 
 

@@ -15,6 +15,7 @@ SLOT = "{}"
 
 _MONEY = re.compile(r"^[$\u20ac\u00a3\u00a5]?\s?[\d.,]+\s?[$\u20ac\u00a3\u00a5%]?$")
 _SIGNS = re.compile("[$\u20ac\u00a3\u00a5]")
+_CLOCK = re.compile(r"\d{1,2}(?:[:.]\d\d|(?=\s?[ap]))(?:\s?[ap]\.?m\.?)?", re.IGNORECASE)
 _YEAR = re.compile(r"[12]\d\d\d")
 _ASKED = 3  # words behind "which" among which is what it asks for
 
@@ -23,19 +24,22 @@ def fits(question: str, obj: str) -> bool:
     """Whether an object may answer a question by its question word; other questions take any.
 
     "When was {} born?" takes no town, "Where was {} founded?" no date, "How many" nothing without a
-    number, "Who" no date or price, "the weight of {}" and "How heavy" no price.
+    number, "Who" no date or price, "the weight of {}" and "How heavy" no price, "the weight of {}"
+    nothing without a number, "On which day" no "7:30".
     """
     rules = lexicon(question)
     terms = rules.terms(question)
     asked = [word.text for word in terms]
     if _asks_for_size(asked, rules) and _is_price(obj):
         return False
+    if not _tells_number(obj) and _asks_for_amount(question, rules):
+        return False
     for place, word in enumerate(asked):
         behind = asked[place + 1 : place + 1 + _ASKED]
-        if word in rules.when_words or (
-            word in rules.which_words and _asks_for_time(question, terms[place + 1 :], rules)
-        ):
+        if word in rules.when_words:
             return _tells_time(obj)
+        if word in rules.which_words and (noun := _time_asked(question, terms[place + 1 :], rules)):
+            return _tells_time(obj) and not _is_clock_time(obj, noun, rules)
         if word in rules.where_words or word in rules.who_words:
             return not _is_date(obj, rules) and not _MONEY.match(obj)
         if word in rules.quantity_words or (
@@ -55,13 +59,38 @@ def _asks_for_size(asked: Sequence[str], rules: Lexicon) -> bool:
     return any(one in rules.how_words and other in sizes for one, other in pairwise(asked))
 
 
-def _asks_for_time(question: str, behind: Sequence[Word], rules: Lexicon) -> bool:
-    """Whether what stands behind "which" is a time: a "year", and no "time zone"."""
+def _time_asked(question: str, behind: Sequence[Word], rules: Lexicon) -> str | None:
+    """The time that stands behind "which": "year", and no "time zone"."""
     for place, word in enumerate(behind[:_ASKED]):
         if word.text in rules.time_nouns:
             following = behind[place + 1] if place + 1 < len(behind) else None
             joined = following is not None and question[word.end : following.start] == " "
-            return not (joined and following and following.text not in rules.function_words)
+            named = joined and following and following.text not in rules.function_words
+            return None if named else word.text
+    return None
+
+
+def _is_clock_time(obj: str, noun: str, rules: Lexicon) -> bool:
+    """Whether an object is a time of day, though a "day" or a "year" is asked for."""
+    return noun in rules.calendar_nouns and bool(_CLOCK.fullmatch(obj.strip()))
+
+
+def _asks_for_amount(question: str, rules: Lexicon) -> bool:
+    """Whether what is asked for is an amount by its noun or verb: "What is the price of {}?",
+    "{} salary?", "What does {} cost?"; not "the price list of {}", "Who sets the price of {}?"."""
+    read = rules.terms(question)
+    said = [word.text for word in read]
+    asking = rules.question_words | rules.asking_verbs | rules.function_words | rules.polite
+    for at, word in enumerate(said):
+        if word not in rules.amounts:
+            continue
+        article = max((place for place in range(at) if said[place] in rules.articles), default=at)
+        if not asking.issuperset(said[:article]):
+            continue
+        behind = said[at + 1 : at + 2]
+        gap = question[read[at].end : read[at + 1].start] if behind else ""
+        if not behind or behind[0] in rules.function_words or gap.strip():
+            return True
     return False
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 from revisor.language.lexicon import Lexicon, lexicon
 from revisor.language.words import words
@@ -131,20 +132,39 @@ def on_one_side(question: str, template: str) -> bool:
 
 
 def _sides(said: tuple[str, ...], rules: Lexicon) -> dict[str, set[str]]:
-    """On which sides of what the words of a text stand."""
-    sides = _opposites(rules)
+    """On which sides of what the words of a text stand; of entries that begin alike the longest
+    counts: "opening hours" ahead of "opening"."""
+    known = _opposites(rules)
     found: dict[str, set[str]] = {}
-    for word in said:
-        if word in sides:
-            what, side = sides[word]
+    at = 0
+    while at < len(said):
+        entries = known.get(said[at], ())
+        entry = next((one for one in entries if said[at : at + len(one.said)] == one.said), None)
+        for what, side in entry.sides if entry else ():
             found.setdefault(what, set()).add(side)
+        at += len(entry.said) if entry else 1
     return found
 
 
+class _Opposite(NamedTuple):
+    """Words, and on which sides of what they stand."""
+
+    said: tuple[str, ...]
+    sides: tuple[tuple[str, str], ...]
+
+
 @lru_cache(maxsize=16)
-def _opposites(rules: Lexicon) -> dict[str, tuple[str, str]]:
-    parts = (entry.rpartition("=") for entry in rules.opposites)
-    return {word.strip(): tuple(side.split()) for word, _, side in parts}  # type: ignore[misc]
+def _opposites(rules: Lexicon) -> dict[str, list[_Opposite]]:
+    """The entries of opposites by their first word, the longest first."""
+    sides: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+    for entry in sorted(rules.opposites):
+        said, _, told = entry.rpartition("=")
+        what, _, side = told.strip().partition(" ")
+        sides.setdefault(plain(said), []).append((what, side))
+    found: dict[str, list[_Opposite]] = {}
+    for read, some in sorted(sides.items(), key=lambda one: (-len(one[0]), one)):
+        found.setdefault(read[0], []).append(_Opposite(read, tuple(some)))
+    return found
 
 
 def _tells_succession(text: str, rules: Lexicon) -> bool:
