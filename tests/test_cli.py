@@ -386,6 +386,10 @@ def test_log_and_diff_tell_what_changed(store: Path, tmp_path: Path) -> None:
     assert [made["number"] for made in log] == [3, 2, 1]
     assert (log[2]["actor"], log[1]["reason"], log[0]["removed"]) == ("ada", "moved", 1)
     assert run("log", "--limit", 1, *at).json["generations"] == log[:1]
+    run("publish", 2, "--store", store)
+    assert run("log", *at).json["live_generation"] == 2
+    lines = run("log", "--store", store).out.splitlines()
+    assert [line.split()[0] for line in lines if "(live)" in line] == ["2"]
 
     there = run("diff", 1, 3, *at).json
     assert [one["id"] for one in there["updated"]] == ids[:1]

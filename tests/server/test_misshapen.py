@@ -41,6 +41,12 @@ def test_a_body_that_is_no_json_is_told_where(http: httpx.Client) -> None:
     assert error["param"] is None
 
 
+def test_a_key_with_two_values_is_refused(http: httpx.Client) -> None:
+    fact = '{"subject": "ACME", "prompt": "The CEO of {} is", "object": "Jane", "object": "Ann"}'
+    error = refusal(http, "/facts", f'{{"facts": [{fact}]}}')
+    assert error["message"] == "The body is no JSON: 'object' has two values at character 79."
+
+
 @pytest.mark.parametrize("body", ["[]", "null", "3", '"x"', ""])
 def test_a_body_that_is_no_object_is_told_what_to_send(body: str, http: httpx.Client) -> None:
     error = refusal(http, "/facts", body)

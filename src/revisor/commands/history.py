@@ -59,8 +59,10 @@ def log(
             _say_events(opened.ledger.events(limit), as_json=as_json)
             return
         generations, tags = opened.ledger.log(limit), opened.ledger.tags()
+        live = opened.ledger.live_generation()
     if as_json:
-        print_json({"generations": [asdict(made) for made in generations], "tags": tags})
+        told = [asdict(made) for made in generations]
+        print_json({"generations": told, "tags": tags, "live_generation": live})
         return
     if not generations:
         note("No facts yet: revisor add FILE")
@@ -69,8 +71,9 @@ def log(
     listing = table(*numbers, "who", "when", "why", "tags", right=numbers)
     for made in generations:
         counts = (made.number, made.added, made.updated, made.removed, made.live)
-        named = ", ".join(name for name, number in tags.items() if number == made.number)
-        listing.add_row(*map(str, counts), made.actor, made.at, made.reason, named)
+        named = ["(live)"] * (made.number == live)
+        named += [name for name, number in tags.items() if number == made.number]
+        listing.add_row(*map(str, counts), made.actor, made.at, made.reason, ", ".join(named))
     output().print(listing)
 
 

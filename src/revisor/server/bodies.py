@@ -6,8 +6,12 @@ A body of a mebibyte can be wrong in half a million places. Lists are refused at
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any
 
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 MOST_KEYS = 50
@@ -48,3 +52,41 @@ def _is_within(value: Any, levels: int) -> bool:
 
 Record = Annotated[dict[str, Any], BeforeValidator(_flat)]
 """An object of any keys, but few, and not deep."""
+
+
+class _Told(Request):
+    """A request whose body is refused where a key has two values: which one is meant?"""
+
+    async def json(self) -> Any:
+        body = await self.body()
+        try:
+            return json.loads(body, object_pairs_hook=_object)
+        except _Twice as twice:
+            told, text = f"'{twice}' has two values", body.decode("utf-8", "replace")
+            at = text.rfind(json.dumps(str(twice), ensure_ascii=False))
+            raise json.JSONDecodeError(told, text, max(at, 0)) from None
+
+
+class _Twice(Exception):
+    """A key that has two values."""
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key, value in pairs:
+        if made.setdefault(key, value) != value:
+            raise _Twice(key)
+    return made
+
+
+class Route(APIRoute):
+    """A route that takes no body in which a key has two values."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """What answers a request, whose body is read as `_Told` reads it."""
+        handle = super().get_route_handler()
+
+        async def handled(request: Request) -> Response:
+            return await handle(_Told(request.scope, request.receive))
+
+        return handled

@@ -19,12 +19,12 @@ from revisor.facts.rules import LIST_LIMIT
 from revisor.operations.asking import ask_facts
 from revisor.server.access import CallerOf, ServiceOf
 from revisor.server.answering import while_there
-from revisor.server.bodies import Body, Record
+from revisor.server.bodies import Body, Record, Route
 from revisor.server.proposals import Outcome
 from revisor.server.roles import Caller, Role
 from revisor.server.service import Service
 
-router = APIRouter(tags=["facts"])
+router = APIRouter(tags=["facts"], route_class=Route)
 
 MOST = 1_000  # facts in one request, and wordings that are asked by one
 MOST_PAIRS = 20_000  # of a name and a wording in one request: each is looked up
