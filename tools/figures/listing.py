@@ -52,7 +52,7 @@ class Figure:
         return self.hashed()
 
     def hashed(self) -> str:
-        """The hash of the sources as they are, and of the recipes and scripts that steps name."""
+        """The hash of the sources as they are, and of recipes, scripts and files in the steps."""
         digest = hashlib.sha256(source_hash(*self.parts).encode())
         for path in self._named():
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -60,8 +60,8 @@ class Figure:
 
     def _named(self) -> list[Path]:
         words = [word for command in self.steps.values() for word in command.split()]
-        found = {ROOT / word for word in words if word.startswith("recipes/")}
-        if found:
+        found = {ROOT / word for word in words if word.startswith(("recipes/", "benchmarks/"))}
+        if any(path.parent.name == "recipes" for path in found):
             found.add(ROOT / "recipes" / "baselines.toml")
         scripts = (word.partition(".")[2] for word in words if word.startswith("benchmarks."))
         return sorted(found | {ROOT / "benchmarks" / f"{name}.py" for name in scripts})

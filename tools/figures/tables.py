@@ -98,13 +98,27 @@ def many(label: str, name: str, *, is_share: bool = True, digits: int = 1) -> Ro
     )
 
 
+def others(label: str, name: str) -> Row:
+    """A score of what others asked, of sets that were never looked at."""
+    return Row(
+        label,
+        (
+            Text(""),
+            Score(figure="others", name=name, method="text"),
+            Count(figure="others", name=name, method="text"),
+        ),
+    )
+
+
 HEAD = ("", "unedited", "revisor", "n")
 
 HONEST = Table(
     HEAD,
     (
-        text("near misses of made-up facts that are answered all the same", "near_fires"),
-        text("own questions about them, by the text alone: answered", "questions"),
+        others("near misses that others wrote, answered all the same", "blind_near"),
+        others(
+            "questions of theirs about made-up facts, by the text alone: answered", "blind_answered"
+        ),
         both("1,000 CounterFact facts: own prompt", "counterfact", "efficacy_strict"),
         both(
             "their genuine paraphrases ({seen: counterfact})",
@@ -159,6 +173,7 @@ LOSSES = Table(
             ),
         ),
         text("far wordings of our own (no word in common), answered", "questions_far"),
+        text("near misses of our own, answered all the same", "near_fires"),
         text("near misses: another relation is asked", "near_other_fires"),
         text("near misses: what the answer does next", "near_predicate_fires"),
         text("near misses: another status (former, deputy)", "near_status_fires"),
@@ -186,6 +201,7 @@ HELD = Table(
     HEAD,
     (
         demo("own prompts of the demo", "flipped", "facts"),
+        text("own questions about made-up facts, by the text alone: answered", "questions"),
         demo("unrelated prompts of the demo, word for word", "unrelated_same", "unrelated"),
         both(
             "CounterFact's constructed wordings ({seen: counterfact})",
@@ -633,6 +649,49 @@ KEYS_TABLE = Table(
 )
 
 
+ASKED_BY = {
+    "office": "companies, products, people (looked at)",
+    "organisations": "organisations (never looked at)",
+    "unusual": "unusual relations (never looked at)",
+}
+"""The sets of `others`."""
+
+
+def asked_by_others(figures: Mapping[str, Figure], results: Results) -> list[Row]:
+    """A row a set: questions answered and near misses answered, by strictness and encoder."""
+    there = results.get("others")
+    if there is None:
+        return []
+    settings = (("text", "normal"), ("text", "low"), ("text", "high"), ("sentences", "low"))
+    rows = []
+    for of, label in ASKED_BY.items():
+        count = there.value("eval", "result", "facts", of)
+        paths = [("eval/result/methods", *one) for one in settings]
+        cells = [
+            Number(
+                "others",
+                tuple(f"{at}/{way}/strictness/{level}/{of}_{one}" for one in ("answered", "near")),
+                "{:.1f} / {:.1f}",
+                scale=100,
+            )
+            for at, way, level in paths
+        ]
+        rows.append(Row(f"{count} facts about {label}", tuple(cells)))
+    return rows
+
+
+OTHERS_TABLE = Table(
+    (
+        "answered / near misses answered, per cent",
+        "`normal`",
+        "`strictness = low`",
+        "`strictness = high`",
+        "all-MiniLM-L6-v2, `low`",
+    ),
+    make=asked_by_others,
+)
+
+
 def listing(figures: Mapping[str, Figure], results: Results) -> list[Row]:
     """Every figure of the list, and when and on what it was measured."""
     rows = []
@@ -649,6 +708,7 @@ TABLES: Mapping[str, Table] = {
     "honest": HONEST,
     "losses": LOSSES,
     "held": HELD,
+    "others": OTHERS_TABLE,
     "rivals": Table(
         (
             "",
