@@ -56,8 +56,10 @@ class Lexicon:
             place_links: words by which a name is only a place in what is said ("in").
         amounts: what a number alone answers ("price"); calendar_nouns: those of `time_nouns` that
             no time of day answers ("year").
-        unpriced: what no amount of money answers ("weight"); priced: those of `measures` that one
-            may answer ("much"); currencies: words of an amount of money beside its number.
+        quantities: kinds of quantities that are asked for, as "how heavy = mass"; `word` is none.
+        counting: phrases that ask how many of a thing there are; lasting: verbs by which "how
+            long" asks for no length; units: what a number's unit
+            measures, as "kg = mass".
         addressed: second words of a question that is a request ("can you"); polite_fillers: words
             that may stand before its first ("please").
         times: words that put a clause into a time of its own ("before", "former").
@@ -182,9 +184,10 @@ class Lexicon:
     place_links: frozenset[str]
     amounts: frozenset[str]
     calendar_nouns: frozenset[str]
-    unpriced: frozenset[str]
-    priced: frozenset[str]
-    currencies: frozenset[str]
+    quantities: frozenset[str]
+    counting: frozenset[str]
+    lasting: frozenset[str]
+    units: frozenset[str]
     addressed: frozenset[str]
     polite_fillers: frozenset[str]
     times: frozenset[str]
@@ -277,6 +280,7 @@ class Lexicon:
 # English sentence, "User:" ahead of a German one.
 SHARED = (
     *("titles", "name_extensions", "name_articles", "name_joins", "company_forms", "abbreviations"),
+    "units",
     *("ask_labels", "answer_labels", "other_labels", "system_labels", "tool_labels", "talk_labels"),
 )
 # Lists of which an entry is no word of a sentence, or is looked for only in a place of its own.
@@ -293,7 +297,15 @@ SILENT = frozenset(
             "successions",
             "opposites",
         ),
-        *("name_particles", "name_links", "priced", "currencies", "documents", "formats"),
+        *(
+            "name_particles",
+            "name_links",
+            "quantities",
+            "counting",
+            "units",
+            "documents",
+            "formats",
+        ),
     )
 )
 # Lists whose entries are looked for as phrases.

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import pairwise
 
 from revisor.language.lexicon import Lexicon, lexicon, lexicon_of
 from revisor.language.lists import LANGUAGES
 from revisor.language.words import Word, words
+from revisor.question.quantities import of_another_kind
 
 SLOT = "{}"
 
 _MONEY = re.compile(r"^[$\u20ac\u00a3\u00a5]?\s?[\d.,]+\s?[$\u20ac\u00a3\u00a5%]?$")
-_SIGNS = re.compile("[$\u20ac\u00a3\u00a5]")
 _CLOCK = re.compile(r"\d{1,2}(?:[:.]\d\d|(?=\s?[ap]))(?:\s?[ap]\.?m\.?)?", re.IGNORECASE)
 _YEAR = re.compile(r"[12]\d\d\d")
 _ASKED = 3  # words behind "which" among which is what it asks for
@@ -30,7 +29,7 @@ def fits(question: str, obj: str) -> bool:
     rules = lexicon(question)
     terms = rules.terms(question)
     asked = [word.text for word in terms]
-    if _asks_for_size(asked, rules) and _is_price(obj):
+    if of_another_kind(question, obj, rules):
         return False
     if not _tells_number(obj) and _asks_for_amount(question, rules):
         return False
@@ -49,14 +48,6 @@ def fits(question: str, obj: str) -> bool:
         if word in rules.question_words and word not in rules.auxiliaries:
             return True
     return True
-
-
-def _asks_for_size(asked: Sequence[str], rules: Lexicon) -> bool:
-    """Whether what is asked for is nothing that costs: "weight", "how heavy", not "how high"."""
-    if not rules.unpriced.isdisjoint(asked):
-        return True
-    sizes = rules.measures - rules.priced
-    return any(one in rules.how_words and other in sizes for one, other in pairwise(asked))
 
 
 def _time_asked(question: str, behind: Sequence[Word], rules: Lexicon) -> str | None:
@@ -205,19 +196,6 @@ def _is_date(obj: str, rules: Lexicon) -> bool:
 
 def _is_digits(word: Word) -> bool:
     return word.text.rstrip("sthndr").isdigit()
-
-
-@lru_cache(maxsize=1 << 12)
-def _is_price(obj: str) -> bool:
-    """Whether an object is an amount of money, in whatever language: "$1,249", "299 euros"."""
-    if _MONEY.match(obj) and any(sign in obj for sign in "$\u20ac\u00a3\u00a5"):
-        return True
-    said = {word.text for word in words(_SIGNS.sub(" ", obj)) if not _is_digits(word)}
-    return _has_digit(obj) and any(
-        not said.isdisjoint(rules.currencies)
-        and said <= rules.currencies | rules.numbers_told | rules.function_words | rules.time_nouns
-        for rules in map(lexicon_of, LANGUAGES)
-    )
 
 
 def _has_digit(obj: str) -> bool:

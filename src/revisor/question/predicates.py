@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
 
 from revisor.language.lexicon import Lexicon, lexicon
+from revisor.language.phrases import found
 from revisor.language.words import words
 from revisor.question import forms
 
@@ -132,39 +132,12 @@ def on_one_side(question: str, template: str) -> bool:
 
 
 def _sides(said: tuple[str, ...], rules: Lexicon) -> dict[str, set[str]]:
-    """On which sides of what the words of a text stand; of entries that begin alike the longest
-    counts: "opening hours" ahead of "opening"."""
-    known = _opposites(rules)
-    found: dict[str, set[str]] = {}
-    at = 0
-    while at < len(said):
-        entries = known.get(said[at], ())
-        entry = next((one for one in entries if said[at : at + len(one.said)] == one.said), None)
-        for what, side in entry.sides if entry else ():
-            found.setdefault(what, set()).add(side)
-        at += len(entry.said) if entry else 1
-    return found
-
-
-class _Opposite(NamedTuple):
-    """Words, and on which sides of what they stand."""
-
-    said: tuple[str, ...]
-    sides: tuple[tuple[str, str], ...]
-
-
-@lru_cache(maxsize=16)
-def _opposites(rules: Lexicon) -> dict[str, list[_Opposite]]:
-    """The entries of opposites by their first word, the longest first."""
-    sides: dict[tuple[str, ...], list[tuple[str, str]]] = {}
-    for entry in sorted(rules.opposites):
-        said, _, told = entry.rpartition("=")
-        what, _, side = told.strip().partition(" ")
-        sides.setdefault(plain(said), []).append((what, side))
-    found: dict[str, list[_Opposite]] = {}
-    for read, some in sorted(sides.items(), key=lambda one: (-len(one[0]), one)):
-        found.setdefault(read[0], []).append(_Opposite(read, tuple(some)))
-    return found
+    """On which sides of what the words of a text stand."""
+    sides: dict[str, set[str]] = {}
+    for _, values in found(said, rules.opposites):
+        for what, _, side in (value.partition(" ") for value in values):
+            sides.setdefault(what, set()).add(side)
+    return sides
 
 
 def _tells_succession(text: str, rules: Lexicon) -> bool:
