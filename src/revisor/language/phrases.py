@@ -10,8 +10,9 @@ from revisor.language.words import words
 
 
 class Found(NamedTuple):
-    """A phrase of a list: behind which of the words it ends, and its values."""
+    """A phrase of a list: at which of the words it begins, behind which it ends, and its values."""
 
+    begin: int
     end: int
     values: tuple[str, ...]
 
@@ -24,9 +25,9 @@ def found(said: Sequence[str], entries: frozenset[str]) -> Iterator[Found]:
     while at < len(said):
         some = known.get(said[at], ())
         entry = next((one for one in some if tuple(said[at : at + len(one[0])]) == one[0]), None)
-        at += len(entry[0]) if entry else 1
+        begin, at = at, at + (len(entry[0]) if entry else 1)
         if entry:
-            yield Found(at, entry[1])
+            yield Found(begin, at, entry[1])
 
 
 _Entry = tuple[tuple[str, ...], tuple[str, ...]]

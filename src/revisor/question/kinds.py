@@ -9,12 +9,12 @@ from functools import lru_cache
 from revisor.language.lexicon import Lexicon, lexicon, lexicon_of
 from revisor.language.lists import LANGUAGES
 from revisor.language.words import Word, words
-from revisor.question.quantities import of_another_kind
+from revisor.question.quantities import names_unit, of_another_kind
 
 SLOT = "{}"
 
 _MONEY = re.compile(r"^[$\u20ac\u00a3\u00a5]?\s?[\d.,]+\s?[$\u20ac\u00a3\u00a5%]?$")
-_CLOCK = re.compile(r"\d{1,2}(?:[:.]\d\d|(?=\s?[ap]))(?:\s?[ap]\.?m\.?)?", re.IGNORECASE)
+_CLOCK = re.compile(r"\d{1,2}(?::\d\d|(?=\s?[ap]))(?:\s?[ap]\.?m\.?)?", re.IGNORECASE)
 _YEAR = re.compile(r"[12]\d\d\d")
 _ASKED = 3  # words behind "which" among which is what it asks for
 
@@ -31,7 +31,7 @@ def fits(question: str, obj: str) -> bool:
     asked = [word.text for word in terms]
     if of_another_kind(question, obj, rules):
         return False
-    if not _tells_number(obj) and _asks_for_amount(question, rules):
+    if not (_tells_number(obj) or names_unit(obj)) and _asks_for_amount(question, rules):
         return False
     for place, word in enumerate(asked):
         behind = asked[place + 1 : place + 1 + _ASKED]
@@ -68,19 +68,19 @@ def _is_clock_time(obj: str, noun: str, rules: Lexicon) -> bool:
 
 def _asks_for_amount(question: str, rules: Lexicon) -> bool:
     """Whether what is asked for is an amount by its noun or verb: "What is the price of {}?",
-    "{} salary?", "What does {} cost?"; not "the price list of {}", "Who sets the price of {}?"."""
-    read = rules.terms(question)
-    said = [word.text for word in read]
-    asking = rules.question_words | rules.asking_verbs | rules.function_words | rules.polite
+    "{} salary?", "What does {} cost?"; not "the price list of {}", "Who sets the price of {}?",
+    "What does the price of {} include?"."""
+    said = [word.text for word in rules.terms(question)]
+    asking = rules.which_words | rules.auxiliaries | rules.asking_verbs | rules.function_words
+    asking |= rules.polite
+    others = rules.who_words | rules.where_words | rules.when_words | rules.how_words
     for at, word in enumerate(said):
         if word not in rules.amounts:
             continue
         article = max((place for place in range(at) if said[place] in rules.articles), default=at)
-        if not asking.issuperset(said[:article]):
-            continue
-        behind = said[at + 1 : at + 2]
-        gap = question[read[at].end : read[at + 1].start] if behind else ""
-        if not behind or behind[0] in rules.function_words or gap.strip():
+        around = [*said[:article], *said[at + 1 :]]
+        ends = at + 1 == len(said) or said[at + 1] in rules.function_words
+        if ends and asking.issuperset(around) and others.isdisjoint(around):
             return True
     return False
 

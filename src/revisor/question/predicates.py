@@ -120,7 +120,9 @@ def _is_contrary(asked: tuple[str, ...], said: tuple[str, ...], rules: Lexicon) 
     one, other = _sides(asked, rules), _sides(said, rules)
     turned = _TURNED if asked[-1:] and asked[-1] in rules.genitives else ()
     return any(
-        not sides & one[what] for what, sides in other.items() if what in one and what not in turned
+        not sides & one[what]
+        for what, sides in other.items()
+        if what in one and what not in turned and len(sides) == len(one[what]) == 1
     )
 
 
@@ -134,8 +136,8 @@ def on_one_side(question: str, template: str) -> bool:
 def _sides(said: tuple[str, ...], rules: Lexicon) -> dict[str, set[str]]:
     """On which sides of what the words of a text stand."""
     sides: dict[str, set[str]] = {}
-    for _, values in found(said, rules.opposites):
-        for what, _, side in (value.partition(" ") for value in values):
+    for entry in found(said, rules.opposites):
+        for what, _, side in (value.partition(" ") for value in entry.values):
             sides.setdefault(what, set()).add(side)
     return sides
 

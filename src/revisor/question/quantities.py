@@ -6,25 +6,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from functools import lru_cache
+from itertools import pairwise
 
-from revisor.language.lexicon import Lexicon, lexicon_of
+from revisor.language.lexicon import Lexicon, lexicon, lexicon_of
 from revisor.language.lists import LANGUAGES
 from revisor.language.phrases import found
 from revisor.language.words import fold, words
 
-COUNT, WORD = "count", "word"
-ANY = "any"  # of whatever kind: "how much"
+COUNT = "count"
 # A plain count is no quantity of these: "How many files may I send?" is not answered "2 GB".
-_PHYSICAL = frozenset(
-    ("mass", "length", "speed", "rotation", "frequency", "volume", "area", "data", "energy")
-    + ("power", "voltage", "current", "charge", "torque", "pressure", "temperature", "sound")
-)
+_COUNTLESS = frozenset(("data", "power", "voltage", "torque", "temperature", "sound", "speed"))
 _NUMBER = re.compile(r"\d(?:[\d.,]*\d)?")
 _SIGNS = ("$", "\u20ac", "\u00a3", "\u00a5")
 _UNIT = re.compile(r"%|\u00b0\s?[CFcf]\b|[^\W\d_]+(?:/[^\W\d_]+|[\u00b2\u00b3])?")
 _BEHIND = 3  # words behind a number among which its unit is: "3 million US dollars"
-_BRIEF = 3  # words of an object that is a quantity alone: "2.5 GB"
+_RATES = frozenset(("per", "a", "an", "pro", "par", "por"))  # of one quantity to another
 _WIDE = 4  # characters of the longest unit in a script without spaces
 
 
@@ -39,46 +37,65 @@ def of_another_kind(question: str, obj: str, rules: Lexicon) -> bool:
         return False
     asked = asked_for(question, rules)
     if asked == {COUNT}:
-        return told <= _PHYSICAL and len(words(obj)) <= _BRIEF
+        return told <= _COUNTLESS
     return bool(asked) and asked.isdisjoint(told)
 
 
 @lru_cache(maxsize=1 << 13)
 def asked_for(question: str, rules: Lexicon) -> frozenset[str]:
-    """The kinds of quantities that a question asks for; empty where its words tell of none."""
+    """The kinds of quantities that a question asks for; empty where its words tell of none. A noun
+    ahead of another ("weight loss") asks for none."""
     said = [word.text for word in words(question)]
-    asked = {
-        kind
-        for _, values in found(said, rules.quantities)
-        for one in values
-        for kind in one.split()
-    }
-    for end, _ in found(said, rules.counting):
+    asked: set[str] = set()
+    for begin, end, values in found(said, rules.quantities):
+        if end - begin > 1 or end == len(said) or said[end] in rules.function_words:
+            asked |= {kind for value in values for kind in value.split()}
+    for _, end, _ in found(said, rules.counting):
         two = said[end : end + 2]
         spelled = [unit for unit in (" ".join(two), *two) if len(unit) > 1]  # "l" is an article
         units = [kinds for unit in spelled if (kinds := _units().get(unit))]
         asked |= units[0] if units else {COUNT}
-    if ANY in asked:
-        asked -= {ANY, WORD}
-    if asked == {"length", "duration"} and not rules.lasting.isdisjoint(said):
+    if "duration" in asked and "length" in asked and not rules.lasting.isdisjoint(said):
         return frozenset(("duration",))
     return frozenset(asked)
 
 
 @lru_cache(maxsize=1 << 12)
 def told_by(obj: str) -> frozenset[str]:
-    """The kinds of the quantities in an object: of "14 km (20 minutes)" length and duration."""
+    """The kinds of the quantities that an object is: of "14 km (20 minutes)" length and duration.
+
+    An object with other words tells of none ("30 Seconds to Mars", "free within 5 km"), nor does
+    what is told by another quantity ("60 miles per hour"), but for money.
+    """
     numbers = frozenset().union(*(lexicon_of(one).numbers_told for one in LANGUAGES))
     spans = [match.span() for match in _NUMBER.finditer(obj)]
     spans += [(word.start, word.end) for word in words(obj) if word.text in numbers]
     told: set[str] = set()
     for start, end in spans:
-        ahead = obj[:start].rstrip()
+        ahead, rest = obj[:start].rstrip(), obj[end:]
         before = _UNIT.findall(ahead[-_WIDE:])
-        if ahead.endswith(_SIGNS) or (before and "money" in _of_unit(before[-1])):
+        signed = ahead.endswith(_SIGNS) or rest.lstrip().startswith(_SIGNS)
+        if signed or (before and "money" in _of_unit(before[-1])):
             told.add("money")
-        told |= _behind(obj[end:], numbers)
-    return frozenset(told)
+        told |= _behind(rest, numbers)
+    return frozenset(told) if told and _is_plain(obj, numbers, told) else frozenset()
+
+
+def names_unit(obj: str) -> bool:
+    """Whether an object names a unit, maybe without a number: "a euro a minute"."""
+    return any(word.text in _units() for word in words(obj))
+
+
+def _is_plain(obj: str, numbers: frozenset[str], told: Collection[str]) -> bool:
+    """Whether an object has no words but numbers, units and those of grammar, and tells no rate:
+    "2 to 8 kg", not "50 miles an hour"; "5 euros a day" tells money alone."""
+    said = [fold(unit) for unit in _UNIT.findall(obj)]
+    if set(told) != {"money"} and not _RATES.isdisjoint(said):
+        return False
+    known = lexicon(obj).function_words | numbers
+    pairs = [" ".join(two) for two in pairwise(said)]
+    joined = {word for pair in pairs if pair in _units() for word in pair.split()}
+    return all(word in known or word in joined or _of_unit(word) for word in said)
 
 
 def _behind(rest: str, numbers: frozenset[str]) -> frozenset[str]:
