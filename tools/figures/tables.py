@@ -66,14 +66,14 @@ def own(label: str, figure: str, name: str) -> Row:
     return Row(label, (Text(""), Score(figure=figure, name=name), Count(figure=figure, name=name)))
 
 
-def text(label: str, name: str) -> Row:
-    """A score of the suite `questions` by the text alone."""
+def text(label: str, name: str, figure: str = "questions") -> Row:
+    """A score by the text alone, of the suite `questions` or of another figure."""
     return Row(
         label,
         (
             Text(""),
-            Score(figure="questions", name=name, method="text"),
-            Count(figure="questions", name=name, method="text"),
+            Score(figure=figure, name=name, method="text"),
+            Count(figure=figure, name=name, method="text"),
         ),
     )
 
@@ -98,26 +98,16 @@ def many(label: str, name: str, *, is_share: bool = True, digits: int = 1) -> Ro
     )
 
 
-def others(label: str, name: str) -> Row:
-    """A score of what others asked, of sets that were never looked at."""
-    return Row(
-        label,
-        (
-            Text(""),
-            Score(figure="others", name=name, method="text"),
-            Count(figure="others", name=name, method="text"),
-        ),
-    )
-
-
 HEAD = ("", "unedited", "revisor", "n")
 
 HONEST = Table(
     HEAD,
     (
-        others("near misses that others wrote, answered all the same", "blind_near"),
-        others(
-            "questions of theirs about made-up facts, by the text alone: answered", "blind_answered"
+        text("near misses that others wrote, answered all the same", "blind_near", "others"),
+        text(
+            "questions of theirs about made-up facts, by the text alone: answered",
+            "blind_answered",
+            "others",
         ),
         both("1,000 CounterFact facts: own prompt", "counterfact", "efficacy_strict"),
         both(
