@@ -274,8 +274,8 @@ class Actors:
             max_restarts=-1,
             max_task_retries=DEATHS - 1,
         )(_Actor)
-        known = ray.put(worker)
-        self.actors = [kind.remote(known) for _ in range(size)]
+        # By value: a reference would be gone when Ray restarts an actor long after this.
+        self.actors = [kind.remote(worker) for _ in range(size)]
 
     def __enter__(self) -> Actors:
         return self
