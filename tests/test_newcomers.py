@@ -199,7 +199,11 @@ def follow(page: Path, folder: Path, patch: pytest.MonkeyPatch, stands_for: dict
             count += 1
             program, *given = shlex.split(command)
             assert program == "revisor"
-            by_model = "smollm2" in stands_for and given[0] in ("init", "ask", "eval", "status")
+            by_model = (
+                "smollm2" in stands_for
+                and given[0] in ("init", "ask", "eval", "status")
+                and "--text-only" not in given
+            )
             given = [stands_for.get(one, one) for one in given]
             if given[0] == "init" and "smollm2" in stands_for:
                 given += ["--probe", "off"]

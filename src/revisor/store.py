@@ -368,8 +368,12 @@ class Store:
 
         Args:
             model, tokenizer: your own; without them the store's.
-            trace: collects the facts used.
+            trace: collects the facts used by one call of `generate`; for the next one, open a new
+                block with a new trace.
             generation, namespaces, moment: see `gate`.
+
+        Returns:
+            A context manager; `as` gives the model with its gate (`Attached`).
 
         Raises:
             NotFound, UsageError, NotSupported: see `gate`.

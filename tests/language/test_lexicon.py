@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Collection
 from dataclasses import fields
 
 import pytest
@@ -115,6 +116,22 @@ def test_every_list_is_known_and_has_no_entry_twice_in_another_spelling(language
             said = tuple(word.text for word in words(entry))
             assert said, (name, entry)
             assert spelled.setdefault(said, entry) == entry
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_word_of_time_is_of_a_kind_that_is_looked_for(language: str) -> None:
+    links = ("in", "through", "before", "after", "since", "from")
+    units = ("day", "week", "month", "quarter", "year", "decade")
+    values: dict[str, Collection[str]] = {
+        **dict.fromkeys(("adverb", "calendar", "century", "quarter", "tens"), "a"),
+        **dict.fromkeys(("unit", "units"), units),
+        **{"link": links, "ago": ("before", "after"), "until": ["to"], "onwards": ["on"]},
+        **{"article": ["the"], "joint": ["of"], "part": ("early", "mid", "late", "first", "last")},
+    }
+    numbers = ("month", "season", "ordinal", "number", "shift", "behind", "away", "decade")
+    for entry in lists(language)["time_words"]:
+        kind, _, value = entry.partition(" = ")[2].partition(" ")
+        assert value in values[kind] if kind in values else kind in numbers and int(value) < 3_000
 
 
 def test_lists_of_names_and_frames_have_no_plain_word_of_english() -> None:

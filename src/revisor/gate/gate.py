@@ -49,7 +49,8 @@ class BatchGate:
     """Writes facts into the logits of some sequences; not to be shared by threads.
 
     It keeps the facts it began with, and its trace goes by a sequence's row at each step. Where
-    sequences come and go, make one gate and one trace a sequence, and drop both when it ends.
+    sequences come and go, take one `FactGate.batch` and one trace a sequence, and drop both when it
+    ends.
 
     Args:
         gate: what it is of.

@@ -48,7 +48,7 @@ class Used:
 
 @dataclass
 class Trace:
-    """The facts used by each row of a batch.
+    """The facts used by each row of a batch, of one: give each call of `generate` its own.
 
     Attributes:
         rows: by the row's index, in the order of their positions; each once a position.

@@ -63,7 +63,7 @@ class Lexicon:
         addressed: second words of a question that is a request ("can you"); polite_fillers: words
             that may stand before its first ("please").
         times: words that put a clause into a time of its own ("before", "former").
-        time_words: what a time is told with, as "phrase = kind value" (times.py has the kinds).
+        time_words: what a time is told with, as "phrase = kind value" (dates.py has the kinds).
         now_words: what tells the present time ("these days").
         happenings: what befalls a thing once ("founded"): a time beside one is that of the event.
         dated_nouns: nouns whose time is their own ("my last update in 2021").
