@@ -97,6 +97,17 @@ def test_a_key_binds_the_agent_to_its_namespaces_and_role(store: Store) -> None:
         Agent(store, user="ann", token="rv-1-2")
 
 
+@pytest.mark.parametrize("reason", ["long " * 1_000, "a\0b", "\ud800"])
+def test_a_reason_is_a_text_and_short(agent: Agent, reason: str) -> None:
+    with pytest.raises(BadInput, match="'reason'"):
+        agent.propose(NEW, reason=reason)
+
+
+def test_nothing_is_found_by_what_no_fact_can_have(agent: Agent) -> None:
+    assert agent.search("\0")["facts"] == []
+    assert agent.search("capital\0")["facts"] == []
+
+
 def test_a_reader_proposes_nothing(store: Store) -> None:
     with (
         Agent(store, user="ann", token=key(store, Role.read)) as reader,

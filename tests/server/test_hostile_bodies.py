@@ -181,6 +181,56 @@ def test_a_fact_has_no_more_names_and_wordings_than_can_be_looked_up(http: httpx
         assert http.patch(f"/facts/{ACME.id}", json=more).status_code == 400
 
 
+HALF = "\\ud800"  # of a pair of surrogates, as JSON writes it
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/facts", f'{{"{HALF}": 1, "{HALF}": 2}}'),
+        ("/check", f'{{"{HALF}": NaN}}'),
+        ("/keys", f'{{"name": "a", "role": "{HALF}"}}'),
+        ("/v1/completions", f'{{"model": "{HALF}", "prompt": "a"}}'),
+        ("/v1/chat/completions", f'{{"messages": [{{"role": "user", "content": "{HALF}"}}]}}'),
+        ("/explain", f'{{"prompt": "{HALF}"}}'),
+    ],
+)
+def test_half_a_character_is_refused_and_told(path: str, body: str, http: httpx.Client) -> None:
+    refused = http.post(path, content=body, headers=JSON)
+    assert 400 <= refused.status_code < 500
+    assert refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PUT", "/namespaces/fin", '{"needs_approval": true, "needs_approval": false}'),
+        ("POST", "/keys", '{"name": "a", "role": "read", "role": "admin"}'),
+        ("POST", "/generations/0/publish", '{"force": false, "force": true}'),
+        ("POST", "/v1/completions", '{"prompt": "a", "max_tokens": 1, "prompt": "b"}'),
+        ("POST", "/check", '{"facts": [{"object": 1, "object": true}]}'),
+    ],
+)
+def test_no_route_takes_two_values_for_one_key(
+    method: str, path: str, body: str, http: httpx.Client
+) -> None:
+    refused = http.request(method, path, content=body, headers=JSON)
+    assert refused.status_code == 400
+    assert "has two values" in refused.json()["error"]["message"]
+
+
+def test_one_value_that_equals_nothing_is_one(http: httpx.Client) -> None:
+    refused = http.post("/check", content='{"facts": [{"object": NaN}]}', headers=JSON)
+    assert refused.status_code == 400
+    assert "two values" not in refused.text
+
+
+def test_what_a_client_wrote_is_told_as_it_wrote_it(server: Running, http: httpx.Client) -> None:
+    """Also where it begins as the place of the store does, which no client is told."""
+    wrong = f"x{server.service.store.path}-y"
+    assert wrong in http.get(f"/facts/{wrong}").json()["error"]["message"]
+
+
 def test_no_address_may_hold_what_a_database_cannot(http: httpx.Client) -> None:
     for route in routes():
         for method in route.methods:

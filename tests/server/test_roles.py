@@ -15,7 +15,7 @@ import openai
 import pytest
 import sqlalchemy as sa
 
-from revisor.errors import Conflict, NeedsApproval, NotFound, UsageError
+from revisor.errors import BadInput, Conflict, NeedsApproval, NotFound, UsageError
 from revisor.facts.fact import Fact
 from revisor.server.roles import KeyBook, Role, Unauthorized
 from revisor.server.service import Service
@@ -210,6 +210,8 @@ def test_no_answer_tells_a_key_of_a_namespace_of_anything_elsewhere(keyed: Keyed
                 told = http.request(method, path, json=wanted).text
                 for needle in ("secret", "Project", "bob", "Bob", "4711", "Eve", "Ann"):
                     assert needle not in told.replace(secret.text, ""), (method, path, told)
+            figures = http.get("/figures").json()
+            assert (figures["queue"], figures["running"], figures["faults"]) == (None, None, [])
 
 
 def test_where_approval_is_asked_for_a_change_waits_for_somebody_else(keyed: Keyed) -> None:
@@ -327,6 +329,39 @@ def test_a_proposal_can_be_erased_by_its_author_or_an_admin_whatever_became_of_i
     assert not store.ledger.unscrubbed
     for file in store.path.glob("ledger.sqlite*"):
         assert b"slander" not in file.read_bytes()
+
+
+def test_a_number_is_that_of_one_proposal_for_ever(keyed: Keyed) -> None:
+    """Who approves what they saw must not approve what took its number meanwhile."""
+    with keyed.of("admin") as http:
+        http.put("/namespaces/default", json={"needs_approval": True})
+    with keyed.of("propose") as http:
+        (harmless,) = http.post("/facts", json={"facts": [OTHER]}).json()["proposals"]
+        http.delete(f"/proposals/{harmless}")
+        harmful = http.patch(f"/facts/{ACME.id}", json={"object": "Oslo"}).json()["proposals"]
+        assert harmful == [harmless + 1]
+    store = keyed.server.service.store
+    store.purge([ACME.id], actor="root", approved_by="somebody else")
+    with keyed.of("propose") as http:
+        assert http.get("/proposals?state=all").json()["proposals"] == []
+        later = http.post("/facts", json={"facts": [OTHER]}).json()["proposals"]
+        assert later == [harmless + 2]
+    with keyed.of("approve") as http:
+        assert http.post(f"/proposals/{harmless}/approve").status_code == 404
+
+
+def test_spaces_around_a_namespace_make_no_other_one(keyed: Keyed) -> None:
+    with keyed.of("admin") as http:
+        told = http.put("/namespaces/%20default%20", json={"needs_approval": True}).json()
+        assert told == {"name": "default", "needs_approval": True}
+        spaced = OTHER | {"namespace": " default "}
+        assert http.post("/facts", json={"facts": [spaced]}).status_code == 202
+        key = {"name": "new", "role": "read", "namespaces": [" places"]}
+        keyed.tokens["new"] = http.post("/keys", json=key).json()["token"]
+    with keyed.of("new") as http:
+        assert [fact["id"] for fact in http.get("/facts").json()["facts"]] == [BASEL.id]
+    with pytest.raises(BadInput, match="has spaces around it"):
+        keyed.server.service.store.add([Fact(**OTHER, namespace="default ")])
 
 
 def test_keys_never_reach_the_log(keyed: Keyed, caplog: pytest.LogCaptureFixture) -> None:

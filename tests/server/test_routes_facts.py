@@ -12,6 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
+from revisor.errors import NotFound
+from revisor.facts.fact import Fact
 from revisor.store import Store
 from tests.server.conftest import ACME, BASEL, HIDDEN, HIDING, UNRELATED, new_store
 from tests.server.serving import Running, running, said, until
@@ -116,6 +118,53 @@ def test_generations_histories_and_differences_come_page_by_page(server: Running
         assert [one["id"] for one in back["added"]] == [ACME.id]
         assert [one["after"]["object"] for one in back["updated"]] == ["Rome"]
         assert http.get("/generations/1/diff/7?limit=1001").status_code == 400
+
+
+def test_a_change_that_is_sent_twice_reaches_no_other_fact(server: Running) -> None:
+    """The id of a removed fact may be how another one's begins."""
+    store = server.service.store
+    store.add([replace(ACME, id=one, subject=f"Town {one}") for one in ("town", "town-2")])
+    with server.client() as http:
+        assert http.patch("/facts/town-", json={"object": "Rome"}).status_code == 404
+        assert http.delete("/facts/town-").status_code == 404
+        assert http.get("/facts/town-").json()["id"] == "town-2"
+        assert http.delete("/facts/town").status_code == 200
+        for again in (
+            http.delete("/facts/town"),
+            http.patch("/facts/town", json={"object": "Rome"}),
+            http.get("/facts/town"),
+        ):
+            assert again.status_code == 404
+            assert "was removed in generation 3" in again.json()["error"]["message"]
+    with pytest.raises(NotFound, match="was removed"):
+        store.set_object("town", "Rome")
+    assert store.ledger.get("town-").object == ACME.object
+
+
+def test_a_page_is_of_the_generation_that_it_names(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written while a page is read is not in it, and a change by that page is refused."""
+    ledger = server.service.store.ledger
+    real = ledger.facts
+
+    def while_another_writes(**wanted: Any) -> Iterator[Fact]:
+        monkeypatch.setattr(ledger, "facts", real)
+        server.service.store.set_object(ACME.id, "Tokyo")
+        return real(**wanted)
+
+    monkeypatch.setattr(ledger, "facts", while_another_writes)
+    with server.client() as http:
+        page = http.get("/facts").json()
+        assert (page["facts"][0]["object"], page["generation"]) == ("Vienna", 1)
+        seen = {"expected_generation": page["generation"]}
+        change = {"aliases": ["The town"], **seen}
+        assert http.patch(f"/facts/{ACME.id}", json=change).status_code == 409
+        assert http.delete(f"/facts/{ACME.id}", params=seen).status_code == 409
+        one = http.get(f"/facts/{ACME.id}").json()
+        assert (one["object"], one["generation"]) == ("Tokyo", 2)
+        seen = {"expected_generation": one["generation"]}
+        assert http.delete(f"/facts/{ACME.id}", params=seen).status_code == 200
 
 
 def test_what_another_process_writes_is_live_within_a_second(server: Running) -> None:

@@ -104,7 +104,8 @@ def serve(wanted: Wanted) -> None:
     make_scheduler = _scheduler_on(wanted.engine, wanted.model, wanted.context)
     _log_to_stderr()
     questions_on_one_thread()
-    with open_store(wanted.store) as opened:
+    # As a whole path, which no text of a client has by chance: what is told to it is without.
+    with open_store(wanted.store.absolute()) as opened:
         _run(Service(opened, wanted, make_scheduler=make_scheduler), wanted)
 
 

@@ -192,7 +192,8 @@ class Ledger(Upkeep):
         if search:
             texts = [column.icontains(search, autoescape=True) for column in (_C.prompt, _C.object)]
             name = _C.subject_normal.contains(normal_form(search), autoescape=True)
-            where.append(sa.or_(name, *texts))
+            # No text has a NUL, at which SQLite ends what it looks for.
+            where.append(sa.false() if "\0" in search else sa.or_(name, *texts))
         if at is None:
             return self._pages(where, limit, offset)
         # Times are kept as they were written, zones and all, so the database cannot compare them.
@@ -246,6 +247,8 @@ class Ledger(Upkeep):
             except NotFound:
                 explain_removed(connection, fact_id, namespaces)
                 raise
+            if found != fact_id:  # the whole id of a removed fact means no other one
+                explain_removed(connection, fact_id, namespaces)
             row = connection.execute(sa.select(*FACT_COLUMNS).where(_C.fact_id == found, live))
             return fact_from_row(row.one())
 

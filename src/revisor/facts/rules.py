@@ -18,6 +18,8 @@ from revisor.facts.fact import ERASED, JOIN, PLACEHOLDER, Fact, normal_form, par
 NAME_LIMIT = 1_000
 TEXT_LIMIT = 10_000
 ID_LIMIT = 128
+NAMESPACE_LIMIT = 200
+HISTORY = "/history"  # behind an id, in the server's addresses
 LIST_LIMIT = 100
 PRODUCT_LIMIT = 1_000
 """How many pairs of a name and a wording one fact may have: each pair is looked up."""
@@ -33,7 +35,7 @@ TEXTS = {
     "relation": NAME_LIMIT,
     "object_before": NAME_LIMIT,
     "source": TEXT_LIMIT,
-    "namespace": NAME_LIMIT,
+    "namespace": NAMESPACE_LIMIT,
     "qualifier": NAME_LIMIT,
     "reverse": TEXT_LIMIT,
     "id": ID_LIMIT,
@@ -176,6 +178,8 @@ def id_fault(fact_id: str) -> Fault | None:
     """What is wrong with an id beside its length."""
     if JOIN in fact_id:
         fault, remedy = f"'id' holds a {JOIN!r}: {shown(fact_id)}", "use another sign"
+    elif fact_id.endswith(HISTORY):
+        fault, remedy = f"'id' ends in {HISTORY!r}: {shown(fact_id)}", "choose another"
     elif fact_id.startswith(ERASED):
         fault, remedy = f"'id' begins as erased facts do: {shown(fact_id)}", "choose another"
     else:
@@ -217,6 +221,8 @@ def faults(fact: Fact) -> tuple[Fault, ...]:
     found += wordless_faults(fact.subject, fact.prompt)
     if not fact.namespace.strip():
         found.append(Fault("'namespace' is empty", "leave it out for 'default'"))
+    elif fact.namespace != fact.namespace.strip():
+        found.append(Fault(f"'namespace' has spaces around it: {fact.namespace!r}", "remove them"))
     found += _time_faults(fact)
     if wrong := id_fault(fact.id):
         found.append(wrong)
@@ -250,12 +256,14 @@ def _is_plain(fact: Fact) -> bool:
         whole = "".join((names, fact.id, fact.namespace, *filter(None, more)))
         prompt = fact.prompt.replace(PLACEHOLDER, "")
         needed = _has_word(fact.subject) and _has_word(prompt) and fact.object.strip()
-        empty = not (needed and fact.namespace.strip())
+        odd = not fact.namespace or fact.namespace != fact.namespace.strip()
     except (TypeError, AttributeError):
         return False
     return not (
-        empty
+        not needed
+        or odd
         or len(whole) > NAME_LIMIT
+        or len(fact.namespace) > NAMESPACE_LIMIT
         or len(fact.id) > ID_LIMIT
         or id_fault(fact.id)
         or PLACEHOLDER not in fact.prompt

@@ -15,6 +15,7 @@ from revisor.facts import audit, dump, policy
 from revisor.facts.changes import Purged
 from revisor.facts.database import make_engine, scrub, transaction
 from revisor.facts.queries import is_number, pinned, refuse_one_text, resolve
+from revisor.facts.rules import NAMESPACE_LIMIT
 from revisor.facts.schema import keep, kept, revisions, tags
 from revisor.facts.seals import ledger_faults
 from revisor.facts.writing import chunks, erase
@@ -153,8 +154,10 @@ class Upkeep:
 
     def set_policy(self, namespace: str, *, needs_approval: bool, actor: str) -> None:
         """Say whether changes of facts in a namespace need somebody else's approval."""
-        if not namespace.strip() or len(namespace) > 200:
-            raise UsageError(f"{namespace!r} is no name for a namespace.", "1 to 200 letters.")
+        namespace = namespace.strip()
+        if not namespace or len(namespace) > NAMESPACE_LIMIT:
+            told = f"1 to {NAMESPACE_LIMIT} letters."
+            raise UsageError(f"{namespace!r} is no name for a namespace.", told)
         with self._connection(writes=True) as connection:
             policy.set_policy(connection, namespace, needs_approval=needs_approval, actor=actor)
 

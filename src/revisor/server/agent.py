@@ -15,6 +15,7 @@ from revisor.facts.changes import Put
 from revisor.facts.fact import Fact
 from revisor.facts.forms import fact_from
 from revisor.facts.lines import fact_line
+from revisor.facts.rules import text_fault
 from revisor.server.batching import Scheduler
 from revisor.server.generations import Generations
 from revisor.server.job import Awaited
@@ -27,6 +28,7 @@ from revisor.store import Store
 LONGEST_ANSWER = 256  # tokens
 LARGEST_PAGE = 50  # facts
 PATIENCE_S = 600.0
+REASON_LIMIT = 2_000
 
 
 class NoAnswer(RevisorError):
@@ -135,11 +137,13 @@ class Agent:
             `proposal`, its number; `fact`, as it was read.
 
         Raises:
-            BadInput: it is no fact; all faults are listed.
+            BadInput: it is no fact (all faults are listed), or the reason is long or no text.
             Conflict: it contradicts a live fact.
             Forbidden: the agent's key may only read, or has no part in the namespace.
         """
         caller = self.caller
+        if fault := text_fault(reason, "reason", REASON_LIMIT, breaks=True):
+            raise BadInput(f"{fault.fault}.", f"{fault.remedy}. Nothing was proposed.")
         found = fact_from({key: value for key, value in record.items() if value}, line=1)
         if not isinstance(found, Fact):
             faults = "; ".join(one.fault for one in found)

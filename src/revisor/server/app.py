@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -87,6 +89,14 @@ def _page(name: str) -> Any:
     return page
 
 
+class _Told(JSONResponse):
+    """JSON that tells an error: half of a surrogate pair, which is no character, is "?" in it."""
+
+    def render(self, content: Any) -> bytes:
+        """The bytes of the body."""
+        return json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
+
+
 async def _told(request: Request, error: Exception) -> Response:
     """An error meant for people."""
     assert isinstance(error, RevisorError)
@@ -104,20 +114,21 @@ async def _told(request: Request, error: Exception) -> Response:
     headers = {"retry-after": "2"} if status in (429, 503) else {}
     if status == 401:
         headers["www-authenticate"] = "Bearer"
-    return JSONResponse(body, status_code=status, headers=headers)
+    return _Told(body, status_code=status, headers=headers)
 
 
 def _elsewhere(service: Service, text: str) -> str:
     """A message without the places of this machine, which a client need not know."""
-    ledger = str(service.store.ledger.name)
-    return text.replace(ledger, "the ledger").replace(str(service.store.path), "the store")
+    ledger, store = re.escape(str(service.store.ledger.name)), re.escape(str(service.store.path))
+    text = re.sub(rf"(?<![\w./-]){ledger}(?![\w-])", "the ledger", text)
+    return re.sub(rf"(?<![\w./-]){store}(?![\w-])", "the store", text)
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:
     """A request that is not of its route's shape: 400, the first fault in the message."""
     assert isinstance(error, RequestValidationError)
     told = misshapen.invalid(error.errors())
-    return JSONResponse(error_body(status=400, **told), status_code=400)
+    return _Told(error_body(status=400, **told), status_code=400)
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -126,7 +137,7 @@ async def _http(request: Request, error: Exception) -> Response:
     status = error.status_code
     told = misshapen.no_route(status, str(error.detail), request.method, error.headers)
     body = error_body(status=status, code=CODES.get(status), **told)
-    return JSONResponse(body, status_code=status, headers=error.headers)
+    return _Told(body, status_code=status, headers=error.headers)
 
 
 async def _gone(_request: Request, _error: Exception) -> Response:
@@ -136,6 +147,6 @@ async def _gone(_request: Request, _error: Exception) -> Response:
 
 async def _bug(_request: Request, _error: Exception) -> Response:
     """Ours. The log has the traceback; the answer has none."""
-    return JSONResponse(
+    return _Told(
         error_body("The server failed.", status=500, code="internal_error"), status_code=500
     )

@@ -74,8 +74,9 @@ class _Twice(Exception):
 def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for key, value in pairs:
-        if made.setdefault(key, value) != value:
+        if key in made and json.dumps(made[key]) != json.dumps(value):
             raise _Twice(key)
+        made[key] = value
     return made
 
 

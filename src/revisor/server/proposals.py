@@ -22,8 +22,10 @@ from revisor.facts.ledger import Ledger, Locked
 from revisor.facts.schema import now
 from revisor.facts.writing import follows_another
 from revisor.server.roles import Caller, Forbidden, Role
-from revisor.server.tables import Database
+from revisor.server.tables import Database, memory
 from revisor.server.tables import proposals as table
+
+_LAST = "last_proposal"  # the highest number that was given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,7 +244,9 @@ def _propose(
     new, old = _new(change), standing.get(change.fact_id)
     about = new or old
     assert about is not None  # the removal of nothing was refused
+    number = _next_number(ledger.connection)
     values = {
+        "id": number,
         "namespace": about.namespace,
         "kind": "put" if new else "remove",
         "fact_id": change.fact_id,
@@ -253,9 +257,20 @@ def _propose(
         "proposed_at": now(),
         "state": "open",
     }
-    made = ledger.connection.execute(table.insert().values(values)).inserted_primary_key
-    assert made is not None
-    return int(made[0])
+    ledger.connection.execute(table.insert().values(values))
+    return number
+
+
+def _next_number(connection: sa.Connection) -> int:
+    """One that no proposal ever had, not even one that was erased: who approves a number approves
+    what they saw under it."""
+    here = memory.c.key == _LAST
+    kept = connection.execute(sa.select(memory.c.value).where(here)).scalar()
+    newest = connection.execute(sa.select(sa.func.max(table.c.id))).scalar()
+    number = max(int(kept or 0), newest or 0) + 1
+    connection.execute(memory.delete().where(here))
+    connection.execute(memory.insert().values(key=_LAST, value=str(number)))
+    return number
 
 
 def _row(connection: sa.Connection, proposal_id: int, caller: Caller) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from revisor.errors import BadInput, Fault
+from revisor.errors import BadInput, Fault, NotFound
 from revisor.facts.changes import Change, Put, Remove
 from revisor.facts.check import conflicts_between, expired, same_subject
 from revisor.facts.fact import Fact, with_reverses
@@ -71,21 +71,28 @@ def list_facts(
     limit: Limit = 50,
     offset: Offset = 0,
 ) -> dict[str, Any]:
-    """Live facts in the order in which they were added; `next_offset` is null on the last page."""
+    """Live facts in the order in which they were added, and the generation that they are of;
+    `next_offset` is null on the last page."""
     caller.must_be(Role.read)
     namespaces = caller.namespaces
     if namespace is not None:
         caller.must_see(namespace)
         namespaces = frozenset({namespace})
+    ledger = service.store.ledger
+    generation = ledger.generation  # first: a change made for it was made for these facts
     found = list(
-        service.store.ledger.facts(
-            namespaces=namespaces, search=search or None, limit=limit + 1, offset=offset
+        ledger.facts(
+            generation=generation,
+            namespaces=namespaces,
+            search=search or None,
+            limit=limit + 1,
+            offset=offset,
         )
     )
     return {
         "facts": [told(fact) for fact in found[:limit]],
         "next_offset": following(found, limit, offset),
-        "generation": service.store.ledger.generation,
+        "generation": generation,
         "live_generation": service.generations.live,
     }
 
@@ -132,16 +139,20 @@ def history(
 
 @router.get("/facts/{fact_id:path}")
 def get_fact(fact_id: str, service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
-    """One live fact, by its id or a beginning of it that is unique."""
+    """One live fact, by its id or a beginning of it that is unique, and the generation that it is
+    of."""
     caller.must_be(Role.read)
-    return told(service.store.ledger.get(fact_id, namespaces=caller.namespaces))
+    ledger = service.store.ledger
+    generation = ledger.generation  # first, as in `list_facts`
+    return told(ledger.get(fact_id, namespaces=caller.namespaces)) | {"generation": generation}
 
 
 @router.patch("/facts/{fact_id:path}")
 async def change_fact(
     fact_id: str, body: ChangedFact, service: ServiceOf, caller: CallerOf, response: Response
 ) -> dict[str, Any]:
-    """Change a fact: a new revision of it. 202 and a proposal where approval is asked for."""
+    """Change a fact, by its whole id: a new revision of it. 202 and a proposal where approval is
+    asked for."""
     caller.must_be(Role.propose)
     run = service.writing.run
     return await run(caller.owner, _change, fact_id, body, service, caller, response)
@@ -156,7 +167,7 @@ def _change(
     made: list[Fact] = []
 
     def changed(ledger: Ledger) -> list[Change]:
-        made.append(_checked(replace(ledger.get(fact_id, namespaces=caller.namespaces), **wanted)))
+        made.append(_checked(replace(_named(ledger, fact_id, caller), **wanted)))
         return [Put(made[0])]
 
     outcome = service.desk.change(
@@ -172,16 +183,27 @@ async def remove_fact(
     caller: CallerOf,
     response: Response,
     reason: Annotated[str, Query(max_length=2_000, pattern=NO_NUL)] = "",
+    expected_generation: Annotated[int | None, Query(ge=0, le=2**31 - 1)] = None,
 ) -> dict[str, Any]:
-    """End a fact; its history stays. 202 and a proposal where approval is asked for."""
+    """End a fact, by its whole id; its history stays. 202 and a proposal where approval is asked
+    for."""
     caller.must_be(Role.propose)
 
     def ended(ledger: Ledger) -> list[Change]:
-        return [Remove(ledger.get(fact_id, namespaces=caller.namespaces).id)]
+        return [Remove(_named(ledger, fact_id, caller).id)]
 
-    run = service.writing.run
-    outcome = await run(caller.owner, service.desk.change, ended, caller, reason)
-    return _outcome(outcome, response)
+    def removed() -> Outcome:
+        return service.desk.change(ended, caller, reason, expected_generation=expected_generation)
+
+    return _outcome(await service.writing.run(caller.owner, removed), response)
+
+
+def _named(ledger: Ledger, fact_id: str, caller: Caller) -> Fact:
+    """The live fact of a whole id: a change that is sent twice must not reach another fact."""
+    fact = ledger.get(fact_id, namespaces=caller.namespaces)
+    if fact.id != fact_id:
+        raise NotFound(f"There is no fact {fact_id!r}.", f"Did you mean {fact.id}?")
+    return fact
 
 
 @router.post("/check")

@@ -10,12 +10,12 @@ from pydantic import Field
 
 from revisor.facts.changes import Difference
 from revisor.server.access import CallerOf, ServiceOf
-from revisor.server.bodies import Body
+from revisor.server.bodies import Body, Route
 from revisor.server.metrics import Figures
 from revisor.server.roles import Role
 from revisor.server.routes_facts import Limit, Offset, Reason, following, told
 
-router = APIRouter(tags=["generations"])
+router = APIRouter(tags=["generations"], route_class=Route)
 
 Number = Annotated[int, Path(ge=0, le=2**31 - 1)]
 OfKey = Annotated[str, Field(min_length=1, max_length=200)]

@@ -15,11 +15,12 @@ from revisor.errors import NotFound, UsageError
 from revisor.server import openai as shapes
 from revisor.server.access import CallerOf, ServiceOf
 from revisor.server.answering import Answered, Asked, Asking, ClientGone
+from revisor.server.bodies import Route
 from revisor.server.openai import ChatRequest, CompletionRequest, TokenTold
 from revisor.server.roles import Role
 from revisor.server.service import Service
 
-router = APIRouter(prefix="/v1", tags=["OpenAI"])
+router = APIRouter(prefix="/v1", tags=["OpenAI"], route_class=Route)
 
 FACTS_IN_HEADER = 20
 

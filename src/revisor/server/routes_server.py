@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from revisor.operations.explain import Explanation, as_json, explain
 from revisor.server.access import CallerOf, ServiceOf
 from revisor.server.answering import Asked, Asking, facts_for
-from revisor.server.bodies import Body
+from revisor.server.bodies import Body, Route
 from revisor.server.generations import InForce
 from revisor.server.hints import over_http
 from revisor.server.openai import Facts
@@ -24,7 +24,7 @@ from revisor.server.routes_generations import OfKey as Name
 from revisor.server.sampling import Sampling
 from revisor.server.service import Service
 
-router = APIRouter()
+router = APIRouter(route_class=Route)
 
 
 class NewKey(Body):
@@ -115,6 +115,7 @@ def set_policy(
 ) -> dict[str, Any]:
     """Say whether changes of facts in a namespace need approval."""
     caller.must_be(Role.admin)
+    name = name.strip()  # as the namespaces of facts are
     caller.must_see(name)
     service.store.ledger.set_policy(name, needs_approval=body.needs_approval, actor=caller.name)
     return {"name": name, "needs_approval": body.needs_approval}
@@ -203,13 +204,14 @@ def figures(service: ServiceOf, caller: CallerOf) -> dict[str, Any]:
         "live": view.generation,
         "newest": service.store.ledger.generation,
         "facts": len(view),
-        "queue": service.scheduler.waiting,
-        "running": service.scheduler.running,
+        "queue": None,
+        "running": None,
         "role": caller.role.name,
         "faults": [],
         "generations": {},
     }
     if caller.namespaces is None:
+        told["queue"], told["running"] = service.scheduler.waiting, service.scheduler.running
         told["faults"] = health["faults"]
         told["facts_used"] = service.metrics.distinct_used
         told["generations"] = {

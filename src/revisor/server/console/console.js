@@ -40,8 +40,8 @@ const current = () => tabs.find((tab) => tab.getAttribute("aria-selected") === "
 
 async function showFigures() {
   const figures = await call("GET", "/figures");
-  const numbers = [["Facts", figures.facts], ["Live generation", figures.live], ["Newest generation", figures.newest], ["Answering", figures.running],
-    ["Waiting", figures.queue], ["Different facts used", figures.facts_used ?? "–"], ["Health", figures.healthy ? "ok" : "failing"]];
+  const numbers = [["Facts", figures.facts], ["Live generation", figures.live], ["Newest generation", figures.newest], ["Answering", figures.running ?? "–"],
+    ["Waiting", figures.queue ?? "–"], ["Different facts used", figures.facts_used ?? "–"], ["Health", figures.healthy ? "ok" : "failing"]];
   $("numbers").replaceChildren(...numbers.map(([name, value]) => make("div", {}, make("dt", {}, name),
     make("dd", { class: value === "failing" ? "bad" : null }, String(value)))));
   const sides = Object.entries(figures.generations);
