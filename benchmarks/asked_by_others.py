@@ -52,19 +52,35 @@ class Asked(NamedTuple):
     read: Sequence[Candidate]
 
 
+class Written(NamedTuple):
+    """A fact of a set, with the questions that it answers and the near misses."""
+
+    fact: Fact
+    texts: Mapping[Kind, Sequence[str]]
+
+
+def written_in(file: Path) -> list[Written]:
+    """What stands in a set."""
+    found = []
+    for number, line in enumerate(file.read_text("utf-8").splitlines()):
+        record = json.loads(line)
+        texts: dict[Kind, Sequence[str]] = {
+            "answered": record.pop("ask"),
+            "near": record.pop("miss"),
+        }
+        found.append(Written(_stated(f"{file.stem}-{number}", record), texts))
+    return found
+
+
 def asked_of(file: Path, encoder: QuestionEncoder) -> list[Asked]:
     """Every question of a set, among all facts of the set."""
-    name, lines = file.stem, file.read_text("utf-8").splitlines()
-    records = [json.loads(line) for line in lines]
-    asked: dict[Kind, str] = {"answered": "ask", "near": "miss"}
-    texts = {key: [record.pop(key) for record in records] for key in asked.values()}
-    facts = [_stated(f"{name}-{number}", record) for number, record in enumerate(records)]
-    with indexed(facts) as index, Progress(f"Asking {name}"):
+    found = written_in(file)
+    with indexed([one.fact for one in found]) as index, Progress(f"Asking {file.stem}"):
         return [
-            Asked(fact, kind, question, _read(question, index, encoder))
-            for number, fact in enumerate(facts)
-            for kind, key in asked.items()
-            for question in texts[key][number]
+            Asked(one.fact, kind, question, _read(question, index, encoder))
+            for one in found
+            for kind, questions in one.texts.items()
+            for question in questions
         ]
 
 

@@ -682,6 +682,39 @@ OTHERS_TABLE = Table(
 )
 
 
+BESIDE_RETRIEVAL = {
+    "unedited": "the model alone",
+    "revisor": "revisor",
+    "rag": "the nearest fact in the prompt",
+    "rag that may refuse": "the nearest three, and that it may say that it does not know",
+}
+"""The methods of `others-qwen`."""
+
+
+def asked_in_model(figures: Mapping[str, Figure], results: Results) -> list[Row]:
+    """A row a method: answers with the object, near misses with one, and the prompt's length."""
+    rows = []
+    for method, label in BESIDE_RETRIEVAL.items():
+        tokens = (f"eval/result/methods/{method}/prompt_tokens",)
+        cells: list[Cell] = [
+            Score(figure="others-qwen", name=kind, method=method) for kind in ("answered", "near")
+        ]
+        cells.append(Number("others-qwen", tokens, "{:.0f}"))
+        rows.append(Row(label, tuple(cells)))
+    return rows
+
+
+BESIDE_RETRIEVAL_TABLE = Table(
+    (
+        "in Qwen2.5-Coder-1.5B",
+        "questions: the object is said, %",
+        "near misses: an object is said, %",
+        "tokens of a prompt",
+    ),
+    make=asked_in_model,
+)
+
+
 def listing(figures: Mapping[str, Figure], results: Results) -> list[Row]:
     """Every figure of the list, and when and on what it was measured."""
     rows = []
@@ -699,6 +732,7 @@ TABLES: Mapping[str, Table] = {
     "losses": LOSSES,
     "held": HELD,
     "others": OTHERS_TABLE,
+    "others-qwen": BESIDE_RETRIEVAL_TABLE,
     "rivals": Table(
         (
             "",
