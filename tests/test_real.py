@@ -38,6 +38,9 @@ def test_the_first_steps_of_the_readme(tmp_path: Path) -> None:
     made = run("init", "--model", "smollm2", "--device", "cpu", *at)
     assert made.code == 0, made.err
     assert "where an answer is due" in made.out
+    files = [tmp_path / "store", *(tmp_path / "store").rglob("*")]
+    assert {file.parent.name for file in files} >= {"probes"}
+    assert not any(file.stat().st_mode & 0o077 for file in files), "for their user alone"
     fact = {"subject": "ACME", "prompt": "The CEO of {} is", "object": "Jane Roe"}
     file = fact_file(tmp_path / "facts.jsonl", [fact | {"source": "press release"}])
     assert run("add", file, *at).out == "1 added, 0 updated, 0 unchanged\n"

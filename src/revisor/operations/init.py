@@ -46,7 +46,10 @@ def make_store(path: Path, wanted: StoreSettings) -> tuple[LoadedModel, Probe | 
         make_private(path)
         Ledger.open(settings.database or path / "ledger.sqlite", create=True).close()
         if probe is not None:
-            save_probe(probe, path / "probes" / f"{probe_fingerprint(loaded)}.safetensors")
+            make_private(path / "probes")
+            file = path / "probes" / f"{probe_fingerprint(loaded)}.safetensors"
+            save_probe(probe, file)
+            file.chmod(0o600)
         write_settings(path / "store.toml", settings)
     return loaded, probe
 
