@@ -98,17 +98,24 @@ def many(label: str, name: str, *, is_share: bool = True, digits: int = 1) -> Ro
     )
 
 
+def retrieved(label: str, name: str) -> Row:
+    """What facts in the prompt come to, where revisor's are the row above."""
+    path = f"eval/result/methods/rag that may refuse/{name}"
+    number = Number("others-qwen", (path,), "{:.1f} (`rag`)", scale=100)
+    return Row(label, (Text(""), number, Text("")))
+
+
 HEAD = ("", "unedited", "revisor", "n")
 
 HONEST = Table(
     HEAD,
     (
-        text("near misses that others wrote, answered all the same", "blind_near", "others"),
-        text(
-            "questions of theirs about made-up facts, by the text alone: answered",
-            "blind_answered",
-            "others",
+        both(
+            "near misses that others wrote: an object is said (Qwen2.5 1.5B)", "others-qwen", "near"
         ),
+        retrieved("with three facts in the prompt in its place", "near"),
+        both("their questions: the object is said (Qwen2.5 1.5B)", "others-qwen", "answered"),
+        retrieved("with three facts in the prompt in its place", "answered"),
         both("1,000 CounterFact facts: own prompt", "counterfact", "efficacy_strict"),
         both(
             "their genuine paraphrases ({seen: counterfact})",
