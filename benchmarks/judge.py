@@ -21,9 +21,8 @@ import argparse
 import copy
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -47,6 +46,7 @@ from revisor.question.encoder import QuestionEncoder
 from revisor.question.reading import SLOT
 
 LEAST = 0.05  # of the encoder's score: what is below is not looked at
+BATCH = 16
 MOST = 4  # facts that are judged for a question
 HEAD = "Does the statement answer the question? Reply Yes or No.\n\n"
 EXAMPLES = (
@@ -63,26 +63,53 @@ class Judge:
     """A model that is asked whether a statement answers a question."""
 
     def __init__(self, loaded: LoadedModel) -> None:
-        self._loaded, self.seconds = loaded, list[float]()
+        self._loaded, self._known = loaded, dict[tuple[str, str], float]()
+        self.seconds = 0.0
         yes, no = (self._ids(word)[0] for word in (" Yes", " No"))
         self._sides = yes, no
         examples = (f"{_asked(*one[:2])}{' Yes' if one[2] else ' No'}\n\n" for one in EXAMPLES)
         start = torch.tensor([loaded.tokenizer(HEAD + "".join(examples))["input_ids"]])
+        self._length = start.shape[1]
         with torch.inference_mode():
             self._start = loaded.model(start, use_cache=True).past_key_values
-        self.odds = lru_cache(1 << 16)(self._odds)
 
-    def _odds(self, statement: str, question: str) -> float:
-        """The log-odds of a yes."""
-        began = time.perf_counter()
-        ids = torch.tensor([self._ids(_asked(statement, question))])
+    def read(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Judge statements and questions, many at a time."""
+        wanted = sorted({*pairs} - self._known.keys(), key=lambda one: len("".join(one)))
+        with Progress("Judging", total=len(wanted), unit="pairs") as progress:
+            for start in range(0, len(wanted), BATCH):
+                part = wanted[start : start + BATCH]
+                began = time.perf_counter()
+                self._known.update(zip(part, self._odds(part), strict=True))
+                self.seconds += time.perf_counter() - began
+                progress.advance(len(part))
+
+    def odds(self, statement: str, question: str) -> float:
+        """The log-odds of a yes, as read."""
+        return self._known[statement, question]
+
+    @property
+    def judgements(self) -> int:
+        """How many were read."""
+        return len(self._known)
+
+    def _odds(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        tails = [self._ids(_asked(*one)) for one in pairs]
+        longest = max(map(len, tails))
+        ids_BT = torch.zeros((len(tails), longest), dtype=torch.long)
+        mask_BT = torch.zeros((len(tails), self._length + longest), dtype=torch.long)
+        for row, tail in enumerate(tails):
+            ids_BT[row, : len(tail)] = torch.tensor(tail)
+            mask_BT[row, : self._length + len(tail)] = 1
+        cache = copy.deepcopy(self._start)
+        cache.batch_repeat_interleave(len(tails))
         with torch.inference_mode():
-            logits_V = self._loaded.model(
-                ids, past_key_values=copy.deepcopy(self._start), logits_to_keep=1
-            ).logits[0, -1]
+            logits_BTV = self._loaded.model(
+                ids_BT, attention_mask=mask_BT, past_key_values=cache
+            ).logits
         yes, no = self._sides
-        self.seconds.append(time.perf_counter() - began)
-        return float(logits_V[yes] - logits_V[no])
+        last = [logits_BTV[row, len(tail) - 1] for row, tail in enumerate(tails)]
+        return [float(one[yes] - one[no]) for one in last]
 
     def _ids(self, text: str) -> list[int]:
         found: list[int] = self._loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -93,11 +120,15 @@ def _asked(statement: str, question: str) -> str:
     return f"Statement: {statement}\nQuestion: {question}\nReply:"
 
 
+def pair(one: Candidate) -> tuple[str, str]:
+    """The statement and the question of a candidate."""
+    statement = f"{one.template.replace(SLOT, one.subject).rstrip(' :?.')} {one.object}."
+    return statement, one.question.replace(SLOT, one.subject).strip()
+
+
 def features(one: Candidate, judge: Judge) -> tuple[float, float]:
     """The log-odds of the encoder's score, and of the judge's yes."""
-    statement = f"{one.template.replace(SLOT, one.subject).rstrip(' :?.')} {one.object}."
-    odds = judge.odds(statement, one.question.replace(SLOT, one.subject).strip())
-    return float(np.log(one.score / (1 - one.score))), odds
+    return float(np.log(one.score / (1 - one.score))), judge.odds(*pair(one))
 
 
 def is_judged(one: Candidate) -> bool:
@@ -135,12 +166,9 @@ class Fitted(NamedTuple):
 
 def fitted(judge: Judge, encoder: QuestionEncoder) -> Fitted:
     """The curve that joins score and judgement, on the shipped questions."""
-    rows, right = [], []
-    with Progress("Calibrating the judge"):
-        for wanted, read in shipped(encoder):
-            for one in near(read):
-                rows.append(features(one, judge))
-                right.append(one.id == wanted)
+    found = [(one, one.id == wanted) for wanted, read in shipped(encoder) for one in near(read)]
+    judge.read(pair(one) for one, _ in found)
+    rows, right = [features(one, judge) for one, _ in found], [is_it for _, is_it in found]
     fit = LogisticRegression(class_weight="balanced").fit(np.array(rows), np.array(right))
     (score, odds), bias = fit.coef_[0], float(fit.intercept_[0])
 
@@ -198,16 +226,16 @@ def main() -> None:
     before = {file.stem: asked_of(file, encoder) for file in wanted.sets}
     after = {}
     for of, asked in before.items():
-        with Progress(f"Judging {of}"):
-            after[of] = judged(asked, judge, fit)
+        judge.read(pair(each) for one in asked for each in near(one.read))
+        after[of] = judged(asked, judge, fit)
     for sets in (before, after):
         sets[BLIND] = [one for of, some in sets.items() if of not in LOOKED_AT for one in some]
     result: dict[str, Any] = {
         "model": wanted.model,
         "pairs": fit.pairs,
         "weights": fit.weights,
-        "seconds": round(float(np.median(judge.seconds)), 3),
-        "judgements": len(judge.seconds),
+        "seconds": round(judge.seconds / judge.judgements, 3),
+        "judgements": judge.judgements,
         "methods": {TEXT: measured(before), "judge": measured(after)},
         "order": {of: [order(before[of]), order(after[of])] for of in before},
         "as many answered": {of: alike(before[of], after[of]) for of in before},
