@@ -111,10 +111,12 @@ HONEST = Table(
     HEAD,
     (
         both(
-            "near misses that others wrote: an object is said (Qwen2.5 1.5B)", "others-qwen", "near"
+            "near misses that others wrote: an object is said (Qwen2.5-Coder-1.5B)",
+            "others-qwen",
+            "near",
         ),
         retrieved("with three facts in the prompt in its place", "near"),
-        both("their questions: the object is said (Qwen2.5 1.5B)", "others-qwen", "answered"),
+        both("their questions: the object is said (Qwen2.5-Coder-1.5B)", "others-qwen", "answered"),
         retrieved("with three facts in the prompt in its place", "answered"),
         both("1,000 CounterFact facts: own prompt", "counterfact", "efficacy_strict"),
         both(
