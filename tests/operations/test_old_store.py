@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from revisor.errors import BadInput
+from revisor.facts import rules
+from revisor.facts.fact import Fact
 from revisor.facts.ledger import Ledger
 from revisor.operations.archive import pack
 from revisor.store import Store
@@ -53,6 +56,32 @@ def test_its_facts_are_live_and_gc_removes_its_banks(old: Path) -> None:
     assert not (old / "banks").exists()
     assert run("status", "--store", old).err == ""
     assert run("log", "--events", "--json", "--store", old).json["events"][0]["kind"] == "gc"
+
+
+def test_what_was_once_taken_and_is_refused_today_stays_and_comes_back(
+    old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ids, names and spaces of namespaces: rules are for what is written, not for what is there."""
+    subject, prompt = "Initech", "The CEO of {} is"
+    odd = [
+        Fact(subject=subject, prompt=prompt, object="Ann", id="initech/history"),
+        Fact(subject=subject, prompt=prompt, object="Ben", namespace="hr "),
+        Fact(subject=subject, prompt=prompt, object="Eve", namespace="n" * 300),
+    ]
+    with Store.open(old) as store:
+        with monkeypatch.context() as patch:
+            patch.setattr(rules, "faults", lambda _: ())
+            made = store.add(odd)
+        for fact in odd:
+            with pytest.raises(BadInput, match="id|namespace"):
+                store.add([fact])
+        store.remove([fact.id for fact in odd])
+        store.rollback(made.generation)
+        assert {store.ledger.get(fact.id) for fact in odd} == set(odd)
+        assert store.verify() == []
+        store.export(tmp_path / "all.zip")
+    with Store.restore(tmp_path / "all.zip", tmp_path / "again") as again:
+        assert {again.ledger.get(fact.id) for fact in odd} == set(odd)
 
 
 def test_it_answers_and_takes_new_facts(old: Path) -> None:

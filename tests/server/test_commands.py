@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from revisor.cli import app
+from revisor.commands import serving
 from revisor.server.roles import KeyBook, Role
 from revisor.server.tables import Database
 from revisor.store import Store
@@ -57,6 +58,15 @@ def test_serving_beyond_this_machine_needs_a_key_and_serving_needs_a_store(
     assert code == 2
     assert "revisor keys add" in err
     assert typed("serve", "--store", str(tmp_path / "none"))[0] == 2
+
+
+def test_a_store_is_served_by_its_whole_path(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a client is told has it taken out: "st" stands in many a word."""
+    seen = list[Path]()
+    monkeypatch.setattr(serving, "_run", lambda service, _: seen.append(service.store.path))
+    monkeypatch.chdir(store.path.parent)
+    assert typed("serve", "--store", store.path.name)[0] == 0
+    assert seen == [store.path]
 
 
 def test_a_port_that_is_taken_is_told_before_the_model_is_opened(store: Store) -> None:

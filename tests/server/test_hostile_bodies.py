@@ -225,12 +225,6 @@ def test_one_value_that_equals_nothing_is_one(http: httpx.Client) -> None:
     assert "two values" not in refused.text
 
 
-def test_what_a_client_wrote_is_told_as_it_wrote_it(server: Running, http: httpx.Client) -> None:
-    """Also where it begins as the place of the store does, which no client is told."""
-    wrong = f"x{server.service.store.path}-y"
-    assert wrong in http.get(f"/facts/{wrong}").json()["error"]["message"]
-
-
 def test_no_address_may_hold_what_a_database_cannot(http: httpx.Client) -> None:
     for route in routes():
         for method in route.methods:

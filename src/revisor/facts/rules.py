@@ -256,12 +256,12 @@ def _is_plain(fact: Fact) -> bool:
         whole = "".join((names, fact.id, fact.namespace, *filter(None, more)))
         prompt = fact.prompt.replace(PLACEHOLDER, "")
         needed = _has_word(fact.subject) and _has_word(prompt) and fact.object.strip()
-        odd = not fact.namespace or fact.namespace != fact.namespace.strip()
+        spaced = fact.namespace != fact.namespace.strip()
     except (TypeError, AttributeError):
         return False
     return not (
-        not needed
-        or odd
+        not (needed and fact.namespace)
+        or spaced
         or len(whole) > NAME_LIMIT
         or len(fact.namespace) > NAMESPACE_LIMIT
         or len(fact.id) > ID_LIMIT

@@ -20,7 +20,7 @@ from revisor.server.batching import Scheduler
 from revisor.server.generations import Generations
 from revisor.server.job import Awaited
 from revisor.server.prompts import Prompts
-from revisor.server.proposals import ChangeDesk
+from revisor.server.proposals import REASON_LIMIT, ChangeDesk
 from revisor.server.roles import Caller, KeyBook, Role
 from revisor.server.tables import Database
 from revisor.store import Store
@@ -28,7 +28,6 @@ from revisor.store import Store
 LONGEST_ANSWER = 256  # tokens
 LARGEST_PAGE = 50  # facts
 PATIENCE_S = 600.0
-REASON_LIMIT = 2_000
 
 
 class NoAnswer(RevisorError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -119,9 +118,8 @@ async def _told(request: Request, error: Exception) -> Response:
 
 def _elsewhere(service: Service, text: str) -> str:
     """A message without the places of this machine, which a client need not know."""
-    ledger, store = re.escape(str(service.store.ledger.name)), re.escape(str(service.store.path))
-    text = re.sub(rf"(?<![\w./-]){ledger}(?![\w-])", "the ledger", text)
-    return re.sub(rf"(?<![\w./-]){store}(?![\w-])", "the store", text)
+    ledger = str(service.store.ledger.name)
+    return text.replace(ledger, "the ledger").replace(str(service.store.path), "the store")
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:

@@ -25,6 +25,7 @@ from revisor.server.roles import Caller, Forbidden, Role
 from revisor.server.tables import Database, memory
 from revisor.server.tables import proposals as table
 
+REASON_LIMIT = 2_000  # characters
 _LAST = "last_proposal"  # the highest number that was given
 
 

@@ -137,8 +137,8 @@ class KeyBook:
         name = name.strip()
         if namespaces is not None:
             namespaces = [one.strip() for one in namespaces]  # as those of facts are
-        if namespaces is not None and not all(namespaces):
-            raise UsageError("A namespace has no name.", "Leave it out for all namespaces.")
+            if not all(namespaces):
+                raise UsageError("A namespace has no name.", "Leave it out for all namespaces.")
         if not name or len(name) > 100 or not name.isprintable():
             raise UsageError("A key needs a name of 1 to 100 printable characters.")
         key_id, secret = secrets.token_hex(6), secrets.token_hex(32)

@@ -15,12 +15,12 @@ from revisor.facts.check import conflicts_between, expired, same_subject
 from revisor.facts.fact import Fact, with_reverses
 from revisor.facts.forms import fact_from, follows
 from revisor.facts.ledger import Ledger
-from revisor.facts.rules import LIST_LIMIT
+from revisor.facts.rules import LIST_LIMIT, NAMESPACE_LIMIT
 from revisor.operations.asking import ask_facts
 from revisor.server.access import CallerOf, ServiceOf
 from revisor.server.answering import while_there
 from revisor.server.bodies import Body, Record, Route
-from revisor.server.proposals import Outcome
+from revisor.server.proposals import REASON_LIMIT, Outcome
 from revisor.server.roles import Caller, Role
 from revisor.server.service import Service
 
@@ -31,13 +31,13 @@ MOST_PAIRS = 20_000  # of a name and a wording in one request: each is looked up
 MOST_KEYS = 100  # different ones: each that is unknown is compared with those that are known
 PROPOSED = 202
 
-Name = Annotated[str, Query(min_length=1, max_length=200)]
+Name = Annotated[str, Query(min_length=1, max_length=NAMESPACE_LIMIT)]
 Number = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Limit = Annotated[int, Query(ge=1, le=MOST)]
 Offset = Annotated[int, Query(ge=0, le=10**9)]
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL keeps none
 Texts = Annotated[list[str], Field(max_length=LIST_LIMIT, fail_fast=True)]
-Reason = Annotated[str, Field(max_length=2_000, pattern=NO_NUL)]
+Reason = Annotated[str, Field(max_length=REASON_LIMIT, pattern=NO_NUL)]
 
 
 class NewFacts(Body):
@@ -182,7 +182,7 @@ async def remove_fact(
     service: ServiceOf,
     caller: CallerOf,
     response: Response,
-    reason: Annotated[str, Query(max_length=2_000, pattern=NO_NUL)] = "",
+    reason: Annotated[str, Query(max_length=REASON_LIMIT, pattern=NO_NUL)] = "",
     expected_generation: Annotated[int | None, Query(ge=0, le=2**31 - 1)] = None,
 ) -> dict[str, Any]:
     """End a fact, by its whole id; its history stays. 202 and a proposal where approval is asked

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
+from revisor.facts.rules import NAMESPACE_LIMIT
 from revisor.operations.explain import Explanation, as_json, explain
 from revisor.server.access import CallerOf, ServiceOf
 from revisor.server.answering import Asked, Asking, facts_for
@@ -108,7 +109,7 @@ def list_policies(
 
 @router.put("/namespaces/{name:path}", tags=["keys"])
 def set_policy(
-    name: Annotated[str, Path(min_length=1, max_length=200)],
+    name: Annotated[str, Path(min_length=1, max_length=NAMESPACE_LIMIT)],
     body: Policy,
     service: ServiceOf,
     caller: CallerOf,
