@@ -66,14 +66,14 @@ def own(label: str, figure: str, name: str) -> Row:
     return Row(label, (Text(""), Score(figure=figure, name=name), Count(figure=figure, name=name)))
 
 
-def text(label: str, name: str, figure: str = "questions") -> Row:
-    """A score by the text alone, of the suite `questions` or of another figure."""
+def text(label: str, name: str) -> Row:
+    """A score of the suite `questions` by the text alone."""
     return Row(
         label,
         (
             Text(""),
-            Score(figure=figure, name=name, method="text"),
-            Count(figure=figure, name=name, method="text"),
+            Score(figure="questions", name=name, method="text"),
+            Count(figure="questions", name=name, method="text"),
         ),
     )
 

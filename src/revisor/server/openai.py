@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field, model_validator
 
+from revisor.facts.rules import NAMESPACE_LIMIT
 from revisor.server.bodies import Body, Record
 from revisor.server.sampling import Sampling
 
@@ -39,7 +40,7 @@ class Facts(Body):
 
     facts: bool = True
     generation: Annotated[int, Field(ge=0)] | None = None
-    namespace: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    namespace: Annotated[str, Field(min_length=1, max_length=NAMESPACE_LIMIT)] | None = None
     report: bool = True
 
 
