@@ -724,6 +724,31 @@ BESIDE_RETRIEVAL_TABLE = Table(
 )
 
 
+def judged(figures: Mapping[str, Figure], results: Results) -> list[Row]:
+    """A row a set: questions and near misses answered, without a judge and with one."""
+    at, rows = "eval/result", []
+    for of, label in ASKED_BY.items():
+        places = (
+            [f"{at}/methods/text/strictness/normal/{of}_{kind}" for kind in ("answered", "near")],
+            [f"{at}/as many answered/{of}/{kind}" for kind in ("answered", "near")],
+            [f"{at}/methods/judge/strictness/low/{of}_{kind}" for kind in ("answered", "near")],
+        )
+        cells = [Number("judge", tuple(one), "{:.1f} / {:.1f}", scale=100) for one in places]
+        rows.append(Row(label, tuple(cells)))
+    return rows
+
+
+JUDGED = Table(
+    (
+        "answered / near misses answered, per cent",
+        "the encoder alone",
+        "with a judge, as many answered",
+        "with a judge, `strictness = low`",
+    ),
+    make=judged,
+)
+
+
 def listing(figures: Mapping[str, Figure], results: Results) -> list[Row]:
     """Every figure of the list, and when and on what it was measured."""
     rows = []
@@ -742,6 +767,7 @@ TABLES: Mapping[str, Table] = {
     "held": HELD,
     "others": OTHERS_TABLE,
     "others-qwen": BESIDE_RETRIEVAL_TABLE,
+    "judge": JUDGED,
     "rivals": Table(
         (
             "",
